@@ -1,0 +1,207 @@
+-- Providers are foreign servers, credentials server options or user mappings.
+CREATE FUNCTION llm.fdw_validator(options text[], catalog oid) RETURNS void
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_fdw_validator';
+COMMENT ON FUNCTION llm.fdw_validator(text[], oid) IS 'check the options of servers and user mappings of llm_enrich';
+REVOKE ALL ON FUNCTION llm.fdw_validator(text[], oid) FROM PUBLIC;
+
+CREATE FOREIGN DATA WRAPPER llm_enrich NO HANDLER VALIDATOR llm.fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER llm_enrich IS 'providers of language models';
+
+-- A server is named, not pointed to, so that a dump restores in any order; the sender says
+-- so when there is none of that name.
+CREATE TABLE llm.model (
+	alias text PRIMARY KEY CHECK (alias OPERATOR(pg_catalog.<>) ''),
+	server text NOT NULL,
+	model text NOT NULL CHECK (model OPERATOR(pg_catalog.<>) ''),
+	is_default boolean NOT NULL DEFAULT false,
+	requests_per_minute int CHECK (requests_per_minute OPERATOR(pg_catalog.>) 0),
+	tokens_per_minute int CHECK (tokens_per_minute OPERATOR(pg_catalog.>) 0),
+	max_concurrency int CHECK (max_concurrency OPERATOR(pg_catalog.>) 0),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+CREATE UNIQUE INDEX model_default ON llm.model (is_default) WHERE is_default;
+COMMENT ON TABLE llm.model IS 'models that calls may name; see llm.add_model()';
+COMMENT ON COLUMN llm.model.alias IS 'name that calls use';
+COMMENT ON COLUMN llm.model.server IS 'foreign server of wrapper llm_enrich';
+COMMENT ON COLUMN llm.model.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.model.is_default IS 'true for the model of calls that name none; at most one';
+COMMENT ON COLUMN llm.model.requests_per_minute IS 'limit besides the server''s; the tighter one holds';
+COMMENT ON COLUMN llm.model.tokens_per_minute IS 'limit besides the server''s; the tighter one holds';
+COMMENT ON COLUMN llm.model.max_concurrency IS 'limit of simultaneous requests besides the server''s; the tighter one holds';
+COMMENT ON COLUMN llm.model.created_at IS 'start of the transaction that added it';
+
+CREATE TABLE llm.price (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	server text NOT NULL,
+	model text NOT NULL,
+	valid_from timestamptz NOT NULL,
+	valid_until timestamptz NOT NULL DEFAULT 'infinity',
+	input_per_mtok numeric NOT NULL
+		CHECK (input_per_mtok OPERATOR(pg_catalog.>=) 0 AND input_per_mtok OPERATOR(pg_catalog.<) 'Infinity'),
+	cached_input_per_mtok numeric
+		CHECK (cached_input_per_mtok OPERATOR(pg_catalog.>=) 0 AND cached_input_per_mtok OPERATOR(pg_catalog.<) 'Infinity'),
+	cache_write_per_mtok numeric
+		CHECK (cache_write_per_mtok OPERATOR(pg_catalog.>=) 0 AND cache_write_per_mtok OPERATOR(pg_catalog.<) 'Infinity'),
+	output_per_mtok numeric NOT NULL
+		CHECK (output_per_mtok OPERATOR(pg_catalog.>=) 0 AND output_per_mtok OPERATOR(pg_catalog.<) 'Infinity'),
+	batch_input_per_mtok numeric
+		CHECK (batch_input_per_mtok OPERATOR(pg_catalog.>=) 0 AND batch_input_per_mtok OPERATOR(pg_catalog.<) 'Infinity'),
+	batch_output_per_mtok numeric
+		CHECK (batch_output_per_mtok OPERATOR(pg_catalog.>=) 0 AND batch_output_per_mtok OPERATOR(pg_catalog.<) 'Infinity'),
+	UNIQUE (server, model, valid_from),
+	CHECK (valid_from OPERATOR(pg_catalog.<) valid_until)
+);
+CREATE UNIQUE INDEX price_open ON llm.price (server, model) WHERE valid_until OPERATOR(pg_catalog.=) 'infinity';
+COMMENT ON TABLE llm.price IS 'US dollars per million tokens, by server and model and time; see llm.set_price()';
+COMMENT ON SEQUENCE llm.price_id_seq IS 'numbers of prices';
+COMMENT ON COLUMN llm.price.id IS 'number of the price';
+COMMENT ON COLUMN llm.price.server IS 'foreign server';
+COMMENT ON COLUMN llm.price.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.price.valid_from IS 'requests sent from then on pay it';
+COMMENT ON COLUMN llm.price.valid_until IS 'requests sent from then on pay it no more';
+COMMENT ON COLUMN llm.price.input_per_mtok IS 'uncached input';
+COMMENT ON COLUMN llm.price.cached_input_per_mtok IS 'input read from the provider''s cache; NULL: as uncached input';
+COMMENT ON COLUMN llm.price.cache_write_per_mtok IS 'input written to the provider''s cache; NULL: as uncached input';
+COMMENT ON COLUMN llm.price.output_per_mtok IS 'output, reasoning included';
+COMMENT ON COLUMN llm.price.batch_input_per_mtok IS 'input of the provider''s batches; NULL: not known';
+COMMENT ON COLUMN llm.price.batch_output_per_mtok IS 'output of the provider''s batches; NULL: not known';
+
+CREATE TABLE llm.price_list (
+	provider text NOT NULL,
+	model text NOT NULL,
+	input_per_mtok numeric,
+	cached_input_per_mtok numeric,
+	cache_write_per_mtok numeric,
+	output_per_mtok numeric,
+	batch_input_per_mtok numeric,
+	batch_output_per_mtok numeric,
+	context_tokens int,
+	max_output_tokens int,
+	PRIMARY KEY (provider, model)
+);
+COMMENT ON TABLE llm.price_list IS 'list prices as this version of the extension knows them; llm.add_model() looks here';
+COMMENT ON COLUMN llm.price_list.provider IS 'short name of the provider';
+COMMENT ON COLUMN llm.price_list.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.price_list.input_per_mtok IS 'uncached input, US dollars per million tokens; NULL in any price: not known';
+COMMENT ON COLUMN llm.price_list.cached_input_per_mtok IS 'input read from the provider''s cache';
+COMMENT ON COLUMN llm.price_list.cache_write_per_mtok IS 'input written to the provider''s cache';
+COMMENT ON COLUMN llm.price_list.output_per_mtok IS 'output, reasoning included';
+COMMENT ON COLUMN llm.price_list.batch_input_per_mtok IS 'input of the provider''s batches';
+COMMENT ON COLUMN llm.price_list.batch_output_per_mtok IS 'output of the provider''s batches';
+COMMENT ON COLUMN llm.price_list.context_tokens IS 'input that fits the model';
+COMMENT ON COLUMN llm.price_list.max_output_tokens IS 'longest answer of the model';
+
+GRANT SELECT ON llm.model, llm.price, llm.price_list TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('llm.model', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.price', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.price_id_seq', '');
+
+-- A price is never rewritten, only ended; and at any time at most one is in force.  Moving
+-- it to another server's name is allowed, for ALTER SERVER ... RENAME.
+CREATE FUNCTION llm.price_check() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
+		AND (pg_catalog.to_jsonb(NEW) OPERATOR(pg_catalog.-) ARRAY['server', 'valid_until'])
+			OPERATOR(pg_catalog.<>) (pg_catalog.to_jsonb(OLD) OPERATOR(pg_catalog.-) ARRAY['server', 'valid_until'])
+	THEN
+		RAISE EXCEPTION 'a price is never rewritten'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				HINT = 'Use llm.set_price(), which ends this one and begins another.';
+	END IF;
+	IF EXISTS (
+		SELECT FROM llm.price p
+		WHERE p.server OPERATOR(pg_catalog.=) NEW.server
+			AND p.model OPERATOR(pg_catalog.=) NEW.model
+			AND p.id OPERATOR(pg_catalog.<>) NEW.id
+			AND p.valid_from OPERATOR(pg_catalog.<) NEW.valid_until
+			AND NEW.valid_from OPERATOR(pg_catalog.<) p.valid_until)
+	THEN
+		RAISE EXCEPTION 'two prices of model "%" of server "%" overlap', NEW.model, NEW.server
+			USING ERRCODE = 'exclusion_violation',
+				HINT = 'Use llm.set_price(), which ends the former one.';
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION llm.price_check() IS 'refuse prices that overlap or are rewritten';
+REVOKE ALL ON FUNCTION llm.price_check() FROM PUBLIC;
+CREATE TRIGGER price_check BEFORE INSERT OR UPDATE ON llm.price
+	FOR EACH ROW EXECUTE FUNCTION llm.price_check();
+COMMENT ON TRIGGER price_check ON llm.price IS 'refuse prices that overlap or are rewritten';
+
+CREATE FUNCTION llm.catalog_changed() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_catalog_changed';
+COMMENT ON FUNCTION llm.catalog_changed() IS 'tell all processes that models or prices have changed';
+REVOKE ALL ON FUNCTION llm.catalog_changed() FROM PUBLIC;
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.model
+	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.price
+	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.price_list
+	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();
+COMMENT ON TRIGGER changed ON llm.model IS 'tell all processes that models have changed';
+COMMENT ON TRIGGER changed ON llm.price IS 'tell all processes that prices have changed';
+COMMENT ON TRIGGER changed ON llm.price_list IS 'tell all processes that the price list has changed';
+-- also for a subscriber that applies changes of these tables
+ALTER TABLE llm.model ENABLE ALWAYS TRIGGER changed;
+ALTER TABLE llm.price ENABLE ALWAYS TRIGGER changed;
+ALTER TABLE llm.price_list ENABLE ALWAYS TRIGGER changed;
+
+CREATE FUNCTION llm.add_model(
+	alias text,
+	server text,
+	model text,
+	is_default boolean DEFAULT false,
+	input_per_mtok numeric DEFAULT NULL,
+	cached_input_per_mtok numeric DEFAULT NULL,
+	cache_write_per_mtok numeric DEFAULT NULL,
+	output_per_mtok numeric DEFAULT NULL,
+	batch_input_per_mtok numeric DEFAULT NULL,
+	batch_output_per_mtok numeric DEFAULT NULL,
+	requests_per_minute int DEFAULT NULL,
+	tokens_per_minute int DEFAULT NULL,
+	max_concurrency int DEFAULT NULL
+) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_add_model';
+COMMENT ON FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int)
+	IS 'let calls use a model of a server by an alias; prices not given are looked up in llm.price_list';
+
+CREATE FUNCTION llm.alter_model(
+	alias text,
+	server text DEFAULT NULL,
+	model text DEFAULT NULL,
+	is_default boolean DEFAULT NULL,
+	requests_per_minute int DEFAULT NULL,
+	tokens_per_minute int DEFAULT NULL,
+	max_concurrency int DEFAULT NULL
+) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_alter_model';
+COMMENT ON FUNCTION llm.alter_model(text, text, text, boolean, int, int, int)
+	IS 'change what is given of a model; a limit of 0 takes it away';
+
+CREATE FUNCTION llm.drop_model(alias text) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_drop_model';
+COMMENT ON FUNCTION llm.drop_model(text) IS 'forget an alias; its prices and its rows of the ledger stay';
+
+CREATE FUNCTION llm.set_price(
+	alias text,
+	input_per_mtok numeric,
+	output_per_mtok numeric,
+	cached_input_per_mtok numeric DEFAULT NULL,
+	cache_write_per_mtok numeric DEFAULT NULL,
+	batch_input_per_mtok numeric DEFAULT NULL,
+	batch_output_per_mtok numeric DEFAULT NULL,
+	valid_from timestamptz DEFAULT pg_catalog.now()
+) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_set_price';
+COMMENT ON FUNCTION llm.set_price(text, numeric, numeric, numeric, numeric, numeric, numeric, timestamptz)
+	IS 'set what a model costs from now or a later time on; what was paid before stays';

@@ -1,0 +1,300 @@
+-- Sequences.  Task ids are drawn in blocks of 64 by each session.
+CREATE SEQUENCE llm.task_id INCREMENT BY 64;
+COMMENT ON SEQUENCE llm.task_id IS 'task ids, in blocks of 64';
+CREATE SEQUENCE llm.request_id;
+COMMENT ON SEQUENCE llm.request_id IS 'numbers of HTTP requests';
+
+-- What the rows of a job share.  Found by content; not unique, since a unique index
+-- would make two sessions that ask the same wait for each other's COMMIT.
+CREATE TABLE llm.recipe (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	hash bytea NOT NULL,
+	operation text NOT NULL,
+	spec jsonb NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+CREATE INDEX recipe_hash ON llm.recipe (hash);
+COMMENT ON TABLE llm.recipe IS 'what the rows of a job share: operation, labels, instructions, schema, parameters; stored once';
+COMMENT ON COLUMN llm.recipe.id IS 'number of the recipe';
+COMMENT ON COLUMN llm.recipe.hash IS 'SHA-256 of operation and spec';
+COMMENT ON COLUMN llm.recipe.operation IS 'classify, extract, summarize, complete and so on';
+COMMENT ON COLUMN llm.recipe.spec IS 'arguments of the call, the input left out';
+COMMENT ON COLUMN llm.recipe.created_at IS 'when it was first used';
+
+CREATE TABLE llm.job (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	finished_at timestamptz,
+	day date,
+	role oid NOT NULL,
+	role_name text NOT NULL,
+	application_name text NOT NULL,
+	relation oid NOT NULL,
+	relation_name text NOT NULL,
+	column_name text NOT NULL,
+	key_columns text[] NOT NULL,
+	operation text NOT NULL,
+	recipe bigint NOT NULL,
+	model text,
+	priority int NOT NULL DEFAULT 0,
+	tags jsonb,
+	settings jsonb,
+	total bigint,
+	done bigint NOT NULL DEFAULT 0,
+	failed bigint NOT NULL DEFAULT 0,
+	superseded bigint NOT NULL DEFAULT 0,
+	cancelled bigint NOT NULL DEFAULT 0,
+	row_gone bigint NOT NULL DEFAULT 0,
+	state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'paused', 'finished')),
+	reason text
+) WITH (fillfactor = 50);
+CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
+CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
+COMMENT ON TABLE llm.job IS 'one row per call site of a statement; single-row statements share one per role, column, recipe and day';
+COMMENT ON COLUMN llm.job.id IS 'number of the job';
+COMMENT ON COLUMN llm.job.created_at IS 'start of the transaction that queued it';
+COMMENT ON COLUMN llm.job.finished_at IS 'when the last task became final';
+COMMENT ON COLUMN llm.job.day IS 'the day that single-row statements share the job, else NULL';
+COMMENT ON COLUMN llm.job.role IS 'role that asked, and whose rights the write-back has';
+COMMENT ON COLUMN llm.job.role_name IS 'name of that role when it asked';
+COMMENT ON COLUMN llm.job.application_name IS 'application_name of the session that asked first';
+COMMENT ON COLUMN llm.job.relation IS 'table or view that the statement named';
+COMMENT ON COLUMN llm.job.relation_name IS 'its qualified name then';
+COMMENT ON COLUMN llm.job.column_name IS 'column that gets the answers';
+COMMENT ON COLUMN llm.job.key_columns IS 'columns that find a row again';
+COMMENT ON COLUMN llm.job.operation IS 'classify, extract, summarize, complete and so on';
+COMMENT ON COLUMN llm.job.recipe IS 'llm.recipe.id';
+COMMENT ON COLUMN llm.job.model IS 'model alias asked for; NULL: the default model when a task is sent';
+COMMENT ON COLUMN llm.job.priority IS 'higher goes first';
+COMMENT ON COLUMN llm.job.tags IS 'copied to the ledger';
+COMMENT ON COLUMN llm.job.settings IS 'values of llm_enrich.carry_settings, set for the write-back';
+COMMENT ON COLUMN llm.job.total IS 'tasks queued; NULL for a job that single-row statements share';
+COMMENT ON COLUMN llm.job.done IS 'tasks whose answer is in its cell';
+COMMENT ON COLUMN llm.job.failed IS 'tasks in llm.dead_letter, or that were';
+COMMENT ON COLUMN llm.job.superseded IS 'tasks whose cell got another value meanwhile';
+COMMENT ON COLUMN llm.job.cancelled IS 'tasks cancelled';
+COMMENT ON COLUMN llm.job.row_gone IS 'tasks whose row was deleted';
+COMMENT ON COLUMN llm.job.state IS 'open, paused or finished';
+COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
+
+-- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer
+-- alone, so that neither ever waits for the other.
+CREATE TABLE llm.job_cost (
+	job bigint PRIMARY KEY,
+	requests bigint NOT NULL,
+	input_tokens bigint NOT NULL,
+	output_tokens bigint NOT NULL,
+	cost numeric
+) WITH (fillfactor = 50);
+COMMENT ON TABLE llm.job_cost IS 'running sums of llm.ledger per job';
+COMMENT ON COLUMN llm.job_cost.job IS 'llm.job.id';
+COMMENT ON COLUMN llm.job_cost.requests IS 'HTTP requests so far';
+COMMENT ON COLUMN llm.job_cost.input_tokens IS 'input tokens so far, cached ones included';
+COMMENT ON COLUMN llm.job_cost.output_tokens IS 'output tokens so far';
+COMMENT ON COLUMN llm.job_cost.cost IS 'US dollars so far; NULL when no price is known';
+
+CREATE TABLE llm.queue (
+	id bigint PRIMARY KEY,
+	job bigint NOT NULL,
+	recipe bigint NOT NULL,
+	role oid NOT NULL,
+	relation oid NOT NULL,
+	state text NOT NULL DEFAULT 'ready'
+		CHECK (state IN ('ready', 'claimed', 'answered', 'waiting', 'failed', 'cancelled', 'superseded')),
+	reason text,
+	tries int NOT NULL DEFAULT 0,
+	attempts int NOT NULL DEFAULT 0,
+	queued_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	not_before timestamptz,
+	claimed_at timestamptz,
+	request bigint,
+	outcome text,
+	error text,
+	message text,
+	key jsonb NOT NULL,
+	input text NOT NULL,
+	last_answer text,
+	answer jsonb
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+CREATE INDEX queue_ready ON llm.queue (job, id) WHERE state = 'ready';
+CREATE INDEX queue_settled ON llm.queue (job, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
+CREATE INDEX queue_waiting ON llm.queue (not_before) WHERE state = 'waiting';
+CREATE INDEX queue_claimed ON llm.queue (id) WHERE state = 'claimed';
+COMMENT ON TABLE llm.queue IS 'one row per task that is not final';
+COMMENT ON COLUMN llm.queue.id IS 'number of the task, as in the cell''s marker';
+COMMENT ON COLUMN llm.queue.job IS 'llm.job.id';
+COMMENT ON COLUMN llm.queue.recipe IS 'llm.recipe.id';
+COMMENT ON COLUMN llm.queue.role IS 'role that asked';
+COMMENT ON COLUMN llm.queue.relation IS 'table that holds the row: the partition, where there is one';
+COMMENT ON COLUMN llm.queue.state IS 'ready, claimed, answered, waiting; or final and about to leave';
+COMMENT ON COLUMN llm.queue.reason IS 'why it waits';
+COMMENT ON COLUMN llm.queue.tries IS 'answers at fault so far';
+COMMENT ON COLUMN llm.queue.attempts IS 'HTTP requests so far';
+COMMENT ON COLUMN llm.queue.queued_at IS 'start of the transaction that queued it';
+COMMENT ON COLUMN llm.queue.not_before IS 'waits until then';
+COMMENT ON COLUMN llm.queue.claimed_at IS 'when the last request was about to leave';
+COMMENT ON COLUMN llm.queue.request IS 'number of the last request';
+COMMENT ON COLUMN llm.queue.outcome IS 'answered, failed, cancelled or superseded as soon as that is decided';
+COMMENT ON COLUMN llm.queue.error IS 'last failure, by its short name';
+COMMENT ON COLUMN llm.queue.message IS 'last failure, in a sentence';
+COMMENT ON COLUMN llm.queue.key IS 'values of the job''s key columns';
+COMMENT ON COLUMN llm.queue.input IS 'input as it was evaluated';
+COMMENT ON COLUMN llm.queue.last_answer IS 'last answer that was at fault';
+COMMENT ON COLUMN llm.queue.answer IS 'checked answer, until it is in its cell';
+
+-- Tasks that were claimed or answered when somebody cancelled them.  Insert-only, so that a
+-- user's open transaction never holds a lock that a worker needs.
+CREATE TABLE llm.cancellation (
+	task bigint PRIMARY KEY,
+	cancelled_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE llm.cancellation IS 'tasks cancelled while a request for them was under way';
+COMMENT ON COLUMN llm.cancellation.task IS 'llm.queue.id';
+COMMENT ON COLUMN llm.cancellation.cancelled_at IS 'start of the transaction that cancelled it';
+
+CREATE TABLE llm.dead_letter (
+	task bigint PRIMARY KEY,
+	failed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	job bigint NOT NULL,
+	recipe bigint NOT NULL,
+	role oid NOT NULL,
+	relation oid NOT NULL,
+	relation_name text NOT NULL,
+	column_name text NOT NULL,
+	key jsonb NOT NULL,
+	reason text NOT NULL,
+	message text,
+	tries int NOT NULL,
+	attempts int NOT NULL,
+	cost numeric,
+	input text NOT NULL,
+	last_answer text,
+	answer jsonb
+);
+CREATE INDEX dead_letter_job ON llm.dead_letter (job);
+COMMENT ON TABLE llm.dead_letter IS 'tasks that failed, with all that llm.retry() needs';
+COMMENT ON COLUMN llm.dead_letter.task IS 'number of the task, as in the cell''s marker';
+COMMENT ON COLUMN llm.dead_letter.failed_at IS 'when it became final';
+COMMENT ON COLUMN llm.dead_letter.job IS 'llm.job.id';
+COMMENT ON COLUMN llm.dead_letter.recipe IS 'llm.recipe.id';
+COMMENT ON COLUMN llm.dead_letter.role IS 'role that asked';
+COMMENT ON COLUMN llm.dead_letter.relation IS 'table that held the row';
+COMMENT ON COLUMN llm.dead_letter.relation_name IS 'name of the table or view that the statement named';
+COMMENT ON COLUMN llm.dead_letter.column_name IS 'column that should have got the answer';
+COMMENT ON COLUMN llm.dead_letter.key IS 'values of the key columns';
+COMMENT ON COLUMN llm.dead_letter.reason IS 'invalid_output, refused, truncated, too_long, rejected, forbidden, not_visible, not_writable and so on';
+COMMENT ON COLUMN llm.dead_letter.message IS 'the same in a sentence';
+COMMENT ON COLUMN llm.dead_letter.tries IS 'answers at fault';
+COMMENT ON COLUMN llm.dead_letter.attempts IS 'HTTP requests';
+COMMENT ON COLUMN llm.dead_letter.cost IS 'US dollars spent on the task; NULL when no price is known';
+COMMENT ON COLUMN llm.dead_letter.input IS 'input as it was evaluated';
+COMMENT ON COLUMN llm.dead_letter.last_answer IS 'last answer that was at fault, as it came';
+COMMENT ON COLUMN llm.dead_letter.answer IS 'paid and checked answer that could not be written back';
+
+CREATE TABLE llm.ledger (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	request bigint,
+	task bigint,
+	job bigint,
+	attempt int,
+	latency_ms int,
+	role text NOT NULL,
+	application_name text,
+	server text,
+	model text,
+	relation text,
+	column_name text,
+	key jsonb,
+	operation text NOT NULL,
+	lane text NOT NULL CHECK (lane IN ('realtime', 'batch', 'immediate', 'cache')),
+	outcome text NOT NULL CHECK (outcome IN ('ok', 'invalid', 'refused', 'truncated', 'timeout', 'unknown',
+		'cancelled', 'rate_limited', 'error', 'cached')),
+	http_status int,
+	error text,
+	request_id text,
+	paid_by bigint,
+	input_tokens bigint NOT NULL DEFAULT 0,
+	cached_tokens bigint NOT NULL DEFAULT 0,
+	cache_write_tokens bigint NOT NULL DEFAULT 0,
+	output_tokens bigint NOT NULL DEFAULT 0,
+	reasoning_tokens bigint NOT NULL DEFAULT 0,
+	cost numeric,
+	estimated boolean NOT NULL DEFAULT false,
+	tags jsonb
+);
+CREATE INDEX ledger_job ON llm.ledger (job);
+CREATE INDEX ledger_task ON llm.ledger (task);
+CREATE INDEX ledger_at ON llm.ledger USING brin (at);
+COMMENT ON TABLE llm.ledger IS 'one row per HTTP request and task; never updated';
+COMMENT ON COLUMN llm.ledger.id IS 'number of the row';
+COMMENT ON COLUMN llm.ledger.at IS 'when the request was over';
+COMMENT ON COLUMN llm.ledger.request IS 'number of the HTTP request';
+COMMENT ON COLUMN llm.ledger.task IS 'number of the task that it carried';
+COMMENT ON COLUMN llm.ledger.job IS 'llm.job.id';
+COMMENT ON COLUMN llm.ledger.attempt IS 'the task''s requests are numbered from 1';
+COMMENT ON COLUMN llm.ledger.latency_ms IS 'milliseconds from sending to the whole answer';
+COMMENT ON COLUMN llm.ledger.role IS 'role that asked';
+COMMENT ON COLUMN llm.ledger.application_name IS 'application_name of the session that asked';
+COMMENT ON COLUMN llm.ledger.server IS 'foreign server';
+COMMENT ON COLUMN llm.ledger.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.ledger.relation IS 'table or view';
+COMMENT ON COLUMN llm.ledger.column_name IS 'column';
+COMMENT ON COLUMN llm.ledger.key IS 'key of the row';
+COMMENT ON COLUMN llm.ledger.operation IS 'classify, extract, summarize, complete, check and so on';
+COMMENT ON COLUMN llm.ledger.lane IS 'realtime, batch, immediate or cache';
+COMMENT ON COLUMN llm.ledger.outcome IS 'ok, invalid, refused, truncated, timeout, unknown, cancelled, rate_limited, error or cached';
+COMMENT ON COLUMN llm.ledger.http_status IS 'HTTP status, NULL without an answer';
+COMMENT ON COLUMN llm.ledger.error IS 'what was wrong, short';
+COMMENT ON COLUMN llm.ledger.request_id IS 'provider''s own id of the request';
+COMMENT ON COLUMN llm.ledger.paid_by IS 'task that paid, where the outcome is cached';
+COMMENT ON COLUMN llm.ledger.input_tokens IS 'uncached input tokens';
+COMMENT ON COLUMN llm.ledger.cached_tokens IS 'input tokens read from the provider''s cache';
+COMMENT ON COLUMN llm.ledger.cache_write_tokens IS 'input tokens written to the provider''s cache';
+COMMENT ON COLUMN llm.ledger.output_tokens IS 'output tokens, reasoning included';
+COMMENT ON COLUMN llm.ledger.reasoning_tokens IS 'reasoning tokens';
+COMMENT ON COLUMN llm.ledger.cost IS 'US dollars at the price in force when it was sent; NULL when no price is known';
+COMMENT ON COLUMN llm.ledger.estimated IS 'true when the provider told no usage and tokens and cost are estimated';
+COMMENT ON COLUMN llm.ledger.tags IS 'tags of the call';
+
+SELECT pg_catalog.pg_extension_config_dump('llm.ledger', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.ledger_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.job_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.task_id', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.request_id', '');
+
+-- A role sees its own rows, members of llm_admin all.  Only the extension writes.
+ALTER TABLE llm.recipe ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.job ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.job_cost ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.queue ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.cancellation ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.dead_letter ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.ledger ENABLE ROW LEVEL SECURITY;
+
+-- Wrapped in a sub-select each, so that a scan asks once and not per row.
+CREATE POLICY own ON llm.job FOR SELECT USING (
+	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
+CREATE POLICY own ON llm.queue FOR SELECT USING (
+	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
+CREATE POLICY own ON llm.dead_letter FOR SELECT USING (
+	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
+CREATE POLICY own ON llm.ledger FOR SELECT USING (role OPERATOR(pg_catalog.=) current_user::text);
+CREATE POLICY own ON llm.job_cost FOR SELECT USING (
+	EXISTS (SELECT FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) job_cost.job));
+CREATE POLICY own ON llm.recipe FOR SELECT USING (
+	EXISTS (SELECT FROM llm.job j WHERE j.recipe OPERATOR(pg_catalog.=) recipe.id));
+CREATE POLICY own ON llm.cancellation FOR SELECT USING (
+	EXISTS (SELECT FROM llm.queue q WHERE q.id OPERATOR(pg_catalog.=) cancellation.task));
+CREATE POLICY admin ON llm.job FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
+CREATE POLICY admin ON llm.queue FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
+CREATE POLICY admin ON llm.dead_letter FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
+CREATE POLICY admin ON llm.ledger FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
+CREATE POLICY admin ON llm.job_cost FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
+CREATE POLICY admin ON llm.recipe FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
+CREATE POLICY admin ON llm.cancellation FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
+GRANT SELECT ON llm.recipe, llm.job, llm.job_cost, llm.queue, llm.cancellation, llm.dead_letter, llm.ledger TO PUBLIC;
+
+COMMENT ON SEQUENCE llm.recipe_id_seq IS 'numbers of recipes';
+COMMENT ON SEQUENCE llm.job_id_seq IS 'numbers of jobs';
+COMMENT ON SEQUENCE llm.ledger_id_seq IS 'numbers of ledger rows';

@@ -1,0 +1,45 @@
+-- Questions to a model.  In INSERT, UPDATE and MERGE their calls are deferred by the planner
+-- hook; the functions themselves only say so.
+CREATE FUNCTION llm_classify(input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb)
+	IS 'ask for the label that fits a text, {"label": ".."}, or for all of them, {"labels": [..]}';
+
+CREATE FUNCTION llm_extract(input text, schema jsonb,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb)
+	IS 'ask for what a text says, as an object that satisfies a JSON schema';
+
+CREATE FUNCTION llm_summarize(input text, max_words int DEFAULT 50,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb)
+	IS 'ask for a summary of a text, {"summary": ".."}';
+
+CREATE FUNCTION llm_complete(prompt text, schema jsonb DEFAULT NULL,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb)
+	IS 'ask anything: {"text": ".."}, or an object that satisfies a JSON schema';
+
+-- The planner hook puts these into statements with such calls.  They are open to PUBLIC, since
+-- whoever may run the statement runs them; the first argument keeps SQL from calling them.
+CREATE FUNCTION llm.issue(magic internal, spec bytea, VARIADIC args "any") RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_issue';
+COMMENT ON FUNCTION llm.issue(internal, bytea, "any") IS 'a deferred call: the marker that stands in its place';
+
+CREATE FUNCTION llm.keep(magic internal, spec bytea, old anyelement, new anyelement, VARIADIC key "any")
+	RETURNS anyelement
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_keep';
+COMMENT ON FUNCTION llm.keep(internal, bytea, anyelement, anyelement, "any")
+	IS 'the value of a cell that gets a marker: the marker laid over what the cell held';
+
+CREATE FUNCTION llm.bind(magic internal, spec bytea, VARIADIC row_values "any") RETURNS boolean
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_bind';
+COMMENT ON FUNCTION llm.bind(internal, bytea, "any") IS 'queue the tasks whose markers a stored row holds; true';

@@ -1,0 +1,38 @@
+-- What runs, what waits, and what somebody must mend.
+CREATE FUNCTION llm.read_health(
+	OUT kind text, OUT subject text, OUT state text, OUT problem text, OUT hint text,
+	OUT since timestamptz, OUT pid int, OUT slots_used int, OUT slots int)
+RETURNS SETOF record
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'llm_enrich_read_health';
+COMMENT ON FUNCTION llm.read_health() IS
+	'rows of llm.health that the workers left in shared memory';
+
+CREATE VIEW llm.health WITH (security_invoker = true) AS
+SELECT kind, subject, state, problem, hint, since, pid, slots_used, slots
+FROM llm.read_health()
+UNION ALL
+SELECT 'server', NULL, 'none', 'there is no server to ask',
+	'CREATE SERVER ... FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect ..., base_url ...)',
+	NULL, NULL, NULL, NULL
+WHERE NOT EXISTS (
+	SELECT FROM pg_catalog.pg_foreign_server s
+	JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+	WHERE w.fdwname OPERATOR(pg_catalog.=) 'llm_enrich')
+UNION ALL
+SELECT 'model', NULL, 'none', 'there is no model to ask',
+	'SELECT llm.add_model(..., server => ..., model => ..., is_default => true)',
+	NULL, NULL, NULL, NULL
+WHERE NOT EXISTS (SELECT FROM llm.model);
+COMMENT ON VIEW llm.health IS
+	'launcher, sender and writer of this database, what waits and why; a row with a problem says what to do';
+COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, problem or target';
+COMMENT ON COLUMN llm.health.subject IS 'what the row is about: a database, a server, a host and model, a setting';
+COMMENT ON COLUMN llm.health.state IS 'what it does now';
+COMMENT ON COLUMN llm.health.problem IS 'what is wrong; NULL: nothing';
+COMMENT ON COLUMN llm.health.hint IS 'what to do about it';
+COMMENT ON COLUMN llm.health.since IS 'when it started, ended, or was noticed first';
+COMMENT ON COLUMN llm.health.pid IS 'process, as in pg_stat_activity';
+COMMENT ON COLUMN llm.health.slots_used IS 'requests in flight';
+COMMENT ON COLUMN llm.health.slots IS 'requests that may be in flight; NULL: not narrowed';
+GRANT SELECT ON llm.health TO PUBLIC;

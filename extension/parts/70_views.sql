@@ -1,0 +1,189 @@
+-- Made for \watch: one row per job that is open or ended within the hour.
+CREATE VIEW llm.progress WITH (security_invoker = true) AS
+WITH busy AS (
+	-- Each branch reads a partial index: what is under way is never more than a small part of the queue.
+	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'claimed'
+	UNION ALL
+	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'waiting'
+	UNION ALL
+	SELECT q.job, q.reason FROM llm.queue q WHERE q.state IN ('answered', 'failed', 'cancelled', 'superseded')
+), under_way AS (
+	SELECT b.job, pg_catalog.count(*) AS tasks,
+		pg_catalog.mode() WITHIN GROUP (ORDER BY b.reason) AS reason
+	FROM busy b GROUP BY b.job
+), counted AS (
+	SELECT j.*, u.reason AS task_reason,
+		j.done + j.failed + j.superseded + j.cancelled + j.row_gone AS final,
+		CASE WHEN j.total IS NOT NULL THEN j.total
+			ELSE j.done + j.failed + j.superseded + j.cancelled + j.row_gone + COALESCE(u.tasks, 0)
+				+ (SELECT pg_catalog.count(*) FROM llm.queue q WHERE q.job = j.id AND q.state = 'ready')
+		END AS all_tasks,
+		pg_catalog.date_part('epoch', COALESCE(j.finished_at, pg_catalog.clock_timestamp()) - j.created_at) AS seconds
+	FROM llm.job j LEFT JOIN under_way u ON u.job = j.id
+	WHERE j.state <> 'finished' OR j.finished_at > pg_catalog.now() - interval '1 hour'
+)
+SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS role, c.operation, c.model,
+	CASE WHEN c.final >= c.all_tasks THEN 'finished' ELSE c.state END AS state,
+	c.all_tasks AS total, c.done, c.failed,
+	c.superseded + c.cancelled + c.row_gone AS dropped,
+	c.all_tasks - c.final AS waiting,
+	CASE WHEN c.final < c.all_tasks THEN COALESCE(c.reason, c.task_reason) END AS why,
+	(c.final / NULLIF(c.seconds, 0))::numeric(12, 1) AS rows_per_s,
+	CASE WHEN c.final > 0 AND c.final < c.all_tasks
+		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final) * c.seconds / c.final)) END AS eta,
+	k.requests, k.cost,
+	pg_catalog.rpad(pg_catalog.repeat('#', (20 * c.final / GREATEST(c.all_tasks, 1))::int), 20, '.')
+		|| pg_catalog.lpad((100 * c.final / GREATEST(c.all_tasks, 1))::text, 4) || '%' AS bar
+FROM counted c LEFT JOIN llm.job_cost k ON k.job = c.id
+ORDER BY c.id;
+COMMENT ON VIEW llm.progress IS 'jobs that are open or ended within the hour; made for \watch';
+COMMENT ON COLUMN llm.progress.job IS 'llm.job.id';
+COMMENT ON COLUMN llm.progress.relation IS 'table or view that the statement named';
+COMMENT ON COLUMN llm.progress.column_name IS 'column that gets the answers';
+COMMENT ON COLUMN llm.progress.role IS 'role that asked';
+COMMENT ON COLUMN llm.progress.operation IS 'classify, extract, summarize, complete and so on';
+COMMENT ON COLUMN llm.progress.model IS 'model alias asked for; NULL: the default';
+COMMENT ON COLUMN llm.progress.state IS 'open, paused or finished';
+COMMENT ON COLUMN llm.progress.total IS 'tasks queued';
+COMMENT ON COLUMN llm.progress.done IS 'answers in their cells';
+COMMENT ON COLUMN llm.progress.failed IS 'tasks that failed, see llm.dead_letter';
+COMMENT ON COLUMN llm.progress.dropped IS 'tasks superseded, cancelled or without a row';
+COMMENT ON COLUMN llm.progress.waiting IS 'tasks not final yet';
+COMMENT ON COLUMN llm.progress.why IS 'what they wait for, when not just for their turn';
+COMMENT ON COLUMN llm.progress.rows_per_s IS 'final tasks per second since the job began';
+COMMENT ON COLUMN llm.progress.eta IS 'time left at that rate';
+COMMENT ON COLUMN llm.progress.requests IS 'HTTP requests so far';
+COMMENT ON COLUMN llm.progress.cost IS 'US dollars so far; NULL when no price is known';
+COMMENT ON COLUMN llm.progress.bar IS 'the same as a picture';
+GRANT SELECT ON llm.progress TO PUBLIC;
+
+-- The ledger, summed.
+CREATE VIEW llm.cost_by_day WITH (security_invoker = true) AS
+SELECT l.at::date AS day,
+	pg_catalog.count(DISTINCT l.request) AS requests,
+	pg_catalog.count(DISTINCT l.task) AS tasks,
+	pg_catalog.sum(l.input_tokens) AS input_tokens,
+	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
+	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
+	pg_catalog.sum(l.output_tokens) AS output_tokens,
+	pg_catalog.sum(l.cost) AS cost,
+	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
+	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
+FROM llm.ledger l GROUP BY l.at::date ORDER BY l.at::date;
+COMMENT ON VIEW llm.cost_by_day IS 'llm.ledger summed by days in the session''s time zone';
+COMMENT ON COLUMN llm.cost_by_day.day IS 'day, in the session''s time zone';
+COMMENT ON COLUMN llm.cost_by_day.requests IS 'HTTP requests';
+COMMENT ON COLUMN llm.cost_by_day.tasks IS 'tasks that they carried';
+COMMENT ON COLUMN llm.cost_by_day.input_tokens IS 'uncached input tokens';
+COMMENT ON COLUMN llm.cost_by_day.cached_tokens IS 'input tokens read from the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_day.cache_write_tokens IS 'input tokens written to the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_day.output_tokens IS 'output tokens, reasoning included';
+COMMENT ON COLUMN llm.cost_by_day.cost IS 'US dollars, estimates included';
+COMMENT ON COLUMN llm.cost_by_day.estimated_cost IS 'the part of it that is estimated';
+COMMENT ON COLUMN llm.cost_by_day.unpriced IS 'rows of the ledger whose price is not known';
+GRANT SELECT ON llm.cost_by_day TO PUBLIC;
+
+CREATE VIEW llm.cost_by_model WITH (security_invoker = true) AS
+SELECT l.server, l.model,
+	pg_catalog.count(DISTINCT l.request) AS requests,
+	pg_catalog.count(DISTINCT l.task) AS tasks,
+	pg_catalog.sum(l.input_tokens) AS input_tokens,
+	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
+	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
+	pg_catalog.sum(l.output_tokens) AS output_tokens,
+	pg_catalog.sum(l.cost) AS cost,
+	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
+	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
+FROM llm.ledger l GROUP BY l.server, l.model ORDER BY l.server, l.model;
+COMMENT ON VIEW llm.cost_by_model IS 'llm.ledger summed by models';
+COMMENT ON COLUMN llm.cost_by_model.server IS 'foreign server';
+COMMENT ON COLUMN llm.cost_by_model.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.cost_by_model.requests IS 'HTTP requests';
+COMMENT ON COLUMN llm.cost_by_model.tasks IS 'tasks that they carried';
+COMMENT ON COLUMN llm.cost_by_model.input_tokens IS 'uncached input tokens';
+COMMENT ON COLUMN llm.cost_by_model.cached_tokens IS 'input tokens read from the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_model.cache_write_tokens IS 'input tokens written to the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_model.output_tokens IS 'output tokens, reasoning included';
+COMMENT ON COLUMN llm.cost_by_model.cost IS 'US dollars, estimates included';
+COMMENT ON COLUMN llm.cost_by_model.estimated_cost IS 'the part of it that is estimated';
+COMMENT ON COLUMN llm.cost_by_model.unpriced IS 'rows of the ledger whose price is not known';
+GRANT SELECT ON llm.cost_by_model TO PUBLIC;
+
+CREATE VIEW llm.cost_by_table WITH (security_invoker = true) AS
+SELECT l.relation, l.column_name,
+	pg_catalog.count(DISTINCT l.request) AS requests,
+	pg_catalog.count(DISTINCT l.task) AS tasks,
+	pg_catalog.sum(l.input_tokens) AS input_tokens,
+	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
+	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
+	pg_catalog.sum(l.output_tokens) AS output_tokens,
+	pg_catalog.sum(l.cost) AS cost,
+	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
+	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
+FROM llm.ledger l GROUP BY l.relation, l.column_name ORDER BY l.relation, l.column_name;
+COMMENT ON VIEW llm.cost_by_table IS 'llm.ledger summed by tables and columns';
+COMMENT ON COLUMN llm.cost_by_table.relation IS 'table or view';
+COMMENT ON COLUMN llm.cost_by_table.column_name IS 'column';
+COMMENT ON COLUMN llm.cost_by_table.requests IS 'HTTP requests';
+COMMENT ON COLUMN llm.cost_by_table.tasks IS 'tasks that they carried';
+COMMENT ON COLUMN llm.cost_by_table.input_tokens IS 'uncached input tokens';
+COMMENT ON COLUMN llm.cost_by_table.cached_tokens IS 'input tokens read from the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_table.cache_write_tokens IS 'input tokens written to the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_table.output_tokens IS 'output tokens, reasoning included';
+COMMENT ON COLUMN llm.cost_by_table.cost IS 'US dollars, estimates included';
+COMMENT ON COLUMN llm.cost_by_table.estimated_cost IS 'the part of it that is estimated';
+COMMENT ON COLUMN llm.cost_by_table.unpriced IS 'rows of the ledger whose price is not known';
+GRANT SELECT ON llm.cost_by_table TO PUBLIC;
+
+CREATE VIEW llm.cost_by_role WITH (security_invoker = true) AS
+SELECT l.role,
+	pg_catalog.count(DISTINCT l.request) AS requests,
+	pg_catalog.count(DISTINCT l.task) AS tasks,
+	pg_catalog.sum(l.input_tokens) AS input_tokens,
+	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
+	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
+	pg_catalog.sum(l.output_tokens) AS output_tokens,
+	pg_catalog.sum(l.cost) AS cost,
+	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
+	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
+FROM llm.ledger l GROUP BY l.role ORDER BY l.role;
+COMMENT ON VIEW llm.cost_by_role IS 'llm.ledger summed by roles';
+COMMENT ON COLUMN llm.cost_by_role.role IS 'role that asked';
+COMMENT ON COLUMN llm.cost_by_role.requests IS 'HTTP requests';
+COMMENT ON COLUMN llm.cost_by_role.tasks IS 'tasks that they carried';
+COMMENT ON COLUMN llm.cost_by_role.input_tokens IS 'uncached input tokens';
+COMMENT ON COLUMN llm.cost_by_role.cached_tokens IS 'input tokens read from the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_role.cache_write_tokens IS 'input tokens written to the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_role.output_tokens IS 'output tokens, reasoning included';
+COMMENT ON COLUMN llm.cost_by_role.cost IS 'US dollars, estimates included';
+COMMENT ON COLUMN llm.cost_by_role.estimated_cost IS 'the part of it that is estimated';
+COMMENT ON COLUMN llm.cost_by_role.unpriced IS 'rows of the ledger whose price is not known';
+GRANT SELECT ON llm.cost_by_role TO PUBLIC;
+
+-- A request with several tags counts for each of them.
+CREATE VIEW llm.cost_by_tag WITH (security_invoker = true) AS
+SELECT t.key AS tag, t.value,
+	pg_catalog.count(DISTINCT l.request) AS requests,
+	pg_catalog.count(DISTINCT l.task) AS tasks,
+	pg_catalog.sum(l.input_tokens) AS input_tokens,
+	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
+	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
+	pg_catalog.sum(l.output_tokens) AS output_tokens,
+	pg_catalog.sum(l.cost) AS cost,
+	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
+	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
+FROM llm.ledger l CROSS JOIN LATERAL pg_catalog.jsonb_each_text(l.tags) AS t
+GROUP BY t.key, t.value ORDER BY t.key, t.value;
+COMMENT ON VIEW llm.cost_by_tag IS 'llm.ledger summed by tag and value';
+COMMENT ON COLUMN llm.cost_by_tag.tag IS 'name of the tag';
+COMMENT ON COLUMN llm.cost_by_tag.value IS 'its value';
+COMMENT ON COLUMN llm.cost_by_tag.requests IS 'HTTP requests';
+COMMENT ON COLUMN llm.cost_by_tag.tasks IS 'tasks that they carried';
+COMMENT ON COLUMN llm.cost_by_tag.input_tokens IS 'uncached input tokens';
+COMMENT ON COLUMN llm.cost_by_tag.cached_tokens IS 'input tokens read from the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_tag.cache_write_tokens IS 'input tokens written to the provider''s cache';
+COMMENT ON COLUMN llm.cost_by_tag.output_tokens IS 'output tokens, reasoning included';
+COMMENT ON COLUMN llm.cost_by_tag.cost IS 'US dollars, estimates included';
+COMMENT ON COLUMN llm.cost_by_tag.estimated_cost IS 'the part of it that is estimated';
+COMMENT ON COLUMN llm.cost_by_tag.unpriced IS 'rows of the ledger whose price is not known';
+GRANT SELECT ON llm.cost_by_tag TO PUBLIC;

@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.h
+ *	  The sender's half of llm.check(): one real call outside of any table.
+ *
+ *	  take()            inside a transaction: a flight to launch after its commit
+ *	  prepare_answer()  inside the transaction that stores its settlement
+ *	  deliver_answer()  after that has committed
+ *	  abandon()         when the transaction of take() failed
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_CHECK_H
+#define LLM_CHECK_H
+
+#include "llm_enrich.h"
+
+#include "flight.h"
+
+extern LlmFlight *llm_check_take(TimestampTz now);
+extern void llm_check_prepare_answer(LlmFlight *flight);
+extern void llm_check_deliver_answer(LlmFlight *flight);
+extern void llm_check_abandon(LlmFlight *flight);
+
+#endif							/* LLM_CHECK_H */

@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Every difference between PostgreSQL 15, 16, 17 and 18, and nothing else.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_COMPAT_H
+#define LLM_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "llm_enrich needs PostgreSQL 15 or later"
+#endif
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_proc.h"
+#include "nodes/parsenodes.h"
+#include "utils/acl.h"
+
+#if PG_VERSION_NUM < 160000
+#define llm_owns_database(db, role) pg_database_ownercheck(db, role)
+#define llm_owns_extension(ext, role) pg_extension_ownercheck(ext, role)
+#define llm_owns_server(server, role) pg_foreign_server_ownercheck(server, role)
+#define llm_owns_relation(rel, role) pg_class_ownercheck(rel, role)
+#define llm_acl_server(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
+#define llm_acl_function(func, role, mode) pg_proc_aclcheck(func, role, mode)
+#else
+#define llm_owns_database(db, role) object_ownercheck(DatabaseRelationId, db, role)
+#define llm_owns_extension(ext, role) object_ownercheck(ExtensionRelationId, ext, role)
+#define llm_owns_server(server, role) object_ownercheck(ForeignServerRelationId, server, role)
+#define llm_owns_relation(rel, role) object_ownercheck(RelationRelationId, rel, role)
+#define llm_acl_server(server, role, mode) object_aclcheck(ForeignServerRelationId, server, role, mode)
+#define llm_acl_function(func, role, mode) object_aclcheck(ProcedureRelationId, func, role, mode)
+#endif
+
+/* A setting of 17 and later that a worker must not have (worker.c). */
+#if PG_VERSION_NUM < 170000
+#define LLM_TRANSACTION_TIMEOUT_SETTING
+#else
+#define LLM_TRANSACTION_TIMEOUT_SETTING {"transaction_timeout", "0"}
+#endif
+
+/* Mark of a database whose DROP was interrupted; came with the minor releases of August 2023. */
+#ifndef DATCONNLIMIT_INVALID_DB
+#define DATCONNLIMIT_INVALID_DB -2
+#endif
+
+/* Needs utils/datetime.h.  16 added an argument for details of an error. */
+#if PG_VERSION_NUM < 160000
+#define llm_decode_datetime(field, ftype, nf, dtype, tm, fsec, tz) \
+	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz)
+#else
+#define llm_decode_datetime(field, ftype, nf, dtype, tm, fsec, tz) \
+	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &(DateTimeErrorExtra){0})
+#endif
+
+/* Headers of 15 with declarations that are no prototypes; include them by way of this one. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/planner.h"
+#pragma GCC diagnostic pop
+
+/* What the planner hook looks at: 17 moved the condition of MERGE, 18 the expressions of GROUP BY. */
+#if PG_VERSION_NUM < 170000
+#define llm_query_merge_condition(query) ((Node *) NULL)
+#else
+#define llm_query_merge_condition(query) ((query)->mergeJoinCondition)
+#endif
+#if PG_VERSION_NUM < 180000
+#define llm_rte_group_exprs(rte) ((List *) NIL)
+#else
+#define llm_rte_group_exprs(rte) ((rte)->rtekind == RTE_GROUP ? (rte)->groupexprs : (List *) NIL)
+#endif
+
+/* ExecutorRun_hook lost its last argument in 18. */
+#if PG_VERSION_NUM < 180000
+#define LLM_EXECUTOR_RUN_PARAMS QueryDesc *query_desc, ScanDirection direction, uint64 count, bool execute_once
+#define LLM_EXECUTOR_RUN_ARGS query_desc, direction, count, execute_once
+#else
+#define LLM_EXECUTOR_RUN_PARAMS QueryDesc *query_desc, ScanDirection direction, uint64 count
+#define LLM_EXECUTOR_RUN_ARGS query_desc, direction, count
+#endif
+
+/* Since 17 a set of wait events may hang on a resource owner instead of a memory context. */
+#if PG_VERSION_NUM < 170000
+#define llm_create_wait_event_set(nevents) CreateWaitEventSet(TopMemoryContext, nevents)
+#else
+#define llm_create_wait_event_set(nevents) CreateWaitEventSet(NULL, nevents)
+#endif
+
+/* Rights that a query asks for: kept in its range table, later in a list of their own. */
+#if PG_VERSION_NUM < 160000
+typedef RangeTblEntry LlmPermission;
+#define llm_query_permissions(query) ((query)->rtable)
+#else
+typedef RTEPermissionInfo LlmPermission;
+#define llm_query_permissions(query) ((query)->rteperminfos)
+#endif
+
+#endif							/* LLM_COMPAT_H */

@@ -1,0 +1,218 @@
+/*-------------------------------------------------------------------------
+ *
+ * defer.h
+ *	  A statement with deferred calls while it runs.
+ *
+ *	  issue()   evaluates a call: a marker, and what it asks is remembered   (defer_call.c)
+ *	  keep()    gives the marker to one row, over what the cell held         (defer_cell.c)
+ *	  bind()    finds the marker in the row as stored: now it is a task      (defer_cell.c)
+ *	  flush     writes the tasks, when the statement is over                 (defer.c)
+ *
+ * A marker that is issued and never bound is normal (LIMIT, ON CONFLICT, a
+ * trigger that suppresses the row, a row version that was too old) and costs
+ * nothing.  Everything here lives in the statement's own memory and goes with it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_DEFER_H
+#define LLM_DEFER_H
+
+#include "llm_enrich.h"
+
+#include "defer_spec.h"
+#include "enqueue.h"
+#include "executor/execdesc.h"
+#include "fmgr.h"
+#include "operation.h"
+#include "utils/hsearch.h"
+
+/* Copies of values up to this size are kept to know them again without parsing. */
+#define LLM_KNOWN_CELL 512
+
+/* What rows of a call site share: one for arguments that do not vary, else one by content. */
+typedef struct LlmAsked
+{
+	const LlmOperation *op;
+	Jsonb *spec;
+	const char *model; /* or NULL */
+	int priority;
+	Jsonb *tags; /* or NULL */
+	List *jobs; /* of LlmNewJob: one per column that got its markers */
+
+	/* of the cache by content */
+	uint64 hash;
+	char *content;
+	int content_len;
+	struct LlmAsked *next;
+} LlmAsked;
+
+/* A marker that was issued. */
+typedef struct LlmIssued
+{
+	int64 id; /* of the task that it will be; key of the hash table */
+	LlmAsked *asked;
+	text *input;
+	bool given; /* to a row: the next one needs an id of its own */
+} LlmIssued;
+
+/* A value that we made last, to be known again by its bytes. */
+typedef struct LlmKnownCell
+{
+	int len; /* 0: none */
+	char data[LLM_KNOWN_CELL];
+} LlmKnownCell;
+
+/* A call site while the statement runs. */
+typedef struct LlmSiteState
+{
+	LlmDeferSite *spec;
+	LlmAsked *only; /* what it asks when its arguments do not vary */
+	HTAB *asked; /* else by content: hash -> list */
+	LlmIssued last; /* direct sites: the only marker that can still be stored */
+	text *input_buffer; /* last.input */
+	Size input_size; /* allocated for it */
+	LlmKnownCell known; /* last's bytes as jsonb */
+} LlmSiteState;
+
+/* What the row that is being stored has in one column. */
+typedef struct LlmSlotState
+{
+	int64 id; /* of the marker given to it, 0: none or bound already */
+	int64 bound_id; /* the same, once it is bound */
+	LlmAsked *asked;
+	text *input; /* good until the site issues its next marker */
+	bool input_stays; /* and longer: until the statement is over */
+	int64 old_task; /* pending task whose marker the column held, else 0 */
+	Datum *old_key; /* key of the row that held it */
+	LlmKnownCell known; /* the value that keep() made */
+} LlmSlotState;
+
+/* A column of a key: its type, domains looked through, and how to write it. */
+typedef struct LlmKeyColumn
+{
+	Oid type;
+	bool by_value;
+	int16 length;
+	FmgrInfo output;
+} LlmKeyColumn;
+
+/* A relation that rows are stored in, while the statement runs. */
+typedef struct LlmTargetState
+{
+	LlmDeferTarget *spec;
+	LlmSlotState *slots; /* one per column */
+	LlmKeyColumn *keys; /* NULL until a key is first seen */
+	Jsonb *key_pattern; /* the last key of one number that was written, or NULL */
+	Size number_at; /* where its number is, in bytes from the start */
+	Oid last_leaf; /* the table that was checked last */
+} LlmTargetState;
+
+/* A cell that will be a task, until it is written. */
+typedef struct LlmBound
+{
+	int64 id;
+	LlmNewJob *job;
+	LlmTargetState *target;
+	Oid leaf;
+	text *input;
+	Datum *key;
+} LlmBound;
+
+/* A pending task whose cell was overwritten, until it is written. */
+typedef struct LlmOverwritten
+{
+	int64 task;
+	LlmTargetState *target;
+	int column;
+	Oid leaf;
+	Datum *key;
+} LlmOverwritten;
+
+/* Ids drawn by one statement, as runs. */
+typedef struct LlmIdRange
+{
+	int64 first;
+	int64 last;
+} LlmIdRange;
+
+/* A statement that issued a marker. */
+typedef struct LlmRun
+{
+	struct LlmRun *next;
+	EState *estate;
+	MemoryContext context; /* until the statement is over */
+	MemoryContext batch; /* until the bound cells are written */
+	MemoryContextCallback on_reset;
+
+	LlmSiteState **sites; /* by number */
+	int nsites;
+	LlmTargetState **targets; /* by number */
+	int ntargets;
+	HTAB *issued; /* of LlmIssued, markers of sites that are not direct */
+	List *jobs; /* of LlmNewJob */
+	List *models; /* of char *: aliases that were checked, "" for the default */
+
+	bool pins_settings; /* the text of some key depends on settings */
+
+	LlmIdRange *ids;
+	int nids;
+	int ids_size;
+
+	LlmBound *bound;
+	int nbound;
+	int bound_size;
+	Size bound_bytes; /* input and keys */
+	LlmOverwritten *overwritten;
+	int noverwritten;
+	int overwritten_size;
+} LlmRun;
+
+/* Install the executor hooks; called once from _PG_init. */
+extern void llm_defer_init(void);
+
+/*
+ * The statement that is evaluating this expression; 0A000 when none is that the
+ * planner hook has prepared.
+ */
+extern LlmRun *llm_defer_current_run(void);
+
+/* Raise 0A000 unless the planner hook has put this call there. */
+extern void llm_defer_check_magic(FunctionCallInfo fcinfo, const char *name);
+
+/*
+ * Make room for one more element of "width" bytes behind the first n of an array of *size;
+ * it lives as long as the statement.
+ */
+extern void *llm_defer_grow(LlmRun *run, void *array, int n, int *size, Size width);
+
+/* A new id, remembered as one of this statement. */
+extern int64 llm_defer_new_id(LlmRun *run);
+
+/* Was this id drawn by this statement? */
+extern bool llm_defer_is_own_id(const LlmRun *run, int64 id);
+
+/* The states for what a spec tells, made at first sight. */
+extern LlmSiteState *llm_defer_site(LlmRun *run, const LlmDeferSite *spec);
+extern LlmTargetState *llm_defer_target(LlmRun *run, const LlmDeferTarget *spec);
+
+/* Write what is bound; "last" when the statement is over. */
+extern void llm_defer_flush(LlmRun *run, bool last);
+
+/*
+ * Keys (defer_key.c).  They are taken from the arguments of keep() and bind(), from the
+ * first on; NULL when a part of them is NULL.  The copy is one chunk in the current
+ * context, *bytes its size.
+ */
+extern Datum *llm_defer_take_key(LlmRun *run, LlmTargetState *target, FunctionCallInfo fcinfo, int first, Size *bytes);
+extern Datum *llm_defer_copy_key(const LlmTargetState *target, const Datum *key);
+extern bool llm_defer_is_same_key(const LlmTargetState *target, const Datum *key, FunctionCallInfo fcinfo, int first);
+
+/*
+ * Keys as JSON objects.  Between begin() and end() values are written under settings
+ * that do not depend on the session.  Result in the current context.
+ */
+extern int llm_defer_key_begin(const LlmRun *run);
+extern Jsonb *llm_defer_key_object(LlmRun *run, LlmTargetState *target, const Datum *key);
+extern void llm_defer_key_end(int nest);
+
+#endif /* LLM_DEFER_H */

@@ -1,0 +1,507 @@
+/*-------------------------------------------------------------------------
+ *
+ * enqueue.c
+ *	  Bound rows of a statement become rows of llm.recipe, llm.job and llm.queue.
+ *
+ * In the user's transaction and as the owner of the tables, and so that sessions
+ * never wait for each other or hold up a worker: recipes and shared jobs are
+ * found or made without a unique index to wait at (a duplicate does no harm),
+ * and locks are taken only where nobody else has one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+
+#include "enqueue.h"
+#include "guc.h"
+#include "spi.h"
+#include "wake.h"
+
+/* As llm.task_id's INCREMENT says. */
+#define IDS_PER_DRAW 64
+
+static LlmStatement find_recipe_statement = {
+	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash OPERATOR(pg_catalog.=) $1"
+		   " AND r.operation OPERATOR(pg_catalog.=) $2 AND r.spec OPERATOR(pg_catalog.=) $3"
+		   " ORDER BY r.id LIMIT 1",
+	.nargs = 3,
+	.args = {BYTEAOID, TEXTOID, JSONBOID}};
+
+static LlmStatement add_recipe_statement = {
+	.sql = "INSERT INTO llm.recipe (hash, operation, spec) VALUES ($1, $2, $3) RETURNING id",
+	.nargs = 3,
+	.args = {BYTEAOID, TEXTOID, JSONBOID}};
+
+/* The lock keeps the job from being closed; who finds it locked makes another one. */
+static LlmStatement find_day_job_statement = {
+	.sql = "SELECT j.id FROM llm.job j WHERE j.relation OPERATOR(pg_catalog.=) $1"
+		   " AND j.recipe OPERATOR(pg_catalog.=) $2 AND j.role OPERATOR(pg_catalog.=) $3"
+		   " AND j.day OPERATOR(pg_catalog.=) (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date"
+		   " AND j.state OPERATOR(pg_catalog.=) 'open'"
+		   " AND j.relation_name OPERATOR(pg_catalog.=) $4 AND j.column_name OPERATOR(pg_catalog.=) $5"
+		   " AND j.key_columns OPERATOR(pg_catalog.=) $6"
+		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority OPERATOR(pg_catalog.=) $8"
+		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
+		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
+	.nargs = 10,
+	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID}};
+
+static LlmStatement add_job_statement = {
+	.sql = "INSERT INTO llm.job (relation, recipe, role, relation_name, column_name, key_columns, model,"
+		   " priority, tags, settings, role_name, application_name, operation, total, day)"
+		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+		   " CASE WHEN $15 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
+	.nargs = 15,
+	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
+			 NAMEOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
+
+static LlmStatement set_total_statement = {
+	.sql = "UPDATE llm.job SET total = $2 WHERE id OPERATOR(pg_catalog.=) $1",
+	.nargs = 2,
+	.args = {INT8OID, INT8OID}};
+
+static LlmStatement add_tasks_statement = {
+	.sql = "INSERT INTO llm.queue (id, job, recipe, role, relation, key, input)"
+		   " SELECT t.id, $1, $2, $3, t.relation, t.key, t.input FROM ROWS FROM (pg_catalog.unnest($4),"
+		   " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) AS t(id, relation, key, input)",
+	.nargs = 7,
+	.args = {INT8OID, INT8OID, OIDOID, INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID}};
+
+static LlmStatement supersede_statement = {
+	.sql = "UPDATE llm.queue q SET state = 'superseded', outcome = 'superseded', reason = NULL, not_before = NULL"
+		   " FROM (SELECT w.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		   "   pg_catalog.unnest($4)) AS o(id, relation, key, column_name)"
+		   "  JOIN llm.queue w ON w.id OPERATOR(pg_catalog.=) o.id"
+		   "  JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) w.job"
+		   "  WHERE w.state IN ('ready', 'waiting') AND w.relation OPERATOR(pg_catalog.=) o.relation"
+		   "  AND w.key OPERATOR(pg_catalog.=) o.key AND j.column_name OPERATOR(pg_catalog.=) o.column_name"
+		   "  FOR UPDATE OF w SKIP LOCKED) p"
+		   " WHERE q.id OPERATOR(pg_catalog.=) p.id",
+	.nargs = 4,
+	.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID}};
+
+static LlmStatement is_same_statement = {
+	.sql = "SELECT FROM llm.queue q JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) q.job"
+		   " JOIN llm.recipe r ON r.id OPERATOR(pg_catalog.=) q.recipe"
+		   " WHERE q.id OPERATOR(pg_catalog.=) $1 AND q.state IN ('ready', 'waiting', 'claimed', 'answered')"
+		   " AND (q.outcome IS NULL OR q.outcome OPERATOR(pg_catalog.=) 'answered')"
+		   " AND q.role OPERATOR(pg_catalog.=) $2 AND q.key OPERATOR(pg_catalog.=) $3"
+		   " AND q.input OPERATOR(pg_catalog.=) $4"
+		   " AND j.relation OPERATOR(pg_catalog.=) $5 AND j.column_name OPERATOR(pg_catalog.=) $6"
+		   " AND j.model IS NOT DISTINCT FROM $7"
+		   " AND r.operation OPERATOR(pg_catalog.=) $8 AND r.spec OPERATOR(pg_catalog.=) $9"
+		   " AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) q.id)",
+	.nargs = 9,
+	.args = {INT8OID, OIDOID, JSONBOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID}};
+
+/*
+ * Task ids drawn and not yet used, and the sequence they are from: written by
+ * llm_enqueue_next_id().  Any change of a relation makes it look whether the sequence is
+ * still that one, so that DROP and CREATE EXTENSION leave no ids of the old one.
+ */
+static int64 next_id = 0;
+static int ids_left = 0;
+static Oid ids_sequence = InvalidOid;
+static bool ids_checked = false;
+static bool ids_callback_registered = false;
+
+/* The job of this transaction, and of the last that committed: written by note_last_job() and at commit. */
+static int64 new_job = 0;
+static int64 last_job = 0;
+static bool job_callback_registered = false;
+
+static void
+recheck_ids(Datum arg, Oid relation)
+{
+	ids_checked = false;
+}
+
+int64
+llm_enqueue_next_id(void)
+{
+	if (!ids_checked || ids_left == 0)
+	{
+		Oid sequence;
+
+		if (!ids_callback_registered)
+		{
+			CacheRegisterRelcacheCallback(recheck_ids, (Datum) 0);
+			ids_callback_registered = true;
+		}
+		ids_checked = true;
+		sequence = llm_spi_relation("task_id");
+		if (sequence != ids_sequence || ids_left == 0)
+		{
+			ids_left = 0;
+			next_id = nextval_internal(sequence, false);
+			ids_sequence = sequence;
+			ids_left = IDS_PER_DRAW;
+		}
+	}
+	ids_left--;
+	return next_id++;
+}
+
+static void
+settle_last_job(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && new_job != 0)
+		last_job = new_job;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		new_job = 0;
+}
+
+void
+llm_enqueue_note_last_job(int64 job)
+{
+	if (!job_callback_registered)
+	{
+		RegisterXactCallback(settle_last_job, NULL);
+		job_callback_registered = true;
+	}
+	new_job = job;
+}
+
+int64
+llm_enqueue_last_job(void)
+{
+	return new_job != 0 ? new_job : last_job;
+}
+
+/* The setting llm_enrich.tags as jsonb, NULL when it is empty. */
+static Jsonb *
+session_tags(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Jsonb *volatile tags = NULL;
+
+	if (llm_guc_tags == NULL || llm_guc_tags[0] == '\0')
+		return NULL;
+	PG_TRY();
+	{
+		tags = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(llm_guc_tags)));
+	}
+	PG_CATCH();
+	{
+		/* only our own parser ran, and another error follows */
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		tags = NULL;
+	}
+	PG_END_TRY();
+	if (tags == NULL || !JB_ROOT_IS_OBJECT((Jsonb *) tags))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"llm_enrich.tags\" is not a JSON object"),
+				 errhint("Write it like {\"team\": \"support\"}.")));
+	return tags;
+}
+
+Jsonb *
+llm_enqueue_tags(Jsonb *own)
+{
+	Jsonb *tags = session_tags();
+
+	if (tags == NULL || own == NULL)
+		return tags == NULL ? own : tags;
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(tags), JsonbPGetDatum(own)));
+}
+
+/* The settings that llm_enrich.carry_settings lists, with their values now; NULL when none is set. */
+static Jsonb *
+carried_settings(void)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue value;
+	List *names;
+	ListCell *cell;
+	int n = 0;
+
+	if (llm_guc_carry_settings == NULL || llm_guc_carry_settings[0] == '\0')
+		return NULL;
+	if (!SplitGUCList(pstrdup(llm_guc_carry_settings), ',', &names))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"llm_enrich.carry_settings\" is not a list of names")));
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	foreach(cell, names)
+	{
+		const char *setting = GetConfigOption(lfirst(cell), true, false);
+
+		if (setting == NULL)
+			continue;
+		value.type = jbvString;
+		value.val.string.val = lfirst(cell);
+		value.val.string.len = strlen(value.val.string.val);
+		(void) pushJsonbValue(&state, WJB_KEY, &value);
+		value.val.string.val = pstrdup(setting);
+		value.val.string.len = strlen(setting);
+		(void) pushJsonbValue(&state, WJB_VALUE, &value);
+		n++;
+	}
+	return n == 0 ? NULL : JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The int8 in the first row of SPI's result. */
+static int64
+result_id(void)
+{
+	bool is_null;
+
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+}
+
+static bytea *
+recipe_hash(const LlmNewJob *job)
+{
+	bytea *hash = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+
+	SET_VARSIZE(hash, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	if (context == NULL ||
+		pg_cryptohash_init(context) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) job->op->name, strlen(job->op->name) + 1) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) VARDATA(job->spec), VARSIZE(job->spec) - VARHDRSZ) < 0 ||
+		pg_cryptohash_final(context, (uint8 *) VARDATA(hash), PG_SHA256_DIGEST_LENGTH) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute a SHA-256 hash")));
+	pg_cryptohash_free(context);
+	return hash;
+}
+
+static int64
+find_or_add_recipe(const LlmNewJob *job)
+{
+	Datum values[3];
+
+	values[0] = PointerGetDatum(recipe_hash(job));
+	values[1] = CStringGetTextDatum(job->op->name);
+	values[2] = JsonbPGetDatum(job->spec);
+	if (llm_spi_execute(&find_recipe_statement, values, NULL, false) == 0)
+		(void) llm_spi_execute(&add_recipe_statement, values, NULL, false);
+	return result_id();
+}
+
+/* What a job is found or made by; the rest of its columns beside. */
+static void
+job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
+{
+	int nkeys = list_length(job->key_columns);
+	Datum *keys = palloc(nkeys * sizeof(Datum));
+	ListCell *cell;
+
+	foreach(cell, job->key_columns)
+		keys[foreach_current_index(cell)] = CStringGetTextDatum(lfirst(cell));
+	memset(nulls, ' ', 15);
+	values[0] = ObjectIdGetDatum(job->relation);
+	values[1] = Int64GetDatum(job->recipe);
+	values[2] = ObjectIdGetDatum(job->role);
+	values[3] = CStringGetTextDatum(quote_qualified_identifier(get_namespace_name(get_rel_namespace(job->relation)),
+															   get_rel_name(job->relation)));
+	values[4] = CStringGetTextDatum(job->column_name);
+	values[5] = llm_spi_array(TEXTOID, keys, NULL, nkeys);
+	values[6] = job->model == NULL ? (Datum) 0 : CStringGetTextDatum(job->model);
+	nulls[6] = job->model == NULL ? 'n' : ' ';
+	values[7] = Int32GetDatum(job->priority);
+	values[8] = JsonbPGetDatum(job->tags);
+	nulls[8] = job->tags == NULL ? 'n' : ' ';
+	values[9] = JsonbPGetDatum(settings);
+	nulls[9] = settings == NULL ? 'n' : ' ';
+}
+
+/*
+ * Find or make the job's row.  A single row joins the open job that such statements
+ * share for a day; "total" is -1 while it is not known.
+ */
+static void
+write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
+{
+	Datum values[15];
+	char nulls[15];
+	NameData role_name;
+
+	job->recipe = find_or_add_recipe(job);
+	job_values(job, settings, values, nulls);
+	if (!single || llm_spi_execute(&find_day_job_statement, values, nulls, false) == 0)
+	{
+		namestrcpy(&role_name, GetUserNameFromId(job->role, false));
+		values[10] = NameGetDatum(&role_name);
+		values[11] = CStringGetTextDatum(application_name == NULL ? "" : application_name);
+		values[12] = CStringGetTextDatum(job->op->name);
+		values[13] = Int64GetDatum(total);
+		nulls[13] = single || total < 0 ? 'n' : ' ';
+		values[14] = BoolGetDatum(single);
+		(void) llm_spi_execute(&add_job_statement, values, nulls, false);
+	}
+	job->id = result_id();
+}
+
+/* The statement is over and the job was written before: say how many tasks it has. */
+static void
+write_total(const LlmNewJob *job)
+{
+	Datum values[2];
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(job->queued + job->in_set);
+	(void) llm_spi_execute(&set_total_statement, values, NULL, false);
+}
+
+/* Write the tasks of the set that belong to one job. */
+static void
+write_tasks(const LlmNewJob *job, LlmNewTask *tasks, int ntasks)
+{
+	Datum *ids = palloc(job->in_set * sizeof(Datum));
+	Datum *relations = palloc(job->in_set * sizeof(Datum));
+	Datum *keys = palloc(job->in_set * sizeof(Datum));
+	Datum *inputs = palloc(job->in_set * sizeof(Datum));
+	Datum values[7];
+	int n = 0;
+	int i;
+
+	for (i = 0; i < ntasks; i++)
+	{
+		if (tasks[i].job != job)
+			continue;
+		ids[n] = Int64GetDatum(tasks[i].id);
+		relations[n] = ObjectIdGetDatum(tasks[i].leaf);
+		keys[n] = JsonbPGetDatum(tasks[i].key);
+		inputs[n] = PointerGetDatum(tasks[i].input);
+		n++;
+	}
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(job->recipe);
+	values[2] = ObjectIdGetDatum(job->role);
+	values[3] = llm_spi_array(INT8OID, ids, NULL, n);
+	values[4] = llm_spi_array(OIDOID, relations, NULL, n);
+	values[5] = llm_spi_array(JSONBOID, keys, NULL, n);
+	values[6] = llm_spi_array(TEXTOID, inputs, NULL, n);
+	(void) llm_spi_execute(&add_tasks_statement, values, NULL, false);
+}
+
+static void
+count_tasks(LlmNewTask *tasks, int ntasks, List *jobs)
+{
+	ListCell *cell;
+	int i;
+
+	foreach(cell, jobs)
+		((LlmNewJob *) lfirst(cell))->in_set = 0;
+	for (i = 0; i < ntasks; i++)
+		tasks[i].job->in_set++;
+}
+
+/* One job and its part of the set. */
+static void
+write_job_and_tasks(LlmNewJob *job, Jsonb *settings, LlmNewTask *tasks, int ntasks, bool last)
+{
+	if (job->in_set > 0 && job->id == 0)
+		write_job(job, settings, last && job->in_set == 1, last ? job->in_set : -1);
+	else if (last && job->id != 0)
+		write_total(job);
+	if (job->in_set > 0)
+		write_tasks(job, tasks, ntasks);
+	job->queued += job->in_set;
+}
+
+void
+llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
+{
+	LlmOwnScope scope;
+	Jsonb *settings = ntasks > 0 ? carried_settings() : NULL;
+	int64 job = 0;
+	ListCell *cell;
+
+	count_tasks(tasks, ntasks, jobs);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin(&scope);
+	foreach(cell, jobs)
+	{
+		write_job_and_tasks(lfirst(cell), settings, tasks, ntasks, last);
+		job = Max(job, ((LlmNewJob *) lfirst(cell))->id);
+	}
+	llm_spi_own_end(&scope);
+	SPI_finish();
+	if (ntasks == 0)
+		return;
+	llm_enqueue_note_last_job(job);
+	llm_wake_at_commit(LLM_WORKER_SENDER);
+}
+
+void
+llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks)
+{
+	LlmOwnScope scope;
+	Datum *columns[4];
+	Datum values[4];
+	int i;
+
+	if (ntasks == 0)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin(&scope);
+	for (i = 0; i < lengthof(columns); i++)
+		columns[i] = palloc(ntasks * sizeof(Datum));
+	for (i = 0; i < ntasks; i++)
+	{
+		columns[0][i] = Int64GetDatum(tasks[i].id);
+		columns[1][i] = ObjectIdGetDatum(tasks[i].leaf);
+		columns[2][i] = JsonbPGetDatum(tasks[i].key);
+		columns[3][i] = CStringGetTextDatum(tasks[i].column_name);
+	}
+	values[0] = llm_spi_array(INT8OID, columns[0], NULL, ntasks);
+	values[1] = llm_spi_array(OIDOID, columns[1], NULL, ntasks);
+	values[2] = llm_spi_array(JSONBOID, columns[2], NULL, ntasks);
+	values[3] = llm_spi_array(TEXTOID, columns[3], NULL, ntasks);
+	if (llm_spi_execute(&supersede_statement, values, NULL, false) > 0)
+		llm_wake_at_commit(LLM_WORKER_WRITER);
+	llm_spi_own_end(&scope);
+	SPI_finish();
+}
+
+bool
+llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input)
+{
+	LlmOwnScope scope;
+	Datum values[9];
+	char nulls[9];
+	bool same;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin(&scope);
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(task);
+	values[1] = ObjectIdGetDatum(job->role);
+	values[2] = JsonbPGetDatum(key);
+	values[3] = PointerGetDatum(input);
+	values[4] = ObjectIdGetDatum(job->relation);
+	values[5] = CStringGetTextDatum(job->column_name);
+	values[6] = job->model == NULL ? (Datum) 0 : CStringGetTextDatum(job->model);
+	nulls[6] = job->model == NULL ? 'n' : ' ';
+	values[7] = CStringGetTextDatum(job->op->name);
+	values[8] = JsonbPGetDatum(job->spec);
+	same = llm_spi_execute(&is_same_statement, values, nulls, false) > 0;
+	llm_spi_own_end(&scope);
+	SPI_finish();
+	return same;
+}

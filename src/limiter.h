@@ -1,0 +1,135 @@
+/*-------------------------------------------------------------------------
+ *
+ * limiter.h
+ *	  How much may be sent to one target now: requests and tokens per minute,
+ *	  requests in flight, cool-downs, and one probe after them.
+ *
+ * One limiter per (host, key fingerprint, model), since that is what a provider
+ * counts; it lives in shared memory (shmem.c), one for all databases.  Pure
+ * arithmetic: "now" is an argument, and the caller holds the limiter's lock.
+ *
+ *	  grant()     how many may leave now; what it grants is in flight, and
+ *	              belongs to the limiter's generation of that moment
+ *	  settle()    for each granted request exactly once, or
+ *	  give_back() for granted requests that were not sent after all
+ *	  correct()   after settle(), when the answer told rate limits
+ *
+ * A process that ends with requests in flight gives them back on its way out;
+ * nothing here can know that it is gone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_LIMITER_H
+#define LLM_LIMITER_H
+
+#include "llm_enrich.h"
+
+#include "datatype/timestamp.h"
+
+/* Limits as told by the options; 0 = not told. */
+typedef struct LlmLimits
+{
+	int requests_per_minute;
+	int tokens_per_minute;
+	int max_concurrency;
+} LlmLimits;
+
+typedef enum LlmWaitReason
+{
+	LLM_WAIT_NONE = 0,
+	LLM_WAIT_REQUESTS, /* requests per minute */
+	LLM_WAIT_TOKENS, /* tokens per minute */
+	LLM_WAIT_CONCURRENCY,
+	LLM_WAIT_COOLDOWN, /* after a 429 or an outage */
+	LLM_WAIT_PAUSED /* key or model paused: see pause_class */
+} LlmWaitReason;
+
+/*
+ * All plain data, fixed size: it lives in shared memory.  Zeroed = fresh.
+ *
+ *	  closed     half_open is false: requests leave as the buckets and the window allow
+ *	  cooling    half_open, before the gate (not_before, or paused_until when
+ *	             pause_class is set): nothing leaves
+ *	  half open  half_open, after the gate: one probe leaves; its answer closes the
+ *	             circuit or starts the next cool-down
+ *
+ * Each cool-down and each pause starts a new generation.  A request of an older
+ * one, in flight since before, frees its place when it comes back and changes
+ * nothing else, whatever it says.
+ */
+typedef struct LlmLimiter
+{
+	TimestampTz refilled_at; /* buckets are right as of here */
+	double requests; /* requests left in the bucket; less than 0 when overdrawn */
+	double tokens; /* tokens left in the bucket; less than 0 when overdrawn */
+	double learned_requests_rate; /* per second, from answers' headers; 0 = not told there */
+	double learned_requests_limit;
+	double learned_tokens_rate;
+	double learned_tokens_limit;
+	double window; /* adaptive concurrency (AIMD), 0 = not narrowed */
+	int in_flight;
+	uint32 generation; /* cool-downs and pauses so far; wraps around */
+	bool half_open; /* cooling, or waiting for the probe's answer */
+	bool probing; /* the one probe after a cool-down is out */
+	int streak; /* answers in a row that never came, since the last one that did */
+	int failures; /* cool-downs in a row, for the back-off */
+	int64 cooldown_us; /* length of the running cool-down */
+	TimestampTz not_before; /* end of the cool-down */
+	LlmErrorClass pause_class; /* LLM_OK, or why the target is paused */
+	TimestampTz paused_until; /* probed then, or when the catalog changes */
+} LlmLimiter;
+
+/* What an answer's headers told of one kind of limit; -1 where nothing was told. */
+typedef struct LlmToldLimit
+{
+	int64 limit;
+	int64 remaining;
+	int64 reset_ms; /* until all of the limit is there again */
+} LlmToldLimit;
+
+/*
+ * How many of "want" requests of about "tokens_each" tokens may leave now.  When
+ * fewer than wanted: *reason says why, *wake_at when to ask again (DT_NOEND when
+ * only a finished request can change it).  Note limiter->generation with what was
+ * granted: settle() and give_back() ask for it.
+ */
+extern int llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
+							 int64 tokens_each, TimestampTz now,
+							 LlmWaitReason *reason, TimestampTz *wake_at);
+
+/*
+ * One granted request came back.  generation is the limiter's when it was granted;
+ * tokens_estimated is what grant() was told, tokens_used what the provider counted
+ * (-1 unknown: the estimate stands); retry_after_ms -1 when not told; jitter in
+ * [0,1) is the caller's random number.
+ */
+extern void llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
+							   uint32 generation, int64 tokens_estimated, int64 tokens_used,
+							   int64 retry_after_ms, double jitter, TimestampTz now);
+
+/* n requests, granted in that generation, were not sent: as if never granted. */
+extern void llm_limiter_give_back(LlmLimiter *limiter, uint32 generation, int n, int64 tokens_each);
+
+/*
+ * Take in what the headers of a successful answer told of requests and tokens left.
+ * It limits only what the options do not, and no longer than answers tell it.
+ */
+extern void llm_limiter_correct(LlmLimiter *limiter, const LlmLimits *limits,
+								const LlmToldLimit *requests, const LlmToldLimit *tokens,
+								TimestampTz now);
+
+/*
+ * A header's duration in milliseconds, rounded up: "6m0s", "120ms", "1h2m3.5s", or
+ * plain seconds.  -1 for anything else, and for NULL.
+ */
+extern int64 llm_limiter_parse_duration_ms(const char *value);
+
+/* A header's plain count, or -1. */
+extern int64 llm_limiter_parse_count(const char *value);
+
+/* The catalog changed: a paused target may be probed at once. */
+extern void llm_limiter_unpause(LlmLimiter *limiter);
+
+extern const char *llm_limiter_reason_name(LlmWaitReason reason);
+
+#endif /* LLM_LIMITER_H */

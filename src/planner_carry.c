@@ -1,0 +1,306 @@
+/*-------------------------------------------------------------------------
+ *
+ * planner_carry.c
+ *	  Which call's marker may be the whole value of an expression.
+ *
+ * Follows columns to where they come from: sub-queries, WITH, VALUES, set
+ * operations, EXCLUDED.  Says nothing about whether the call may stand there;
+ * that is for planner_find.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "parser/parse_relation.h"
+#include "parser/parsetree.h"
+#include "utils/fmgroids.h"
+
+#include "compat.h"
+#include "planner.h"
+
+bool
+llm_planner_is_length_coercion(const Node *node, int32 *typmod)
+{
+	const FuncExpr *cast = (const FuncExpr *) node;
+
+	if (!IsA(node, FuncExpr) ||
+		(cast->funcid != F_VARCHAR_VARCHAR_INT4_BOOL && cast->funcid != F_BPCHAR_BPCHAR_INT4_BOOL))
+		return false;
+	*typmod = exprTypmod(node);
+	return true;
+}
+
+/* The argument of a cast that leaves a marker whole, else NULL. */
+Node *
+llm_planner_cast_argument(Node *node)
+{
+	int32 typmod;
+
+	switch (nodeTag(node))
+	{
+		case T_RelabelType:
+			return (Node *) ((RelabelType *) node)->arg;
+		case T_CollateExpr:
+			return (Node *) ((CollateExpr *) node)->arg;
+		case T_CoerceViaIO:
+			if (llm_planner_column_fault(exprType(node), -1) != NULL)
+				return NULL;
+			return (Node *) ((CoerceViaIO *) node)->arg;
+		case T_CoerceToDomain:
+			return (Node *) ((CoerceToDomain *) node)->arg;
+		case T_FuncExpr:
+			if (!llm_planner_is_length_coercion(node, &typmod) ||
+				llm_planner_column_fault(exprType(node), typmod) != NULL)
+				return NULL;
+			return linitial(((FuncExpr *) node)->args);
+		default:
+			return NULL;
+	}
+}
+
+/* The call that a column of a query's result carries, or NULL. */
+static FuncExpr *
+carried_by_column(Query *query, int number, LlmQueryLevel *outer)
+{
+	LlmQueryLevel level = {query, outer};
+	TargetEntry *entry;
+	ListCell *cell;
+
+	if (query->setOperations != NULL)
+	{
+		/* the leaves are sub-queries of their own; the tree of operations names nothing else */
+		foreach(cell, query->rtable)
+		{
+			RangeTblEntry *leaf = lfirst(cell);
+			FuncExpr *call = NULL;
+
+			if (leaf->rtekind == RTE_SUBQUERY)
+				call = carried_by_column(leaf->subquery, number, &level);
+			if (call != NULL)
+				return call;
+		}
+		return NULL;
+	}
+	if (query->commandType != CMD_SELECT)
+		return NULL; /* what RETURNING gives is a stored value */
+	entry = get_tle_by_resno(query->targetList, number);
+	return entry == NULL ? NULL : llm_planner_carried((Node *) entry->expr, &level);
+}
+
+static FuncExpr *
+carried_by_values(RangeTblEntry *rte, int number, LlmQueryLevel *level)
+{
+	ListCell *row;
+
+	foreach(row, rte->values_lists)
+	{
+		FuncExpr *call = llm_planner_carried(list_nth(lfirst(row), number - 1), level);
+
+		if (call != NULL)
+			return call;
+	}
+	return NULL;
+}
+
+static FuncExpr *
+carried_by_cte(RangeTblEntry *rte, int number, LlmQueryLevel *level)
+{
+	ListCell *cell;
+	Index up;
+
+	if (rte->self_reference)
+		return NULL; /* what the other branch carries is seen there */
+	for (up = rte->ctelevelsup; up > 0 && level != NULL; up--)
+		level = level->outer;
+	if (level == NULL)
+		return NULL;
+	foreach(cell, level->query->cteList)
+	{
+		CommonTableExpr *cte = lfirst(cell);
+
+		if (strcmp(cte->ctename, rte->ctename) == 0)
+			return carried_by_column(castNode(Query, cte->ctequery), number, level);
+	}
+	return NULL;
+}
+
+/* The same for a column of one of the query's relations. */
+static FuncExpr *
+carried_by_relation(int varno, int number, LlmQueryLevel *level)
+{
+	Query *query = level->query;
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	TargetEntry *entry;
+
+	switch (rte->rtekind)
+	{
+		case RTE_SUBQUERY:
+			return carried_by_column(rte->subquery, number, level);
+		case RTE_VALUES:
+			return carried_by_values(rte, number, level);
+		case RTE_CTE:
+			return carried_by_cte(rte, number, level);
+		case RTE_JOIN:
+			return llm_planner_carried(list_nth(rte->joinaliasvars, number - 1), level);
+		case RTE_RELATION:
+			if (query->onConflict == NULL || query->onConflict->exclRelIndex != varno)
+				return NULL;
+			/* EXCLUDED.column */
+			entry = get_tle_by_resno(query->targetList, number);
+			return entry == NULL ? NULL : llm_planner_carried((Node *) entry->expr, level);
+		default:
+			if (llm_rte_group_exprs(rte) != NIL)
+				return llm_planner_carried(list_nth(llm_rte_group_exprs(rte), number - 1), level);
+			return NULL;
+	}
+}
+
+/* The same for a parameter, whose sub-select is an entry of this target list. */
+static FuncExpr *
+carried_by_entries(List *entries, int sublink_id, int number, LlmQueryLevel *level)
+{
+	ListCell *cell;
+
+	foreach(cell, entries)
+	{
+		SubLink *sublink = (SubLink *) lfirst_node(TargetEntry, cell)->expr;
+
+		if (IsA(sublink, SubLink) && sublink->subLinkType == MULTIEXPR_SUBLINK && sublink->subLinkId == sublink_id)
+			return carried_by_column(castNode(Query, sublink->subselect), number, level);
+	}
+	return NULL;
+}
+
+/*
+ * SET (a, b) = (SELECT ...): the parameter stands for a column of the sub-select.  In
+ * MERGE, where each action counts its own, any that could be meant will do.
+ */
+static FuncExpr *
+carried_by_multiexpr(Param *param, LlmQueryLevel *level)
+{
+	int number = param->paramid & 0xFFFF;
+	int sublink_id = param->paramid >> 16;
+	Query *query = level->query;
+	FuncExpr *call = carried_by_entries(query->targetList, sublink_id, number, level);
+	ListCell *cell;
+
+	if (call == NULL && query->onConflict != NULL)
+		call = carried_by_entries(query->onConflict->onConflictSet, sublink_id, number, level);
+	foreach(cell, query->mergeActionList)
+	{
+		if (call == NULL)
+			call = carried_by_entries(lfirst_node(MergeAction, cell)->targetList, sublink_id, number, level);
+	}
+	return call;
+}
+
+/* The call in one of some values, or NULL. */
+static FuncExpr *
+carried_by_list(List *values, LlmQueryLevel *level)
+{
+	ListCell *cell;
+
+	foreach(cell, values)
+	{
+		FuncExpr *call = llm_planner_carried(lfirst(cell), level);
+
+		if (call != NULL)
+			return call;
+	}
+	return NULL;
+}
+
+/* The values that a CASE may have: its arms, and ELSE. */
+List *
+llm_planner_case_values(CaseExpr *expr)
+{
+	List *values = NIL;
+	ListCell *cell;
+
+	foreach(cell, expr->args)
+		values = lappend(values, lfirst_node(CaseWhen, cell)->result);
+	return expr->defresult == NULL ? values : lappend(values, expr->defresult);
+}
+
+/*
+ * The call whose marker may be the whole value of the expression, or NULL.  Says
+ * nothing about whether it may stand there.
+ */
+FuncExpr *
+llm_planner_carried(Node *node, LlmQueryLevel *level)
+{
+	Index up;
+
+	check_stack_depth();
+	if (node == NULL)
+		return NULL;
+	if (llm_planner_is_call(node))
+		return (FuncExpr *) node;
+	if (llm_planner_cast_argument(node) != NULL)
+		return llm_planner_carried(llm_planner_cast_argument(node), level);
+	switch (nodeTag(node))
+	{
+		case T_CaseExpr:
+			return carried_by_list(llm_planner_case_values((CaseExpr *) node), level);
+		case T_CoalesceExpr:
+			return carried_by_list(((CoalesceExpr *) node)->args, level);
+		case T_SubLink:
+			if (((SubLink *) node)->subLinkType != EXPR_SUBLINK)
+				return NULL;
+			return carried_by_column(castNode(Query, ((SubLink *) node)->subselect), 1, level);
+		case T_Param:
+			if (((Param *) node)->paramkind != PARAM_MULTIEXPR)
+				return NULL;
+			return carried_by_multiexpr((Param *) node, level);
+		case T_Var:
+			for (up = ((Var *) node)->varlevelsup; up > 0 && level != NULL; up--)
+				level = level->outer;
+			if (level == NULL || ((Var *) node)->varattno <= 0)
+				return NULL;
+			return carried_by_relation(((Var *) node)->varno, ((Var *) node)->varattno, level);
+		default:
+			return NULL;
+	}
+}
+
+/* The call in any column of a query's result, or NULL. */
+FuncExpr *
+llm_planner_carried_by_query(Query *query, LlmQueryLevel *outer)
+{
+	ListCell *cell;
+
+	foreach(cell, query->targetList)
+	{
+		FuncExpr *call = carried_by_column(query, lfirst_node(TargetEntry, cell)->resno, outer);
+
+		if (call != NULL)
+			return call;
+	}
+	return NULL;
+}
+
+/* A whole row of a sub-query is used: does any of its columns carry a call? */
+FuncExpr *
+llm_planner_carried_by_row(Var *var, LlmQueryLevel *level)
+{
+	RangeTblEntry *rte;
+	int ncolumns;
+	int number;
+	Index up;
+
+	for (up = var->varlevelsup; up > 0 && level != NULL; up--)
+		level = level->outer;
+	if (level == NULL)
+		return NULL;
+	rte = rt_fetch(var->varno, level->query->rtable);
+	ncolumns = rte->rtekind == RTE_RELATION ? 0 : list_length(rte->eref->colnames);
+	for (number = 1; number <= ncolumns; number++)
+	{
+		FuncExpr *call = carried_by_relation(var->varno, number, level);
+
+		if (call != NULL)
+			return call;
+	}
+	return NULL;
+}

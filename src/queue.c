@@ -1,0 +1,329 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.c
+ *	  The sender's half of the queue: wake, claim, settle, recover.
+ *
+ * Claiming commits before any request leaves, so no snapshot is held while we
+ * wait for a provider, and a crash shows as a claimed task with no answer: the
+ * next sender finds those with llm_queue_orphans() and settles them as
+ * "unknown".  All statements work on sets and skip rows that somebody else has
+ * locked, so that a user's open transaction holds up nobody but itself.
+ *
+ * Users' transactions lock rows that are ready or waiting (to supersede or to
+ * cancel them) and never rows that are claimed: a settle() meets no lock.
+ *
+ * unnest() of several arrays is a form of the grammar, not a function that could
+ * be qualified: the parser resolves it to pg_catalog by itself.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "queue.h"
+#include "spi.h"
+
+/*
+ * The columns that make an LlmClaim, in the order that read_claim() expects.
+ * Only what was wrong with an answer is told to the model.
+ */
+#define CLAIM_COLUMNS \
+	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.key, q.input," \
+	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer"
+
+static LlmStatement claim_statement = {
+	.sql = "WITH picked AS MATERIALIZED ("
+		   " SELECT p.id FROM unnest($1, $2, $3) AS s(job, first, want)"
+		   " CROSS JOIN LATERAL (SELECT c.id FROM llm.queue c"
+		   "  WHERE c.job OPERATOR(pg_catalog.=) s.job AND c.state OPERATOR(pg_catalog.=) 'ready'"
+		   "  AND c.id OPERATOR(pg_catalog.>) s.first"
+		   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p)"
+		   " UPDATE llm.queue q SET state = 'claimed', claimed_at = pg_catalog.clock_timestamp(),"
+		   "  reason = NULL, not_before = NULL,"
+		   "  attempts = q.attempts OPERATOR(pg_catalog.+) 1,"
+		   "  request = pg_catalog.nextval('llm.request_id')"
+		   " FROM picked WHERE q.id OPERATOR(pg_catalog.=) picked.id"
+		   " RETURNING " CLAIM_COLUMNS,
+	.nargs = 3,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}
+};
+
+static LlmStatement orphan_statement = {
+	.sql = "SELECT " CLAIM_COLUMNS " FROM llm.queue q"
+		   " WHERE q.state OPERATOR(pg_catalog.=) 'claimed' ORDER BY q.id LIMIT $1",
+	.nargs = 1,
+	.args = {INT4OID}
+};
+
+/*
+ * A task that would be sent again but was cancelled meanwhile is cancelled
+ * here; the writer takes care of its cell.
+ */
+static LlmStatement settle_statement = {
+	.sql = "UPDATE llm.queue q SET"
+		   "  state = CASE WHEN x.cancelled THEN 'cancelled' ELSE v.state END,"
+		   "  outcome = CASE WHEN x.cancelled THEN 'cancelled'"
+		   "   WHEN v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN v.state END,"
+		   "  reason = v.reason, not_before = v.not_before,"
+		   "  tries = q.tries OPERATOR(pg_catalog.+) v.charged,"
+		   "  answer = v.answer, error = COALESCE(v.error, q.error),"
+		   "  message = CASE WHEN v.error IS NULL THEN q.message ELSE v.message END,"
+		   "  last_answer = COALESCE(v.last_answer, q.last_answer)"
+		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+		   "  AS v(task, request, state, reason, not_before, charged, answer, error, message, last_answer)"
+		   " CROSS JOIN LATERAL (SELECT v.state OPERATOR(pg_catalog.=) ANY ('{ready,waiting}')"
+		   "  AND EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) v.task)) AS x(cancelled)"
+		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND q.state OPERATOR(pg_catalog.=) 'claimed'"
+		   "  AND q.request OPERATOR(pg_catalog.=) v.request",
+	.nargs = 10,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
+			 INT4ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+};
+
+/* A check of a model has no cell: its task and its job end with its answer. */
+static LlmStatement finish_check_statement = {
+	.sql = "WITH gone AS (DELETE FROM llm.queue q WHERE q.id OPERATOR(pg_catalog.=) ANY ($1)"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'claimed' RETURNING q.job)"
+		   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = pg_catalog.clock_timestamp()"
+		   " FROM gone WHERE j.id OPERATOR(pg_catalog.=) gone.job",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}
+};
+
+/* Tasks with an outcome wait for the writer, and are the writer's to wake. */
+static LlmStatement wake_statement = {
+	.sql = "WITH due AS MATERIALIZED (SELECT w.id FROM llm.queue w"
+		   "  WHERE w.state OPERATOR(pg_catalog.=) 'waiting' AND w.outcome IS NULL"
+		   "  AND w.not_before OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+		   "  ORDER BY w.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
+		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id",
+	.nargs = 1,
+	.args = {INT4OID}
+};
+
+static LlmStatement due_statement = {
+	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
+		   " AND q.outcome IS NULL ORDER BY q.not_before LIMIT 1"
+};
+
+static LlmStatement add_claimed_statement = {
+	.sql = "INSERT INTO llm.queue AS q (id, job, recipe, role, relation, state, attempts, request,"
+		   "  claimed_at, key, input)"
+		   " VALUES (pg_catalog.nextval('llm.task_id'), $1, $2, $3, 0, 'claimed', 1,"
+		   "  pg_catalog.nextval('llm.request_id'), pg_catalog.clock_timestamp(), '{}', $4)"
+		   " RETURNING " CLAIM_COLUMNS,
+	.nargs = 4,
+	.args = {INT8OID, INT8OID, OIDOID, TEXTOID}
+};
+
+/* One column of the current result as a C string in the caller's context, NULL for NULL. */
+static char *
+get_text(HeapTuple row, TupleDesc desc, int column, size_t *len)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+	text	   *detoasted;
+
+	if (isnull)
+		return NULL;
+	detoasted = DatumGetTextPP(value);
+	if (len != NULL)
+		*len = VARSIZE_ANY_EXHDR(detoasted);
+	return text_to_cstring(detoasted);
+}
+
+static int64
+get_int64(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(SPI_getbinval(row, desc, column, &isnull));
+}
+
+static int
+get_int32(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt32(SPI_getbinval(row, desc, column, &isnull));
+}
+
+/* Read row "i" of the current result.  Everything is copied to the current context. */
+static LlmClaim *
+read_claim(uint64 i)
+{
+	HeapTuple	row = SPI_tuptable->vals[i];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	LlmClaim   *claim = palloc0(sizeof(LlmClaim));
+	bool		isnull;
+
+	claim->task = get_int64(row, desc, 1);
+	claim->job = get_int64(row, desc, 2);
+	claim->recipe = get_int64(row, desc, 3);
+	claim->request = get_int64(row, desc, 4);
+	claim->tries = get_int32(row, desc, 5);
+	claim->attempt = get_int32(row, desc, 6);
+	claim->key = (Jsonb *) PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 7, &isnull));
+	claim->input = get_text(row, desc, 8, &claim->input_len);
+	claim->fault = get_text(row, desc, 9, NULL);
+	claim->last_answer = get_text(row, desc, 10, NULL);
+	return claim;
+}
+
+/* Make a list of LlmClaim of the current result. */
+static List *
+read_claims(void)
+{
+	List	   *claims = NIL;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+		claims = lappend(claims, read_claim(i));
+	SPI_freetuptable(SPI_tuptable);
+	return claims;
+}
+
+/*
+ * Claim up to share->want tasks of each job: the list of LlmClaim, in the
+ * current context.  A job that gives fewer has no more that are ready.
+ */
+List *
+llm_queue_claim(const LlmShare *shares, int nshares)
+{
+	Datum	   *jobs = palloc(sizeof(Datum) * nshares);
+	Datum	   *after = palloc(sizeof(Datum) * nshares);
+	Datum	   *want = palloc(sizeof(Datum) * nshares);
+	Datum		values[3];
+
+	for (int i = 0; i < nshares; i++)
+	{
+		jobs[i] = Int64GetDatum(shares[i].job);
+		after[i] = Int64GetDatum(shares[i].after);
+		want[i] = Int32GetDatum(shares[i].want);
+	}
+	values[0] = llm_spi_array(INT8OID, jobs, NULL, nshares);
+	values[1] = llm_spi_array(INT8OID, after, NULL, nshares);
+	values[2] = llm_spi_array(INT4OID, want, NULL, nshares);
+	llm_spi_execute(&claim_statement, values, NULL, false);
+	return read_claims();
+}
+
+/* Tasks that a dead sender left claimed: the list of LlmClaim, in the current context. */
+List *
+llm_queue_orphans(int limit)
+{
+	Datum		values[1];
+
+	values[0] = Int32GetDatum(limit);
+	llm_spi_execute(&orphan_statement, values, NULL, false);
+	return read_claims();
+}
+
+/* A nullable text as an array element. */
+static void
+set_text(Datum *value, bool *isnull, const char *string)
+{
+	*isnull = (string == NULL);
+	*value = string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
+}
+
+/* Remove the tasks of checks, and end their jobs. */
+static void
+finish_checks(LlmSettlement **settlements, int n)
+{
+	Datum	   *tasks = palloc(sizeof(Datum) * n);
+	Datum		values[1];
+	int			nchecks = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (settlements[i]->state == NULL)
+			tasks[nchecks++] = Int64GetDatum(settlements[i]->task);
+	}
+	if (nchecks == 0)
+		return;
+	values[0] = llm_spi_array(INT8OID, tasks, NULL, nchecks);
+	llm_spi_execute(&finish_check_statement, values, NULL, false);
+}
+
+/* Give each claimed task its next state. */
+void
+llm_queue_settle(LlmSettlement **settlements, int n)
+{
+	static const Oid types[10] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
+								  INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum	   *columns[10];
+	bool	   *nulls[10];
+	Datum		values[10];
+	int			rows = 0;
+
+	for (int c = 0; c < 10; c++)
+	{
+		columns[c] = palloc0(sizeof(Datum) * n);
+		nulls[c] = palloc0(sizeof(bool) * n);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const LlmSettlement *s = settlements[i];
+
+		if (s->state == NULL)
+			continue;
+		columns[0][rows] = Int64GetDatum(s->task);
+		columns[1][rows] = Int64GetDatum(s->request);
+		set_text(&columns[2][rows], &nulls[2][rows], s->state);
+		set_text(&columns[3][rows], &nulls[3][rows], s->reason);
+		columns[4][rows] = TimestampTzGetDatum(s->not_before);
+		nulls[4][rows] = (s->not_before == 0);
+		columns[5][rows] = Int32GetDatum(s->charged ? 1 : 0);
+		columns[6][rows] = PointerGetDatum(s->answer);
+		nulls[6][rows] = (s->answer == NULL);
+		set_text(&columns[7][rows], &nulls[7][rows], s->failure);
+		set_text(&columns[8][rows], &nulls[8][rows], s->message);
+		set_text(&columns[9][rows], &nulls[9][rows], s->last_answer);
+		rows++;
+	}
+	finish_checks(settlements, n);
+	if (rows == 0)
+		return;
+	for (int c = 0; c < 10; c++)
+		values[c] = llm_spi_array(types[c], columns[c], nulls[c], rows);
+	llm_spi_execute(&settle_statement, values, NULL, false);
+}
+
+/* Make tasks ready whose wait is over; how many. */
+uint64
+llm_queue_wake(int limit)
+{
+	Datum		values[1];
+
+	values[0] = Int32GetDatum(limit);
+	return llm_spi_execute(&wake_statement, values, NULL, false);
+}
+
+TimestampTz
+llm_queue_next_due(void)
+{
+	TimestampTz due = DT_NOEND;
+	bool		isnull;
+
+	if (llm_spi_execute(&due_statement, NULL, NULL, true) > 0)
+		due = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return due;
+}
+
+LlmClaim *
+llm_queue_add_claimed(int64 job, int64 recipe, Oid role, const char *input)
+{
+	Datum		values[4];
+
+	values[0] = Int64GetDatum(job);
+	values[1] = Int64GetDatum(recipe);
+	values[2] = ObjectIdGetDatum(role);
+	values[3] = CStringGetTextDatum(input);
+	llm_spi_execute(&add_claimed_statement, values, NULL, false);
+	return read_claim(0);
+}

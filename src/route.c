@@ -1,0 +1,268 @@
+/*-------------------------------------------------------------------------
+ *
+ * route.c
+ *	  Resolve (model alias, role) to a target once, and remember it until the
+ *	  catalog, the settings or the key may have changed.
+ *
+ * A route is not changed once it is made: requests in flight go on with the one
+ * they left by, new ones get its successor.  The key lives in the route alone
+ * and is wiped with it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "clock.h"
+#include "route.h"
+#include "secret.h"
+#include "shmem.h"
+
+/* A problem may be mended outside of the catalog (a key file): look again after so long. */
+#define PROBLEM_RECHECK_MS 5000
+
+/* Until answers tell better: a short question and a short answer. */
+#define FIRST_INPUT_TOKENS 300
+#define FIRST_OUTPUT_TOKENS 50
+
+/* Concurrency where neither server nor model tell one: polite to small servers. */
+#define DEFAULT_CONCURRENCY 64
+
+/* A limiter that waits for somebody else's answer (another database's) is asked again so soon. */
+#define REASK_MS 100
+
+static dlist_head routes = DLIST_STATIC_INIT(routes);	/* sender's life */
+
+/* "https://host:port" of a base URL. */
+static const char *
+host_part(const char *base_url)
+{
+	const char *slashes = strstr(base_url, "://");
+	const char *end = slashes == NULL ? NULL : strchr(slashes + 3, '/');
+
+	return end == NULL ? pstrdup(base_url) : pnstrdup(base_url, end - base_url);
+}
+
+/* The key header's template with the key in the place of "%s". */
+static char *
+replace_placeholder(const char *template, const char *key)
+{
+	const char *at = strstr(template, "%s");
+	StringInfoData header;
+
+	initStringInfo(&header);
+	appendBinaryStringInfo(&header, template, at - template);
+	appendStringInfoString(&header, key);
+	appendStringInfoString(&header, at + 2);
+	return header.data;
+}
+
+/* Read the key and make its header; a problem ends up in the route. */
+static void
+add_key(LlmRoute *route, const char **hint)
+{
+	const char *problem = NULL;
+	char	   *key = llm_secret_read(route->target, &problem, hint);
+
+	if (key == NULL)
+	{
+		route->problem = problem;
+		return;
+	}
+	route->fingerprint = llm_secret_fingerprint(key);
+	route->key_header = replace_placeholder(route->dialect->key_header, key);
+	llm_secret_wipe(key);
+}
+
+/* Resolve everything; what is wrong ends up in route->problem. */
+static void
+resolve(LlmRoute *route)
+{
+	LlmTarget  *target = llm_catalog_target(route->alias, route->role);
+	const char *hint = target->hint;
+
+	route->target = target;
+	route->problem = target->problem;
+	if (route->problem == NULL)
+	{
+		route->dialect = llm_dialect_find(target->dialect);
+		if (route->dialect == NULL)
+			route->problem = psprintf("server \"%s\" has the unknown dialect \"%s\"", target->server, target->dialect);
+	}
+	if (route->problem == NULL)
+	{
+		route->url = psprintf("%s%s", target->base_url, route->dialect->path);
+		route->host = host_part(target->base_url);
+		route->limits.requests_per_minute = target->requests_per_minute;
+		route->limits.tokens_per_minute = target->tokens_per_minute;
+		route->limits.max_concurrency = target->max_concurrency > 0 ? target->max_concurrency : DEFAULT_CONCURRENCY;
+		add_key(route, &hint);
+	}
+	if (route->problem != NULL)
+		llm_route_report(route, route->problem, hint);
+}
+
+/* What it was paused for may have been mended: one request may try. */
+static void
+unpause(const LlmRoute *route)
+{
+	llm_limiter_unpause(llm_route_lock_limiter(route));
+	llm_shmem_limiter_unlock();
+}
+
+static LlmRoute *
+make_route(const char *alias, Oid role, TimestampTz now)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich route", ALLOCSET_SMALL_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	LlmRoute   *route = palloc0(sizeof(LlmRoute));
+
+	route->context = context;
+	route->generation = llm_catalog_generation();
+	route->alias = alias == NULL ? NULL : pstrdup(alias);
+	route->role = role;
+	route->input_tokens = FIRST_INPUT_TOKENS;
+	route->output_tokens = FIRST_OUTPUT_TOKENS;
+	route->wake_at = DT_NOBEGIN;
+	resolve(route);
+	route->expires_at = route->problem == NULL ? DT_NOEND : TimestampTzPlusMilliseconds(now, PROBLEM_RECHECK_MS);
+	MemoryContextSwitchTo(saved);
+	dlist_push_tail(&routes, &route->node);
+	if (route->problem == NULL)
+		unpause(route);
+	return route;
+}
+
+static void
+free_route(LlmRoute *route)
+{
+	if (route->key_header != NULL)
+		llm_secret_wipe(route->key_header);
+	MemoryContextDelete(route->context);
+}
+
+/* Take a route out of use; requests in flight keep it alive. */
+static void
+retire(LlmRoute *route)
+{
+	dlist_delete(&route->node);
+	if (route->reported)
+		llm_route_report(route, NULL, NULL);
+	route->stale = true;
+	if (route->in_flight == 0)
+		free_route(route);
+}
+
+void
+llm_route_refresh(TimestampTz now)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &routes)
+	{
+		LlmRoute   *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->generation != llm_catalog_generation() || route->expires_at <= now)
+			retire(route);
+	}
+}
+
+LlmRoute *
+llm_route_find(const char *alias, Oid role, TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &routes)
+	{
+		LlmRoute   *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->role != role)
+			continue;
+		if (alias == NULL ? route->alias == NULL : route->alias != NULL && strcmp(alias, route->alias) == 0)
+			return route;
+	}
+	return make_route(alias, role, now);
+}
+
+void
+llm_route_use(LlmRoute *route)
+{
+	route->in_flight++;
+}
+
+void
+llm_route_release(LlmRoute *route)
+{
+	if (--route->in_flight == 0 && route->stale)
+		free_route(route);
+}
+
+void
+llm_route_forget_all(void)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &routes)
+		retire(dlist_container(LlmRoute, node, iter.cur));
+}
+
+dlist_head *
+llm_route_all(void)
+{
+	return &routes;
+}
+
+/* Lock the route's limiter in shared memory. */
+LlmLimiter *
+llm_route_lock_limiter(const LlmRoute *route)
+{
+	return llm_shmem_limiter_lock(route->host, route->fingerprint, route->target->model);
+}
+
+void
+llm_route_grant(LlmRoute *route, int want, TimestampTz now)
+{
+	LlmLimiter *limiter = llm_route_lock_limiter(route);
+
+	route->tokens_each = (int64) (route->input_tokens + route->output_tokens + 0.5);
+	route->granted = llm_limiter_grant(limiter, &route->limits, want, route->tokens_each, now,
+									   &route->wait_reason, &route->wake_at);
+	route->generation_granted = limiter->generation;
+	llm_shmem_limiter_unlock();
+	if (route->wait_reason == LLM_WAIT_NONE)
+		route->wake_at = DT_NOBEGIN;
+	else
+		route->wake_at = Min(route->wake_at, TimestampTzPlusMilliseconds(now, REASK_MS));
+}
+
+void
+llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each)
+{
+	LlmLimiter *limiter = llm_route_lock_limiter(route);
+
+	llm_limiter_give_back(limiter, generation, n, tokens_each);
+	llm_shmem_limiter_unlock();
+}
+
+void
+llm_route_report(LlmRoute *route, const char *problem, const char *hint)
+{
+	const char *alias = route->alias != NULL ? route->alias : "(default)";
+	char	   *subject = psprintf("model \"%s\"", alias);
+
+	llm_shmem_report_problem(subject, problem, hint);
+	route->reported = (problem != NULL);
+	pfree(subject);
+}
+
+const char *
+llm_route_reason(const LlmRoute *route)
+{
+	if (route->problem != NULL)
+		return route->problem;
+	if (route->wait_reason == LLM_WAIT_NONE || route->wait_reason == LLM_WAIT_CONCURRENCY)
+		return NULL;
+	return llm_limiter_reason_name(route->wait_reason);
+}

@@ -1,0 +1,81 @@
+/*-------------------------------------------------------------------------
+ *
+ * route.h
+ *	  A route is where the tasks of a (model alias, role) go: the resolved
+ *	  target, its key, its limiter's name, and what its answers are like.
+ *
+ *	  refresh()  at the start of a pass: drops what the catalog has outdated
+ *	  find()     inside a transaction; good until the next refresh()
+ *	  release()  for each use() when its request is over
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_ROUTE_H
+#define LLM_ROUTE_H
+
+#include "llm_enrich.h"
+
+#include "catalog.h"
+#include "dialect.h"
+#include "lib/ilist.h"
+#include "limiter.h"
+
+typedef struct LlmRoute
+{
+	dlist_node	node;
+	MemoryContext context;		/* everything below, and this struct */
+	uint64		generation;		/* of the catalog it was made from */
+	TimestampTz expires_at;		/* a route with a problem is tried again then */
+	bool		stale;			/* replaced; goes when its last request is over */
+	int			in_flight;		/* requests that use it */
+
+	const char *alias;			/* or NULL: the default model */
+	Oid			role;
+	const LlmTarget *target;
+	const char *problem;		/* NULL when usable */
+	const LlmDialect *dialect;
+	const char *url;
+	char	   *key_header;		/* wiped when the route goes */
+	const char *host;			/* base_url up to the path: names the limiter */
+	uint64		fingerprint;
+	LlmLimits	limits;
+
+	/* moving averages, for limits and for the cost of answers that never came */
+	double		input_tokens;
+	double		output_tokens;
+
+	/* as of the last pass */
+	int			granted;		/* by the limiter and not used yet */
+	uint32		generation_granted; /* of the limiter */
+	int64		tokens_each;	/* what a request weighs for the limiter */
+	LlmWaitReason wait_reason;
+	TimestampTz wake_at;
+	bool		reported;		/* a problem of it stands in llm.health */
+} LlmRoute;
+
+extern void llm_route_refresh(TimestampTz now);
+extern LlmRoute *llm_route_find(const char *alias, Oid role, TimestampTz now);
+extern void llm_route_use(LlmRoute *route);
+extern void llm_route_release(LlmRoute *route);
+
+/*
+ * Ask the route's limiter for up to "want" requests; what it grants is in flight
+ * from then on, in route->granted.  Settled each by settle(), or handed back.
+ */
+extern LlmLimiter *llm_route_lock_limiter(const LlmRoute *route);
+extern void llm_route_grant(LlmRoute *route, int want, TimestampTz now);
+extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each);
+
+/* Keys may have changed: all routes are made anew. */
+extern void llm_route_forget_all(void);
+
+/* All routes that are not stale. */
+extern dlist_head *llm_route_all(void);
+
+/* Show what is wrong with the route in llm.health and, once a minute, in the log; NULL: nothing is. */
+extern void llm_route_report(LlmRoute *route, const char *problem, const char *hint);
+
+/* One text for llm.job.reason; NULL when the route does not wait. */
+extern const char *llm_route_reason(const LlmRoute *route);
+
+#endif							/* LLM_ROUTE_H */

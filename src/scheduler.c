@@ -1,0 +1,441 @@
+/*-------------------------------------------------------------------------
+ *
+ * scheduler.c
+ *	  One turn of the sender: land, store, claim, send.
+ *
+ * A pass has at most one transaction.  It stores what has come and claims what
+ * fits into the freed slots; requests leave after it has committed, so that a
+ * crash shows as "claimed, no answer".  What has landed stays in memory until
+ * the transaction that stores it has committed: when that fails (disk full, out
+ * of memory, cancelled) it is tried again, and nothing new is sent meanwhile.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "check.h"
+#include "clock.h"
+#include "flight.h"
+#include "guc.h"
+#include "job.h"
+#include "joblist.h"
+#include "ledger.h"
+#include "scheduler.h"
+#include "shmem.h"
+#include "spi.h"
+
+/* Full look at all jobs: commits that nobody told us of (COMMIT PREPARED), late ones, days that are over. */
+#define SWEEP_MS 60000
+
+/* After a store that failed. */
+#define STORE_RETRY_MS 1000
+
+/* Jobs learn why they wait at most so often. */
+#define REASONS_MS 1000
+
+/* Rows of one transaction; more than that waits for the next pass. */
+#define STORE_ROWS 1000
+
+/* Few answers wait so long for company: a commit costs about as much as ten of them. */
+#define STORE_DELAY_MS 1
+#define STORE_AT_ONCE 16
+
+/* Waiting tasks made ready in one pass, and orphans settled in one transaction. */
+#define WAKE_ROWS 1000
+#define ORPHAN_ROWS 500
+
+/* All static: the sender's life. */
+static MemoryContext pass_context;	/* reset at the start of each pass */
+static dlist_head flying = DLIST_STATIC_INIT(flying);
+static dlist_head landed = DLIST_STATIC_INIT(landed);
+static int	nlanded = 0;
+static TimestampTz first_landed_at;
+static int	slots;
+static bool woken = true;		/* something may have been queued */
+static bool woken_all = true;	/* look at all jobs, old ones too */
+static bool orphaned = false;	/* the extension is gone */
+static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
+static TimestampTz sweep_at = DT_NOBEGIN;
+static TimestampTz reasons_at = DT_NOBEGIN;
+static TimestampTz retry_at = DT_NOBEGIN;
+
+void
+llm_scheduler_init(void)
+{
+	pass_context = AllocSetContextCreate(TopMemoryContext, "llm_enrich pass", ALLOCSET_DEFAULT_SIZES);
+
+	/* AcquireExternalFD() leaves a third of the descriptors to the likes of us; some are libcurl's own. */
+	slots = Max(1, Min(llm_guc_max_connections, max_safe_fds / 3 - 8));
+	if (slots < llm_guc_max_connections)
+		ereport(LOG,
+				(errmsg("\"llm_enrich.max_connections\" is %d, but there are descriptors for %d connections only",
+						llm_guc_max_connections, slots),
+				 errhint("Raise \"max_files_per_process\" and the operating system's limit.")));
+	llm_http_start(slots);
+}
+
+/* The flight is over; what it brought waits to be stored. */
+static void
+keep_landed(LlmFlight *flight, TimestampTz now)
+{
+	if (nlanded == 0)
+		first_landed_at = now;
+	dlist_push_tail(&landed, &flight->node);
+	nlanded++;
+	flight->route->wake_at = Min(flight->route->wake_at, now);
+}
+
+static void
+land_finished(TimestampTz now)
+{
+	LlmHttpExchange *exchange;
+
+	while ((exchange = llm_http_next_finished()) != NULL)
+	{
+		LlmFlight  *flight = exchange->owner;
+
+		dlist_delete(&flight->node);
+		llm_flight_land(flight, now);
+		llm_http_release(exchange);
+		keep_landed(flight, now);
+	}
+}
+
+/* The settlements to store in this pass, in the order of landing. */
+static LlmSettlement **
+gather_settlements(int *n)
+{
+	LlmSettlement **settlements = palloc(sizeof(LlmSettlement *) * Min(nlanded, STORE_ROWS));
+	dlist_iter	iter;
+
+	*n = 0;
+	dlist_foreach(iter, &landed)
+	{
+		if (*n == STORE_ROWS)
+			break;
+		settlements[(*n)++] = &dlist_container(LlmFlight, node, iter.cur)->settlement;
+	}
+	return settlements;
+}
+
+/* Inside the transaction: answers and their bills. */
+static int
+store(void)
+{
+	LlmSettlement **settlements;
+	int			n;
+	dlist_iter	iter;
+	int			seen = 0;
+
+	if (nlanded == 0)
+		return 0;
+	settlements = gather_settlements(&n);
+	llm_ledger_record(settlements, n);
+	llm_queue_settle(settlements, n);
+	dlist_foreach(iter, &landed)
+	{
+		LlmFlight  *flight = dlist_container(LlmFlight, node, iter.cur);
+
+		if (seen++ == n)
+			break;
+		if (flight->check)
+			llm_check_prepare_answer(flight);
+	}
+	return n;
+}
+
+/* The transaction that stored the first "n" has committed. */
+static void
+forget_stored(int n)
+{
+	bool		writer_has_work = false;
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &landed)
+	{
+		LlmFlight  *flight = dlist_container(LlmFlight, node, iter.cur);
+		LlmJob	   *job = llm_joblist_find(flight->job);
+		const char *state = flight->settlement.state;
+
+		if (n-- == 0)
+			break;
+		if (job != NULL)
+			job->flights--;
+		if (flight->check)
+			llm_check_deliver_answer(flight);
+		else if (strcmp(state, "ready") == 0 && job != NULL)
+			llm_joblist_put_back(job, flight->task);
+		else if (strcmp(state, "waiting") == 0)
+			due_at = Min(due_at, flight->settlement.not_before);
+		else
+			writer_has_work = true;
+		dlist_delete(&flight->node);
+		nlanded--;
+		llm_flight_free(flight);
+	}
+	if (writer_has_work)
+		llm_shmem_wake(MyDatabaseId, LLM_WORKER_WRITER);
+}
+
+/* Inside the transaction: tasks that are due, and jobs that have some. */
+static void
+look_around(TimestampTz now)
+{
+	bool		all = woken_all;
+
+	if (sweep_at <= now)
+	{
+		llm_job_close_days();
+		all = true;
+	}
+	if (due_at <= now)
+		all = llm_queue_wake(WAKE_ROWS) > 0 || all;
+	if (all || woken)
+		llm_joblist_discover(all || llm_joblist_is_empty(), now);
+	if (all || due_at <= now)
+		due_at = llm_queue_next_due();
+}
+
+/* Inside the transaction: claim for the free slots.  Recipes are loaded here, since that needs one. */
+static List *
+claim(TimestampTz now)
+{
+	LlmShare   *shares = palloc(sizeof(LlmShare) * LLM_JOBS_PER_PASS);
+	int			nshares;
+	List	   *claims;
+	ListCell   *lc;
+
+	if (!llm_guc_enabled)
+		return NIL;
+	nshares = llm_joblist_plan(slots, llm_http_in_flight(), now, shares);
+	if (nshares == 0)
+		return NIL;
+	claims = llm_queue_claim(shares, nshares);
+	foreach (lc, claims)
+		llm_flight_recipe(((LlmClaim *) lfirst(lc))->recipe);
+	return claims;
+}
+
+/* Send what was claimed; the transaction has committed. */
+static void
+launch(LlmFlight *flight, TimestampTz now)
+{
+	if (flight->recipe != NULL && llm_http_submit(&flight->exchange))
+	{
+		dlist_push_tail(&flying, &flight->node);
+		return;
+	}
+	llm_flight_land(flight, now);
+	keep_landed(flight, now);
+}
+
+static void
+launch_claims(List *claims, TimestampTz now)
+{
+	ListCell   *lc;
+
+	foreach (lc, claims)
+	{
+		LlmClaim   *claimed = lfirst(lc);
+		LlmRoute   *route = llm_joblist_find(claimed->job)->route;
+
+		launch(llm_flight_make(claimed, route, llm_flight_recipe(claimed->recipe)), now);
+	}
+}
+
+/*
+ * The transaction of a pass.  On success what was claimed is in *claims and
+ * *check; false when it failed and has to be tried again.
+ */
+static bool
+transact(TimestampTz now, List **claims, LlmFlight **check)
+{
+	volatile bool ok = true;
+	volatile int stored = 0;
+
+	PG_TRY();
+	{
+		llm_spi_begin("store and claim");
+		MemoryContextSwitchTo(pass_context);
+		if (!llm_spi_extension_exists())
+			orphaned = true;
+		else
+		{
+			stored = store();
+			look_around(now);
+			llm_route_refresh(now);
+			llm_joblist_route(now);
+			*check = llm_check_take(now);
+			*claims = claim(now);
+			if (reasons_at <= now && llm_joblist_reasons_changed())
+			{
+				llm_joblist_store_reasons();
+				reasons_at = TimestampTzPlusMilliseconds(now, REASONS_MS);
+			}
+		}
+		llm_spi_commit();
+	}
+	PG_CATCH();
+	{
+		ok = false;
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(pass_context);
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	if (ok)
+	{
+		llm_joblist_claimed(*claims);
+		forget_stored(stored);
+		return true;
+	}
+	llm_joblist_undo();
+	if (*check != NULL)
+		llm_check_abandon(*check);
+	return false;
+}
+
+/* Is a transaction called for? */
+static bool
+has_work(TimestampTz now)
+{
+	if (retry_at > now)
+		return false;
+	if (woken || woken_all || due_at <= now || sweep_at <= now)
+		return true;
+	if (nlanded >= STORE_AT_ONCE || (nlanded > 0 && (first_landed_at <= TimestampTzPlusMilliseconds(now, -STORE_DELAY_MS) ||
+													 dlist_is_empty(&flying))))
+		return true;
+	if (reasons_at <= now && llm_joblist_reasons_changed())
+		return true;
+	return llm_guc_enabled && llm_http_in_flight() < slots && nlanded == 0 && llm_joblist_is_pending(now);
+}
+
+static TimestampTz
+next_pass_at(TimestampTz now)
+{
+	TimestampTz at = Min(sweep_at, due_at);
+
+	if (retry_at > now)
+		return retry_at;
+	if (nlanded > 0)
+		at = Min(at, TimestampTzPlusMilliseconds(first_landed_at, STORE_DELAY_MS));
+	if (llm_guc_enabled && llm_http_in_flight() < slots)
+		at = Min(at, llm_joblist_wake_at());
+	if (llm_joblist_reasons_changed())
+		at = Min(at, reasons_at);
+	return at;
+}
+
+TimestampTz
+llm_scheduler_pass(void)
+{
+	TimestampTz now = llm_clock_now();
+	List	   *claims = NIL;
+	LlmFlight  *check = NULL;
+
+	MemoryContextReset(pass_context);
+	land_finished(now);
+	if (!has_work(now))
+		return next_pass_at(now);
+	if (!transact(now, &claims, &check))
+	{
+		retry_at = TimestampTzPlusMilliseconds(now, STORE_RETRY_MS);
+		return retry_at;
+	}
+	woken = woken_all = false;
+	if (sweep_at <= now)
+		sweep_at = TimestampTzPlusMilliseconds(now, SWEEP_MS);
+	launch_claims(claims, now);
+	if (check != NULL)
+		launch(check, now);
+	llm_joblist_trim();
+	llm_flight_trim_recipes();
+	return next_pass_at(now);
+}
+
+/* One transaction of recover(): how many it settled, or -1 when the extension is gone. */
+static int
+recover_some(TimestampTz now)
+{
+	LlmFlight **flights;
+	LlmSettlement **settlements;
+	List	   *orphans;
+	ListCell   *lc;
+	int			n = 0;
+
+	MemoryContextReset(pass_context);
+	llm_spi_begin("recover");
+	MemoryContextSwitchTo(pass_context);
+	if (!llm_spi_extension_exists())
+	{
+		llm_spi_commit();
+		return -1;
+	}
+	orphans = llm_queue_orphans(ORPHAN_ROWS);
+	flights = palloc(sizeof(LlmFlight *) * Max(list_length(orphans), 1));
+	settlements = palloc(sizeof(LlmSettlement *) * Max(list_length(orphans), 1));
+	foreach (lc, orphans)
+	{
+		flights[n] = llm_flight_orphan(lfirst(lc), now);
+		settlements[n] = &flights[n]->settlement;
+		n++;
+	}
+	if (n > 0)
+	{
+		llm_ledger_record(settlements, n);
+		llm_queue_settle(settlements, n);
+	}
+	llm_spi_commit();
+	for (int i = 0; i < n; i++)
+		llm_flight_free(flights[i]);
+	return n;
+}
+
+/*
+ * Settle what a dead sender left claimed: such a request may have been sent, so
+ * it is booked with an estimate, and the task is asked again.
+ */
+bool
+llm_scheduler_recover(void)
+{
+	int			n;
+
+	do
+		n = recover_some(llm_clock_now());
+	while (n == ORPHAN_ROWS);
+	return n >= 0;
+}
+
+void
+llm_scheduler_wake(void)
+{
+	woken = true;
+}
+
+bool
+llm_scheduler_is_idle(void)
+{
+	return dlist_is_empty(&flying) && nlanded == 0 && llm_joblist_is_empty() && due_at == DT_NOEND && !woken;
+}
+
+bool
+llm_scheduler_is_orphaned(void)
+{
+	return orphaned;
+}
+
+int
+llm_scheduler_slots(void)
+{
+	return slots;
+}

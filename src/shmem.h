@@ -1,0 +1,115 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *	  What all databases and processes share: who serves which database, who
+ *	  wants service, and the limiters.
+ *
+ * One LWLock guards all of it; nobody holds it for longer than a few loads and
+ * stores.  A database has an entry from the first time somebody asks for
+ * service until it is dropped or has no extension.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_SHMEM_H
+#define LLM_SHMEM_H
+
+#include "llm_enrich.h"
+
+#include "datatype/timestamp.h"
+#include "limiter.h"
+#include "storage/latch.h"
+
+typedef enum LlmWorkerKind
+{
+	LLM_WORKER_SENDER = 0,
+	LLM_WORKER_WRITER
+} LlmWorkerKind;
+
+#define LLM_WORKER_KINDS (LLM_WORKER_WRITER + 1)
+
+/* Called by init.c while the library is preloaded. */
+extern void llm_shmem_init(void);
+
+/* Raise 55000 with the hint how to preload, unless the library was preloaded. */
+extern void llm_shmem_require_preload(void);
+extern bool llm_shmem_is_preloaded(void);
+
+/*
+ * Somebody committed work in this database: wake its worker, or the launcher
+ * when it has none.  Async-safe in commit callbacks: takes no heavy lock, cannot fail.
+ */
+extern void llm_shmem_wake(Oid database, LlmWorkerKind kind);
+
+/* The same, but only when the database is known to have the extension; else nothing. */
+extern void llm_shmem_wake_known(Oid database, LlmWorkerKind kind);
+
+/*
+ * The extension may have come to this database: let a worker look.  It ends at
+ * once when it finds nothing to do.
+ */
+extern void llm_shmem_probe(Oid database);
+
+/* Databases may have come: let the launcher look at pg_database now. */
+extern void llm_shmem_request_sweep(void);
+
+/*
+ * A worker enters, before it connects: exactly one of a kind per database.
+ * False when there is one already or the database is blocked: end quietly.  Left
+ * by itself when the process exits, after it has left the list of backends.
+ */
+extern bool llm_shmem_enter(Oid database, LlmWorkerKind kind);
+
+/* The worker has looked: is the extension here? */
+extern void llm_shmem_report_extension(bool present);
+
+/*
+ * Was this worker started only to look, and has nobody asked for it since?
+ * Such a worker ends as soon as it finds nothing.
+ */
+extern bool llm_shmem_is_probe(LlmWorkerKind kind);
+
+/*
+ * An idle worker wants to end.  False when somebody asked for it since the last
+ * call (or its start): its latch is set then, so that it looks once more.  After
+ * true it must end: who asks from then on asks the launcher.
+ */
+extern bool llm_shmem_leave(LlmWorkerKind kind);
+
+/*
+ * Stop the workers of a database and let none start until unblock() (counted).
+ * wait_stopped() waits until they have left the list of backends; false when that
+ * took longer than timeout_ms; interruptible.  Both are of the transaction that
+ * needs the database for itself (utility.c), whatever becomes of it.
+ */
+extern void llm_shmem_block(Oid database);
+extern bool llm_shmem_wait_stopped(Oid database, long timeout_ms);
+extern void llm_shmem_unblock(Oid database);
+
+/* The database is gone. */
+extern void llm_shmem_forget(Oid database);
+
+/*
+ * Whoever waits for progress in this database (CALL llm.wait) sleeps here.  The
+ * wait ends at once when progress was announced since this process last asked,
+ * so look, wait, look again loses nothing.
+ */
+extern void llm_shmem_announce_progress(void); /* writer, after commit */
+extern bool llm_shmem_wait_progress(long timeout_ms); /* backend; false on timeout; interruptible */
+
+/*
+ * The limiter of (host, key, model).  Created fresh when it is not there; the
+ * least recently used idle one makes room.  lock() returns it with the lock held:
+ * plain arithmetic only until unlock().  What a process has in flight when it
+ * exits is taken off again.
+ */
+extern LlmLimiter *llm_shmem_limiter_lock(const char *host, uint64 key_fingerprint, const char *model);
+extern void llm_shmem_limiter_unlock(void);
+
+/* What llm.health shows of this worker: short texts, cut to fit. */
+extern void llm_shmem_report_worker(LlmWorkerKind kind, const char *state, int slots_used, int slots);
+
+/* A condition that somebody must mend, by subject ("server openai", "model fast"); NULL clears. */
+extern void llm_shmem_report_problem(const char *subject, const char *problem, const char *hint);
+extern void llm_shmem_clear_problems(void); /* of this database */
+
+#endif /* LLM_SHMEM_H */

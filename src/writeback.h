@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * writeback.h
+ *	  Put settled tasks into their cells, with the rights of the roles that asked.
+ *
+ *	  init()   once, in the writer
+ *	  pass()   then, again and again: some sets of rows of some dozens of jobs
+ *
+ * pass() opens and ends its own transactions; none of them lasts longer than
+ * llm_enrich.writeback_timeout.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_WRITEBACK_H
+#define LLM_WRITEBACK_H
+
+#include "llm_enrich.h"
+
+#include "datatype/timestamp.h"
+
+typedef enum LlmPassResult
+{
+	LLM_PASS_WORKED, /* rows moved: come again at once */
+	LLM_PASS_NOTHING, /* nothing can be done before *wake_at */
+	LLM_PASS_EMPTY, /* as above, and the queue is empty */
+	LLM_PASS_NO_EXTENSION /* the extension is not here any more */
+} LlmPassResult;
+
+extern void llm_writeback_init(void);
+
+/* *wake_at is DT_NOEND when only a latch can bring work. */
+extern LlmPassResult llm_writeback_pass(TimestampTz *wake_at);
+
+#endif /* LLM_WRITEBACK_H */

@@ -1,0 +1,390 @@
+/*-------------------------------------------------------------------------
+ *
+ * writeback_queue.c
+ *	  The writer's half of the queue.
+ *
+ * Work is found job by job, by one probe of the index on settled tasks for each
+ * open job: a job whose table is locked is passed over without a look at its
+ * rows, however many they are.
+ *
+ * A task that was put off keeps in "outcome" what it was, which also tells the
+ * writer's waiting tasks from the sender's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "spi.h"
+#include "writeback_queue.h"
+
+/* Answers of one set together; a single larger one still goes, alone. */
+#define CLAIM_BYTES "8388608"
+
+#define SETTLED(q) q ".state IN ('answered', 'failed', 'cancelled', 'superseded')"
+
+/* The LATERAL with its LIMIT asks for one probe per job, never for a join of all tasks. */
+static LlmStatement find_statement = {
+	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings"
+		   " FROM llm.job j CROSS JOIN LATERAL (SELECT FROM llm.queue q"
+		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED("q") " LIMIT 1) s"
+																		 " WHERE j.state <> 'finished' AND j.id OPERATOR(pg_catalog.>) $1 ORDER BY j.id LIMIT $2",
+	.nargs = 2,
+	.args = {INT8OID, INT4OID}};
+
+/* Somebody who cancels a task that is answered or failed wants back what was there. */
+static LlmStatement claim_statement = {
+	.sql = "WITH picked AS MATERIALIZED (SELECT q.id, pg_catalog.pg_column_size(q.answer) AS size"
+		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED("q") "  ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
+																						" sized AS (SELECT p.id, pg_catalog.sum(p.size) OVER (ORDER BY p.id"
+																						"  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM picked p)"
+																						" SELECT q.id, q.relation, q.key, CASE WHEN c.task IS NOT NULL AND q.state IN ('answered', 'failed')"
+																						"  THEN 'cancelled' ELSE q.state END, q.answer, q.error, q.message"
+																						" FROM sized s JOIN llm.queue q ON q.id OPERATOR(pg_catalog.=) s.id"
+																						" LEFT JOIN llm.cancellation c ON c.task OPERATOR(pg_catalog.=) q.id"
+																						" WHERE COALESCE(s.before, 0) OPERATOR(pg_catalog.<) " CLAIM_BYTES
+																						" ORDER BY q.id",
+	.nargs = 2,
+	.args = {INT8OID, INT4OID}};
+
+/* What a task cost is the sum of its rows in the ledger. */
+static LlmStatement settle_statement = {
+	.sql = "WITH fate AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		   "  pg_catalog.unnest($4), pg_catalog.unnest($5)) AS f(task, fate, reason, message)),"
+		   " gone AS (DELETE FROM llm.queue q USING fate f WHERE q.id OPERATOR(pg_catalog.=) f.task"
+		   "  RETURNING q.id, q.recipe, q.role, q.relation, q.key, q.tries, q.attempts, q.input,"
+		   "  q.last_answer, q.answer, f.fate, f.reason, f.message),"
+		   " dead AS (INSERT INTO llm.dead_letter AS d (task, failed_at, job, recipe, role, relation, relation_name,"
+		   "   column_name, key, reason, message, tries, attempts, cost, input, last_answer, answer)"
+		   "  SELECT g.id, pg_catalog.clock_timestamp(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
+		   "   j.column_name, g.key, g.reason, g.message, g.tries, g.attempts,"
+		   "   (SELECT pg_catalog.sum(l.cost) FROM llm.ledger l WHERE l.task OPERATOR(pg_catalog.=) g.id),"
+		   "   g.input, g.last_answer, g.answer"
+		   "  FROM gone g JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) $1"
+		   "  WHERE g.fate OPERATOR(pg_catalog.=) 'failed'"
+		   "  ON CONFLICT (task) DO UPDATE SET failed_at = excluded.failed_at, relation = excluded.relation,"
+		   "   reason = excluded.reason, message = excluded.message, tries = excluded.tries,"
+		   "   attempts = excluded.attempts, cost = excluded.cost, last_answer = excluded.last_answer,"
+		   "   answer = excluded.answer),"
+		   " freed AS (DELETE FROM llm.cancellation c USING fate f WHERE c.task OPERATOR(pg_catalog.=) f.task),"
+		   " n AS (SELECT pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'done') AS done,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'failed') AS failed,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'superseded') AS superseded,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'cancelled') AS cancelled,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'row_gone') AS row_gone,"
+		   "  pg_catalog.count(*) AS final FROM gone g),"
+		   " counted AS (SELECT j.id, COALESCE(j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
+		   "  OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone OPERATOR(pg_catalog.+) n.final"
+		   "  OPERATOR(pg_catalog.>=) j.total, false) AS finished FROM llm.job j, n"
+		   "  WHERE j.id OPERATOR(pg_catalog.=) $1)"
+		   " UPDATE llm.job j SET done = j.done OPERATOR(pg_catalog.+) n.done,"
+		   "  failed = j.failed OPERATOR(pg_catalog.+) n.failed,"
+		   "  superseded = j.superseded OPERATOR(pg_catalog.+) n.superseded,"
+		   "  cancelled = j.cancelled OPERATOR(pg_catalog.+) n.cancelled,"
+		   "  row_gone = j.row_gone OPERATOR(pg_catalog.+) n.row_gone,"
+		   "  state = CASE WHEN c.finished THEN 'finished' ELSE j.state END,"
+		   "  reason = CASE WHEN c.finished THEN NULL ELSE j.reason END,"
+		   "  finished_at = CASE WHEN c.finished THEN pg_catalog.clock_timestamp() ELSE j.finished_at END"
+		   " FROM n, counted c WHERE j.id OPERATOR(pg_catalog.=) c.id",
+	.nargs = 5,
+	.args = {INT8OID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+
+/* The longer a task has been under way, the longer it waits: no count has to be kept. */
+static LlmStatement put_off_statement = {
+	.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = q.state, reason = 'locked',"
+		   "  not_before = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) GREATEST("
+		   "   pg_catalog.make_interval(secs => $2 OPERATOR(pg_catalog./) 1000.0::pg_catalog.float8),"
+		   "   LEAST('10 s'::pg_catalog.interval, (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)"
+		   "    COALESCE(q.claimed_at, q.queued_at)) OPERATOR(pg_catalog./) 4.0::pg_catalog.float8))"
+		   " FROM pg_catalog.unnest($1) AS v(task)"
+		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND " SETTLED("q"),
+	.nargs = 2,
+	.args = {INT8ARRAYOID, INT4OID}};
+
+static LlmStatement wake_statement = {
+	.sql = "WITH due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NOT NULL"
+		   "  AND q.not_before OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+		   "  ORDER BY q.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = q.outcome, reason = NULL, not_before = NULL"
+		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id",
+	.nargs = 1,
+	.args = {INT4OID}};
+
+static LlmStatement due_statement = {
+	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
+		   " AND q.outcome IS NOT NULL ORDER BY q.not_before LIMIT 1",
+};
+
+static LlmStatement empty_statement = {
+	.sql = "SELECT FROM llm.queue LIMIT 1",
+};
+
+/* Somebody cancelled a task that was already final in a transaction of the writer. */
+static LlmStatement purge_statement = {
+	.sql = "DELETE FROM llm.cancellation c WHERE NOT EXISTS (SELECT FROM llm.queue q"
+		   " WHERE q.id OPERATOR(pg_catalog.=) c.task)",
+};
+
+static const char *const fate_names[] = {
+	[LLM_FATE_OPEN] = NULL,
+	[LLM_FATE_WAITING] = NULL,
+	[LLM_FATE_DONE] = "done",
+	[LLM_FATE_FAILED] = "failed",
+	[LLM_FATE_SUPERSEDED] = "superseded",
+	[LLM_FATE_CANCELLED] = "cancelled",
+	[LLM_FATE_ROW_GONE] = "row_gone",
+};
+
+/* Run a statement of ours; unlike SPI, stay in the caller's memory context. */
+static uint64
+execute(LlmStatement *statement, Datum *values)
+{
+	MemoryContext context = CurrentMemoryContext;
+	uint64 processed = llm_spi_execute(statement, values, NULL, false);
+
+	MemoryContextSwitchTo(context);
+	return processed;
+}
+
+/* Column "n" of row "i" of the current result; a copy in the current context, or NULL. */
+static char *
+read_text(uint64 i, int n)
+{
+	return SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n);
+}
+
+static Jsonb *
+read_jsonb(uint64 i, int n)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull);
+
+	return isnull ? NULL : (Jsonb *) PG_DETOAST_DATUM_COPY(value);
+}
+
+static int64
+read_int64(uint64 i, int n)
+{
+	bool isnull;
+
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
+}
+
+static Oid
+read_oid(uint64 i, int n)
+{
+	bool isnull;
+
+	return DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
+}
+
+static void
+read_names(uint64 i, int n, LlmWriteJob *job)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull);
+	Datum *names;
+
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
+					  &names, NULL, &job->nkeys);
+	job->keys = palloc(sizeof(char *) * job->nkeys);
+	for (int k = 0; k < job->nkeys; k++)
+		job->keys[k] = TextDatumGetCString(names[k]);
+}
+
+List *
+llm_writeback_find_jobs(int64 after, int limit)
+{
+	Datum values[2];
+	List *jobs = NIL;
+
+	values[0] = Int64GetDatum(after);
+	values[1] = Int32GetDatum(limit);
+	execute(&find_statement, values);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		LlmWriteJob *job = palloc0(sizeof(LlmWriteJob));
+
+		job->id = read_int64(i, 1);
+		job->role = read_oid(i, 2);
+		job->relation = read_oid(i, 3);
+		job->relation_name = read_text(i, 4);
+		job->column = read_text(i, 5);
+		read_names(i, 6, job);
+		job->settings = read_jsonb(i, 7);
+		jobs = lappend(jobs, job);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return jobs;
+}
+
+/* The value of one key column as text, as it was when the row was bound; NULL when it is not there. */
+static char *
+key_text(Jsonb *key, const char *column)
+{
+	JsonbValue buffer;
+	JsonbValue *value = NULL;
+
+	if (JB_ROOT_IS_OBJECT(key))
+		value = getKeyJsonValueFromContainer(&key->root, column, strlen(column), &buffer);
+	if (value == NULL)
+		return NULL;
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			return NULL;
+	}
+}
+
+static void
+read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
+{
+	Jsonb *key = read_jsonb(i, 3);
+
+	row->task = read_int64(i, 1);
+	row->leaf = read_oid(i, 2);
+	row->outcome = read_text(i, 4);
+	row->answer = read_jsonb(i, 5);
+	row->error = read_text(i, 6);
+	row->message = read_text(i, 7);
+	row->key = palloc(sizeof(char *) * job->nkeys);
+	for (int k = 0; k < job->nkeys; k++)
+	{
+		row->key[k] = key_text(key, job->keys[k]);
+		if (row->key[k] == NULL)
+			llm_writeback_fail(row, "column_gone",
+							   psprintf("the task's key has no value for column \"%s\"", job->keys[k]));
+	}
+}
+
+void
+llm_writeback_claim(LlmWriteJob *job, int limit)
+{
+	Datum values[3];
+	int n;
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int32GetDatum(limit);
+	values[2] = Int64GetDatum(job->after);
+	n = execute(&claim_statement, values);
+	job->rows = palloc0(sizeof(LlmWriteRow) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		read_row(i, job, &job->rows[i]);
+	if (n > 0)
+		job->after = job->rows[n - 1].task;
+	job->nrows = n; /* only now: after an error, rows are put aside by their ids */
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static Datum
+text_or_null(const char *string, bool *isnull)
+{
+	*isnull = (string == NULL);
+	return string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
+}
+
+static void
+settle_final(LlmWriteJob *job)
+{
+	Datum *columns[4];
+	bool *nulls[4];
+	Datum values[5];
+	int n = 0;
+
+	for (int c = 0; c < 4; c++)
+	{
+		columns[c] = palloc(sizeof(Datum) * job->nrows);
+		nulls[c] = palloc0(sizeof(bool) * job->nrows);
+	}
+	for (int i = 0; i < job->nrows; i++)
+	{
+		LlmWriteRow *row = &job->rows[i];
+
+		if (fate_names[row->fate] == NULL)
+			continue;
+		columns[0][n] = Int64GetDatum(row->task);
+		columns[1][n] = CStringGetTextDatum(fate_names[row->fate]);
+		columns[2][n] = text_or_null(row->reason, &nulls[2][n]);
+		columns[3][n] = text_or_null(row->explanation, &nulls[3][n]);
+		n++;
+	}
+	if (n == 0)
+		return;
+	values[0] = Int64GetDatum(job->id);
+	values[1] = llm_spi_array(INT8OID, columns[0], NULL, n);
+	for (int c = 1; c < 4; c++)
+		values[c + 1] = llm_spi_array(TEXTOID, columns[c], nulls[c], n);
+	execute(&settle_statement, values);
+}
+
+void
+llm_writeback_settle(LlmWriteJob *job)
+{
+	Datum *waiting = palloc(sizeof(Datum) * Max(job->nrows, 1));
+	Datum values[2];
+	int n = 0;
+
+	settle_final(job);
+	for (int i = 0; i < job->nrows; i++)
+		if (job->rows[i].fate == LLM_FATE_WAITING)
+			waiting[n++] = Int64GetDatum(job->rows[i].task);
+	if (n == 0)
+		return;
+	values[0] = llm_spi_array(INT8OID, waiting, NULL, n);
+	values[1] = Int32GetDatum(job->delay_ms);
+	execute(&put_off_statement, values);
+}
+
+uint64
+llm_writeback_wake(int limit)
+{
+	Datum values[1];
+
+	values[0] = Int32GetDatum(limit);
+	return execute(&wake_statement, values);
+}
+
+TimestampTz
+llm_writeback_next_due(void)
+{
+	TimestampTz due = DT_NOEND;
+	bool isnull;
+
+	if (execute(&due_statement, NULL) > 0)
+		due = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return due;
+}
+
+bool
+llm_writeback_is_empty(void)
+{
+	bool empty = execute(&empty_statement, NULL) == 0;
+
+	SPI_freetuptable(SPI_tuptable);
+	if (empty)
+		execute(&purge_statement, NULL);
+	return empty;
+}
+
+void
+llm_writeback_fail(LlmWriteRow *row, const char *reason, char *explanation)
+{
+	row->fate = LLM_FATE_FAILED;
+	row->reason = reason;
+	row->explanation = explanation;
+}

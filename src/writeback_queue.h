@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * writeback_queue.h
+ *	  The writer's half of the queue: find, claim, settle, put off.
+ *
+ *	  find_jobs()  jobs with settled tasks
+ *	  claim()      lock some tasks of one job until the transaction ends
+ *	  settle()     once, when each claimed row has its fate
+ *
+ * All run as the owner of our tables (spi.h) and inside a transaction of the
+ * writer.  Only writeback*.c call these.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_WRITEBACK_QUEUE_H
+#define LLM_WRITEBACK_QUEUE_H
+
+#include "llm_enrich.h"
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+/* What becomes of a claimed row. */
+typedef enum LlmFate
+{
+	LLM_FATE_OPEN = 0, /* not decided: stays settled, comes again */
+	LLM_FATE_WAITING, /* somebody holds a lock: later */
+	LLM_FATE_DONE, /* these are final */
+	LLM_FATE_FAILED,
+	LLM_FATE_SUPERSEDED,
+	LLM_FATE_CANCELLED,
+	LLM_FATE_ROW_GONE
+} LlmFate;
+
+typedef struct LlmWriteRow
+{
+	int64 task;
+	Oid leaf; /* table that held the row when it was bound */
+	char **key; /* values of the job's key columns as text */
+	char *outcome; /* answered, failed, cancelled, superseded */
+	Jsonb *answer; /* or NULL */
+	char *error; /* why it failed, or NULL */
+	char *message; /* or NULL */
+	bool locked; /* the role saw row and marker, and holds the row's lock */
+	LlmFate fate;
+	const char *reason; /* failed: short name */
+	char *explanation; /* failed: sentence */
+} LlmWriteRow;
+
+typedef struct LlmWriteJob
+{
+	int64 id;
+	Oid role;
+	Oid relation; /* as the statement named it */
+	char *relation_name;
+	char *column;
+	int nkeys;
+	char **keys; /* names of columns */
+	Jsonb *settings; /* or NULL */
+	LlmWriteRow *rows;
+	int nrows;
+	int64 after; /* tasks up to here had their turn in this pass */
+	bool blocked; /* the table itself cannot be written now */
+	int delay_ms; /* rows that have to wait wait so long at least; the job, too, when it is blocked */
+} LlmWriteJob;
+
+/* Jobs above "after" with settled tasks, by id; a list of LlmWriteJob in the current context. */
+extern List *llm_writeback_find_jobs(int64 after, int limit);
+
+/* Fill job->rows with at most "limit" rows above job->after, by id; fewer when answers are large. */
+extern void llm_writeback_claim(LlmWriteJob *job, int limit);
+
+/* Rows with a final fate leave the queue, waiting ones wait. */
+extern void llm_writeback_settle(LlmWriteJob *job);
+
+/* Rows that waited come back when their time has come; how many did. */
+extern uint64 llm_writeback_wake(int limit);
+
+/* When the next of them is due; DT_NOEND when none waits. */
+extern TimestampTz llm_writeback_next_due(void);
+
+/* Nothing in the queue at all?  Then cancellations of final tasks go, too. */
+extern bool llm_writeback_is_empty(void);
+
+extern void llm_writeback_fail(LlmWriteRow *row, const char *reason, char *explanation);
+
+#endif /* LLM_WRITEBACK_QUEUE_H */

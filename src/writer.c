@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * writer.c
+ *	  The writer: takes settled tasks from the queue and puts them into their cells.
+ *
+ * The launcher starts it on the first commit that queued something, the sender
+ * wakes it by its latch whenever answers are stored.  It owns no sockets; all
+ * that a user's trigger can do to it is cost it llm_enrich.writeback_timeout.
+ * It may die at any moment: cell and queue change in one transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "clock.h"
+#include "guc.h"
+#include "shmem.h"
+#include "worker.h"
+#include "writeback.h"
+#include "writer.h"
+
+/* A wait is never longer than that, whatever is due: ms. */
+#define LONGEST_WAIT_MS 60000
+
+/* Sleep until the latch is set or the time has come. */
+static void
+wait_until(TimestampTz wake_at)
+{
+	long timeout_ms = Min(LONGEST_WAIT_MS, TimestampDifferenceMilliseconds(llm_clock_now(), wake_at));
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
+void
+llm_writer_main(Datum arg)
+{
+	TimestampTz idle_since = 0;
+	bool worked = false;
+
+	if (!llm_worker_start(LLM_WORKER_WRITER, arg))
+		return;
+	llm_writeback_init();
+	for (;;)
+	{
+		TimestampTz wake_at;
+		LlmPassResult result = llm_writeback_pass(&wake_at);
+
+		if (result == LLM_PASS_NO_EXTENSION)
+			return;
+		if (result == LLM_PASS_WORKED)
+		{
+			worked = true;
+			idle_since = 0;
+			llm_shmem_report_worker(LLM_WORKER_WRITER, "writing", 0, 0);
+		}
+		else
+		{
+			if (result == LLM_PASS_NOTHING || idle_since == 0)
+				idle_since = llm_clock_now();
+			llm_shmem_report_worker(LLM_WORKER_WRITER, "idle", 0, 0);
+			if (result == LLM_PASS_EMPTY && llm_worker_may_leave(LLM_WORKER_WRITER, worked, idle_since))
+				return;
+			wait_until(Min(wake_at, TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms)));
+		}
+		CHECK_FOR_INTERRUPTS();
+		(void) llm_worker_reload_settings_if_asked();
+	}
+}

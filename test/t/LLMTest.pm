@@ -1,0 +1,285 @@
+# LLMTest.pm
+#	  What the tests of this folder share: a server with the extension, the
+#	  simulated provider, and the assertion that both count the same.
+#
+#	  my $node = new_node('main', 'llm_enrich.max_tries = 2');
+#	  my $provider = start_provider();
+#	  setup_model($node, $provider);
+#	  $provider->script({ latency_ms => 50 });
+#	  ...
+#	  wait_idle($node);
+#	  ledger_equals_meter($node, $provider, 'P3: every request is on the ledger');
+#
+# Servers and providers end with the test, however it ends.
+
+package LLMTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(new_node start_provider setup_model wait_idle ledger_equals_meter);
+
+# A running server that preloads the extension, which is created in database
+# postgres. Further arguments are lines of postgresql.conf, or one hash of
+# options first: init => [...] for PostgreSQL::Test::Cluster's init(),
+# extension => 0 to leave CREATE EXTENSION to the test, start => 0.
+sub new_node
+{
+	my ($name, @conf) = @_;
+	my %option = @conf && ref $conf[0] ? %{ shift @conf } : ();
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(@{ $option{init} // [] });
+	# the test framework turns restarts off, and here crashes are part of the matter
+	$node->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = 'llm_enrich'",
+		'restart_after_crash = on', 'max_worker_processes = 16', @conf, '');
+	return $node if exists $option{start} && !$option{start};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION llm_enrich')
+		unless exists $option{extension} && !$option{extension};
+	return $node;
+}
+
+# The simulated provider on a free port; arguments are its options.
+sub start_provider
+{
+	return LLMTest::Provider->new(@_);
+}
+
+# Let a server and a model alias of the extension point to a provider.
+#	  db, server, lane, alias, model, is_default, prices (per million tokens)
+#	  options => { requests_per_minute => 60, ... } of the server
+sub setup_model
+{
+	my ($node, $provider, %option) = @_;
+	my %with = (
+		db => 'postgres',
+		server => 'sim',
+		lane => 'default',
+		alias => 'fast',
+		model => 'sim-1',
+		is_default => 1,
+		prices => {},
+		options => {},
+		%option);
+	my %price = (
+		input_per_mtok => '0.25',
+		cached_input_per_mtok => '0.025',
+		cache_write_per_mtok => '0.3125',
+		output_per_mtok => '2.00',
+		%{ $with{prices} });
+	my %server = (dialect => 'openai', base_url => $provider->base_url($with{lane}), %{ $with{options} });
+	my $options = join ', ', map { "$_ " . quoted($server{$_}) } sort keys %server;
+	my $prices = join ', ', map { "$_ => $price{$_}" } sort keys %price;
+	my $known = $node->safe_psql($with{db}, 'SELECT 1 FROM pg_foreign_server WHERE srvname = ' . quoted($with{server}));
+
+	$node->safe_psql($with{db}, "CREATE SERVER $with{server} FOREIGN DATA WRAPPER llm_enrich OPTIONS ($options)")
+		unless $known;
+	$node->safe_psql($with{db},
+			'SELECT llm.add_model('
+		  . quoted($with{alias})
+		  . ', server => '
+		  . quoted($with{server})
+		  . ', model => '
+		  . quoted($with{model})
+		  . ', is_default => '
+		  . ($with{is_default} ? 'true' : 'false')
+		  . ", $prices)");
+	return;
+}
+
+# Wait until no task is on its way; dies, and says what is left, if that takes too long.
+sub wait_idle
+{
+	my ($node, $db) = @_;
+	$db //= 'postgres';
+
+	return if $node->poll_query_until($db, 'SELECT NOT EXISTS (SELECT FROM llm.queue)');
+	diag($node->safe_psql($db, 'SELECT state, reason, error, count(*) FROM llm.queue GROUP BY 1, 2, 3'));
+	die 'tasks are left in llm.queue';
+}
+
+# Test that the ledger has as many requests as the provider received, and of the
+# answers that came to us as many tokens as it billed.
+#	  db, lane, server: the ledger's rows of that server only
+sub ledger_equals_meter
+{
+	my ($node, $provider, $name, %option) = @_;
+	my $meter = $provider->meter($option{lane});
+	my $where = defined $option{server} ? 'WHERE server = ' . quoted($option{server}) : '';
+	my @got = split /\|/, $node->safe_psql(
+		$option{db} // 'postgres', qq(
+		SELECT count(DISTINCT request),
+			coalesce(sum(coalesce(input_tokens, 0) + coalesce(cached_tokens, 0) + coalesce(cache_write_tokens, 0))
+				FILTER (WHERE NOT estimated), 0),
+			coalesce(sum(output_tokens) FILTER (WHERE NOT estimated), 0)
+		FROM llm.ledger $where));
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is_deeply(
+		{ requests => $got[0] + 0, input => $got[1] + 0, output => $got[2] + 0 },
+		{
+			requests => $meter->{requests},
+			input => $meter->{billed}{prompt_tokens},
+			output => $meter->{billed}{completion_tokens}
+		},
+		$name // 'ledger equals meter');
+}
+
+sub quoted
+{
+	my $text = shift;
+
+	$text =~ s/'/''/g;
+	return "'$text'";
+}
+
+package LLMTest::Provider;
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use HTTP::Tiny;
+use JSON::PP;
+use POSIX ();
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep);
+
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
+my %running;
+my $number = 0;
+
+sub new
+{
+	my ($class, @options) = @_;
+	my $program = $ENV{LLM_PROVIDER} // abs_path(dirname(__FILE__) . '/../provider/llm-provider');
+	my $file = PostgreSQL::Test::Utils::tempdir() . '/port';
+	my $self = bless { number => ++$number, options => [@options] }, $class;
+
+	die "there is no simulated provider: run make -C test/provider\n" unless defined $program && -x $program;
+	pipe(my $reader, my $writer) or die "could not make a pipe: $!";
+	my $pid = fork() // die "could not fork: $!";
+	if ($pid == 0)
+	{
+		open(STDIN, '<&', $reader) or POSIX::_exit(1);
+		close $writer;
+		exec { $program } $program, '--port', 0, '--port-file', $file, '--exit-with-stdin', @options
+			or POSIX::_exit(1);
+	}
+	close $reader;
+	@{$self}{qw(pid stdin)} = ($pid, $writer);
+	$running{ $self->{number} } = $self;
+	foreach (1 .. 500)
+	{
+		last if -s $file;
+		sleep 0.02;
+	}
+	chomp(my $port = -s $file ? PostgreSQL::Test::Utils::slurp_file($file) : '');
+	die "the simulated provider did not start\n" unless $port =~ /^\d+$/;
+	$self->{port} = $port;
+	return $self;
+}
+
+sub port { return $_[0]->{port}; }
+
+# What the option base_url of a server wants. Lanes are counted and scripted apart.
+sub base_url
+{
+	my ($self, $lane) = @_;
+
+	return "http://127.0.0.1:$self->{port}/x/" . ($lane // 'default') . '/v1';
+}
+
+sub ask
+{
+	my ($self, $method, $path, $lane, $content, %query) = @_;
+	$query{lane} = $lane if defined $lane;
+	my $query = join '&', map { "$_=$query{$_}" } sort keys %query;
+	my $url = "http://127.0.0.1:$self->{port}$path" . ($query ne '' ? "?$query" : '');
+	my $answer = HTTP::Tiny->new(timeout => 30, max_redirect => 0)
+		->request($method, $url, defined $content ? { content => $json->encode($content) } : {});
+
+	die "$method $path: $answer->{status} $answer->{content}\n" unless $answer->{success};
+	return $answer->{content};
+}
+
+# Tell a lane how to behave from now on.
+sub script
+{
+	my ($self, $script, $lane) = @_;
+
+	$self->ask('POST', '/script', $lane // 'default', $script);
+	return;
+}
+
+# Forget scripts and counts, of one lane or of all.
+sub reset
+{
+	my ($self, $lane) = @_;
+
+	$self->ask('POST', '/reset', $lane);
+	return;
+}
+
+# What a lane counted, as a hash.
+sub meter
+{
+	my ($self, $lane) = @_;
+
+	return $json->decode($self->ask('GET', '/meter', $lane // 'default'));
+}
+
+# How often each text [[mark:TEXT]] in a prompt was asked, as a hash.
+sub marks
+{
+	my ($self, $lane, %query) = @_;
+
+	return $json->decode($self->ask('GET', '/meter/marks', $lane // 'default', undef, %query));
+}
+
+# The last requests, as a list of hashes.
+sub log
+{
+	my ($self, $lane, %query) = @_;
+
+	return @{ $json->decode($self->ask('GET', '/meter/log', $lane // 'default', undef, %query)) };
+}
+
+# The body of the last request as it was sent, byte for byte.
+sub last_body
+{
+	my ($self, $lane) = @_;
+
+	return $self->ask('GET', '/meter/last-body', $lane // 'default');
+}
+
+# End the provider, as if its machine had gone.
+sub stop
+{
+	my $self = shift;
+
+	return unless defined delete $running{ $self->{number} };
+	local $?;
+	close $self->{stdin};
+	foreach (1 .. 50)
+	{
+		return if waitpid($self->{pid}, POSIX::WNOHANG()) != 0;
+		kill 'KILL', $self->{pid} if $_ == 25;
+		sleep 0.1;
+	}
+	return;
+}
+
+END
+{
+	$_->stop foreach values %running;
+}
+
+1;
