@@ -29,7 +29,7 @@ grant_one(LlmRoute *route, uint64 ticket, TimestampTz now)
 	llm_route_grant(route, 1, now);
 	if (route->granted == 1)
 	{
-		route->granted = 0;		/* the flight's from here on */
+		route->granted = 0; /* the flight's from here on */
 		return true;
 	}
 	llm_mailbox_answer(ticket, psprintf("not sent: model \"%s\" at server \"%s\" waits (%s); see llm.health",
@@ -41,15 +41,15 @@ grant_one(LlmRoute *route, uint64 ticket, TimestampTz now)
 LlmFlight *
 llm_check_take(TimestampTz now)
 {
-	char		model[LLM_MAILBOX_MODEL_BYTES];
+	char model[LLM_MAILBOX_MODEL_BYTES];
 	const char *alias;
-	Oid			role;
-	uint64		ticket;
-	LlmRoute   *route;
-	LlmClaim   *claim;
-	LlmFlight  *flight;
-	int64		job,
-				recipe;
+	Oid role;
+	uint64 ticket;
+	LlmRoute *route;
+	LlmClaim *claim;
+	LlmFlight *flight;
+	int64 job,
+		recipe;
 
 	if (!llm_mailbox_take(model, &role, &ticket))
 		return NULL;
@@ -77,13 +77,12 @@ llm_check_prepare_answer(LlmFlight *flight)
 {
 	MemoryContext saved = MemoryContextSwitchTo(flight->context);
 	const LlmSettlement *s = &flight->settlement;
-	char	   *cost;
+	char *cost;
 
 	if (strcmp(s->outcome, "ok") == 0)
 	{
 		cost = llm_ledger_cost(s->task);
-		flight->verdict = psprintf("ok: \"%s\" at server \"%s\" answered in %d ms; "
-								   INT64_FORMAT " input and " INT64_FORMAT " output tokens; %s%s",
+		flight->verdict = psprintf("ok: \"%s\" at server \"%s\" answered in %d ms; " INT64_FORMAT " input and " INT64_FORMAT " output tokens; %s%s",
 								   s->model, s->server, s->latency_ms,
 								   s->usage.input + s->usage.cached + s->usage.cache_write, s->usage.output,
 								   cost != NULL ? "US dollars: " : "price not known, see llm.set_price()",

@@ -22,4 +22,4 @@ extern void llm_check_prepare_answer(LlmFlight *flight);
 extern void llm_check_deliver_answer(LlmFlight *flight);
 extern void llm_check_abandon(LlmFlight *flight);
 
-#endif							/* LLM_CHECK_H */
+#endif /* LLM_CHECK_H */

@@ -42,7 +42,10 @@
 #if PG_VERSION_NUM < 170000
 #define LLM_TRANSACTION_TIMEOUT_SETTING
 #else
-#define LLM_TRANSACTION_TIMEOUT_SETTING {"transaction_timeout", "0"}
+#define LLM_TRANSACTION_TIMEOUT_SETTING \
+	{                                   \
+		"transaction_timeout", "0"      \
+	}
 #endif
 
 /* Mark of a database whose DROP was interrupted; came with the minor releases of August 2023. */
@@ -104,4 +107,4 @@ typedef RTEPermissionInfo LlmPermission;
 #define llm_query_permissions(query) ((query)->rteperminfos)
 #endif
 
-#endif							/* LLM_COMPAT_H */
+#endif /* LLM_COMPAT_H */

@@ -24,30 +24,31 @@
 #include "wake.h"
 
 /* $1 job, $2 task, $3 relation (NULL: no matter), $4 role, $5 may act for all roles. */
-#define SELECTION_ARGS {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID}
+#define SELECTION_ARGS                            \
+	{                                             \
+		INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID \
+	}
 
-#define MINE(t) \
-	"($1 IS NULL OR " t ".job OPERATOR(pg_catalog.=) $1)" \
-	" AND ($2 IS NULL OR " t ".id OPERATOR(pg_catalog.=) $2)" \
+#define MINE(t)                                                                                     \
+	"($1 IS NULL OR " t ".job OPERATOR(pg_catalog.=) $1)"                                           \
+	" AND ($2 IS NULL OR " t ".id OPERATOR(pg_catalog.=) $2)"                                       \
 	" AND ($3 IS NULL OR " t ".relation OPERATOR(pg_catalog.=) $3 OR EXISTS (SELECT FROM llm.job j" \
-	"  WHERE j.id OPERATOR(pg_catalog.=) " t ".job AND j.relation OPERATOR(pg_catalog.=) $3))" \
+	"  WHERE j.id OPERATOR(pg_catalog.=) " t ".job AND j.relation OPERATOR(pg_catalog.=) $3))"      \
 	" AND ($5 OR " t ".role OPERATOR(pg_catalog.=) $4)"
 
 static LlmStatement cancel_statement = {
-	.sql = "WITH mine AS MATERIALIZED (SELECT q.id FROM llm.queue q WHERE " MINE("q")
-		   "  AND q.state OPERATOR(pg_catalog.<>) ALL ('{cancelled,superseded,failed}')),"
-		   " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN mine ON mine.id OPERATOR(pg_catalog.=) q.id"
-		   "  WHERE q.state IN ('ready', 'waiting') FOR UPDATE OF q SKIP LOCKED),"
-		   " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
-		   "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id),"
-		   " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
-		   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id OPERATOR(pg_catalog.=) mine.id)"
-		   "  ON CONFLICT DO NOTHING RETURNING task)"
-		   " SELECT (SELECT pg_catalog.count(*) FROM stopped)"
-		   "  OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM asked)",
+	.sql = "WITH mine AS MATERIALIZED (SELECT q.id FROM llm.queue q WHERE " MINE("q") "  AND q.state OPERATOR(pg_catalog.<>) ALL ('{cancelled,superseded,failed}')),"
+																					  " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN mine ON mine.id OPERATOR(pg_catalog.=) q.id"
+																					  "  WHERE q.state IN ('ready', 'waiting') FOR UPDATE OF q SKIP LOCKED),"
+																					  " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
+																					  "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id),"
+																					  " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
+																					  "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id OPERATOR(pg_catalog.=) mine.id)"
+																					  "  ON CONFLICT DO NOTHING RETURNING task)"
+																					  " SELECT (SELECT pg_catalog.count(*) FROM stopped)"
+																					  "  OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM asked)",
 	.nargs = 5,
-	.args = SELECTION_ARGS
-};
+	.args = SELECTION_ARGS};
 
 /*
  * Dead letters of a job go to a new job like it.  Those with an answer need
@@ -77,8 +78,7 @@ static LlmStatement retry_statement = {
 		   "  FROM mine m JOIN old ON old.job OPERATOR(pg_catalog.=) m.job RETURNING job)"
 		   " SELECT (SELECT pg_catalog.count(*) FROM queued), (SELECT pg_catalog.max(id) FROM opened)",
 	.nargs = 5,
-	.args = SELECTION_ARGS
-};
+	.args = SELECTION_ARGS};
 
 /* Each NOT EXISTS reads a partial index, so that a long queue costs nothing here. */
 static LlmStatement stand_statement = {
@@ -97,14 +97,13 @@ static LlmStatement stand_statement = {
 		   " FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1"
 		   " AND ($3 OR j.role OPERATOR(pg_catalog.=) $2)",
 	.nargs = 3,
-	.args = {INT8OID, OIDOID, BOOLOID}
-};
+	.args = {INT8OID, OIDOID, BOOLOID}};
 
 /* May the role act for everybody's tasks? */
 static bool
 is_admin(Oid role)
 {
-	Oid			admin = get_role_oid("llm_admin", true);
+	Oid admin = get_role_oid("llm_admin", true);
 
 	return superuser_arg(role) || (OidIsValid(admin) && has_privs_of_role(role, admin));
 }
@@ -113,12 +112,12 @@ is_admin(Oid role)
 static int64
 run_selection(LlmStatement *statement, const LlmSelection *selection, int64 *second)
 {
-	Oid			role = GetUserId();
-	Datum		values[5];
-	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
+	Oid role = GetUserId();
+	Datum values[5];
+	char nulls[5] = {' ', ' ', ' ', ' ', ' '};
 	LlmOwnScope scope;
-	bool		isnull;
-	int64		count;
+	bool isnull;
+	int64 count;
 
 	values[0] = Int64GetDatum(selection->job);
 	values[1] = Int64GetDatum(selection->task);
@@ -154,8 +153,8 @@ llm_control_cancel(const LlmSelection *selection)
 int64
 llm_control_retry(const LlmSelection *selection)
 {
-	int64		job = 0;
-	int64		count = run_selection(&retry_statement, selection, &job);
+	int64 job = 0;
+	int64 count = run_selection(&retry_statement, selection, &job);
 
 	if (count > 0)
 		llm_enqueue_note_last_job(job);
@@ -166,11 +165,11 @@ void
 llm_control_job_stand(int64 job, bool chain, LlmJobStand *stand)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			role = GetUserId();
-	Datum		values[3];
+	Oid role = GetUserId();
+	Datum values[3];
 	LlmOwnScope scope;
-	bool		isnull;
-	Datum		reason;
+	bool isnull;
+	Datum reason;
 
 	memset(stand, 0, sizeof(LlmJobStand));
 	values[0] = Int64GetDatum(job);
@@ -181,8 +180,8 @@ llm_control_job_stand(int64 job, bool chain, LlmJobStand *stand)
 	llm_spi_own_begin(&scope);
 	if (llm_spi_execute(&stand_statement, values, NULL, false) > 0)
 	{
-		HeapTuple	row = SPI_tuptable->vals[0];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
+		HeapTuple row = SPI_tuptable->vals[0];
+		TupleDesc desc = SPI_tuptable->tupdesc;
 
 		stand->found = true;
 		stand->finished = DatumGetBool(SPI_getbinval(row, desc, 1, &isnull));

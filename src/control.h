@@ -16,9 +16,9 @@
 /* Which tasks; zero: no matter. */
 typedef struct LlmSelection
 {
-	int64		job;
-	int64		task;
-	Oid			relation;
+	int64 job;
+	int64 task;
+	Oid relation;
 } LlmSelection;
 
 /* Both return the number of tasks. */
@@ -27,11 +27,11 @@ extern int64 llm_control_retry(const LlmSelection *selection);
 
 typedef struct LlmJobStand
 {
-	bool		found;			/* exists, and the caller may see it */
-	bool		finished;
-	int64		final;
-	int64		total;			/* -1: not known, a job that single-row statements share */
-	char	   *reason;			/* or NULL */
+	bool found; /* exists, and the caller may see it */
+	bool finished;
+	int64 final;
+	int64 total; /* -1: not known, a job that single-row statements share */
+	char *reason; /* or NULL */
 } LlmJobStand;
 
 /*
@@ -41,4 +41,4 @@ typedef struct LlmJobStand
  */
 extern void llm_control_job_stand(int64 job, bool chain, LlmJobStand *stand);
 
-#endif							/* LLM_CONTROL_H */
+#endif /* LLM_CONTROL_H */

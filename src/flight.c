@@ -38,15 +38,15 @@ typedef struct SharedFrame
 {
 	const LlmDialect *dialect;
 	const char *model;
-	LlmFrame   *frame;
+	LlmFrame *frame;
 } SharedFrame;
 
-static HTAB *recipes = NULL;	/* LlmSharedRecipe by id; sender's life */
+static HTAB *recipes = NULL; /* LlmSharedRecipe by id; sender's life */
 
 static void
 create_recipe_table(void)
 {
-	HASHCTL		ctl = {0};
+	HASHCTL ctl = {0};
 
 	ctl.keysize = sizeof(int64);
 	ctl.entrysize = sizeof(LlmSharedRecipe);
@@ -58,8 +58,8 @@ llm_flight_recipe(int64 id)
 {
 	LlmSharedRecipe *shared;
 	MemoryContext context,
-				saved;
-	LlmRecipe  *recipe;
+		saved;
+	LlmRecipe *recipe;
 
 	if (recipes == NULL)
 		create_recipe_table();
@@ -107,11 +107,11 @@ llm_flight_trim_recipes(void)
 static LlmFrame *
 get_frame(LlmSharedRecipe *shared, const LlmRoute *route)
 {
-	ListCell   *lc;
+	ListCell *lc;
 	SharedFrame *shared_frame;
 	MemoryContext saved;
 
-	foreach (lc, shared->frames)
+	foreach(lc, shared->frames)
 	{
 		shared_frame = lfirst(lc);
 		if (shared_frame->dialect == route->dialect && strcmp(shared_frame->model, route->target->model) == 0)
@@ -164,7 +164,7 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich flight", ALLOCSET_SMALL_SIZES);
 	MemoryContext saved = MemoryContextSwitchTo(context);
-	LlmFlight  *flight = palloc0(sizeof(LlmFlight));
+	LlmFlight *flight = palloc0(sizeof(LlmFlight));
 	StringInfoData body;
 
 	flight->context = context;
@@ -261,11 +261,11 @@ static void
 fill_usage(LlmFlight *flight, LlmErrorClass class, const LlmUsage *usage)
 {
 	LlmSettlement *s = &flight->settlement;
-	LlmRoute   *route = flight->route;
+	LlmRoute *route = flight->route;
 
 	if (usage->known)
 	{
-		double		input = usage->input + usage->cached + usage->cache_write;
+		double input = usage->input + usage->cached + usage->cache_write;
 
 		s->usage = *usage;
 		if (class == LLM_OK)
@@ -287,7 +287,7 @@ static void
 fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, TimestampTz now)
 {
 	LlmSettlement *s = &flight->settlement;
-	LlmVerdict	verdict;
+	LlmVerdict verdict;
 
 	s->outcome = llm_retry_outcome(class);
 	s->error = message;
@@ -331,13 +331,13 @@ read_limit(LlmToldLimit *told, const char *limit, const char *remaining, const c
 static void
 tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
 {
-	LlmRoute   *route = flight->route;
+	LlmRoute *route = flight->route;
 	const LlmHttpExchange *exchange = &flight->exchange;
 	const LlmUsage *usage = &reply->usage;
-	int64		used = usage->known ? usage->input + usage->cached + usage->cache_write + usage->output : -1;
+	int64 used = usage->known ? usage->input + usage->cached + usage->cache_write + usage->output : -1;
 	LlmLimiter *limiter = llm_route_lock_limiter(route);
 	LlmToldLimit requests,
-				tokens;
+		tokens;
 
 	llm_limiter_settle(limiter, &route->limits, class, flight->generation, flight->granted_tokens, used,
 					   reply->retry_after_ms, llm_clock_jitter(), now);
@@ -381,7 +381,7 @@ llm_flight_land(LlmFlight *flight, TimestampTz now)
 	MemoryContext saved = MemoryContextSwitchTo(flight->context);
 	LlmHttpExchange *exchange = &flight->exchange;
 	LlmErrorClass class = wire_class(exchange->outcome);
-	LlmReply	reply = {0};
+	LlmReply reply = {0};
 	const char *hint;
 
 	reply.retry_after_ms = -1;
@@ -412,9 +412,9 @@ llm_flight_land(LlmFlight *flight, TimestampTz now)
 LlmFlight *
 llm_flight_orphan(const LlmClaim *claim, TimestampTz now)
 {
-	LlmJobRow  *job = llm_job_get(claim->job);
-	LlmRoute   *route = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
-	LlmFlight  *flight = llm_flight_make(claim, route, llm_flight_recipe(claim->recipe));
+	LlmJobRow *job = llm_job_get(claim->job);
+	LlmRoute *route = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
+	LlmFlight *flight = llm_flight_make(claim, route, llm_flight_recipe(claim->recipe));
 	LlmSettlement *s = &flight->settlement;
 
 	s->outcome = "unknown";

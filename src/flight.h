@@ -22,33 +22,33 @@
 /* A recipe, and its frames by dialect and model; shared by many flights. */
 typedef struct LlmSharedRecipe
 {
-	int64		id;				/* hash key: must be first */
+	int64 id; /* hash key: must be first */
 	MemoryContext context;
-	LlmRecipe  *recipe;
-	List	   *frames;			/* of SharedFrame */
-	int			users;
+	LlmRecipe *recipe;
+	List *frames; /* of SharedFrame */
+	int users;
 } LlmSharedRecipe;
 
 typedef struct LlmFlight
 {
-	dlist_node	node;
-	MemoryContext context;		/* everything of the flight, and this struct */
+	dlist_node node;
+	MemoryContext context; /* everything of the flight, and this struct */
 	LlmHttpExchange exchange;
-	LlmRoute   *route;
+	LlmRoute *route;
 	LlmSharedRecipe *recipe;
-	int64		task;
-	int64		job;
-	int64		request;
-	int			attempt;
-	int			tries;
-	bool		check;			/* of llm.check(): no cell, no second try */
-	uint64		ticket;			/* the letter to answer then */
-	const char *verdict;		/* and the answer */
-	Jsonb	   *key;
-	int64		input_tokens;	/* estimate of this request's input */
-	int64		granted_tokens; /* what the limiter was told */
-	uint32		generation;		/* of the limiter then */
-	LlmSettlement settlement;	/* filled by land() */
+	int64 task;
+	int64 job;
+	int64 request;
+	int attempt;
+	int tries;
+	bool check; /* of llm.check(): no cell, no second try */
+	uint64 ticket; /* the letter to answer then */
+	const char *verdict; /* and the answer */
+	Jsonb *key;
+	int64 input_tokens; /* estimate of this request's input */
+	int64 granted_tokens; /* what the limiter was told */
+	uint32 generation; /* of the limiter then */
+	LlmSettlement settlement; /* filled by land() */
 } LlmFlight;
 
 /* The recipe by id, NULL when it is gone.  Loaded at first use, which is inside a transaction. */
@@ -74,4 +74,4 @@ extern LlmFlight *llm_flight_orphan(const LlmClaim *claim, TimestampTz now);
 
 extern void llm_flight_free(LlmFlight *flight);
 
-#endif							/* LLM_FLIGHT_H */
+#endif /* LLM_FLIGHT_H */

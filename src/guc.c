@@ -18,17 +18,17 @@
 #include "guc.h"
 
 /* Written by the GUC machinery only. */
-char	   *llm_guc_carry_settings;
-bool		llm_guc_enabled = true;
-int			llm_guc_idle_timeout_ms = 60000;
-int			llm_guc_max_answer_kb = 16384;
-int			llm_guc_max_connections = 256;
-int			llm_guc_max_tries = 3;
-char	   *llm_guc_model;
-char	   *llm_guc_tags;
-bool		llm_guc_writeback = false;
-int			llm_guc_writeback_lock_timeout_ms = 50;
-int			llm_guc_writeback_timeout_ms = 10000;
+char *llm_guc_carry_settings;
+bool llm_guc_enabled = true;
+int llm_guc_idle_timeout_ms = 60000;
+int llm_guc_max_answer_kb = 16384;
+int llm_guc_max_connections = 256;
+int llm_guc_max_tries = 3;
+char *llm_guc_model;
+char *llm_guc_tags;
+bool llm_guc_writeback = false;
+int llm_guc_writeback_lock_timeout_ms = 50;
+int llm_guc_writeback_timeout_ms = 10000;
 
 /*
  * Tags are a JSON object.  Only the outer shape is checked here, since a check
@@ -55,7 +55,7 @@ void
 llm_guc_init(void)
 {
 	/* A setting that is fixed at server start cannot be defined later, where the library is not preloaded. */
-	GucContext	at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+	GucContext at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
 
 	DefineCustomStringVariable("llm_enrich.carry_settings",
 							   "Lists settings whose values are kept with a task and set for its write-back.",

@@ -12,17 +12,17 @@
 
 extern char *llm_guc_carry_settings;
 extern bool llm_guc_enabled;
-extern int	llm_guc_idle_timeout_ms;
-extern int	llm_guc_max_answer_kb;
-extern int	llm_guc_max_connections;
-extern int	llm_guc_max_tries;
+extern int llm_guc_idle_timeout_ms;
+extern int llm_guc_max_answer_kb;
+extern int llm_guc_max_connections;
+extern int llm_guc_max_tries;
 extern char *llm_guc_model;
 extern char *llm_guc_tags;
 extern bool llm_guc_writeback;
-extern int	llm_guc_writeback_lock_timeout_ms;
-extern int	llm_guc_writeback_timeout_ms;
+extern int llm_guc_writeback_lock_timeout_ms;
+extern int llm_guc_writeback_timeout_ms;
 
 /* Define them all; called once from _PG_init. */
 extern void llm_guc_init(void);
 
-#endif							/* LLM_GUC_H */
+#endif /* LLM_GUC_H */

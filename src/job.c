@@ -31,20 +31,17 @@ static LlmStatement ready_statement = {
 		   "  AND q.state OPERATOR(pg_catalog.=) 'ready')"
 		   " ORDER BY j.id LIMIT $2",
 	.nargs = 2,
-	.args = {INT8OID, INT4OID}
-};
+	.args = {INT8OID, INT4OID}};
 
 static LlmStatement get_statement = {
 	.sql = "SELECT " JOB_COLUMNS " FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1,
-	.args = {INT8OID}
-};
+	.args = {INT8OID}};
 
 static LlmStatement recipe_statement = {
 	.sql = "SELECT r.operation, r.spec FROM llm.recipe r WHERE r.id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1,
-	.args = {INT8OID}
-};
+	.args = {INT8OID}};
 
 /* The writer may hold a job's row for the length of a commit: then next time. */
 static LlmStatement reasons_statement = {
@@ -55,8 +52,7 @@ static LlmStatement reasons_statement = {
 		   " WHERE j.id OPERATOR(pg_catalog.=) free.id AND v.job OPERATOR(pg_catalog.=) free.id"
 		   " AND j.reason IS DISTINCT FROM v.reason",
 	.nargs = 2,
-	.args = {INT8ARRAYOID, TEXTARRAYOID}
-};
+	.args = {INT8ARRAYOID, TEXTARRAYOID}};
 
 /*
  * A session that adds a task to a job of the day holds FOR KEY SHARE on it until
@@ -82,33 +78,30 @@ static LlmStatement close_statement = {
 static LlmStatement check_recipe_statement = {
 	.sql = "INSERT INTO llm.recipe (hash, operation, spec) VALUES ('', $1, $2) RETURNING id",
 	.nargs = 2,
-	.args = {TEXTOID, JSONBOID}
-};
+	.args = {TEXTOID, JSONBOID}};
 
 static LlmStatement find_check_recipe_statement = {
 	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash OPERATOR(pg_catalog.=) ''"
 		   " AND r.operation OPERATOR(pg_catalog.=) $1 AND r.spec OPERATOR(pg_catalog.=) $2 LIMIT 1",
 	.nargs = 2,
-	.args = {TEXTOID, JSONBOID}
-};
+	.args = {TEXTOID, JSONBOID}};
 
 static LlmStatement check_job_statement = {
 	.sql = "INSERT INTO llm.job (role, role_name, application_name, relation, relation_name, column_name,"
 		   "  key_columns, operation, recipe, model, total)"
 		   " VALUES ($1, $2, 'llm.check', 0, '', '', '{}', 'check', $3, $4, 1) RETURNING id",
 	.nargs = 4,
-	.args = {OIDOID, TEXTOID, INT8OID, TEXTOID}
-};
+	.args = {OIDOID, TEXTOID, INT8OID, TEXTOID}};
 
 /* Row "i" of the current result as a job. */
 static LlmJobRow *
 read_job(uint64 i)
 {
-	HeapTuple	row = SPI_tuptable->vals[i];
-	TupleDesc	desc = SPI_tuptable->tupdesc;
-	LlmJobRow  *job = palloc0(sizeof(LlmJobRow));
-	bool		isnull;
-	Datum		value;
+	HeapTuple row = SPI_tuptable->vals[i];
+	TupleDesc desc = SPI_tuptable->tupdesc;
+	LlmJobRow *job = palloc0(sizeof(LlmJobRow));
+	bool isnull;
+	Datum value;
 
 	job->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 	job->role = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
@@ -124,8 +117,8 @@ read_job(uint64 i)
 List *
 llm_job_find_ready(int64 after, int limit)
 {
-	Datum		values[2];
-	List	   *jobs = NIL;
+	Datum values[2];
+	List *jobs = NIL;
 
 	values[0] = Int64GetDatum(after);
 	values[1] = Int32GetDatum(limit);
@@ -139,8 +132,8 @@ llm_job_find_ready(int64 after, int limit)
 LlmJobRow *
 llm_job_get(int64 id)
 {
-	Datum		values[1];
-	LlmJobRow  *job = NULL;
+	Datum values[1];
+	LlmJobRow *job = NULL;
 
 	values[0] = Int64GetDatum(id);
 	if (llm_spi_execute(&get_statement, values, NULL, false) > 0)
@@ -152,11 +145,11 @@ llm_job_get(int64 id)
 LlmRecipe *
 llm_job_recipe(int64 recipe)
 {
-	Datum		values[1];
-	LlmRecipe  *loaded = NULL;
-	char	   *operation;
-	Datum		spec;
-	bool		isnull;
+	Datum values[1];
+	LlmRecipe *loaded = NULL;
+	char *operation;
+	Datum spec;
+	bool isnull;
 
 	values[0] = Int64GetDatum(recipe);
 	if (llm_spi_execute(&recipe_statement, values, NULL, false) > 0)
@@ -172,10 +165,10 @@ llm_job_recipe(int64 recipe)
 void
 llm_job_set_reasons(const int64 *jobs, const char **reasons, int n)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * n);
-	Datum	   *texts = palloc(sizeof(Datum) * n);
-	bool	   *nulls = palloc(sizeof(bool) * n);
-	Datum		values[2];
+	Datum *ids = palloc(sizeof(Datum) * n);
+	Datum *texts = palloc(sizeof(Datum) * n);
+	bool *nulls = palloc(sizeof(bool) * n);
+	Datum values[2];
 
 	for (int i = 0; i < n; i++)
 	{
@@ -198,8 +191,8 @@ llm_job_close_days(void)
 static int64
 returned_id(void)
 {
-	bool		isnull;
-	int64		id;
+	bool isnull;
+	int64 id;
 
 	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_freetuptable(SPI_tuptable);
@@ -213,8 +206,8 @@ returned_id(void)
 int64
 llm_job_add_check(Oid role, const char *role_name, const char *model, int64 *recipe)
 {
-	Datum		values[4];
-	char		nulls[4] = {' ', ' ', ' ', ' '};
+	Datum values[4];
+	char nulls[4] = {' ', ' ', ' ', ' '};
 
 	values[0] = CStringGetTextDatum("classify");
 	values[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"labels\": [\"ok\"]}"));

@@ -18,12 +18,12 @@
 /* A job that has tasks to send.  Strings live in the context of the call. */
 typedef struct LlmJobRow
 {
-	int64		id;
-	Oid			role;
-	char	   *model;			/* alias, or NULL */
-	int			priority;
-	char	   *reason;			/* as stored now, or NULL */
-	bool		check;			/* of llm.check() */
+	int64 id;
+	Oid role;
+	char *model; /* alias, or NULL */
+	int priority;
+	char *reason; /* as stored now, or NULL */
+	bool check; /* of llm.check() */
 } LlmJobRow;
 
 /*
@@ -50,4 +50,4 @@ extern int64 llm_job_add_check(Oid role, const char *role_name, const char *mode
 /* The ready tasks of so many jobs at most are looked at in one pass. */
 #define LLM_JOBS_PER_PASS 256
 
-#endif							/* LLM_JOB_H */
+#endif /* LLM_JOB_H */

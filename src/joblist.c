@@ -30,18 +30,18 @@
  */
 #define LATE_COMMIT_WINDOW 1000
 
-static dlist_head jobs = DLIST_STATIC_INIT(jobs);	/* sender's life; in the order of service */
-static int	njobs = 0;
-static int64 newest_seen = 0;	/* highest job id ever found ready */
+static dlist_head jobs = DLIST_STATIC_INIT(jobs); /* sender's life; in the order of service */
+static int njobs = 0;
+static int64 newest_seen = 0; /* highest job id ever found ready */
 
 LlmJob *
 llm_joblist_find(int64 id)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	dlist_foreach(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		if (job->id == id)
 			return job;
@@ -53,7 +53,7 @@ static void
 add_job(const LlmJobRow *row)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich job", ALLOCSET_SMALL_SIZES);
-	LlmJob	   *job = MemoryContextAllocZero(context, sizeof(LlmJob));
+	LlmJob *job = MemoryContextAllocZero(context, sizeof(LlmJob));
 
 	job->context = context;
 	job->id = row->id;
@@ -68,14 +68,14 @@ add_job(const LlmJobRow *row)
 void
 llm_joblist_discover(bool all, TimestampTz now)
 {
-	int64		from = all ? 0 : Max(0, newest_seen - LATE_COMMIT_WINDOW);
-	dlist_iter	iter;
-	List	   *found;
-	ListCell   *lc;
+	int64 from = all ? 0 : Max(0, newest_seen - LATE_COMMIT_WINDOW);
+	dlist_iter iter;
+	List *found;
+	ListCell *lc;
 
 	dlist_foreach(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		job->exhausted = false;
 		if (all)
@@ -84,9 +84,9 @@ llm_joblist_discover(bool all, TimestampTz now)
 	if (njobs >= LLM_JOBS_PER_PASS)
 		return;
 	found = llm_job_find_ready(from, LLM_JOBS_PER_PASS + njobs);
-	foreach (lc, found)
+	foreach(lc, found)
 	{
-		LlmJobRow  *row = lfirst(lc);
+		LlmJobRow *row = lfirst(lc);
 
 		newest_seen = Max(newest_seen, row->id);
 		if (njobs < LLM_JOBS_PER_PASS && llm_joblist_find(row->id) == NULL)
@@ -97,11 +97,11 @@ llm_joblist_discover(bool all, TimestampTz now)
 void
 llm_joblist_route(TimestampTz now)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	dlist_foreach(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		job->route = llm_route_find(job->model, job->role, now);
 	}
@@ -111,13 +111,13 @@ llm_joblist_route(TimestampTz now)
 static int
 count_front(const LlmRoute *route, int *priority)
 {
-	dlist_iter	iter;
-	int			n = 0;
+	dlist_iter iter;
+	int n = 0;
 
 	*priority = PG_INT32_MIN;
 	dlist_foreach(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		if (job->route != route || job->exhausted)
 			continue;
@@ -137,12 +137,12 @@ static int
 spread(LlmRoute *route, int front, int priority, LlmShare *shares, int nshares)
 {
 	dlist_mutable_iter iter;
-	int			left = route->granted;
-	int			seen = 0;
+	int left = route->granted;
+	int seen = 0;
 
 	dlist_foreach_modify(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		if (seen == front || left == 0)
 			break;
@@ -155,7 +155,7 @@ spread(LlmRoute *route, int front, int priority, LlmShare *shares, int nshares)
 		shares[nshares].after = job->after;
 		shares[nshares].want = job->share;
 		nshares++;
-		dlist_delete(&job->node);	/* next time the others go first */
+		dlist_delete(&job->node); /* next time the others go first */
 		dlist_push_tail(&jobs, &job->node);
 	}
 	return nshares;
@@ -164,17 +164,17 @@ spread(LlmRoute *route, int front, int priority, LlmShare *shares, int nshares)
 int
 llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares)
 {
-	dlist_iter	iter;
-	int			nshares = 0;
+	dlist_iter iter;
+	int nshares = 0;
 
 	dlist_foreach(iter, llm_route_all())
 	{
-		LlmRoute   *route = dlist_container(LlmRoute, node, iter.cur);
-		int			priority;
-		int			front = count_front(route, &priority);
-		int			others = in_flight - route->in_flight;
-		int			cap = (slots - others) - (slots - others) / 4;
-		int			want = Min(slots - in_flight, Max(cap, 1) - route->in_flight);
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+		int priority;
+		int front = count_front(route, &priority);
+		int others = in_flight - route->in_flight;
+		int cap = (slots - others) - (slots - others) / 4;
+		int want = Min(slots - in_flight, Max(cap, 1) - route->in_flight);
 
 		route->granted = 0;
 		if (front == 0 || route->problem != NULL || want <= 0)
@@ -190,13 +190,13 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares)
 void
 llm_joblist_claimed(List *claims)
 {
-	ListCell   *lc;
-	dlist_iter	iter;
+	ListCell *lc;
+	dlist_iter iter;
 
-	foreach (lc, claims)
+	foreach(lc, claims)
 	{
-		LlmClaim   *claim = lfirst(lc);
-		LlmJob	   *job = llm_joblist_find(claim->job);
+		LlmClaim *claim = lfirst(lc);
+		LlmJob *job = llm_joblist_find(claim->job);
 
 		job->share--;
 		job->flights++;
@@ -205,7 +205,7 @@ llm_joblist_claimed(List *claims)
 	}
 	dlist_foreach(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		if (job->share > 0)
 			job->exhausted = true;
@@ -217,11 +217,11 @@ llm_joblist_claimed(List *claims)
 void
 llm_joblist_undo(void)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	dlist_foreach(iter, llm_route_all())
 	{
-		LlmRoute   *route = dlist_container(LlmRoute, node, iter.cur);
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
 
 		if (route->granted > 0)
 			llm_route_give_back(route, route->generation_granted, route->granted, route->tokens_each);
@@ -241,11 +241,11 @@ llm_joblist_put_back(LlmJob *job, int64 task)
 bool
 llm_joblist_is_pending(TimestampTz now)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	dlist_foreach(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		if (job->exhausted)
 			continue;
@@ -261,11 +261,11 @@ TimestampTz
 llm_joblist_wake_at(void)
 {
 	TimestampTz wake_at = DT_NOEND;
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	dlist_foreach(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		if (job->exhausted || job->route == NULL)
 			continue;
@@ -294,7 +294,7 @@ reason_differs(const LlmJob *job)
 bool
 llm_joblist_reasons_changed(void)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	dlist_foreach(iter, &jobs)
 	{
@@ -307,14 +307,14 @@ llm_joblist_reasons_changed(void)
 void
 llm_joblist_store_reasons(void)
 {
-	int64	   *ids = palloc(sizeof(int64) * Max(njobs, 1));
+	int64 *ids = palloc(sizeof(int64) * Max(njobs, 1));
 	const char **reasons = palloc(sizeof(char *) * Max(njobs, 1));
-	int			n = 0;
-	dlist_iter	iter;
+	int n = 0;
+	dlist_iter iter;
 
 	dlist_foreach(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 		const char *reason = current_reason(job);
 
 		if (!reason_differs(job))
@@ -337,7 +337,7 @@ llm_joblist_trim(void)
 
 	dlist_foreach_modify(iter, &jobs)
 	{
-		LlmJob	   *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		if (!job->exhausted || job->flights > 0 || job->reason != NULL)
 			continue;

@@ -22,18 +22,18 @@
 
 typedef struct LlmJob
 {
-	dlist_node	node;
+	dlist_node node;
 	MemoryContext context;
-	int64		id;
-	Oid			role;
-	const char *model;			/* alias, or NULL */
-	int			priority;
-	LlmRoute   *route;			/* good until the next refresh of the routes */
-	int64		after;			/* tasks up to this id are not ready, as far as known */
-	bool		exhausted;		/* nothing ready above "after", as far as known */
-	int			flights;
-	char	   *reason;			/* as stored in llm.job, or NULL */
-	int			share;			/* tasks to claim in this pass */
+	int64 id;
+	Oid role;
+	const char *model; /* alias, or NULL */
+	int priority;
+	LlmRoute *route; /* good until the next refresh of the routes */
+	int64 after; /* tasks up to this id are not ready, as far as known */
+	bool exhausted; /* nothing ready above "after", as far as known */
+	int flights;
+	char *reason; /* as stored in llm.job, or NULL */
+	int share; /* tasks to claim in this pass */
 } LlmJob;
 
 /* Look for jobs with ready tasks; "all": also among those that are old. */
@@ -43,7 +43,7 @@ extern void llm_joblist_discover(bool all, TimestampTz now);
 extern void llm_joblist_route(TimestampTz now);
 
 /* Fill "shares" (room for LLM_JOBS_PER_PASS); how many. */
-extern int	llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares);
+extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares);
 extern void llm_joblist_claimed(List *claims);
 extern void llm_joblist_undo(void);
 
@@ -66,4 +66,4 @@ extern void llm_joblist_store_reasons(void);
 extern void llm_joblist_trim(void);
 extern bool llm_joblist_is_empty(void);
 
-#endif							/* LLM_JOBLIST_H */
+#endif /* LLM_JOBLIST_H */

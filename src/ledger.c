@@ -30,14 +30,12 @@
  */
 #define TIMES(tokens, price) "(" tokens " OPERATOR(pg_catalog.*) " price ")"
 #define PLUS " OPERATOR(pg_catalog.+) "
-#define COST \
+#define COST                                                                                          \
 	"CASE WHEN v.input" PLUS "v.cached" PLUS "v.cache_write" PLUS "v.output OPERATOR(pg_catalog.=) 0" \
-	" THEN 0::pg_catalog.numeric ELSE (" \
-	TIMES("v.input", "p.input_per_mtok") PLUS \
-	TIMES("v.cached", "COALESCE(p.cached_input_per_mtok, p.input_per_mtok)") PLUS \
-	TIMES("v.cache_write", "COALESCE(p.cache_write_per_mtok, p.input_per_mtok)") PLUS \
-	TIMES("v.output", "p.output_per_mtok") \
-	") OPERATOR(pg_catalog.*) 0.000001 END"
+	" THEN 0::pg_catalog.numeric ELSE (" TIMES("v.input", "p.input_per_mtok") PLUS                    \
+		TIMES("v.cached", "COALESCE(p.cached_input_per_mtok, p.input_per_mtok)") PLUS                 \
+			TIMES("v.cache_write", "COALESCE(p.cache_write_per_mtok, p.input_per_mtok)") PLUS         \
+				TIMES("v.output", "p.output_per_mtok") ") OPERATOR(pg_catalog.*) 0.000001 END"
 
 static LlmStatement record_statement = {
 	.sql = "WITH booked AS (INSERT INTO llm.ledger AS l (request, task, job, attempt, latency_ms, role,"
@@ -69,15 +67,13 @@ static LlmStatement record_statement = {
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
 			 TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 			 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-			 BOOLARRAYOID}
-};
+			 BOOLARRAYOID}};
 
 static LlmStatement cost_statement = {
 	.sql = "SELECT pg_catalog.trim_scale(l.cost)::pg_catalog.text FROM llm.ledger l"
 		   " WHERE l.task OPERATOR(pg_catalog.=) $1 ORDER BY l.id DESC LIMIT 1",
 	.nargs = 1,
-	.args = {INT8OID}
-};
+	.args = {INT8OID}};
 
 static const Oid column_types[LEDGER_COLUMNS] = {
 	INT8OID, INT8OID, INT8OID, INT4OID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, INT4OID,
@@ -114,9 +110,9 @@ fill_row(const LlmSettlement *s, Datum *row, bool *isnull)
 void
 llm_ledger_record(LlmSettlement **settlements, int n)
 {
-	Datum	   *columns[LEDGER_COLUMNS];
-	bool	   *nulls[LEDGER_COLUMNS];
-	Datum		values[LEDGER_COLUMNS];
+	Datum *columns[LEDGER_COLUMNS];
+	bool *nulls[LEDGER_COLUMNS];
+	Datum values[LEDGER_COLUMNS];
 
 	for (int c = 0; c < LEDGER_COLUMNS; c++)
 	{
@@ -125,8 +121,8 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		Datum		row[LEDGER_COLUMNS];
-		bool		isnull[LEDGER_COLUMNS] = {false};
+		Datum row[LEDGER_COLUMNS];
+		bool isnull[LEDGER_COLUMNS] = {false};
 
 		fill_row(settlements[i], row, isnull);
 		for (int c = 0; c < LEDGER_COLUMNS; c++)
@@ -143,8 +139,8 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 char *
 llm_ledger_cost(int64 task)
 {
-	Datum		values[1];
-	char	   *cost = NULL;
+	Datum values[1];
+	char *cost = NULL;
 
 	values[0] = Int64GetDatum(task);
 	if (llm_spi_execute(&cost_statement, values, NULL, false) > 0)

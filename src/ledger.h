@@ -21,4 +21,4 @@ extern void llm_ledger_record(LlmSettlement **settlements, int n);
 /* Cost of a task's last request in dollars as text, or NULL; for llm.check(). */
 extern char *llm_ledger_cost(int64 task);
 
-#endif							/* LLM_LEDGER_H */
+#endif /* LLM_LEDGER_H */

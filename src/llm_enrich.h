@@ -30,34 +30,34 @@
  */
 typedef enum LlmErrorClass
 {
-	LLM_OK = 0,				/* answered and, as far as the provider knows, complete */
-	LLM_ERR_TRANSIENT,		/* 5xx, connect failures: the target waits, the task is not charged */
-	LLM_ERR_RATE_LIMITED,	/* 429 and kin: the target cools down, the task is not charged */
-	LLM_ERR_OVERLOADED,		/* 503/529/slow_down: as above, and fewer at a time */
-	LLM_ERR_TIMEOUT,		/* no answer in time: may have been billed */
-	LLM_ERR_UNKNOWN,		/* sent, connection lost: may have been billed */
-	LLM_ERR_INVALID,		/* answered, billed, but not what was asked for: a try */
-	LLM_ERR_REFUSED,		/* the model or a filter refused: billed, final */
-	LLM_ERR_TRUNCATED,		/* cut off by the token limit: billed; final */
-	LLM_ERR_TOO_LONG,		/* the input does not fit the model: final */
-	LLM_ERR_TOO_LARGE,		/* the answer exceeds our size cap: may have been billed; a try */
-	LLM_ERR_BAD_REQUEST,	/* the provider rejects the request itself: final */
-	LLM_ERR_AUTH,			/* 401/403: the key is paused, no task is charged */
-	LLM_ERR_QUOTA,			/* quota or spend limit: the key is paused, no task is charged */
-	LLM_ERR_UNKNOWN_MODEL,	/* the model is paused, no task is charged */
-	LLM_ERR_CONFIG,			/* no server, no key, no right: paused with what to type next */
-	LLM_ERR_LOCAL			/* descriptors, memory, DNS: never final for a task */
+	LLM_OK = 0, /* answered and, as far as the provider knows, complete */
+	LLM_ERR_TRANSIENT, /* 5xx, connect failures: the target waits, the task is not charged */
+	LLM_ERR_RATE_LIMITED, /* 429 and kin: the target cools down, the task is not charged */
+	LLM_ERR_OVERLOADED, /* 503/529/slow_down: as above, and fewer at a time */
+	LLM_ERR_TIMEOUT, /* no answer in time: may have been billed */
+	LLM_ERR_UNKNOWN, /* sent, connection lost: may have been billed */
+	LLM_ERR_INVALID, /* answered, billed, but not what was asked for: a try */
+	LLM_ERR_REFUSED, /* the model or a filter refused: billed, final */
+	LLM_ERR_TRUNCATED, /* cut off by the token limit: billed; final */
+	LLM_ERR_TOO_LONG, /* the input does not fit the model: final */
+	LLM_ERR_TOO_LARGE, /* the answer exceeds our size cap: may have been billed; a try */
+	LLM_ERR_BAD_REQUEST, /* the provider rejects the request itself: final */
+	LLM_ERR_AUTH, /* 401/403: the key is paused, no task is charged */
+	LLM_ERR_QUOTA, /* quota or spend limit: the key is paused, no task is charged */
+	LLM_ERR_UNKNOWN_MODEL, /* the model is paused, no task is charged */
+	LLM_ERR_CONFIG, /* no server, no key, no right: paused with what to type next */
+	LLM_ERR_LOCAL /* descriptors, memory, DNS: never final for a task */
 } LlmErrorClass;
 
 /* Token counts of one request; disjoint but for reasoning, which is part of output. */
 typedef struct LlmUsage
 {
-	bool		known;			/* false: the provider told nothing */
-	int64		input;			/* uncached input tokens */
-	int64		cached;			/* input tokens read from the provider's cache */
-	int64		cache_write;	/* input tokens written to the provider's cache */
-	int64		output;			/* output tokens, reasoning included */
-	int64		reasoning;
+	bool known; /* false: the provider told nothing */
+	int64 input; /* uncached input tokens */
+	int64 cached; /* input tokens read from the provider's cache */
+	int64 cache_write; /* input tokens written to the provider's cache */
+	int64 output; /* output tokens, reasoning included */
+	int64 reasoning;
 } LlmUsage;
 
-#endif							/* LLM_ENRICH_H */
+#endif /* LLM_ENRICH_H */

@@ -26,32 +26,32 @@
 
 typedef enum LetterState
 {
-	LETTER_FREE = 0,			/* -> ASKED, by a backend */
-	LETTER_ASKED,				/* -> TAKEN, by the sender; -> FREE, by the asker */
-	LETTER_TAKEN,				/* -> ANSWERED, by the sender; -> FREE, by the asker */
-	LETTER_ANSWERED				/* -> FREE, by the asker */
+	LETTER_FREE = 0, /* -> ASKED, by a backend */
+	LETTER_ASKED, /* -> TAKEN, by the sender; -> FREE, by the asker */
+	LETTER_TAKEN, /* -> ANSWERED, by the sender; -> FREE, by the asker */
+	LETTER_ANSWERED /* -> FREE, by the asker */
 } LetterState;
 
 typedef struct Letter
 {
 	LetterState state;
-	uint64		ticket;
-	Oid			database;
-	Oid			role;
-	char		model[LLM_MAILBOX_MODEL_BYTES];
-	char		answer[LLM_MAILBOX_ANSWER_BYTES];
+	uint64 ticket;
+	Oid database;
+	Oid role;
+	char model[LLM_MAILBOX_MODEL_BYTES];
+	char answer[LLM_MAILBOX_ANSWER_BYTES];
 } Letter;
 
 typedef struct Mailbox
 {
-	slock_t		mutex;
-	uint64		next_ticket;
+	slock_t mutex;
+	uint64 next_ticket;
 	ConditionVariable changed;
-	Letter		letters[LETTERS];
+	Letter letters[LETTERS];
 } Mailbox;
 
 static Mailbox *mailbox = NULL; /* shared memory, set once per process */
-static Letter *my_letter = NULL;	/* asked by this backend and not freed yet */
+static Letter *my_letter = NULL; /* asked by this backend and not freed yet */
 
 Size
 llm_mailbox_size(void)
@@ -91,7 +91,7 @@ post(const char *model, Oid role)
 	SpinLockAcquire(&mailbox->mutex);
 	for (int i = 0; i < LETTERS && my_letter == NULL; i++)
 	{
-		Letter	   *letter = &mailbox->letters[i];
+		Letter *letter = &mailbox->letters[i];
 
 		if (letter->state != LETTER_FREE)
 			continue;
@@ -109,7 +109,7 @@ post(const char *model, Oid role)
 static bool
 is_answered(void)
 {
-	bool		answered;
+	bool answered;
 
 	SpinLockAcquire(&mailbox->mutex);
 	answered = (my_letter->state == LETTER_ANSWERED);
@@ -119,14 +119,14 @@ is_answered(void)
 
 /* Sleep until "done" or the deadline; false then. */
 static bool
-sleep_until(bool (*done) (void), TimestampTz deadline)
+sleep_until(bool (*done)(void), TimestampTz deadline)
 {
-	bool		ok = true;
+	bool ok = true;
 
 	ConditionVariablePrepareToSleep(&mailbox->changed);
 	while (ok && !done())
 	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		long left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
 		if (left <= 0)
 			ok = false;
@@ -137,8 +137,8 @@ sleep_until(bool (*done) (void), TimestampTz deadline)
 	return ok;
 }
 
-static const char *asked_model;	/* arguments of the ask() under way, for try_post() */
-static Oid	asked_role;
+static const char *asked_model; /* arguments of the ask() under way, for try_post() */
+static Oid asked_role;
 
 static bool
 try_post(void)
@@ -151,7 +151,7 @@ llm_mailbox_ask(const char *model, Oid role, long timeout_ms)
 {
 	static bool exit_registered = false;
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
-	char	   *answer = NULL;
+	char *answer = NULL;
 
 	if (!exit_registered)
 	{
@@ -180,12 +180,12 @@ llm_mailbox_ask(const char *model, Oid role, long timeout_ms)
 bool
 llm_mailbox_take(char *model, Oid *role, uint64 *ticket)
 {
-	bool		taken = false;
+	bool taken = false;
 
 	SpinLockAcquire(&mailbox->mutex);
 	for (int i = 0; i < LETTERS && !taken; i++)
 	{
-		Letter	   *letter = &mailbox->letters[i];
+		Letter *letter = &mailbox->letters[i];
 
 		if (letter->state != LETTER_ASKED || letter->database != MyDatabaseId)
 			continue;
@@ -205,7 +205,7 @@ llm_mailbox_answer(uint64 ticket, const char *answer)
 	SpinLockAcquire(&mailbox->mutex);
 	for (int i = 0; i < LETTERS; i++)
 	{
-		Letter	   *letter = &mailbox->letters[i];
+		Letter *letter = &mailbox->letters[i];
 
 		if (letter->ticket != ticket || letter->state != LETTER_TAKEN)
 			continue;

@@ -31,4 +31,4 @@ extern char *llm_mailbox_ask(const char *model, Oid role, long timeout_ms);
 extern bool llm_mailbox_take(char *model, Oid *role, uint64 *ticket);
 extern void llm_mailbox_answer(uint64 ticket, const char *answer);
 
-#endif							/* LLM_MAILBOX_H */
+#endif /* LLM_MAILBOX_H */

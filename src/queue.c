@@ -30,7 +30,7 @@
  * The columns that make an LlmClaim, in the order that read_claim() expects.
  * Only what was wrong with an answer is told to the model.
  */
-#define CLAIM_COLUMNS \
+#define CLAIM_COLUMNS                                                        \
 	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.key, q.input," \
 	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer"
 
@@ -48,15 +48,13 @@ static LlmStatement claim_statement = {
 		   " FROM picked WHERE q.id OPERATOR(pg_catalog.=) picked.id"
 		   " RETURNING " CLAIM_COLUMNS,
 	.nargs = 3,
-	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}
-};
+	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}};
 
 static LlmStatement orphan_statement = {
 	.sql = "SELECT " CLAIM_COLUMNS " FROM llm.queue q"
 		   " WHERE q.state OPERATOR(pg_catalog.=) 'claimed' ORDER BY q.id LIMIT $1",
 	.nargs = 1,
-	.args = {INT4OID}
-};
+	.args = {INT4OID}};
 
 /*
  * A task that would be sent again but was cancelled meanwhile is cancelled
@@ -80,8 +78,7 @@ static LlmStatement settle_statement = {
 		   "  AND q.request OPERATOR(pg_catalog.=) v.request",
 	.nargs = 10,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
-			 INT4ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
-};
+			 INT4ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
 /* A check of a model has no cell: its task and its job end with its answer. */
 static LlmStatement finish_check_statement = {
@@ -90,8 +87,7 @@ static LlmStatement finish_check_statement = {
 		   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = pg_catalog.clock_timestamp()"
 		   " FROM gone WHERE j.id OPERATOR(pg_catalog.=) gone.job",
 	.nargs = 1,
-	.args = {INT8ARRAYOID}
-};
+	.args = {INT8ARRAYOID}};
 
 /* Tasks with an outcome wait for the writer, and are the writer's to wake. */
 static LlmStatement wake_statement = {
@@ -102,13 +98,11 @@ static LlmStatement wake_statement = {
 		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
 		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id",
 	.nargs = 1,
-	.args = {INT4OID}
-};
+	.args = {INT4OID}};
 
 static LlmStatement due_statement = {
 	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
-		   " AND q.outcome IS NULL ORDER BY q.not_before LIMIT 1"
-};
+		   " AND q.outcome IS NULL ORDER BY q.not_before LIMIT 1"};
 
 static LlmStatement add_claimed_statement = {
 	.sql = "INSERT INTO llm.queue AS q (id, job, recipe, role, relation, state, attempts, request,"
@@ -117,16 +111,15 @@ static LlmStatement add_claimed_statement = {
 		   "  pg_catalog.nextval('llm.request_id'), pg_catalog.clock_timestamp(), '{}', $4)"
 		   " RETURNING " CLAIM_COLUMNS,
 	.nargs = 4,
-	.args = {INT8OID, INT8OID, OIDOID, TEXTOID}
-};
+	.args = {INT8OID, INT8OID, OIDOID, TEXTOID}};
 
 /* One column of the current result as a C string in the caller's context, NULL for NULL. */
 static char *
 get_text(HeapTuple row, TupleDesc desc, int column, size_t *len)
 {
-	bool		isnull;
-	Datum		value = SPI_getbinval(row, desc, column, &isnull);
-	text	   *detoasted;
+	bool isnull;
+	Datum value = SPI_getbinval(row, desc, column, &isnull);
+	text *detoasted;
 
 	if (isnull)
 		return NULL;
@@ -139,7 +132,7 @@ get_text(HeapTuple row, TupleDesc desc, int column, size_t *len)
 static int64
 get_int64(HeapTuple row, TupleDesc desc, int column)
 {
-	bool		isnull;
+	bool isnull;
 
 	return DatumGetInt64(SPI_getbinval(row, desc, column, &isnull));
 }
@@ -147,7 +140,7 @@ get_int64(HeapTuple row, TupleDesc desc, int column)
 static int
 get_int32(HeapTuple row, TupleDesc desc, int column)
 {
-	bool		isnull;
+	bool isnull;
 
 	return DatumGetInt32(SPI_getbinval(row, desc, column, &isnull));
 }
@@ -156,10 +149,10 @@ get_int32(HeapTuple row, TupleDesc desc, int column)
 static LlmClaim *
 read_claim(uint64 i)
 {
-	HeapTuple	row = SPI_tuptable->vals[i];
-	TupleDesc	desc = SPI_tuptable->tupdesc;
-	LlmClaim   *claim = palloc0(sizeof(LlmClaim));
-	bool		isnull;
+	HeapTuple row = SPI_tuptable->vals[i];
+	TupleDesc desc = SPI_tuptable->tupdesc;
+	LlmClaim *claim = palloc0(sizeof(LlmClaim));
+	bool isnull;
 
 	claim->task = get_int64(row, desc, 1);
 	claim->job = get_int64(row, desc, 2);
@@ -178,7 +171,7 @@ read_claim(uint64 i)
 static List *
 read_claims(void)
 {
-	List	   *claims = NIL;
+	List *claims = NIL;
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 		claims = lappend(claims, read_claim(i));
@@ -193,10 +186,10 @@ read_claims(void)
 List *
 llm_queue_claim(const LlmShare *shares, int nshares)
 {
-	Datum	   *jobs = palloc(sizeof(Datum) * nshares);
-	Datum	   *after = palloc(sizeof(Datum) * nshares);
-	Datum	   *want = palloc(sizeof(Datum) * nshares);
-	Datum		values[3];
+	Datum *jobs = palloc(sizeof(Datum) * nshares);
+	Datum *after = palloc(sizeof(Datum) * nshares);
+	Datum *want = palloc(sizeof(Datum) * nshares);
+	Datum values[3];
 
 	for (int i = 0; i < nshares; i++)
 	{
@@ -215,7 +208,7 @@ llm_queue_claim(const LlmShare *shares, int nshares)
 List *
 llm_queue_orphans(int limit)
 {
-	Datum		values[1];
+	Datum values[1];
 
 	values[0] = Int32GetDatum(limit);
 	llm_spi_execute(&orphan_statement, values, NULL, false);
@@ -234,9 +227,9 @@ set_text(Datum *value, bool *isnull, const char *string)
 static void
 finish_checks(LlmSettlement **settlements, int n)
 {
-	Datum	   *tasks = palloc(sizeof(Datum) * n);
-	Datum		values[1];
-	int			nchecks = 0;
+	Datum *tasks = palloc(sizeof(Datum) * n);
+	Datum values[1];
+	int nchecks = 0;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -255,10 +248,10 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 {
 	static const Oid types[10] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
 								  INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
-	Datum	   *columns[10];
-	bool	   *nulls[10];
-	Datum		values[10];
-	int			rows = 0;
+	Datum *columns[10];
+	bool *nulls[10];
+	Datum values[10];
+	int rows = 0;
 
 	for (int c = 0; c < 10; c++)
 	{
@@ -297,7 +290,7 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 uint64
 llm_queue_wake(int limit)
 {
-	Datum		values[1];
+	Datum values[1];
 
 	values[0] = Int32GetDatum(limit);
 	return llm_spi_execute(&wake_statement, values, NULL, false);
@@ -307,7 +300,7 @@ TimestampTz
 llm_queue_next_due(void)
 {
 	TimestampTz due = DT_NOEND;
-	bool		isnull;
+	bool isnull;
 
 	if (llm_spi_execute(&due_statement, NULL, NULL, true) > 0)
 		due = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -318,7 +311,7 @@ llm_queue_next_due(void)
 LlmClaim *
 llm_queue_add_claimed(int64 job, int64 recipe, Oid role, const char *input)
 {
-	Datum		values[4];
+	Datum values[4];
 
 	values[0] = Int64GetDatum(job);
 	values[1] = Int64GetDatum(recipe);

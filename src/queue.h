@@ -23,25 +23,25 @@
 /* How many tasks of a job to claim, and the id after which they start. */
 typedef struct LlmShare
 {
-	int64		job;
-	int64		after;
-	int			want;
+	int64 job;
+	int64 after;
+	int want;
 } LlmShare;
 
 /* One claimed task.  Pointers live in the context of the call. */
 typedef struct LlmClaim
 {
-	int64		task;
-	int64		job;
-	int64		recipe;
-	int64		request;		/* number of the HTTP request that is to carry it */
-	int			tries;
-	int			attempt;		/* this one included */
-	Jsonb	   *key;
-	char	   *input;
-	size_t		input_len;
-	char	   *fault;			/* what was wrong with the last answer, or NULL */
-	char	   *last_answer;	/* that answer, or NULL */
+	int64 task;
+	int64 job;
+	int64 recipe;
+	int64 request; /* number of the HTTP request that is to carry it */
+	int tries;
+	int attempt; /* this one included */
+	Jsonb *key;
+	char *input;
+	size_t input_len;
+	char *fault; /* what was wrong with the last answer, or NULL */
+	char *last_answer; /* that answer, or NULL */
 } LlmClaim;
 
 /*
@@ -50,33 +50,33 @@ typedef struct LlmClaim
  */
 typedef struct LlmSettlement
 {
-	int64		task;
-	int64		job;
-	int64		request;
-	int			attempt;
-	Jsonb	   *key;
+	int64 task;
+	int64 job;
+	int64 request;
+	int attempt;
+	Jsonb *key;
 
 	/* for the ledger */
-	int			latency_ms;
-	const char *server;			/* not NULL */
-	const char *model;			/* not NULL */
-	int64		price;			/* llm.price.id, 0: none known */
-	const char *outcome;		/* not NULL */
-	int			http_status;	/* 0: none */
+	int latency_ms;
+	const char *server; /* not NULL */
+	const char *model; /* not NULL */
+	int64 price; /* llm.price.id, 0: none known */
+	const char *outcome; /* not NULL */
+	int http_status; /* 0: none */
 	const char *error;
 	const char *request_id;
-	LlmUsage	usage;
-	bool		estimated;
+	LlmUsage usage;
+	bool estimated;
 
 	/* for the queue */
-	const char *state;			/* ready, waiting, answered, failed; NULL: the row goes (a check) */
-	const char *reason;			/* why it waits */
-	TimestampTz not_before;		/* waiting: until then */
-	bool		charged;
-	Jsonb	   *answer;			/* answered */
-	const char *failure;		/* failed: short name; else the last error's */
-	const char *message;		/* failed: sentence; else the fault to tell the model */
-	const char *last_answer;	/* the text at fault */
+	const char *state; /* ready, waiting, answered, failed; NULL: the row goes (a check) */
+	const char *reason; /* why it waits */
+	TimestampTz not_before; /* waiting: until then */
+	bool charged;
+	Jsonb *answer; /* answered */
+	const char *failure; /* failed: short name; else the last error's */
+	const char *message; /* failed: sentence; else the fault to tell the model */
+	const char *last_answer; /* the text at fault */
 } LlmSettlement;
 
 extern List *llm_queue_claim(const LlmShare *shares, int nshares);
@@ -90,4 +90,4 @@ extern TimestampTz llm_queue_next_due(void);
 /* A task that is claimed as it is made: for llm.check(). */
 extern LlmClaim *llm_queue_add_claimed(int64 job, int64 recipe, Oid role, const char *input);
 
-#endif							/* LLM_QUEUE_H */
+#endif /* LLM_QUEUE_H */

@@ -33,7 +33,7 @@
 /* A limiter that waits for somebody else's answer (another database's) is asked again so soon. */
 #define REASK_MS 100
 
-static dlist_head routes = DLIST_STATIC_INIT(routes);	/* sender's life */
+static dlist_head routes = DLIST_STATIC_INIT(routes); /* sender's life */
 
 /* "https://host:port" of a base URL. */
 static const char *
@@ -64,7 +64,7 @@ static void
 add_key(LlmRoute *route, const char **hint)
 {
 	const char *problem = NULL;
-	char	   *key = llm_secret_read(route->target, &problem, hint);
+	char *key = llm_secret_read(route->target, &problem, hint);
 
 	if (key == NULL)
 	{
@@ -80,7 +80,7 @@ add_key(LlmRoute *route, const char **hint)
 static void
 resolve(LlmRoute *route)
 {
-	LlmTarget  *target = llm_catalog_target(route->alias, route->role);
+	LlmTarget *target = llm_catalog_target(route->alias, route->role);
 	const char *hint = target->hint;
 
 	route->target = target;
@@ -117,7 +117,7 @@ make_route(const char *alias, Oid role, TimestampTz now)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich route", ALLOCSET_SMALL_SIZES);
 	MemoryContext saved = MemoryContextSwitchTo(context);
-	LlmRoute   *route = palloc0(sizeof(LlmRoute));
+	LlmRoute *route = palloc0(sizeof(LlmRoute));
 
 	route->context = context;
 	route->generation = llm_catalog_generation();
@@ -162,7 +162,7 @@ llm_route_refresh(TimestampTz now)
 
 	dlist_foreach_modify(iter, &routes)
 	{
-		LlmRoute   *route = dlist_container(LlmRoute, node, iter.cur);
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
 
 		if (route->generation != llm_catalog_generation() || route->expires_at <= now)
 			retire(route);
@@ -172,11 +172,11 @@ llm_route_refresh(TimestampTz now)
 LlmRoute *
 llm_route_find(const char *alias, Oid role, TimestampTz now)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	dlist_foreach(iter, &routes)
 	{
-		LlmRoute   *route = dlist_container(LlmRoute, node, iter.cur);
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
 
 		if (route->role != role)
 			continue;
@@ -250,7 +250,7 @@ void
 llm_route_report(LlmRoute *route, const char *problem, const char *hint)
 {
 	const char *alias = route->alias != NULL ? route->alias : "(default)";
-	char	   *subject = psprintf("model \"%s\"", alias);
+	char *subject = psprintf("model \"%s\"", alias);
 
 	llm_shmem_report_problem(subject, problem, hint);
 	route->reported = (problem != NULL);

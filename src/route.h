@@ -22,35 +22,35 @@
 
 typedef struct LlmRoute
 {
-	dlist_node	node;
-	MemoryContext context;		/* everything below, and this struct */
-	uint64		generation;		/* of the catalog it was made from */
-	TimestampTz expires_at;		/* a route with a problem is tried again then */
-	bool		stale;			/* replaced; goes when its last request is over */
-	int			in_flight;		/* requests that use it */
+	dlist_node node;
+	MemoryContext context; /* everything below, and this struct */
+	uint64 generation; /* of the catalog it was made from */
+	TimestampTz expires_at; /* a route with a problem is tried again then */
+	bool stale; /* replaced; goes when its last request is over */
+	int in_flight; /* requests that use it */
 
-	const char *alias;			/* or NULL: the default model */
-	Oid			role;
+	const char *alias; /* or NULL: the default model */
+	Oid role;
 	const LlmTarget *target;
-	const char *problem;		/* NULL when usable */
+	const char *problem; /* NULL when usable */
 	const LlmDialect *dialect;
 	const char *url;
-	char	   *key_header;		/* wiped when the route goes */
-	const char *host;			/* base_url up to the path: names the limiter */
-	uint64		fingerprint;
-	LlmLimits	limits;
+	char *key_header; /* wiped when the route goes */
+	const char *host; /* base_url up to the path: names the limiter */
+	uint64 fingerprint;
+	LlmLimits limits;
 
 	/* moving averages, for limits and for the cost of answers that never came */
-	double		input_tokens;
-	double		output_tokens;
+	double input_tokens;
+	double output_tokens;
 
 	/* as of the last pass */
-	int			granted;		/* by the limiter and not used yet */
-	uint32		generation_granted; /* of the limiter */
-	int64		tokens_each;	/* what a request weighs for the limiter */
+	int granted; /* by the limiter and not used yet */
+	uint32 generation_granted; /* of the limiter */
+	int64 tokens_each; /* what a request weighs for the limiter */
 	LlmWaitReason wait_reason;
 	TimestampTz wake_at;
-	bool		reported;		/* a problem of it stands in llm.health */
+	bool reported; /* a problem of it stands in llm.health */
 } LlmRoute;
 
 extern void llm_route_refresh(TimestampTz now);
@@ -78,4 +78,4 @@ extern void llm_route_report(LlmRoute *route, const char *problem, const char *h
 /* One text for llm.job.reason; NULL when the route does not wait. */
 extern const char *llm_route_reason(const LlmRoute *route);
 
-#endif							/* LLM_ROUTE_H */
+#endif /* LLM_ROUTE_H */

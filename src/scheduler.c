@@ -51,15 +51,15 @@
 #define ORPHAN_ROWS 500
 
 /* All static: the sender's life. */
-static MemoryContext pass_context;	/* reset at the start of each pass */
+static MemoryContext pass_context; /* reset at the start of each pass */
 static dlist_head flying = DLIST_STATIC_INIT(flying);
 static dlist_head landed = DLIST_STATIC_INIT(landed);
-static int	nlanded = 0;
+static int nlanded = 0;
 static TimestampTz first_landed_at;
-static int	slots;
-static bool woken = true;		/* something may have been queued */
-static bool woken_all = true;	/* look at all jobs, old ones too */
-static bool orphaned = false;	/* the extension is gone */
+static int slots;
+static bool woken = true; /* something may have been queued */
+static bool woken_all = true; /* look at all jobs, old ones too */
+static bool orphaned = false; /* the extension is gone */
 static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
 static TimestampTz sweep_at = DT_NOBEGIN;
 static TimestampTz reasons_at = DT_NOBEGIN;
@@ -98,7 +98,7 @@ land_finished(TimestampTz now)
 
 	while ((exchange = llm_http_next_finished()) != NULL)
 	{
-		LlmFlight  *flight = exchange->owner;
+		LlmFlight *flight = exchange->owner;
 
 		dlist_delete(&flight->node);
 		llm_flight_land(flight, now);
@@ -112,7 +112,7 @@ static LlmSettlement **
 gather_settlements(int *n)
 {
 	LlmSettlement **settlements = palloc(sizeof(LlmSettlement *) * Min(nlanded, STORE_ROWS));
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	*n = 0;
 	dlist_foreach(iter, &landed)
@@ -129,9 +129,9 @@ static int
 store(void)
 {
 	LlmSettlement **settlements;
-	int			n;
-	dlist_iter	iter;
-	int			seen = 0;
+	int n;
+	dlist_iter iter;
+	int seen = 0;
 
 	if (nlanded == 0)
 		return 0;
@@ -140,7 +140,7 @@ store(void)
 	llm_queue_settle(settlements, n);
 	dlist_foreach(iter, &landed)
 	{
-		LlmFlight  *flight = dlist_container(LlmFlight, node, iter.cur);
+		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
 
 		if (seen++ == n)
 			break;
@@ -154,13 +154,13 @@ store(void)
 static void
 forget_stored(int n)
 {
-	bool		writer_has_work = false;
+	bool writer_has_work = false;
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &landed)
 	{
-		LlmFlight  *flight = dlist_container(LlmFlight, node, iter.cur);
-		LlmJob	   *job = llm_joblist_find(flight->job);
+		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
+		LlmJob *job = llm_joblist_find(flight->job);
 		const char *state = flight->settlement.state;
 
 		if (n-- == 0)
@@ -187,7 +187,7 @@ forget_stored(int n)
 static void
 look_around(TimestampTz now)
 {
-	bool		all = woken_all;
+	bool all = woken_all;
 
 	if (sweep_at <= now)
 	{
@@ -206,10 +206,10 @@ look_around(TimestampTz now)
 static List *
 claim(TimestampTz now)
 {
-	LlmShare   *shares = palloc(sizeof(LlmShare) * LLM_JOBS_PER_PASS);
-	int			nshares;
-	List	   *claims;
-	ListCell   *lc;
+	LlmShare *shares = palloc(sizeof(LlmShare) * LLM_JOBS_PER_PASS);
+	int nshares;
+	List *claims;
+	ListCell *lc;
 
 	if (!llm_guc_enabled)
 		return NIL;
@@ -217,7 +217,7 @@ claim(TimestampTz now)
 	if (nshares == 0)
 		return NIL;
 	claims = llm_queue_claim(shares, nshares);
-	foreach (lc, claims)
+	foreach(lc, claims)
 		llm_flight_recipe(((LlmClaim *) lfirst(lc))->recipe);
 	return claims;
 }
@@ -238,12 +238,12 @@ launch(LlmFlight *flight, TimestampTz now)
 static void
 launch_claims(List *claims, TimestampTz now)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
-	foreach (lc, claims)
+	foreach(lc, claims)
 	{
-		LlmClaim   *claimed = lfirst(lc);
-		LlmRoute   *route = llm_joblist_find(claimed->job)->route;
+		LlmClaim *claimed = lfirst(lc);
+		LlmRoute *route = llm_joblist_find(claimed->job)->route;
 
 		launch(llm_flight_make(claimed, route, llm_flight_recipe(claimed->recipe)), now);
 	}
@@ -304,6 +304,14 @@ transact(TimestampTz now, List **claims, LlmFlight **check)
 	return false;
 }
 
+/* Have the answers that landed waited long enough for company? */
+static bool
+store_is_due(TimestampTz now)
+{
+	return nlanded >= STORE_AT_ONCE || dlist_is_empty(&flying) ||
+		   first_landed_at <= TimestampTzPlusMilliseconds(now, -STORE_DELAY_MS);
+}
+
 /* Is a transaction called for? */
 static bool
 has_work(TimestampTz now)
@@ -312,8 +320,7 @@ has_work(TimestampTz now)
 		return false;
 	if (woken || woken_all || due_at <= now || sweep_at <= now)
 		return true;
-	if (nlanded >= STORE_AT_ONCE || (nlanded > 0 && (first_landed_at <= TimestampTzPlusMilliseconds(now, -STORE_DELAY_MS) ||
-													 dlist_is_empty(&flying))))
+	if (nlanded > 0 && store_is_due(now))
 		return true;
 	if (reasons_at <= now && llm_joblist_reasons_changed())
 		return true;
@@ -340,8 +347,8 @@ TimestampTz
 llm_scheduler_pass(void)
 {
 	TimestampTz now = llm_clock_now();
-	List	   *claims = NIL;
-	LlmFlight  *check = NULL;
+	List *claims = NIL;
+	LlmFlight *check = NULL;
 
 	MemoryContextReset(pass_context);
 	land_finished(now);
@@ -369,9 +376,9 @@ recover_some(TimestampTz now)
 {
 	LlmFlight **flights;
 	LlmSettlement **settlements;
-	List	   *orphans;
-	ListCell   *lc;
-	int			n = 0;
+	List *orphans;
+	ListCell *lc;
+	int n = 0;
 
 	MemoryContextReset(pass_context);
 	llm_spi_begin("recover");
@@ -384,7 +391,7 @@ recover_some(TimestampTz now)
 	orphans = llm_queue_orphans(ORPHAN_ROWS);
 	flights = palloc(sizeof(LlmFlight *) * Max(list_length(orphans), 1));
 	settlements = palloc(sizeof(LlmSettlement *) * Max(list_length(orphans), 1));
-	foreach (lc, orphans)
+	foreach(lc, orphans)
 	{
 		flights[n] = llm_flight_orphan(lfirst(lc), now);
 		settlements[n] = &flights[n]->settlement;
@@ -408,7 +415,7 @@ recover_some(TimestampTz now)
 bool
 llm_scheduler_recover(void)
 {
-	int			n;
+	int n;
 
 	do
 		n = recover_some(llm_clock_now());

@@ -34,6 +34,6 @@ extern bool llm_scheduler_is_idle(void);
 extern bool llm_scheduler_is_orphaned(void);
 
 /* For llm.health. */
-extern int	llm_scheduler_slots(void);
+extern int llm_scheduler_slots(void);
 
-#endif							/* LLM_SCHEDULER_H */
+#endif /* LLM_SCHEDULER_H */

@@ -54,7 +54,7 @@ void
 llm_sender_main(Datum arg)
 {
 	TimestampTz idle_since = 0;
-	bool		worked = false;
+	bool worked = false;
 
 	if (!llm_worker_start(LLM_WORKER_SENDER, arg))
 		return;

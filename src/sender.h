@@ -13,4 +13,4 @@
 /* Main function; the argument is the database's OID. */
 extern PGDLLEXPORT void llm_sender_main(Datum arg);
 
-#endif							/* LLM_SENDER_H */
+#endif /* LLM_SENDER_H */

@@ -74,7 +74,7 @@ llm_enrich_retry(PG_FUNCTION_ARGS)
 Datum
 llm_enrich_last_job(PG_FUNCTION_ARGS)
 {
-	int64		job = llm_enqueue_last_job();
+	int64 job = llm_enqueue_last_job();
 
 	llm_shmem_require_preload();
 	if (job == 0)
@@ -86,8 +86,8 @@ llm_enrich_last_job(PG_FUNCTION_ARGS)
 Datum
 llm_enrich_check(PG_FUNCTION_ARGS)
 {
-	char	   *model = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *answer;
+	char *model = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *answer;
 
 	llm_shmem_require_preload();
 	if (model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
@@ -133,7 +133,7 @@ check_can_wait(bool atomic)
 static void
 raise_wait_timeout(int64 job, const LlmJobStand *stand, Interval *timeout)
 {
-	char	   *shown = DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(timeout)));
+	char *shown = DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(timeout)));
 
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
@@ -163,10 +163,10 @@ is_finished(int64 job, bool atomic, LlmJobStand *stand)
 Datum
 llm_enrich_wait(PG_FUNCTION_ARGS)
 {
-	bool		atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
-						   !castNode(CallContext, fcinfo->context)->atomic);
-	int64		job = PG_ARGISNULL(0) ? llm_enqueue_last_job() : PG_GETARG_INT64(0);
-	Interval   *timeout = PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1);
+	bool atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
+					!castNode(CallContext, fcinfo->context)->atomic);
+	int64 job = PG_ARGISNULL(0) ? llm_enqueue_last_job() : PG_GETARG_INT64(0);
+	Interval *timeout = PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1);
 	TimestampTz deadline = DT_NOEND;
 	LlmJobStand stand;
 
@@ -184,7 +184,7 @@ llm_enrich_wait(PG_FUNCTION_ARGS)
 														   IntervalPGetDatum(timeout)));
 	while (!is_finished(job, atomic, &stand))
 	{
-		long		left = TimestampDifferenceMilliseconds(llm_clock_now(), deadline);
+		long left = TimestampDifferenceMilliseconds(llm_clock_now(), deadline);
 
 		if (left <= 0)
 			raise_wait_timeout(job, &stand, timeout);

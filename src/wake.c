@@ -12,7 +12,7 @@
 
 #include "wake.h"
 
-static bool wanted[LLM_WORKER_KINDS];	/* by this transaction */
+static bool wanted[LLM_WORKER_KINDS]; /* by this transaction */
 static bool registered = false; /* the callback, for the life of the session */
 
 static void

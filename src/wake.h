@@ -19,4 +19,4 @@
  */
 extern void llm_wake_at_commit(LlmWorkerKind kind);
 
-#endif							/* LLM_WAKE_H */
+#endif /* LLM_WAKE_H */
