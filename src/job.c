@@ -21,7 +21,7 @@
 #include "job.h"
 #include "spi.h"
 
-#define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.operation OPERATOR(pg_catalog.=) 'check'"
+#define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.operation OPERATOR(pg_catalog.=) 'check', j.day IS NOT NULL"
 
 static LlmStatement ready_statement = {
 	.sql = "SELECT " JOB_COLUMNS " FROM llm.job j"
@@ -111,6 +111,7 @@ read_job(uint64 i)
 	value = SPI_getbinval(row, desc, 5, &isnull);
 	job->reason = isnull ? NULL : TextDatumGetCString(value);
 	job->check = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
+	job->shared = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
 	return job;
 }
 

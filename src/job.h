@@ -24,6 +24,7 @@ typedef struct LlmJobRow
 	int priority;
 	char *reason; /* as stored now, or NULL */
 	bool check; /* of llm.check() */
+	bool shared; /* single-row statements of a day add to it, each in its own time */
 } LlmJobRow;
 
 /*

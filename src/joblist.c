@@ -60,6 +60,7 @@ add_job(const LlmJobRow *row)
 	job->role = row->role;
 	job->model = row->model == NULL ? NULL : MemoryContextStrdup(context, row->model);
 	job->priority = row->priority;
+	job->shared = row->shared;
 	job->reason = row->reason == NULL ? NULL : MemoryContextStrdup(context, row->reason);
 	dlist_push_tail(&jobs, &job->node);
 	njobs++;
@@ -78,7 +79,7 @@ llm_joblist_discover(bool all, TimestampTz now)
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
 		job->exhausted = false;
-		if (all)
+		if (all || job->shared)
 			job->after = 0;
 	}
 	if (njobs >= LLM_JOBS_PER_PASS)
@@ -198,6 +199,8 @@ llm_joblist_claimed(List *claims)
 		LlmClaim *claim = lfirst(lc);
 		LlmJob *job = llm_joblist_find(claim->job);
 
+		if (job == NULL)
+			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a share", claim->job);
 		job->share--;
 		job->flights++;
 		job->after = Max(job->after, claim->task);

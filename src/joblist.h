@@ -28,6 +28,7 @@ typedef struct LlmJob
 	Oid role;
 	const char *model; /* alias, or NULL */
 	int priority;
+	bool shared; /* tasks are added to it as time goes, not in the order of their ids */
 	LlmRoute *route; /* good until the next refresh of the routes */
 	int64 after; /* tasks up to this id are not ready, as far as known */
 	bool exhausted; /* nothing ready above "after", as far as known */

@@ -1,0 +1,58 @@
+# Single-row statements of many sessions share a job of the day. Their task ids
+# come in blocks, so they are not committed in the order of their ids: none is
+# left behind until the sweep (P2).
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use LLMTest;
+
+my $node = new_node('single');
+my $provider = start_provider();
+setup_model($node, $provider);
+$node->safe_psql('postgres', 'CREATE TABLE note (id int PRIMARY KEY, body text, label jsonb)');
+
+my @session = map { $node->background_psql('postgres') } 1 .. 2;
+
+sub insert
+{
+	my ($session, $id) = @_;
+
+	$session->query_safe(
+		"INSERT INTO note VALUES ($id, 'row $id [[mark:$id]]', llm_classify('row $id [[mark:$id]]', '{a,b}'))");
+	return;
+}
+
+sub answered
+{
+	my $id = shift;
+
+	my $job = $node->safe_psql('postgres', 'SELECT max(id) FROM llm.job');
+
+	$node->psql('postgres', "CALL llm.wait($job, '20 seconds')");
+	return $node->safe_psql('postgres', "SELECT llm_status(label) FROM note WHERE id = $id");
+}
+
+insert($session[0], 1);
+insert($session[1], 2);
+is(answered(2), 'done', 'the second session draws higher ids');
+insert($session[0], 3);
+is(answered(3), 'done', 'a lower id that comes later is answered at once');
+foreach my $id (4 .. 60)
+{
+	insert($session[ $id % 2 ], $id);
+}
+is(answered(60), 'done', 'and many of both');
+is($node->safe_psql('postgres', "SELECT count(*) FROM note WHERE llm_status(label) = 'done'"), 60, 'P2: nothing is lost');
+is($node->safe_psql('postgres', 'SELECT count(*), sum(done), bool_and(day IS NOT NULL) FROM llm.job'), '1|60|t',
+	'one job of the day for all of them');
+$_->quit foreach @session;
+ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
+
+done_testing();
