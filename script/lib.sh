@@ -28,7 +28,7 @@ say()
 die()
 {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
-	exit 1
+	exit "${LLM_DIE_STATUS:-1}"
 }
 
 # ---------------------------------------------------------------------------
@@ -85,15 +85,15 @@ run_job()
 	return "$status"
 }
 
-# End the command that run_job waits for: ask, then insist after 20 s (it may
-# be another of our scripts, which cleans up after itself first).
+# End the command that run_job waits for: ask, then insist after 20 s, or after
+# LLM_PATIENCE (it may be another of our scripts, which cleans up after itself first).
 end_job()
 {
 	local tick
 
 	[ -n "$LLM_JOB" ] || return 0
 	kill -TERM -- "-$LLM_JOB" 2>/dev/null || return 0
-	for tick in $(seq 200); do
+	for tick in $(seq "$((${LLM_PATIENCE:-20} * 10))"); do
 		kill -0 -- "-$LLM_JOB" 2>/dev/null || return 0
 		[ "$tick" = 100 ] && kill -TERM -- "-$LLM_JOB" 2>/dev/null
 		sleep 0.1
@@ -165,7 +165,7 @@ remove_temp()
 {
 	cd / || return
 	end_processes_under "$LLM_TMP"
-	rm -rf "$LLM_TMP"
+	rm -rf --one-file-system "$LLM_TMP"
 }
 
 # Copy the tree without its history and without test results. With "clean" as
@@ -177,7 +177,8 @@ copy_tree()
 
 	if [ "${2-}" = clean ]; then
 		skip+=('--exclude=*.o' '--exclude=*.so' '--exclude=*.bc' '--exclude=./llm_enrich--*.sql'
-			--exclude=./test/provider/llm-provider --exclude=./test/provider/llm-provider-asan)
+			--exclude=./test/provider/llm-provider --exclude=./test/provider/llm-provider-asan
+			'--exclude=./test/unit/*_test' --exclude=./bench/limit)
 	fi
 	mkdir -p "$1" || die "could not make $1"
 	# a file that changes while we read it is no trouble
@@ -292,15 +293,18 @@ leave_root()
 	[ "$(id -u)" != 0 ] || run_in_copy "$1" built "${@:2}"
 }
 
-# Bring logs and differences, not data folders, to tmp_check of the tree.
+# Bring logs and differences, not data folders, to tmp_check of the tree, or to
+# the folder in it that the second argument names.
 keep_results()
 {
-	[ -d "$1" ] && [ "$1" != "$LLM_ROOT/tmp_check" ] || return 0
-	rm -rf "$LLM_ROOT/tmp_check"
-	mkdir -p "$LLM_ROOT/tmp_check"
+	local to=$LLM_ROOT/tmp_check${2:+/$2}
+
+	[ -d "$1" ] && [ "$1" != "$to" ] || return 0
+	rm -rf "$to"
+	mkdir -p "$to"
 	(cd "$1" && find . -path '*/data/*' -prune -o -path '*/pgdata/*' -prune -o -path '*_data/*' -prune -o \
-		-type f -size -20000k -print0 | tar --null -T - -cf -) | tar -C "$LLM_ROOT/tmp_check" --no-same-owner -xf -
-	say "logs and differences: $LLM_ROOT/tmp_check"
+		-type f -size -20000k -print0 | tar --null -T - -cf -) | tar -C "$to" --no-same-owner -xf -
+	say "logs and differences: $to"
 }
 
 # ---------------------------------------------------------------------------

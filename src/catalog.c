@@ -209,9 +209,9 @@ add_model_hint(const char *alias)
 
 	if (servers == NULL)
 		return psprintf("First " CREATE_SERVER_EXAMPLE "; then"
-						" SELECT llm.add_model(%s, server => 'openai', model => 'gpt-5-mini', is_default => true).",
+						" SELECT llm.add_model(%s, server => 'openai', model => 'gpt-5-mini', is_default => true);",
 						quote_literal_cstr(alias));
-	return psprintf("SELECT llm.add_model(%s, server => '...', model => '...', is_default => true). Servers are: %s.",
+	return psprintf("SELECT llm.add_model(%s, server => '...', model => '...', is_default => true); servers are: %s.",
 					quote_literal_cstr(alias), servers);
 }
 
@@ -232,7 +232,7 @@ find_model(const char *alias, Model *model, Fault *fault)
 			fault->hint = add_model_hint("fast");
 		else
 			fault->hint = psprintf("Name one (%s) by model => '...', or make one the default:"
-								   " SELECT llm.alter_model('...', is_default => true).",
+								   " SELECT llm.alter_model('...', is_default => true);",
 								   aliases);
 		return false;
 	}
@@ -241,7 +241,7 @@ find_model(const char *alias, Model *model, Fault *fault)
 	if (aliases == NULL)
 		fault->hint = add_model_hint(alias);
 	else
-		fault->hint = psprintf("Models are: %s. Another one: SELECT llm.add_model(%s, server => '...', model => '...').",
+		fault->hint = psprintf("Models are: %s. Another one: SELECT llm.add_model(%s, server => '...', model => '...');",
 							   aliases, quote_literal_cstr(alias));
 	return false;
 }
@@ -269,9 +269,9 @@ find_server(const char *alias, const char *name, Fault *fault)
 		fault->message = psprintf("server \"%s\" of model \"%s\" does not exist", name, alias);
 	}
 	if (servers == NULL)
-		fault->hint = "There is no server: " CREATE_SERVER_EXAMPLE ".";
+		fault->hint = "There is no server: " CREATE_SERVER_EXAMPLE ";";
 	else
-		fault->hint = psprintf("SELECT llm.alter_model(%s, server => '...'). Servers are: %s.",
+		fault->hint = psprintf("SELECT llm.alter_model(%s, server => '...'); servers are: %s.",
 							   quote_literal_cstr(alias), servers);
 	return NULL;
 }
@@ -288,12 +288,12 @@ check_usage(const ForeignServer *server, Oid role, Fault *fault)
 	if (name == NULL)
 	{
 		fault->message = psprintf("role %u does not exist any more", role);
-		fault->hint = "Cancel its tasks with llm.cancel().";
+		fault->hint = "Its tasks end as role_gone.";
 	}
 	else
 	{
 		fault->message = psprintf("role \"%s\" may not use server \"%s\"", name, server->servername);
-		fault->hint = psprintf("GRANT USAGE ON FOREIGN SERVER %s TO %s.",
+		fault->hint = psprintf("GRANT USAGE ON FOREIGN SERVER %s TO %s;",
 							   quote_identifier(server->servername), quote_identifier(name));
 	}
 	return false;
@@ -400,7 +400,7 @@ llm_catalog_check_call(const char *alias, Oid role)
 		find_key(server->serverid, role, &options, &key) == LLM_KEY_NONE)
 		ereport(NOTICE,
 				(errmsg("server \"%s\" has no key for role \"%s\"", server->servername, GetUserNameFromId(role, false)),
-				 errhint("ALTER SERVER %s OPTIONS (ADD api_key_file '...'), or CREATE USER MAPPING FOR %s SERVER %s OPTIONS (api_key '...').",
+				 errhint("ALTER SERVER %s OPTIONS (ADD api_key_file '...'); or CREATE USER MAPPING FOR %s SERVER %s OPTIONS (api_key '...');",
 						 quote_identifier(server->servername), quote_identifier(GetUserNameFromId(role, false)),
 						 quote_identifier(server->servername))));
 }
@@ -447,7 +447,7 @@ fill_from_server(LlmTarget *target, const ForeignServer *server, Oid role, Memor
 	{
 		fault->class = LLM_ERR_CONFIG;
 		fault->message = psprintf("server \"%s\" has no usable dialect and base_url", server->servername);
-		fault->hint = psprintf("ALTER SERVER %s OPTIONS (ADD dialect '...', ADD base_url '...'). Dialects are: %s.",
+		fault->hint = psprintf("ALTER SERVER %s OPTIONS (ADD dialect '...', ADD base_url '...'); dialects are: %s.",
 							   quote_identifier(server->servername), llm_dialect_names());
 		return false;
 	}

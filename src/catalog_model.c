@@ -154,7 +154,7 @@ get_server(const char *name)
 		if (names != NULL)
 			hint = psprintf("Servers are: %s.", names);
 		else
-			hint = psprintf(LLM_FDW_EXAMPLE_BEGIN "%s" LLM_FDW_EXAMPLE_END ".", quote_identifier(name));
+			hint = psprintf(LLM_FDW_EXAMPLE_BEGIN "%s" LLM_FDW_EXAMPLE_END ";", quote_identifier(name));
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("server \"%s\" does not exist", name),

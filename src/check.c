@@ -22,54 +22,60 @@
 /* What the model is asked: it can only answer with the one label there is. */
 #define CHECK_INPUT "Everything is ok."
 
-/* Ask the limiter for one request; else the answer is why not. */
-static bool
-grant_one(LlmRoute *route, uint64 ticket, TimestampTz now)
+/*
+ * Ask the limiter for one request of the route; why not, or NULL when it is granted.
+ * It stays in route->granted, so that it is handed back if the transaction fails.
+ */
+static const char *
+grant_one(LlmRoute *route, TimestampTz now)
 {
+	const char *reason;
+
+	if (route->problem != NULL)
+		return psprintf("%s%s%s", route->problem, route->target->hint != NULL ? ". " : "",
+						route->target->hint != NULL ? route->target->hint : "");
 	llm_route_grant(route, 1, now);
 	if (route->granted == 1)
-	{
-		route->granted = 0; /* the flight's from here on */
-		return true;
-	}
-	llm_mailbox_answer(ticket, psprintf("not sent: model \"%s\" at server \"%s\" waits (%s); see llm.health",
-										route->target->model, route->target->server,
-										llm_limiter_reason_name(route->wait_reason)));
-	return false;
+		return NULL;
+	reason = llm_route_reason(route);
+	return psprintf("model \"%s\" at server \"%s\" waits (%s); see llm.health",
+					route->target->model, route->target->server,
+					reason != NULL ? reason : llm_limiter_reason_name(route->wait_reason));
+}
+
+/* Make the task and its flight. */
+static LlmFlight *
+make_check(LlmRoute *route, const char *role_name, uint64 ticket)
+{
+	int64 recipe;
+	int64 job = llm_job_add_check(route->role, role_name, route->alias, &recipe);
+	LlmClaim *claim = llm_queue_add_claimed(job, recipe, route->role, CHECK_INPUT);
+	LlmFlight *flight = llm_flight_make(claim, route, llm_flight_recipe(recipe));
+
+	flight->check = true;
+	flight->ticket = ticket;
+	route->granted = 0; /* the flight's from here on */
+	return flight;
 }
 
 LlmFlight *
 llm_check_take(TimestampTz now)
 {
 	char model[LLM_MAILBOX_MODEL_BYTES];
-	const char *alias;
 	Oid role;
 	uint64 ticket;
-	LlmRoute *route;
-	LlmClaim *claim;
-	LlmFlight *flight;
-	int64 job,
-		recipe;
 
-	if (!llm_mailbox_take(model, &role, &ticket))
-		return NULL;
-	alias = model[0] == '\0' ? NULL : model;
-	route = llm_route_find(alias, role, now);
-	if (route->problem != NULL)
+	while (llm_mailbox_take(model, &role, &ticket))
 	{
-		llm_mailbox_answer(ticket, psprintf("not sent: %s%s%s", route->problem,
-											route->target->hint != NULL ? ". " : "",
-											route->target->hint != NULL ? route->target->hint : ""));
-		return NULL;
+		LlmRoute *route = llm_route_find(model[0] == '\0' ? NULL : model, role, now);
+		char *role_name = GetUserNameFromId(role, true);
+		const char *obstacle = role_name == NULL ? "the role is gone" : grant_one(route, now);
+
+		if (obstacle == NULL)
+			return make_check(route, role_name, ticket);
+		llm_mailbox_answer(ticket, psprintf("not sent: %s", obstacle));
 	}
-	if (!grant_one(route, ticket, now))
-		return NULL;
-	job = llm_job_add_check(role, GetUserNameFromId(role, true), alias, &recipe);
-	claim = llm_queue_add_claimed(job, recipe, role, CHECK_INPUT);
-	flight = llm_flight_make(claim, route, llm_flight_recipe(recipe));
-	flight->check = true;
-	flight->ticket = ticket;
-	return flight;
+	return NULL;
 }
 
 void

@@ -3,7 +3,8 @@
  * check.h
  *	  The sender's half of llm.check(): one real call outside of any table.
  *
- *	  take()            inside a transaction: a flight to launch after its commit
+ *	  take()            inside a transaction: a flight to launch after its commit, or NULL
+ *	                    when nobody asks any more; those that cannot be sent are answered
  *	  prepare_answer()  inside the transaction that stores its settlement
  *	  deliver_answer()  after that has committed
  *	  abandon()         when the transaction of take() failed

@@ -62,6 +62,11 @@
 	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &(DateTimeErrorExtra){0})
 #endif
 
+/* 18 writes it before the declaration, and has no pg_attribute_noreturn any more. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* Headers of 15 with declarations that are no prototypes; include them by way of this one. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wstrict-prototypes"

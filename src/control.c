@@ -48,7 +48,8 @@ static LlmStatement cancel_statement = {
 																					  " SELECT (SELECT pg_catalog.count(*) FROM stopped)"
 																					  "  OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM asked)",
 	.nargs = 5,
-	.args = SELECTION_ARGS};
+	.args = SELECTION_ARGS,
+	.fresh = true};
 
 /*
  * Dead letters of a job go to a new job like it.  Those with an answer need
@@ -93,9 +94,22 @@ static LlmStatement stand_statement = {
 		   "   AND q.state IN ('answered', 'failed', 'cancelled', 'superseded'))),"
 		   " j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
 		   "  OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone,"
-		   " COALESCE(j.total, -1), j.reason"
+		   " COALESCE(j.total, -1), j.reason, j.state OPERATOR(pg_catalog.=) 'paused'"
 		   " FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1"
 		   " AND ($3 OR j.role OPERATOR(pg_catalog.=) $2)",
+	.nargs = 3,
+	.args = {INT8OID, OIDOID, BOOLOID}};
+
+/*
+ * The breaker counts anew from here.  This locks the job's row until the caller
+ * commits: the job's own write-backs wait for that, nobody else's.
+ */
+static LlmStatement resume_statement = {
+	.sql = "UPDATE llm.job j SET state = 'open', reason = NULL, resumed_failed = j.failed,"
+		   "  resumed_final = j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
+		   "   OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone"
+		   " WHERE j.id OPERATOR(pg_catalog.=) $1 AND ($3 OR j.role OPERATOR(pg_catalog.=) $2)"
+		   " AND j.state OPERATOR(pg_catalog.=) 'paused'",
 	.nargs = 3,
 	.args = {INT8OID, OIDOID, BOOLOID}};
 
@@ -161,6 +175,27 @@ llm_control_retry(const LlmSelection *selection)
 	return count;
 }
 
+bool
+llm_control_resume(int64 job)
+{
+	Oid role = GetUserId();
+	Datum values[3];
+	LlmOwnScope scope;
+	bool resumed;
+
+	values[0] = Int64GetDatum(job);
+	values[1] = ObjectIdGetDatum(role);
+	values[2] = BoolGetDatum(is_admin(role));
+	llm_spi_own_begin(&scope);
+	SPI_connect();
+	resumed = llm_spi_execute(&resume_statement, values, NULL, false) > 0;
+	SPI_finish();
+	llm_spi_own_end(&scope);
+	if (resumed)
+		llm_wake_at_commit(LLM_WORKER_SENDER);
+	return resumed;
+}
+
 void
 llm_control_job_stand(int64 job, bool chain, LlmJobStand *stand)
 {
@@ -187,6 +222,7 @@ llm_control_job_stand(int64 job, bool chain, LlmJobStand *stand)
 		stand->finished = DatumGetBool(SPI_getbinval(row, desc, 1, &isnull));
 		stand->final = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
 		stand->total = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+		stand->paused = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull));
 		reason = SPI_getbinval(row, desc, 4, &isnull);
 		if (!isnull)
 			stand->reason = MemoryContextStrdup(caller, TextDatumGetCString(reason));

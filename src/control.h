@@ -25,10 +25,14 @@ typedef struct LlmSelection
 extern int64 llm_control_cancel(const LlmSelection *selection);
 extern int64 llm_control_retry(const LlmSelection *selection);
 
+/* Let a job that was paused go on; false when it is not one of the caller's that is paused. */
+extern bool llm_control_resume(int64 job);
+
 typedef struct LlmJobStand
 {
 	bool found; /* exists, and the caller may see it */
 	bool finished;
+	bool paused;
 	int64 final;
 	int64 total; /* -1: not known, a job that single-row statements share */
 	char *reason; /* or NULL */

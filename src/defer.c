@@ -7,7 +7,7 @@
  * A stack of the modifying statements that run now is kept on the C stack by the
  * executor hooks, and so is right after any error.  What a statement remembers is
  * made when it issues its first marker, lives below its own memory, and is found
- * again when it is finished: after its AFTER triggers, and in the same
+ * again when it is finished: when all its rows are stored, and in the same
  * (sub)transaction, so that whatever undoes the rows undoes the tasks.
  *
  *-------------------------------------------------------------------------
@@ -299,12 +299,25 @@ run_statement(LLM_EXECUTOR_RUN_PARAMS)
 	PG_END_TRY();
 }
 
-/* ExecutorFinish_hook: what a WITH query has still to store is stored here, and AFTER triggers fire. */
+/* All rows are stored: write what is bound. */
+static void
+write_run(EState *estate)
+{
+	LlmRun *run = find_run(estate);
+
+	if (run != NULL && (run->nbound > 0 || run->noverwritten > 0 || run->jobs != NIL))
+		llm_defer_flush(run, true);
+}
+
+/*
+ * ExecutorFinish_hook.  Here AFTER triggers fire, which may ask about the same cells again
+ * and so must find the tasks; but before them, WITH queries store what they have not yet.
+ */
 static void
 finish_statement(QueryDesc *query_desc)
 {
 	Frame frame = {current_frame, query_desc};
-	LlmRun *run;
+	bool has_more = query_desc->plannedstmt->hasModifyingCTE;
 
 	if (!is_modifying(query_desc))
 	{
@@ -317,20 +330,20 @@ finish_statement(QueryDesc *query_desc)
 	current_frame = &frame;
 	PG_TRY();
 	{
+		if (!has_more)
+			write_run(query_desc->estate);
 		if (previous_finish != NULL)
 			previous_finish(query_desc);
 		else
 			standard_ExecutorFinish(query_desc);
+		if (has_more)
+			write_run(query_desc->estate);
 	}
 	PG_FINALLY();
 	{
 		current_frame = frame.outer;
 	}
 	PG_END_TRY();
-
-	run = find_run(query_desc->estate);
-	if (run != NULL && (run->nbound > 0 || run->noverwritten > 0 || run->jobs != NIL))
-		llm_defer_flush(run, true);
 }
 
 void

@@ -5,7 +5,7 @@
  *
  *	  issue()   evaluates a call: a marker, and what it asks is remembered   (defer_call.c)
  *	  keep()    gives the marker to one row, over what the cell held         (defer_cell.c)
- *	  bind()    finds the marker in the row as stored: now it is a task      (defer_cell.c)
+ *	  bind()    finds the marker in the row as stored: now it is a task      (defer_bind.c)
  *	  flush     writes the tasks, when the statement is over                 (defer.c)
  *
  * A marker that is issued and never bound is normal (LIMIT, ON CONFLICT, a
@@ -19,6 +19,7 @@
 
 #include "llm_enrich.h"
 
+#include "compat.h"
 #include "defer_spec.h"
 #include "enqueue.h"
 #include "executor/execdesc.h"
@@ -74,16 +75,30 @@ typedef struct LlmSiteState
 	LlmKnownCell known; /* last's bytes as jsonb */
 } LlmSiteState;
 
-/* What the row that is being stored has in one column. */
-typedef struct LlmSlotState
+/* A marker that was given to a row. */
+typedef struct LlmGiven
 {
-	int64 id; /* of the marker given to it, 0: none or bound already */
-	int64 bound_id; /* the same, once it is bound */
+	int64 id; /* 0: none, or bound already */
 	LlmAsked *asked;
 	text *input; /* good until the site issues its next marker */
 	bool input_stays; /* and longer: until the statement is over */
-	int64 old_task; /* pending task whose marker the column held, else 0 */
-	Datum *old_key; /* key of the row that held it */
+} LlmGiven;
+
+/* A pending task whose marker a column of the row held, and the row as it was. */
+typedef struct LlmOldCell
+{
+	int64 task; /* 0: none */
+	Oid leaf; /* tableoid of the row */
+	Datum *key;
+} LlmOldCell;
+
+/* What the row that is being stored has in one column. */
+typedef struct LlmSlotState
+{
+	LlmGiven given;
+	int64 bound_id; /* of the marker given to it, once that is bound */
+	LlmGiven offered; /* to the row that INSERT made, which EXCLUDED shows after a conflict */
+	LlmOldCell old;
 	LlmKnownCell known; /* the value that keep() made */
 } LlmSlotState;
 
@@ -197,6 +212,21 @@ extern LlmTargetState *llm_defer_target(LlmRun *run, const LlmDeferTarget *spec)
 
 /* Write what is bound; "last" when the statement is over. */
 extern void llm_defer_flush(LlmRun *run, bool last);
+
+/*
+ * Values that are or hold markers (defer_bind.c).  A value that is known is one that we
+ * made last, by its bytes.  may_hold_marker() takes a value that is compressed or out of
+ * line for one of a stored row, which has none of the running statement, unless it is to
+ * "look_inside".
+ */
+extern bool llm_defer_is_known(const LlmKnownCell *known, Datum cell);
+extern bool llm_defer_may_hold_marker(Datum cell, bool look_inside);
+
+/* The job that a task of this column will belong to, made when it is the first. */
+extern LlmNewJob *llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int column);
+
+/* Raise 0A000: a marker of the running statement will never get an answer in that column. */
+pg_noreturn extern void llm_defer_refuse_stray(const LlmDeferTarget *target, int column);
 
 /*
  * Keys (defer_key.c).  They are taken from the arguments of keep() and bind(), from the

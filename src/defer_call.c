@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
 #include "common/hashfn.h"
@@ -30,6 +31,13 @@
 #include "guc.h"
 #include "marker.h"
 #include "shmem.h"
+
+/*
+ * Far above what any model reads, and far below what a value or a set of them can hold:
+ * the input is stored, sent as JSON, which may be six times as long, and kept in memory
+ * meanwhile.
+ */
+#define MAX_INPUT_SIZE (64 * 1024 * 1024)
 
 /* One issue() expression of one execution. */
 typedef struct IssueState
@@ -274,6 +282,20 @@ find_asked(FunctionCallInfo fcinfo, IssueState *state)
 	return asked;
 }
 
+/* Raise when an input is longer than any model takes; without fetching it. */
+static void
+check_input_size(const LlmDeferSite *spec, Datum input)
+{
+	Size size = toast_raw_datum_size(input) - VARHDRSZ;
+
+	if (size > MAX_INPUT_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("input of %s() is too long", spec->name),
+				 errdetail("It has %zu bytes; at most %d are taken.", size, MAX_INPUT_SIZE),
+				 errhint("Ask about a part of it, or about several parts in rows of their own.")));
+}
+
 static bool
 is_blank(const text *input)
 {
@@ -359,6 +381,7 @@ llm_enrich_issue(PG_FUNCTION_ARGS)
 			state->site->only = make_asked(fcinfo, state);
 		asked = state->site->only;
 	}
+	check_input_size(state->site->spec, PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
 	input = PG_GETARG_TEXT_PP(LLM_DEFER_FIXED_ARGS);
 	if (is_blank(input))
 		PG_RETURN_JSONB_P(llm_marker_failed(0, "empty_input", "The input is empty or only white space."));

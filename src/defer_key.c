@@ -6,7 +6,7 @@
  * A key must match years later and in a session with other settings.  Integers
  * and finite numerics become JSON numbers; everything else is the text that the
  * type's output function gives under settings that are pinned here, whatever
- * DateStyle, extra_float_digits or lc_monetary say in this session.
+ * DateStyle, extra_float_digits, lc_monetary or search_path say in this session.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,8 +25,9 @@
 
 #include "defer.h"
 
-/* What output functions of key types look at. */
+/* What output functions of key types look at; search_path: whether names are qualified. */
 static const char *const pinned_settings[][2] = {
+	{"search_path", "pg_catalog"},
 	{"DateStyle", "ISO, YMD"},
 	{"IntervalStyle", "postgres"},
 	{"extra_float_digits", "1"},

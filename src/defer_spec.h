@@ -5,7 +5,7 @@
  *	  bytes in a constant, so that a plan can be copied and cached.
  *
  *	  write_*()   planner_rewrite.c
- *	  read_*()    defer_call.c and defer_cell.c, once per expression and execution
+ *	  read_*()    defer_call.c, defer_cell.c and defer_bind.c, once per expression and execution
  *
  *-------------------------------------------------------------------------
  */
@@ -73,7 +73,7 @@ typedef struct LlmDeferCell
 	LlmDeferTarget *target;
 	int column; /* index into target->columns */
 	LlmCellType type; /* of the value as assigned, before the column's own coercion */
-	bool is_update; /* the row was there before, and its key follows */
+	bool is_update; /* the row was there before, and its tableoid and key follow */
 	bool moves_key; /* the statement assigns columns of the key, too */
 } LlmDeferCell;
 

@@ -6,7 +6,9 @@
  * In the user's transaction and as the owner of the tables, and so that sessions
  * never wait for each other or hold up a worker: recipes and shared jobs are
  * found or made without a unique index to wait at (a duplicate does no harm),
- * and locks are taken only where nobody else has one.
+ * and locks are taken only where nobody else has one.  What workers have changed
+ * meanwhile is seen in REPEATABLE READ, too, so that it makes no user's statement
+ * fail to serialize.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +43,8 @@ static LlmStatement find_recipe_statement = {
 		   " AND r.operation OPERATOR(pg_catalog.=) $2 AND r.spec OPERATOR(pg_catalog.=) $3"
 		   " ORDER BY r.id LIMIT 1",
 	.nargs = 3,
-	.args = {BYTEAOID, TEXTOID, JSONBOID}};
+	.args = {BYTEAOID, TEXTOID, JSONBOID},
+	.fresh = true};
 
 static LlmStatement add_recipe_statement = {
 	.sql = "INSERT INTO llm.recipe (hash, operation, spec) VALUES ($1, $2, $3) RETURNING id",
@@ -60,7 +63,8 @@ static LlmStatement find_day_job_statement = {
 		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
 		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
 	.nargs = 10,
-	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID}};
+	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID},
+	.fresh = true};
 
 static LlmStatement add_job_statement = {
 	.sql = "INSERT INTO llm.job (relation, recipe, role, relation_name, column_name, key_columns, model,"
@@ -94,7 +98,8 @@ static LlmStatement supersede_statement = {
 		   "  FOR UPDATE OF w SKIP LOCKED) p"
 		   " WHERE q.id OPERATOR(pg_catalog.=) p.id",
 	.nargs = 4,
-	.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID}};
+	.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID},
+	.fresh = true};
 
 static LlmStatement is_same_statement = {
 	.sql = "SELECT FROM llm.queue q JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) q.job"
@@ -108,7 +113,8 @@ static LlmStatement is_same_statement = {
 		   " AND r.operation OPERATOR(pg_catalog.=) $8 AND r.spec OPERATOR(pg_catalog.=) $9"
 		   " AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) q.id)",
 	.nargs = 9,
-	.args = {INT8OID, OIDOID, JSONBOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID}};
+	.args = {INT8OID, OIDOID, JSONBOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID},
+	.fresh = true};
 
 /*
  * Task ids drawn and not yet used, and the sequence they are from: written by
@@ -121,10 +127,20 @@ static Oid ids_sequence = InvalidOid;
 static bool ids_checked = false;
 static bool ids_callback_registered = false;
 
-/* The job of this transaction, and of the last that committed: written by note_last_job() and at commit. */
-static int64 new_job = 0;
+/* The job that a subtransaction queued last. */
+typedef struct NewJob
+{
+	SubTransactionId owner;
+	int64 id;
+} NewJob;
+
+/*
+ * The jobs of this transaction, one per subtransaction that is open and has any, innermost
+ * last: in TopTransactionContext.  And the job of the last transaction that committed.
+ */
+static List *new_jobs = NIL;
 static int64 last_job = 0;
-static bool job_callback_registered = false;
+static bool job_callbacks_registered = false;
 
 static void
 recheck_ids(Datum arg, Oid relation)
@@ -161,27 +177,58 @@ llm_enqueue_next_id(void)
 static void
 settle_last_job(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_COMMIT && new_job != 0)
-		last_job = new_job;
+	if (event == XACT_EVENT_COMMIT && new_jobs != NIL)
+		last_job = ((NewJob *) llast(new_jobs))->id;
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		new_job = 0;
+		new_jobs = NIL; /* its memory goes with the transaction */
+}
+
+/* This is now the last job of a subtransaction that is open. */
+static void
+push_job(SubTransactionId owner, int64 id)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+	NewJob *job = new_jobs == NIL ? NULL : llast(new_jobs);
+
+	if (job == NULL || job->owner != owner)
+	{
+		job = palloc(sizeof(NewJob));
+		job->owner = owner;
+		new_jobs = lappend(new_jobs, job);
+	}
+	job->id = id;
+	MemoryContextSwitchTo(caller);
+}
+
+/* A subtransaction's last job is its parent's when it commits, and none when it does not. */
+static void
+settle_subtransaction_job(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	NewJob *job = new_jobs == NIL ? NULL : llast(new_jobs);
+
+	if (job == NULL || job->owner != mine || (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
+		return;
+	new_jobs = list_delete_last(new_jobs);
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		push_job(parent, job->id);
 }
 
 void
 llm_enqueue_note_last_job(int64 job)
 {
-	if (!job_callback_registered)
+	if (!job_callbacks_registered)
 	{
 		RegisterXactCallback(settle_last_job, NULL);
-		job_callback_registered = true;
+		RegisterSubXactCallback(settle_subtransaction_job, NULL);
+		job_callbacks_registered = true;
 	}
-	new_job = job;
+	push_job(GetCurrentSubTransactionId(), job);
 }
 
 int64
 llm_enqueue_last_job(void)
 {
-	return new_job != 0 ? new_job : last_job;
+	return new_jobs != NIL ? ((NewJob *) llast(new_jobs))->id : last_job;
 }
 
 /* The setting llm_enrich.tags as jsonb, NULL when it is empty. */
@@ -223,39 +270,44 @@ llm_enqueue_tags(Jsonb *own)
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(tags), JsonbPGetDatum(own)));
 }
 
-/* The settings that llm_enrich.carry_settings lists, with their values now; NULL when none is set. */
+/* Add a setting and its value now, if it has one. */
+static void
+push_setting(JsonbParseState **state, const char *name)
+{
+	const char *setting = GetConfigOption(name, true, false);
+	JsonbValue value;
+
+	if (setting == NULL)
+		return;
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, name);
+	value.val.string.len = strlen(name);
+	(void) pushJsonbValue(state, WJB_KEY, &value);
+	value.val.string.val = pstrdup(setting);
+	value.val.string.len = strlen(setting);
+	(void) pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/*
+ * The settings that llm_enrich.carry_settings lists, with their values now.  And always
+ * the path, since triggers name tables by it, now and when the answer is written.
+ */
 static Jsonb *
 carried_settings(void)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue value;
-	List *names;
+	List *names = NIL;
 	ListCell *cell;
-	int n = 0;
 
-	if (llm_guc_carry_settings == NULL || llm_guc_carry_settings[0] == '\0')
-		return NULL;
-	if (!SplitGUCList(pstrdup(llm_guc_carry_settings), ',', &names))
+	if (llm_guc_carry_settings != NULL && !SplitGUCList(pstrdup(llm_guc_carry_settings), ',', &names))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"llm_enrich.carry_settings\" is not a list of names")));
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_setting(&state, "search_path");
 	foreach(cell, names)
-	{
-		const char *setting = GetConfigOption(lfirst(cell), true, false);
-
-		if (setting == NULL)
-			continue;
-		value.type = jbvString;
-		value.val.string.val = lfirst(cell);
-		value.val.string.len = strlen(value.val.string.val);
-		(void) pushJsonbValue(&state, WJB_KEY, &value);
-		value.val.string.val = pstrdup(setting);
-		value.val.string.len = strlen(setting);
-		(void) pushJsonbValue(&state, WJB_VALUE, &value);
-		n++;
-	}
-	return n == 0 ? NULL : JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+		push_setting(&state, lfirst(cell));
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /* The int8 in the first row of SPI's result. */
@@ -433,6 +485,9 @@ llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	llm_spi_own_begin(&scope);
+	if (quote_all_identifiers) /* jobs of one relation shall have one name for it */
+		(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 	foreach(cell, jobs)
 	{
 		write_job_and_tasks(lfirst(cell), settings, tasks, ntasks, last);

@@ -153,6 +153,22 @@ llm_error_name(LlmErrorClass class)
 	return class >= 0 && class < lengthof(class_names) ? class_names[class] : "unknown";
 }
 
+const char *
+llm_error_pause_text(LlmErrorClass class)
+{
+	switch (class)
+	{
+		case LLM_ERR_AUTH:
+			return "the provider refuses the key";
+		case LLM_ERR_QUOTA:
+			return "the quota or spending limit of the key is used up";
+		case LLM_ERR_UNKNOWN_MODEL:
+			return "the provider does not know the model";
+		default:
+			return "the target cannot be used as it is set up";
+	}
+}
+
 LlmErrorClass
 llm_error_by_status(int status)
 {

@@ -29,6 +29,12 @@ extern LlmErrorClass llm_error_by_message(const char *message);
 extern const char *llm_error_name(LlmErrorClass class);
 
 /*
+ * What has to be mended before a target that is paused for this class can answer, for
+ * llm.progress and llm.health.
+ */
+extern const char *llm_error_pause_text(LlmErrorClass class);
+
+/*
  * A provider's text made fit to be kept: at most LLM_ERROR_TEXT_MAX bytes of
  * valid UTF-8, no control characters, nothing that looks like a key.  In the current context.
  */

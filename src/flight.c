@@ -327,8 +327,8 @@ read_limit(LlmToldLimit *told, const char *limit, const char *remaining, const c
 	told->reset_ms = llm_limiter_parse_duration_ms(reset);
 }
 
-/* What the limiter learns from the answer. */
-static void
+/* What the limiter learns from the answer.  Is the target shut now? */
+static bool
 tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
 {
 	LlmRoute *route = flight->route;
@@ -338,6 +338,7 @@ tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, Time
 	LlmLimiter *limiter = llm_route_lock_limiter(route);
 	LlmToldLimit requests,
 		tokens;
+	bool shut;
 
 	llm_limiter_settle(limiter, &route->limits, class, flight->generation, flight->granted_tokens, used,
 					   reply->retry_after_ms, llm_clock_jitter(), now);
@@ -347,32 +348,15 @@ tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, Time
 		read_limit(&tokens, exchange->limit_tokens, exchange->remaining_tokens, exchange->reset_tokens);
 		llm_limiter_correct(limiter, &route->limits, &requests, &tokens, now);
 	}
+	shut = limiter->half_open;
 	llm_shmem_limiter_unlock();
+	return shut;
 }
 
 void
 llm_flight_give_back(LlmFlight *flight)
 {
 	llm_route_give_back(flight->route, flight->generation, 1, flight->granted_tokens);
-}
-
-/* Classes that somebody has to mend before anything of this route can be answered. */
-static const char *
-mending_hint(LlmErrorClass class)
-{
-	switch (class)
-	{
-		case LLM_ERR_AUTH:
-			return "Check the server's api_key_file or api_key_env, or the user mapping's api_key.";
-		case LLM_ERR_QUOTA:
-			return "Raise the limit at the provider; sending goes on by itself then.";
-		case LLM_ERR_UNKNOWN_MODEL:
-			return "Correct the name with llm.alter_model(), or give the key access to the model.";
-		case LLM_ERR_CONFIG:
-			return "Check the server's base_url.";
-		default:
-			return NULL;
-	}
 }
 
 LlmErrorClass
@@ -382,7 +366,7 @@ llm_flight_land(LlmFlight *flight, TimestampTz now)
 	LlmHttpExchange *exchange = &flight->exchange;
 	LlmErrorClass class = wire_class(exchange->outcome);
 	LlmReply reply = {0};
-	const char *hint;
+	bool shut;
 
 	reply.retry_after_ms = -1;
 	if (flight->recipe == NULL)
@@ -397,13 +381,8 @@ llm_flight_land(LlmFlight *flight, TimestampTz now)
 	flight->settlement.latency_ms = exchange->latency_ms;
 	fill_usage(flight, class, &reply.usage);
 	fill_verdict(flight, class, class == LLM_OK ? NULL : reply.message, now);
-	tell_limiter(flight, class, &reply, now);
-
-	hint = mending_hint(class);
-	if (hint != NULL)
-		llm_route_report(flight->route, reply.message, hint);
-	else if (class == LLM_OK && flight->route->reported)
-		llm_route_report(flight->route, NULL, NULL);
+	shut = tell_limiter(flight, class, &reply, now);
+	llm_route_note_answer(flight->route, class, reply.message, shut);
 	MemoryContextSwitchTo(saved);
 	return class;
 }

@@ -23,10 +23,20 @@
 #include "utils/timestamp.h"
 
 #include "clock.h"
+#include "error.h"
 #include "guc.h"
 #include "shmem_layout.h"
 
 #define ADMIN_ROLE "llm_admin"
+
+/*
+ * Who waits for a target asks again many times a second.  One that nobody has asked
+ * for this long is not waited for: its key or its model has been mended, say.
+ */
+#define TARGET_SHOWN_MS 5000
+
+/* Offered beyond "max_worker_processes" as it is: four more databases at a time. */
+#define MORE_PROCESSES 8
 
 /* One row of the view; NULL and 0 (since, pid, slots) are shown as NULL. */
 typedef struct Row
@@ -58,14 +68,16 @@ typedef struct Picture
 
 PG_FUNCTION_INFO_V1(llm_enrich_read_health);
 
+/* Is the target shut, and somebody waiting for it? */
 static bool
-is_waiting(const LlmLimiterSlot *slot)
+is_waited_for(const LlmLimiterSlot *slot, TimestampTz now)
 {
-	return slot->used_at != 0 && (slot->limiter.half_open || slot->limiter.pause_class != LLM_OK);
+	return now - slot->used_at < TARGET_SHOWN_MS * INT64CONST(1000) &&
+		   (slot->limiter.half_open || slot->limiter.pause_class != LLM_OK);
 }
 
 static Picture *
-take_picture(void)
+take_picture(TimestampTz now)
 {
 	Picture *picture = palloc0(sizeof(Picture));
 	LlmDatabase *entry;
@@ -88,7 +100,7 @@ take_picture(void)
 	}
 	for (i = 0; i <= LLM_MAX_LIMITERS; i++)
 	{
-		if (is_waiting(&llm_shared->limiters[i]))
+		if (is_waited_for(&llm_shared->limiters[i], now))
 			picture->limiters[picture->nlimiters++] = llm_shared->limiters[i];
 	}
 	LWLockRelease(llm_shared->lock);
@@ -159,7 +171,7 @@ put_setting(ReturnSetInfo *result)
 	if (llm_guc_enabled)
 		return;
 	row.problem = "nothing is sent, in any database; tasks stay queued";
-	row.hint = "Set \"llm_enrich.enabled\" to on and reload the configuration.";
+	row.hint = "ALTER SYSTEM SET llm_enrich.enabled = on; SELECT pg_reload_conf();";
 	put_row(result, &row);
 }
 
@@ -175,7 +187,8 @@ describe_trouble(const LlmWorkerSlot *worker, TimestampTz now, Row *row)
 	if (worker->pid == 0 && worker->no_process)
 	{
 		row->problem = "no worker slot";
-		row->hint = psprintf("Raise \"max_worker_processes\", now %d, and restart the server.", max_worker_processes);
+		row->hint = psprintf("ALTER SYSTEM SET max_worker_processes = %d; then restart the server. Or wait: it starts when another process has ended.",
+							 max_worker_processes + MORE_PROCESSES);
 	}
 	else if (worker->failures > 0 && !mended)
 	{
@@ -231,28 +244,20 @@ put_problems(ReturnSetInfo *result, const Picture *picture)
 	}
 }
 
-/* Why a target is paused, and what ends it. */
-static void
-describe_pause(LlmErrorClass class, Row *row)
+/* What ends a pause. */
+static const char *
+pause_hint(LlmErrorClass class)
 {
 	switch (class)
 	{
 		case LLM_ERR_AUTH:
-			row->problem = "the provider refuses the key";
-			row->hint = "Check the key and what it may do; a new one is tried at once.";
-			break;
+			return "Check the key and what it may do; a new one is tried at once.";
 		case LLM_ERR_QUOTA:
-			row->problem = "the quota or spending limit of the key is used up";
-			row->hint = "Raise it with the provider; it is tried again from time to time.";
-			break;
+			return "Raise it with the provider; it is tried again from time to time.";
 		case LLM_ERR_UNKNOWN_MODEL:
-			row->problem = "the provider does not know the model";
-			row->hint = "Check the name in llm.model; a change is tried at once.";
-			break;
+			return "Check the name in llm.model; a change is tried at once.";
 		default:
-			row->problem = "the target cannot be used as it is set up";
-			row->hint = "Check the server, its options and its user mappings.";
-			break;
+			return "Check the server, its options and its user mappings.";
 	}
 }
 
@@ -270,7 +275,10 @@ put_target(ReturnSetInfo *result, const LlmLimiterSlot *slot, TimestampTz now)
 	else
 		row.state = psprintf("%s until %s", paused ? "paused" : "cooling", timestamptz_to_str(until));
 	if (paused)
-		describe_pause(limiter->pause_class, &row);
+	{
+		row.problem = llm_error_pause_text(limiter->pause_class);
+		row.hint = pause_hint(limiter->pause_class);
+	}
 	row.slots_used = limiter->in_flight;
 	row.slots = (limiter->window > 0) ? (int) limiter->window : 0;
 	put_row(result, &row);
@@ -295,7 +303,7 @@ llm_enrich_read_health(PG_FUNCTION_ARGS)
 
 	llm_shmem_require_preload();
 	InitMaterializedSRF(fcinfo, 0);
-	picture = take_picture();
+	picture = take_picture(now);
 	put_launcher(result, picture);
 	put_setting(result);
 	put_worker(result, picture, LLM_WORKER_SENDER, now);

@@ -5,7 +5,8 @@
  *
  * A provider is not trusted: the answer has a limit, a header value is cut to a
  * fixed size, and what is not printable ASCII in one becomes a question mark,
- * since it ends up in text columns and log lines.
+ * since it ends up in text columns and log lines.  One that sends our key back, in
+ * whatever place, finds it blacked out: nothing behind this file could tell.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +22,9 @@
 
 /* A larger buffer is not kept for the next exchange. */
 #define KEPT_ROOM 65536
+
+/* A shorter key is none, but what local servers are given: "none", "EMPTY", "ollama". */
+#define LEAST_KEY_BYTES 8
 
 /* Header names in lower case, and where their values go.  The first of a name counts. */
 static const struct
@@ -136,15 +140,62 @@ llm_http_answer_append(LlmHttpAnswer *answer, const char *bytes, size_t len)
 	return true;
 }
 
+/* The key in a header line "Name: key" or "Name: Scheme key"; NULL when none is worth hiding. */
+static const char *
+find_key(const char *line)
+{
+	const char *blank = line != NULL ? strrchr(line, ' ') : NULL;
+
+	return blank != NULL && strlen(blank + 1) >= LEAST_KEY_BYTES ? blank + 1 : NULL;
+}
+
+/* How many bytes spell the key, which JSON may have escaped with backslashes; 0 when they do not. */
+static size_t
+spelled_length(const char *bytes, size_t len, const char *key)
+{
+	size_t at = 0;
+
+	for (; *key != '\0'; at++)
+	{
+		if (at == len)
+			return 0;
+		if (bytes[at] == *key)
+			key++;
+		else if (bytes[at] != '\\')
+			return 0;
+	}
+	return at;
+}
+
+/* Black out the key wherever it stands; the length stays, and JSON stays JSON. */
+static void
+hide_key(char *bytes, size_t len, const char *key)
+{
+	char *end = bytes + len;
+	char *at = bytes;
+
+	while ((at = memchr(at, key[0], end - at)) != NULL)
+	{
+		size_t spelled = spelled_length(at, end - at, key);
+
+		memset(at, '*', spelled);
+		at += Max(spelled, 1);
+	}
+}
+
 void
 llm_http_answer_publish(LlmHttpAnswer *answer, LlmHttpExchange *exchange, bool whole)
 {
 	static char none[1] = "";
+	const char *key = find_key(exchange->key_header);
 
 	for (int i = 0; i < lengthof(known); i++)
 	{
-		if (answer->present & ((uint32) 1 << i))
-			*(const char **) ((char *) exchange + known[i].field) = answer->headers[i];
+		if ((answer->present & ((uint32) 1 << i)) == 0)
+			continue;
+		*(const char **) ((char *) exchange + known[i].field) = answer->headers[i];
+		if (key != NULL)
+			hide_key(answer->headers[i], strlen(answer->headers[i]), key);
 	}
 	if (!whole)
 		return;
@@ -154,6 +205,8 @@ llm_http_answer_publish(LlmHttpAnswer *answer, LlmHttpExchange *exchange, bool w
 	{
 		answer->bytes[answer->len] = '\0';
 		exchange->answer = answer->bytes;
+		if (key != NULL)
+			hide_key(answer->bytes, answer->len, key);
 	}
 }
 

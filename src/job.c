@@ -23,15 +23,17 @@
 
 #define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.operation OPERATOR(pg_catalog.=) 'check', j.day IS NOT NULL"
 
+/* The LATERAL with its LIMIT asks for one probe per job, never for a join of all tasks. */
 static LlmStatement ready_statement = {
-	.sql = "SELECT " JOB_COLUMNS " FROM llm.job j"
-		   " WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND j.id OPERATOR(pg_catalog.>) $1"
-		   " AND j.state OPERATOR(pg_catalog.=) 'open'"
-		   " AND EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "  AND q.state OPERATOR(pg_catalog.=) 'ready')"
-		   " ORDER BY j.id LIMIT $2",
-	.nargs = 2,
-	.args = {INT8OID, INT4OID}};
+	.sql = "SELECT " JOB_COLUMNS " FROM (SELECT o.*,"
+		   "  pg_catalog.row_number() OVER (PARTITION BY o.role, o.model, o.priority ORDER BY o.id) AS place"
+		   "  FROM llm.job o CROSS JOIN LATERAL (SELECT FROM llm.queue q"
+		   "   WHERE q.job OPERATOR(pg_catalog.=) o.id AND q.state OPERATOR(pg_catalog.=) 'ready' LIMIT 1) AS r"
+		   "  WHERE o.state OPERATOR(pg_catalog.<>) 'finished' AND o.id OPERATOR(pg_catalog.>) $1"
+		   "  AND o.state OPERATOR(pg_catalog.=) 'open') AS j"
+		   " WHERE j.place OPERATOR(pg_catalog.<=) $2 ORDER BY j.place, j.id LIMIT $3",
+	.nargs = 3,
+	.args = {INT8OID, INT8OID, INT4OID}};
 
 static LlmStatement get_statement = {
 	.sql = "SELECT " JOB_COLUMNS " FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1",
@@ -46,11 +48,12 @@ static LlmStatement recipe_statement = {
 /* The writer may hold a job's row for the length of a commit: then next time. */
 static LlmStatement reasons_statement = {
 	.sql = "WITH free AS MATERIALIZED (SELECT j.id FROM llm.job j"
-		   "  WHERE j.id OPERATOR(pg_catalog.=) ANY ($1) FOR NO KEY UPDATE SKIP LOCKED)"
+		   "  WHERE j.id OPERATOR(pg_catalog.=) ANY ($1) AND j.state OPERATOR(pg_catalog.=) 'open'"
+		   "  FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.job j SET reason = v.reason"
 		   " FROM unnest($1, $2) AS v(job, reason), free"
 		   " WHERE j.id OPERATOR(pg_catalog.=) free.id AND v.job OPERATOR(pg_catalog.=) free.id"
-		   " AND j.reason IS DISTINCT FROM v.reason",
+		   " RETURNING j.id",
 	.nargs = 2,
 	.args = {INT8ARRAYOID, TEXTARRAYOID}};
 
@@ -116,13 +119,14 @@ read_job(uint64 i)
 }
 
 List *
-llm_job_find_ready(int64 after, int limit)
+llm_job_find_ready(int64 after, int each, int limit)
 {
-	Datum values[2];
+	Datum values[3];
 	List *jobs = NIL;
 
 	values[0] = Int64GetDatum(after);
-	values[1] = Int32GetDatum(limit);
+	values[1] = Int64GetDatum(each);
+	values[2] = Int32GetDatum(limit);
 	llm_spi_execute(&ready_statement, values, NULL, false);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		jobs = lappend(jobs, read_job(i));
@@ -163,13 +167,15 @@ llm_job_recipe(int64 recipe)
 	return loaded;
 }
 
-void
-llm_job_set_reasons(const int64 *jobs, const char **reasons, int n)
+int
+llm_job_set_reasons(int64 *jobs, const char **reasons, int n)
 {
 	Datum *ids = palloc(sizeof(Datum) * n);
 	Datum *texts = palloc(sizeof(Datum) * n);
 	bool *nulls = palloc(sizeof(bool) * n);
 	Datum values[2];
+	bool isnull;
+	int stored;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -179,7 +185,11 @@ llm_job_set_reasons(const int64 *jobs, const char **reasons, int n)
 	}
 	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
 	values[1] = llm_spi_array(TEXTOID, texts, nulls, n);
-	llm_spi_execute(&reasons_statement, values, NULL, false);
+	stored = llm_spi_execute(&reasons_statement, values, NULL, false);
+	for (int i = 0; i < stored; i++)
+		jobs[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return stored;
 }
 
 void

@@ -28,10 +28,11 @@ typedef struct LlmJobRow
 } LlmJobRow;
 
 /*
- * Open jobs above "after" with at least one ready task, by id: at most "limit"
- * of them, as a list of LlmJobRow in the current context.
+ * Open jobs above "after" with at least one ready task, as a list of LlmJobRow in the
+ * current context: of each role, model and priority the first "each" by id, at most
+ * "limit" in all, and the first ones of all before the second of any.
  */
-extern List *llm_job_find_ready(int64 after, int limit);
+extern List *llm_job_find_ready(int64 after, int each, int limit);
 
 /* One job by id, or NULL. */
 extern LlmJobRow *llm_job_get(int64 id);
@@ -39,16 +40,16 @@ extern LlmJobRow *llm_job_get(int64 id);
 /* Operation and spec of a recipe, loaded in the current context; NULL when it is gone. */
 extern LlmRecipe *llm_job_recipe(int64 recipe);
 
-/* Note why a job waits (NULL: it does not).  Skips jobs that are locked. */
-extern void llm_job_set_reasons(const int64 *jobs, const char **reasons, int n);
+/*
+ * Note why jobs wait (NULL: it does not).  Skips those that are locked: how many were
+ * noted, and which in "jobs".
+ */
+extern int llm_job_set_reasons(int64 *jobs, const char **reasons, int n);
 
 /* Close jobs of past days that have no task left. */
 extern void llm_job_close_days(void);
 
 /* A job for llm.check(): no table, one task. */
 extern int64 llm_job_add_check(Oid role, const char *role_name, const char *model, int64 *recipe);
-
-/* The ready tasks of so many jobs at most are looked at in one pass. */
-#define LLM_JOBS_PER_PASS 256
 
 #endif /* LLM_JOB_H */

@@ -8,6 +8,10 @@
  * ten-row job that comes after it.  A route that hangs can never take all slots:
  * whatever it is allowed, a quarter of what the others leave stays free.
  *
+ * Memory holds a bounded number of jobs, and of each role, model and priority a
+ * part of that: a target that is paused or slow may gather any number of jobs
+ * without keeping those of others out.
+ *
  * Claiming goes upwards by task id, and each job remembers how far it came
  * ("after"): no claim walks over entries of tasks that are gone, which a long
  * open snapshot would keep in the index.  A task that becomes ready again below
@@ -18,6 +22,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -30,23 +35,68 @@
  */
 #define LATE_COMMIT_WINDOW 1000
 
-static dlist_head jobs = DLIST_STATIC_INIT(jobs); /* sender's life; in the order of service */
+/* Jobs in mind: of one role, model and priority, and in all. */
+#define JOBS_OF_GROUP 256
+#define JOBS_IN_MIND 4096
+
+/* Jobs that were left out are looked for when so many others have gone. */
+#define JOBS_GONE (JOBS_OF_GROUP / 2)
+
+typedef struct JobEntry
+{
+	int64 id; /* hash key: must be first */
+	LlmJob *job;
+} JobEntry;
+
+/* All static: the sender's life. */
+static dlist_head jobs = DLIST_STATIC_INIT(jobs); /* in the order of service */
+static HTAB *jobs_by_id = NULL; /* the same, as JobEntry */
 static int njobs = 0;
 static int64 newest_seen = 0; /* highest job id ever found ready */
+static bool left_out = false; /* there were more jobs than room */
+static int ngone = 0; /* jobs forgotten since then */
 
 LlmJob *
 llm_joblist_find(int64 id)
 {
-	dlist_iter iter;
+	JobEntry *entry = jobs_by_id == NULL ? NULL : hash_search(jobs_by_id, &id, HASH_FIND, NULL);
 
+	return entry == NULL ? NULL : entry->job;
+}
+
+static void
+create_job_table(void)
+{
+	HASHCTL ctl = {0};
+
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(JobEntry);
+	jobs_by_id = hash_create("llm_enrich jobs", JOBS_OF_GROUP, &ctl, HASH_ELEM | HASH_BLOBS);
+}
+
+static bool
+is_same_model(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* May one more job of its role, model and priority be kept in mind? */
+static bool
+has_room(const LlmJobRow *row)
+{
+	dlist_iter iter;
+	int n = 0;
+
+	if (njobs >= JOBS_IN_MIND)
+		return false;
 	dlist_foreach(iter, &jobs)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (job->id == id)
-			return job;
+		if (job->role == row->role && job->priority == row->priority && is_same_model(job->model, row->model))
+			n++;
 	}
-	return NULL;
+	return n < JOBS_OF_GROUP;
 }
 
 static void
@@ -62,6 +112,7 @@ add_job(const LlmJobRow *row)
 	job->priority = row->priority;
 	job->shared = row->shared;
 	job->reason = row->reason == NULL ? NULL : MemoryContextStrdup(context, row->reason);
+	((JobEntry *) hash_search(jobs_by_id, &job->id, HASH_ENTER, NULL))->job = job;
 	dlist_push_tail(&jobs, &job->node);
 	njobs++;
 }
@@ -82,17 +133,33 @@ llm_joblist_discover(bool all, TimestampTz now)
 		if (all || job->shared)
 			job->after = 0;
 	}
-	if (njobs >= LLM_JOBS_PER_PASS)
-		return;
-	found = llm_job_find_ready(from, LLM_JOBS_PER_PASS + njobs);
+	if (jobs_by_id == NULL)
+		create_job_table();
+	if (all)
+	{
+		left_out = false;
+		ngone = 0;
+	}
+	/* one more than there is room for: so it shows that there are more */
+	found = llm_job_find_ready(from, JOBS_OF_GROUP + 1, JOBS_IN_MIND + 1);
 	foreach(lc, found)
 	{
 		LlmJobRow *row = lfirst(lc);
 
 		newest_seen = Max(newest_seen, row->id);
-		if (njobs < LLM_JOBS_PER_PASS && llm_joblist_find(row->id) == NULL)
+		if (llm_joblist_find(row->id) != NULL)
+			continue;
+		if (has_room(row))
 			add_job(row);
+		else
+			left_out = true;
 	}
+}
+
+bool
+llm_joblist_wants_more(void)
+{
+	return left_out && (ngone >= JOBS_GONE || njobs == 0);
 }
 
 void
@@ -108,34 +175,43 @@ llm_joblist_route(TimestampTz now)
 	}
 }
 
-/* Highest priority among the route's jobs that have something to send, and how many have it. */
-static int
-count_front(const LlmRoute *route, int *priority)
+/* For each route the highest priority among its jobs that have something to send, and how many have it. */
+static void
+count_fronts(void)
 {
 	dlist_iter iter;
-	int n = 0;
 
-	*priority = PG_INT32_MIN;
+	dlist_foreach(iter, llm_route_all())
+		dlist_container(LlmRoute, node, iter.cur)->front = 0;
 	dlist_foreach(iter, &jobs)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+		LlmRoute *route = job->route;
 
-		if (job->route != route || job->exhausted)
+		if (job->exhausted)
 			continue;
-		if (job->priority > *priority)
+		if (route->front == 0 || job->priority > route->front_priority)
 		{
-			*priority = job->priority;
-			n = 0;
+			route->front_priority = job->priority;
+			route->front = 0;
 		}
-		if (job->priority == *priority)
-			n++;
+		if (job->priority == route->front_priority)
+			route->front++;
 	}
-	return n;
+}
+
+/* How many more requests the route may have in flight, as far as slots go. */
+static int
+room_of(const LlmRoute *route, int slots, int in_flight)
+{
+	int left = slots - (in_flight - route->in_flight);
+
+	return Min(slots - in_flight, Max(left - left / 4, 1) - route->in_flight);
 }
 
 /* Spread what a route was granted over its jobs of the highest priority. */
 static int
-spread(LlmRoute *route, int front, int priority, LlmShare *shares, int nshares)
+spread(LlmRoute *route, LlmShare *shares, int nshares)
 {
 	dlist_mutable_iter iter;
 	int left = route->granted;
@@ -145,12 +221,12 @@ spread(LlmRoute *route, int front, int priority, LlmShare *shares, int nshares)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (seen == front || left == 0)
+		if (seen == route->front || left == 0)
 			break;
-		if (job->route != route || job->exhausted || job->priority != priority)
+		if (job->route != route || job->exhausted || job->priority != route->front_priority)
 			continue;
 		seen++;
-		job->share = Max(1, left / (front - seen + 1));
+		job->share = Max(1, left / (route->front - seen + 1));
 		left -= job->share;
 		shares[nshares].job = job->id;
 		shares[nshares].after = job->after;
@@ -168,21 +244,18 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares)
 	dlist_iter iter;
 	int nshares = 0;
 
+	count_fronts();
 	dlist_foreach(iter, llm_route_all())
 	{
 		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
-		int priority;
-		int front = count_front(route, &priority);
-		int others = in_flight - route->in_flight;
-		int cap = (slots - others) - (slots - others) / 4;
-		int want = Min(slots - in_flight, Max(cap, 1) - route->in_flight);
+		int want = room_of(route, slots, in_flight);
 
 		route->granted = 0;
-		if (front == 0 || route->problem != NULL || want <= 0)
+		if (route->front == 0 || route->problem != NULL || want <= 0)
 			continue;
 		llm_route_grant(route, want, now);
 		in_flight += route->granted;
-		nshares = spread(route, front, priority, shares, nshares);
+		nshares = spread(route, shares, nshares);
 	}
 	return nshares;
 }
@@ -241,39 +314,35 @@ llm_joblist_put_back(LlmJob *job, int64 task)
 	job->exhausted = false;
 }
 
-bool
-llm_joblist_is_pending(TimestampTz now)
+/* When to claim for the job; DT_NOEND: when a request has come back. */
+static TimestampTz
+wake_of(const LlmJob *job, int slots, int in_flight)
 {
-	dlist_iter iter;
+	const LlmRoute *route = job->route;
 
-	dlist_foreach(iter, &jobs)
-	{
-		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+	if (job->exhausted)
+		return DT_NOEND;
+	if (route == NULL)
+		return DT_NOBEGIN;
+	if (route->problem != NULL)
+		return route->expires_at;
+	return room_of(route, slots, in_flight) > 0 ? route->wake_at : DT_NOEND;
+}
 
-		if (job->exhausted)
-			continue;
-		if (job->route == NULL)
-			return true;
-		if (job->route->problem == NULL ? job->route->wake_at <= now : job->route->expires_at <= now)
-			return true;
-	}
-	return false;
+bool
+llm_joblist_is_pending(int slots, int in_flight, TimestampTz now)
+{
+	return llm_joblist_wake_at(slots, in_flight) <= now;
 }
 
 TimestampTz
-llm_joblist_wake_at(void)
+llm_joblist_wake_at(int slots, int in_flight)
 {
 	TimestampTz wake_at = DT_NOEND;
 	dlist_iter iter;
 
 	dlist_foreach(iter, &jobs)
-	{
-		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
-
-		if (job->exhausted || job->route == NULL)
-			continue;
-		wake_at = Min(wake_at, job->route->problem == NULL ? job->route->wake_at : job->route->expires_at);
-	}
+		wake_at = Min(wake_at, wake_of(dlist_container(LlmJob, node, iter.cur), slots, in_flight));
 	return wake_at;
 }
 
@@ -307,6 +376,17 @@ llm_joblist_reasons_changed(void)
 	return false;
 }
 
+/* The reason as it is now stored. */
+static void
+keep_reason(LlmJob *job)
+{
+	const char *reason = current_reason(job);
+
+	if (job->reason != NULL)
+		pfree(job->reason);
+	job->reason = reason == NULL ? NULL : MemoryContextStrdup(job->context, reason);
+}
+
 void
 llm_joblist_store_reasons(void)
 {
@@ -318,19 +398,17 @@ llm_joblist_store_reasons(void)
 	dlist_foreach(iter, &jobs)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
-		const char *reason = current_reason(job);
 
 		if (!reason_differs(job))
 			continue;
-		if (job->reason != NULL)
-			pfree(job->reason);
-		job->reason = reason == NULL ? NULL : MemoryContextStrdup(job->context, reason);
 		ids[n] = job->id;
-		reasons[n] = reason;
+		reasons[n] = current_reason(job);
 		n++;
 	}
 	if (n > 0)
-		llm_job_set_reasons(ids, reasons, n);
+		n = llm_job_set_reasons(ids, reasons, n);
+	for (int i = 0; i < n; i++)
+		keep_reason(llm_joblist_find(ids[i]));
 }
 
 void
@@ -345,7 +423,9 @@ llm_joblist_trim(void)
 		if (!job->exhausted || job->flights > 0 || job->reason != NULL)
 			continue;
 		dlist_delete(&job->node);
+		hash_search(jobs_by_id, &job->id, HASH_REMOVE, NULL);
 		njobs--;
+		ngone++;
 		MemoryContextDelete(job->context);
 	}
 }

@@ -40,10 +40,13 @@ typedef struct LlmJob
 /* Look for jobs with ready tasks; "all": also among those that are old. */
 extern void llm_joblist_discover(bool all, TimestampTz now);
 
+/* Jobs were left out for lack of room, and there is room again: discover() all. */
+extern bool llm_joblist_wants_more(void);
+
 /* Resolve the routes of all jobs; after llm_route_refresh(). */
 extern void llm_joblist_route(TimestampTz now);
 
-/* Fill "shares" (room for LLM_JOBS_PER_PASS); how many. */
+/* Fill "shares" (room for one per slot); how many. */
 extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares);
 extern void llm_joblist_claimed(List *claims);
 extern void llm_joblist_undo(void);
@@ -53,11 +56,11 @@ extern LlmJob *llm_joblist_find(int64 id);
 /* A task of the job is ready again. */
 extern void llm_joblist_put_back(LlmJob *job, int64 task);
 
-/* A claim could be made at once if there were a slot. */
-extern bool llm_joblist_is_pending(TimestampTz now);
+/* A claim can be made at once. */
+extern bool llm_joblist_is_pending(int slots, int in_flight, TimestampTz now);
 
 /* When a limit lets the next request out; DT_NOEND when nothing waits for a limit. */
-extern TimestampTz llm_joblist_wake_at(void);
+extern TimestampTz llm_joblist_wake_at(int slots, int in_flight);
 
 /* Store why jobs wait, where that has changed; inside a transaction. */
 extern bool llm_joblist_reasons_changed(void);

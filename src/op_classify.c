@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "json.h"
 #include "operation.h"
 #include "prompt.h"
@@ -47,7 +48,7 @@ compare_labels(const void *a, const void *b)
 	return llm_json_compare((const JsonbValue *) a, (const JsonbValue *) b);
 }
 
-static void refuse_labels(const char *detail) pg_attribute_noreturn();
+pg_noreturn static void refuse_labels(const char *detail);
 
 static void
 refuse_labels(const char *detail)

@@ -72,7 +72,7 @@ option_names(void)
 	return buf.data;
 }
 
-static void refuse(const LlmOption *option, const char *hint) pg_attribute_noreturn();
+pg_noreturn static void refuse(const LlmOption *option, const char *hint);
 
 static void
 refuse(const LlmOption *option, const char *hint)

@@ -20,6 +20,7 @@
 
 #include "nodes/parsenodes.h"
 
+#include "compat.h"
 #include "defer_spec.h"
 
 /* Shorter character types could not hold a marker. */
@@ -89,7 +90,7 @@ extern const LlmPlannerCalls *llm_planner_calls(void);
 extern bool llm_planner_is_call(const Node *node);
 
 /* Raise 0A000 at the call's place in the query. */
-extern void llm_planner_refuse(const LlmFound *found, const LlmRefusal *refusal) pg_attribute_noreturn();
+pg_noreturn extern void llm_planner_refuse(const LlmFound *found, const LlmRefusal *refusal);
 
 /* The queries around an expression, innermost first: what varlevelsup counts. */
 typedef struct LlmQueryLevel

@@ -4,7 +4,7 @@
  *	  Put issue(), keep() and bind() into a statement.
  *
  *	  llm_classify(body, '{a,b}')            becomes  issue(magic, spec, body, '{a,b}', …)
- *	  SET label = <expression with a call>   becomes  SET label = keep(magic, spec, label, <expression>, key …)
+ *	  SET label = <expression with a call>   becomes  SET label = keep(magic, spec, label, <expression>, tableoid, key …)
  *	  and last of the checks on stored rows           bind(magic, spec, tableoid, key …, columns …)
  *
  * bind() travels as the condition of a view's WITH CHECK OPTION, which always holds.
@@ -125,10 +125,12 @@ target_column(LlmFoundTarget *target, Relation rel, AttrNumber attno)
 							att->attcollation, 0);
 }
 
+/* The table that holds the row, and its key there. */
 static List *
-key_columns(LlmFoundTarget *target, Relation rel)
+row_columns(LlmFoundTarget *target, Relation rel)
 {
-	List *columns = NIL;
+	List *columns = list_make1(makeVar(target->query->resultRelation, TableOidAttributeNumber,
+									   OIDOID, -1, InvalidOid, 0));
 	int i;
 
 	for (i = 0; i < target->spec->nkeys; i++)
@@ -185,7 +187,7 @@ rewrite_value(LlmFoundTarget *target, Relation rel, LlmFoundValue *value, Oid ke
 	Oid collation = exprCollation((Node *) *spot);
 	LlmDeferCell cell = {target->spec, 0, llm_marker_cell_type(type), value->is_update, false};
 	Node *old;
-	List *key;
+	List *row;
 	List *args;
 
 	while (target->column_attnos[cell.column] != value->entry->resno)
@@ -197,9 +199,9 @@ rewrite_value(LlmFoundTarget *target, Relation rel, LlmFoundValue *value, Oid ke
 		old = (Node *) makeNullConst(type, -1, collation);
 	if (exprType(old) != type)
 		old = (Node *) makeRelabelType((Expr *) old, type, -1, collation, COERCE_IMPLICIT_CAST);
-	key = value->is_update ? key_columns(target, rel) : list_make1(makeBoolConst(false, true));
+	row = value->is_update ? row_columns(target, rel) : list_make1(makeBoolConst(false, true));
 	args = list_concat(fixed_args(llm_defer_write_cell(&cell)), list_make2(old, *spot));
-	*spot = (Expr *) makeFuncExpr(keep, type, list_concat(args, key), collation, collation, COERCE_EXPLICIT_CALL);
+	*spot = (Expr *) makeFuncExpr(keep, type, list_concat(args, row), collation, collation, COERCE_EXPLICIT_CALL);
 }
 
 /* Append the checks that bind stored rows. */
@@ -216,9 +218,7 @@ add_check(LlmFoundTarget *target, Relation rel, Oid bind)
 		LlmDeferCheck part = {target->spec, first, Min(COLUMNS_PER_CHECK, target->spec->ncolumns - first)};
 		List *args = fixed_args(llm_defer_write_check(&part));
 
-		args = lappend(args, makeVar(target->query->resultRelation, TableOidAttributeNumber,
-									 OIDOID, -1, InvalidOid, 0));
-		args = list_concat(args, key_columns(target, rel));
+		args = list_concat(args, row_columns(target, rel));
 		for (i = first; i < first + part.count; i++)
 			args = lappend(args, target_column(target, rel, target->column_attnos[i]));
 		quals = lappend(quals, makeFuncExpr(bind, BOOLOID, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));

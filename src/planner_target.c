@@ -290,7 +290,8 @@ find_child_without_key(RangeTblEntry *rte, Relation rel, List *key)
 	{
 		Relation child = table_open(lfirst_oid(cell), NoLock);
 
-		if (lfirst_oid(cell) != RelationGetRelid(rel) && !child_has_key(rel, child, key))
+		/* the planner leaves out temporary children of other sessions, too */
+		if (child != rel && !RELATION_IS_OTHER_TEMP(child) && !child_has_key(rel, child, key))
 			fault = pstrdup(RelationGetRelationName(child));
 		table_close(child, NoLock);
 		if (fault != NULL)

@@ -37,6 +37,7 @@
 static LlmStatement claim_statement = {
 	.sql = "WITH picked AS MATERIALIZED ("
 		   " SELECT p.id FROM unnest($1, $2, $3) AS s(job, first, want)"
+		   " JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) s.job AND j.state OPERATOR(pg_catalog.=) 'open'"
 		   " CROSS JOIN LATERAL (SELECT c.id FROM llm.queue c"
 		   "  WHERE c.job OPERATOR(pg_catalog.=) s.job AND c.state OPERATOR(pg_catalog.=) 'ready'"
 		   "  AND c.id OPERATOR(pg_catalog.>) s.first"
@@ -61,7 +62,7 @@ static LlmStatement orphan_statement = {
  * here; the writer takes care of its cell.
  */
 static LlmStatement settle_statement = {
-	.sql = "UPDATE llm.queue q SET"
+	.sql = "WITH settled AS (UPDATE llm.queue q SET"
 		   "  state = CASE WHEN x.cancelled THEN 'cancelled' ELSE v.state END,"
 		   "  outcome = CASE WHEN x.cancelled THEN 'cancelled'"
 		   "   WHEN v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN v.state END,"
@@ -75,7 +76,8 @@ static LlmStatement settle_statement = {
 		   " CROSS JOIN LATERAL (SELECT v.state OPERATOR(pg_catalog.=) ANY ('{ready,waiting}')"
 		   "  AND EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) v.task)) AS x(cancelled)"
 		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND q.state OPERATOR(pg_catalog.=) 'claimed'"
-		   "  AND q.request OPERATOR(pg_catalog.=) v.request",
+		   "  AND q.request OPERATOR(pg_catalog.=) v.request RETURNING x.cancelled)"
+		   " SELECT FROM settled s WHERE s.cancelled",
 	.nargs = 10,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
 			 INT4ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
@@ -243,7 +245,7 @@ finish_checks(LlmSettlement **settlements, int n)
 }
 
 /* Give each claimed task its next state. */
-void
+bool
 llm_queue_settle(LlmSettlement **settlements, int n)
 {
 	static const Oid types[10] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
@@ -252,6 +254,7 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 	bool *nulls[10];
 	Datum values[10];
 	int rows = 0;
+	uint64 cancelled;
 
 	for (int c = 0; c < 10; c++)
 	{
@@ -280,10 +283,12 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 	}
 	finish_checks(settlements, n);
 	if (rows == 0)
-		return;
+		return false;
 	for (int c = 0; c < 10; c++)
 		values[c] = llm_spi_array(types[c], columns[c], nulls[c], rows);
-	llm_spi_execute(&settle_statement, values, NULL, false);
+	cancelled = llm_spi_execute(&settle_statement, values, NULL, false);
+	SPI_freetuptable(SPI_tuptable);
+	return cancelled > 0;
 }
 
 /* Make tasks ready whose wait is over; how many. */

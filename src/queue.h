@@ -81,7 +81,9 @@ typedef struct LlmSettlement
 
 extern List *llm_queue_claim(const LlmShare *shares, int nshares);
 extern List *llm_queue_orphans(int limit);
-extern void llm_queue_settle(LlmSettlement **settlements, int n);
+
+/* True: some of those to be asked again have been cancelled; the writer has work. */
+extern bool llm_queue_settle(LlmSettlement **settlements, int n);
 extern uint64 llm_queue_wake(int limit);
 
 /* When the next waiting task of the sender is due; DT_NOEND when none waits. */

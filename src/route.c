@@ -12,10 +12,13 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
+#include "error.h"
+#include "fdw.h"
 #include "route.h"
 #include "secret.h"
 #include "shmem.h"
@@ -29,6 +32,9 @@
 
 /* Concurrency where neither server nor model tell one: polite to small servers. */
 #define DEFAULT_CONCURRENCY 64
+
+/* No generation of the catalog: what has it is out of date. */
+#define GENERATION_NONE 0
 
 /* A limiter that waits for somebody else's answer (another database's) is asked again so soon. */
 #define REASK_MS 100
@@ -130,8 +136,6 @@ make_route(const char *alias, Oid role, TimestampTz now)
 	route->expires_at = route->problem == NULL ? DT_NOEND : TimestampTzPlusMilliseconds(now, PROBLEM_RECHECK_MS);
 	MemoryContextSwitchTo(saved);
 	dlist_push_tail(&routes, &route->node);
-	if (route->problem == NULL)
-		unpause(route);
 	return route;
 }
 
@@ -155,6 +159,41 @@ retire(LlmRoute *route)
 		free_route(route);
 }
 
+/* Would a request of the one meet the same answer as one of the other? */
+static bool
+is_same_target(const LlmRoute *a, const LlmRoute *b)
+{
+	if (a->problem != NULL || b->problem != NULL)
+		return a->problem != NULL && b->problem != NULL && strcmp(a->problem, b->problem) == 0;
+	return a->dialect == b->dialect && a->fingerprint == b->fingerprint && strcmp(a->url, b->url) == 0 &&
+		   strcmp(a->target->model, b->target->model) == 0;
+}
+
+/*
+ * Make the route anew.  A pause ends when what it was for may have been mended; not
+ * when something else has changed in the catalog, or each such change would send one
+ * more request that is refused.
+ */
+static void
+replace_route(LlmRoute *route, TimestampTz now)
+{
+	LlmRoute *successor = make_route(route->alias, route->role, now);
+	bool same = is_same_target(route, successor);
+
+	if (same)
+	{
+		successor->input_tokens = route->input_tokens;
+		successor->output_tokens = route->output_tokens;
+		successor->reported = successor->reported || route->reported;
+	}
+	else if (route->reported && !successor->reported)
+		llm_route_report(successor, NULL, NULL);
+	if (successor->problem == NULL && (!same || route->generation == GENERATION_NONE))
+		unpause(successor);
+	route->reported = false; /* now the successor's affair */
+	retire(route);
+}
+
 void
 llm_route_refresh(TimestampTz now)
 {
@@ -163,8 +202,14 @@ llm_route_refresh(TimestampTz now)
 	dlist_foreach_modify(iter, &routes)
 	{
 		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+		bool wanted = route->wanted;
 
-		if (route->generation != llm_catalog_generation() || route->expires_at <= now)
+		route->wanted = false;
+		if (route->generation == llm_catalog_generation() && route->expires_at > now)
+			continue;
+		if (wanted)
+			replace_route(route, now);
+		else
 			retire(route);
 	}
 }
@@ -173,17 +218,22 @@ LlmRoute *
 llm_route_find(const char *alias, Oid role, TimestampTz now)
 {
 	dlist_iter iter;
+	LlmRoute *route;
 
 	dlist_foreach(iter, &routes)
 	{
-		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
-
+		route = dlist_container(LlmRoute, node, iter.cur);
 		if (route->role != role)
 			continue;
 		if (alias == NULL ? route->alias == NULL : route->alias != NULL && strcmp(alias, route->alias) == 0)
+		{
+			route->wanted = true;
 			return route;
+		}
 	}
-	return make_route(alias, role, now);
+	route = make_route(alias, role, now);
+	route->wanted = true;
+	return route;
 }
 
 void
@@ -202,10 +252,10 @@ llm_route_release(LlmRoute *route)
 void
 llm_route_forget_all(void)
 {
-	dlist_mutable_iter iter;
+	dlist_iter iter;
 
-	dlist_foreach_modify(iter, &routes)
-		retire(dlist_container(LlmRoute, node, iter.cur));
+	dlist_foreach(iter, &routes)
+		dlist_container(LlmRoute, node, iter.cur)->generation = GENERATION_NONE;
 }
 
 dlist_head *
@@ -230,6 +280,7 @@ llm_route_grant(LlmRoute *route, int want, TimestampTz now)
 	route->granted = llm_limiter_grant(limiter, &route->limits, want, route->tokens_each, now,
 									   &route->wait_reason, &route->wake_at);
 	route->generation_granted = limiter->generation;
+	route->pause_class = limiter->pause_class;
 	llm_shmem_limiter_unlock();
 	if (route->wait_reason == LLM_WAIT_NONE)
 		route->wake_at = DT_NOBEGIN;
@@ -257,6 +308,91 @@ llm_route_report(LlmRoute *route, const char *problem, const char *hint)
 	pfree(subject);
 }
 
+/* Where the key comes from says how to give another one. */
+static char *
+key_hint(const LlmTarget *target)
+{
+	const char *server = quote_identifier(target->server);
+
+	switch (target->key_source)
+	{
+		case LLM_KEY_FILE:
+			return psprintf("Put the right key into \"%s\"; then SELECT pg_reload_conf();", target->key_name);
+		case LLM_KEY_ENV:
+			return psprintf("Set \"%s\" to the right key where PostgreSQL is started, and restart it.",
+							target->key_name);
+		case LLM_KEY_MAPPING:
+			return psprintf("ALTER USER MAPPING FOR ... SERVER %s OPTIONS (SET " LLM_FDW_KEY_OPTION " '...');", server);
+		case LLM_KEY_NONE:
+			break;
+	}
+	return psprintf("ALTER SERVER %s OPTIONS (ADD api_key_file '...'); or CREATE USER MAPPING FOR ... SERVER %s OPTIONS (" LLM_FDW_KEY_OPTION " '...');",
+					server, server);
+}
+
+/* What to type so that the target can be used; NULL for classes that nobody has to mend. */
+static char *
+mending_hint(const LlmTarget *target, LlmErrorClass class)
+{
+	switch (class)
+	{
+		case LLM_ERR_AUTH:
+			return key_hint(target);
+		case LLM_ERR_QUOTA:
+			return pstrdup("Raise the limit with the provider; sending goes on by itself then.");
+		case LLM_ERR_UNKNOWN_MODEL:
+			return psprintf("SELECT llm.alter_model(%s, model => '...'); or give the key access to \"%s\".",
+							quote_literal_cstr(target->alias), target->model);
+		case LLM_ERR_CONFIG:
+			return psprintf("ALTER SERVER %s OPTIONS (SET base_url '...');", quote_identifier(target->server));
+		default:
+			return NULL;
+	}
+}
+
+static bool
+is_no_answer(LlmErrorClass class)
+{
+	return class == LLM_ERR_TRANSIENT || class == LLM_ERR_TIMEOUT || class == LLM_ERR_UNKNOWN || class == LLM_ERR_LOCAL;
+}
+
+/* Remember why the target cools down, or with NULL that it does not for want of answers. */
+static void
+set_outage(LlmRoute *route, const char *message)
+{
+	if (route->outage != NULL)
+		pfree(route->outage);
+	route->outage = NULL;
+	if (message != NULL)
+	{
+		MemoryContext saved = MemoryContextSwitchTo(route->context);
+
+		route->outage = psprintf("cooling down: %s", message);
+		MemoryContextSwitchTo(saved);
+	}
+}
+
+void
+llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message, bool shut)
+{
+	bool outage = shut && is_no_answer(class) && message != NULL;
+	const char *hint;
+
+	/* what it was shut for may have been mended: its successor tells */
+	if (route->stale)
+		return;
+	set_outage(route, outage ? message : NULL);
+	if (outage)
+		hint = psprintf("It is tried again by itself. Should the address be wrong: ALTER SERVER %s OPTIONS (SET base_url '...');",
+						quote_identifier(route->target->server));
+	else
+		hint = mending_hint(route->target, class);
+	if (hint != NULL)
+		llm_route_report(route, message, hint);
+	else if (class == LLM_OK && route->reported)
+		llm_route_report(route, NULL, NULL);
+}
+
 const char *
 llm_route_reason(const LlmRoute *route)
 {
@@ -264,5 +400,9 @@ llm_route_reason(const LlmRoute *route)
 		return route->problem;
 	if (route->wait_reason == LLM_WAIT_NONE || route->wait_reason == LLM_WAIT_CONCURRENCY)
 		return NULL;
+	if (route->wait_reason == LLM_WAIT_PAUSED)
+		return llm_error_pause_text(route->pause_class);
+	if (route->wait_reason == LLM_WAIT_COOLDOWN && route->outage != NULL)
+		return route->outage;
 	return llm_limiter_reason_name(route->wait_reason);
 }

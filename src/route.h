@@ -27,6 +27,7 @@ typedef struct LlmRoute
 	uint64 generation; /* of the catalog it was made from */
 	TimestampTz expires_at; /* a route with a problem is tried again then */
 	bool stale; /* replaced; goes when its last request is over */
+	bool wanted; /* somebody asked for it since the last refresh */
 	int in_flight; /* requests that use it */
 
 	const char *alias; /* or NULL: the default model */
@@ -45,11 +46,15 @@ typedef struct LlmRoute
 	double output_tokens;
 
 	/* as of the last pass */
+	int front_priority; /* highest of its jobs that have something to send */
+	int front; /* how many of these have that priority */
 	int granted; /* by the limiter and not used yet */
 	uint32 generation_granted; /* of the limiter */
 	int64 tokens_each; /* what a request weighs for the limiter */
 	LlmWaitReason wait_reason;
+	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
 	TimestampTz wake_at;
+	char *outage; /* the last failure while a cool-down for want of answers lasts, else NULL */
 	bool reported; /* a problem of it stands in llm.health */
 } LlmRoute;
 
@@ -66,7 +71,7 @@ extern LlmLimiter *llm_route_lock_limiter(const LlmRoute *route);
 extern void llm_route_grant(LlmRoute *route, int want, TimestampTz now);
 extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each);
 
-/* Keys may have changed: all routes are made anew. */
+/* Keys may have changed: the next refresh makes all routes anew, and lets paused targets try. */
 extern void llm_route_forget_all(void);
 
 /* All routes that are not stale. */
@@ -74,6 +79,12 @@ extern dlist_head *llm_route_all(void);
 
 /* Show what is wrong with the route in llm.health and, once a minute, in the log; NULL: nothing is. */
 extern void llm_route_report(LlmRoute *route, const char *problem, const char *hint);
+
+/*
+ * A request came back with this class and, unless it was answered well, this message.
+ * Shows in llm.health what keeps the target shut, and takes it away again.
+ */
+extern void llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message, bool shut);
 
 /* One text for llm.job.reason; NULL when the route does not wait. */
 extern const char *llm_route_reason(const LlmRoute *route);

@@ -42,12 +42,21 @@
 /* Rows of one transaction; more than that waits for the next pass. */
 #define STORE_ROWS 1000
 
+/* Answers of one transaction together; a single larger one still goes, alone. */
+#define STORE_BYTES (64 * 1024 * 1024)
+
 /* Few answers wait so long for company: a commit costs about as much as ten of them. */
 #define STORE_DELAY_MS 1
 #define STORE_AT_ONCE 16
 
-/* Waiting tasks made ready in one pass, and orphans settled in one transaction. */
+/*
+ * Waiting tasks made ready in one pass, and the least time between two such passes: a
+ * task that is due may be locked by somebody's open transaction.
+ */
 #define WAKE_ROWS 1000
+#define WAKE_MS 50
+
+/* Orphans settled in one transaction. */
 #define ORPHAN_ROWS 500
 
 /* All static: the sender's life. */
@@ -112,32 +121,38 @@ static LlmSettlement **
 gather_settlements(int *n)
 {
 	LlmSettlement **settlements = palloc(sizeof(LlmSettlement *) * Min(nlanded, STORE_ROWS));
+	Size bytes = 0;
 	dlist_iter iter;
 
 	*n = 0;
 	dlist_foreach(iter, &landed)
 	{
-		if (*n == STORE_ROWS)
+		LlmSettlement *settlement = &dlist_container(LlmFlight, node, iter.cur)->settlement;
+
+		if (settlement->answer != NULL)
+			bytes += VARSIZE_ANY(settlement->answer);
+		if (*n == STORE_ROWS || (*n > 0 && bytes > STORE_BYTES))
 			break;
-		settlements[(*n)++] = &dlist_container(LlmFlight, node, iter.cur)->settlement;
+		settlements[(*n)++] = settlement;
 	}
 	return settlements;
 }
 
-/* Inside the transaction: answers and their bills. */
+/* Inside the transaction: answers and their bills; how many.  *cancelled: some are the writer's now. */
 static int
-store(void)
+store(volatile bool *cancelled)
 {
 	LlmSettlement **settlements;
 	int n;
 	dlist_iter iter;
 	int seen = 0;
 
+	*cancelled = false;
 	if (nlanded == 0)
 		return 0;
 	settlements = gather_settlements(&n);
 	llm_ledger_record(settlements, n);
-	llm_queue_settle(settlements, n);
+	*cancelled = llm_queue_settle(settlements, n);
 	dlist_foreach(iter, &landed)
 	{
 		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
@@ -152,9 +167,8 @@ store(void)
 
 /* The transaction that stored the first "n" has committed. */
 static void
-forget_stored(int n)
+forget_stored(int n, bool writer_has_work)
 {
-	bool writer_has_work = false;
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &landed)
@@ -194,26 +208,31 @@ look_around(TimestampTz now)
 		llm_job_close_days();
 		all = true;
 	}
+	if (llm_joblist_wants_more())
+		all = true;
 	if (due_at <= now)
 		all = llm_queue_wake(WAKE_ROWS) > 0 || all;
 	if (all || woken)
 		llm_joblist_discover(all || llm_joblist_is_empty(), now);
 	if (all || due_at <= now)
-		due_at = llm_queue_next_due();
+		due_at = Max(llm_queue_next_due(), TimestampTzPlusMilliseconds(now, WAKE_MS));
 }
 
-/* Inside the transaction: claim for the free slots.  Recipes are loaded here, since that needs one. */
+/*
+ * Inside the transaction: claim for the free slots, of which some are "taken".  Recipes
+ * are loaded here, since that needs one.
+ */
 static List *
-claim(TimestampTz now)
+claim(int taken, TimestampTz now)
 {
-	LlmShare *shares = palloc(sizeof(LlmShare) * LLM_JOBS_PER_PASS);
+	LlmShare *shares = palloc(sizeof(LlmShare) * slots);
 	int nshares;
 	List *claims;
 	ListCell *lc;
 
 	if (!llm_guc_enabled)
 		return NIL;
-	nshares = llm_joblist_plan(slots, llm_http_in_flight(), now, shares);
+	nshares = llm_joblist_plan(slots, llm_http_in_flight() + taken, now, shares);
 	if (nshares == 0)
 		return NIL;
 	claims = llm_queue_claim(shares, nshares);
@@ -258,6 +277,7 @@ transact(TimestampTz now, List **claims, LlmFlight **check)
 {
 	volatile bool ok = true;
 	volatile int stored = 0;
+	volatile bool cancelled = false;
 
 	PG_TRY();
 	{
@@ -267,12 +287,12 @@ transact(TimestampTz now, List **claims, LlmFlight **check)
 			orphaned = true;
 		else
 		{
-			stored = store();
+			stored = store(&cancelled);
 			look_around(now);
 			llm_route_refresh(now);
 			llm_joblist_route(now);
 			*check = llm_check_take(now);
-			*claims = claim(now);
+			*claims = claim(*check != NULL ? 1 : 0, now);
 			if (reasons_at <= now && llm_joblist_reasons_changed())
 			{
 				llm_joblist_store_reasons();
@@ -295,9 +315,12 @@ transact(TimestampTz now, List **claims, LlmFlight **check)
 	if (ok)
 	{
 		llm_joblist_claimed(*claims);
-		forget_stored(stored);
+		forget_stored(stored, cancelled);
 		return true;
 	}
+	/* whatever was looked at is as it was before, and routes may have gone from under their jobs */
+	woken_all = true;
+	due_at = DT_NOBEGIN;
 	llm_joblist_undo();
 	if (*check != NULL)
 		llm_check_abandon(*check);
@@ -318,13 +341,14 @@ has_work(TimestampTz now)
 {
 	if (retry_at > now)
 		return false;
-	if (woken || woken_all || due_at <= now || sweep_at <= now)
+	if (woken || woken_all || due_at <= now || sweep_at <= now || llm_joblist_wants_more())
 		return true;
 	if (nlanded > 0 && store_is_due(now))
 		return true;
 	if (reasons_at <= now && llm_joblist_reasons_changed())
 		return true;
-	return llm_guc_enabled && llm_http_in_flight() < slots && nlanded == 0 && llm_joblist_is_pending(now);
+	return llm_guc_enabled && llm_http_in_flight() < slots && nlanded == 0 &&
+		   llm_joblist_is_pending(slots, llm_http_in_flight(), now);
 }
 
 static TimestampTz
@@ -334,10 +358,12 @@ next_pass_at(TimestampTz now)
 
 	if (retry_at > now)
 		return retry_at;
+	if (woken || llm_joblist_wants_more())
+		return DT_NOBEGIN;
 	if (nlanded > 0)
 		at = Min(at, TimestampTzPlusMilliseconds(first_landed_at, STORE_DELAY_MS));
 	if (llm_guc_enabled && llm_http_in_flight() < slots)
-		at = Min(at, llm_joblist_wake_at());
+		at = Min(at, llm_joblist_wake_at(slots, llm_http_in_flight()));
 	if (llm_joblist_reasons_changed())
 		at = Min(at, reasons_at);
 	return at;
@@ -359,7 +385,8 @@ llm_scheduler_pass(void)
 		retry_at = TimestampTzPlusMilliseconds(now, STORE_RETRY_MS);
 		return retry_at;
 	}
-	woken = woken_all = false;
+	woken = (check != NULL); /* one check goes at a time, and there may be more */
+	woken_all = false;
 	if (sweep_at <= now)
 		sweep_at = TimestampTzPlusMilliseconds(now, SWEEP_MS);
 	launch_claims(claims, now);

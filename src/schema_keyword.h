@@ -11,6 +11,7 @@
 
 #include "llm_enrich.h"
 
+#include "compat.h"
 #include "schema.h"
 
 /* Where we are in the schema, for messages. */
@@ -47,7 +48,7 @@ extern void llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const J
 extern LlmSchema *llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const LlmSchemaPlace *place);
 
 /* Raise 22023 about this place. */
-extern void llm_schema_refuse(const LlmSchemaPlace *place, const char *detail) pg_attribute_noreturn();
+pg_noreturn extern void llm_schema_refuse(const LlmSchemaPlace *place, const char *detail);
 extern void llm_schema_need_type(const JsonbValue *value, enum jbvType type, const LlmSchemaPlace *place,
 								 const char *detail);
 

@@ -58,6 +58,8 @@ llm_sender_main(Datum arg)
 
 	if (!llm_worker_start(LLM_WORKER_SENDER, arg))
 		return;
+	/* there is no statement to cancel: all that it could end are requests in flight, which would be paid twice */
+	pqsignal(SIGINT, SIG_IGN);
 	llm_scheduler_init();
 	if (!llm_scheduler_recover())
 		return;

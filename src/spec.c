@@ -15,6 +15,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "json.h"
 #include "prompt.h"
 #include "spec.h"
@@ -115,7 +116,7 @@ add_options(LlmSpec *spec, Jsonb *given)
 	}
 }
 
-static void refuse_example(int number, const char *detail) pg_attribute_noreturn();
+pg_noreturn static void refuse_example(int number, const char *detail);
 
 static void
 refuse_example(int number, const char *detail)

@@ -163,7 +163,11 @@ llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls, bool 
 			elog(ERROR, "could not keep the plan of \"%s\"", statement->sql);
 		statement->plan = plan;
 	}
-	rc = SPI_execute_plan(statement->plan, values, nulls, read_only, 0);
+	if (statement->fresh && IsolationUsesXactSnapshot())
+		rc = SPI_execute_snapshot(statement->plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
+								  read_only, true, 0);
+	else
+		rc = SPI_execute_plan(statement->plan, values, nulls, read_only, 0);
 	MemoryContextSwitchTo(caller); /* SPI leaves us in its own */
 	if (rc < 0)
 		elog(ERROR, "could not run \"%s\": %s", statement->sql, SPI_result_code_string(rc));

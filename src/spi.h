@@ -24,6 +24,7 @@ typedef struct LlmStatement
 	const char *sql;
 	int nargs;
 	Oid args[20];
+	bool fresh; /* sees what others have committed by now, in REPEATABLE READ, too */
 	SPIPlanPtr plan; /* NULL until prepared */
 } LlmStatement;
 

@@ -25,6 +25,7 @@
 PG_FUNCTION_INFO_V1(llm_enrich_cancel);
 PG_FUNCTION_INFO_V1(llm_enrich_check);
 PG_FUNCTION_INFO_V1(llm_enrich_last_job);
+PG_FUNCTION_INFO_V1(llm_enrich_resume);
 PG_FUNCTION_INFO_V1(llm_enrich_retry);
 PG_FUNCTION_INFO_V1(llm_enrich_wait);
 
@@ -68,6 +69,21 @@ llm_enrich_retry(PG_FUNCTION_ARGS)
 	LlmSelection selection = read_selection(fcinfo, "llm.retry");
 
 	PG_RETURN_INT64(llm_control_retry(&selection));
+}
+
+/* SQL: llm.resume(job) -> nothing; an error when the job is not paused */
+Datum
+llm_enrich_resume(PG_FUNCTION_ARGS)
+{
+	int64 job = PG_GETARG_INT64(0);
+
+	llm_shmem_require_preload();
+	if (!llm_control_resume(job))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job " INT64_FORMAT " is not a paused job of yours", job),
+				 errhint("See llm.progress for jobs that are paused.")));
+	PG_RETURN_VOID();
 }
 
 /* SQL: llm.last_job() -> the job that this session queued last, or NULL */
@@ -156,6 +172,10 @@ is_finished(int64 job, bool atomic, LlmJobStand *stand)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job " INT64_FORMAT " does not exist", job),
 				 errhint("See llm.job.")));
+	if (stand->paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job " INT64_FORMAT " is %s", job, stand->reason != NULL ? stand->reason : "paused")));
 	return stand->finished;
 }
 

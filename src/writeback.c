@@ -24,6 +24,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -66,6 +67,9 @@
 /* A set should not take longer: ms.  A job that does gives as much time to the others. */
 #define SLOW_MS 1000
 
+/* Dropped roles are looked for at least so often. */
+#define ROLE_CHECK_MS 60000
+
 /* Jobs and rows whose troubles are remembered; when full, all is forgotten, which only costs a few tries. */
 #define MAX_TROUBLES 4096
 
@@ -84,6 +88,8 @@ static MemoryContext pass_context = NULL; /* reset in each pass */
 static MemoryContext job_context = NULL; /* reset for each job */
 static HTAB *troubles = NULL;
 static int64 last_job = 0; /* the next look at the queue starts behind it */
+static bool roles_changed = true; /* perhaps one was dropped */
+static TimestampTz roles_checked_at = 0;
 
 static Trouble *
 find_trouble(int64 key, bool enter)
@@ -174,16 +180,13 @@ settle_rows(LlmWriteJob *job)
 static void
 serve_job(LlmWriteJob *job, int limit)
 {
-	Oid saved_user;
-	int saved_context;
 	bool role_exists;
 
 	llm_writeback_begin(psprintf("writing back to %s", job->relation_name));
 	role_exists = SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job->role));
 	llm_writeback_carry(job->settings);
-	GetUserIdAndSecContext(&saved_user, &saved_context);
 	if (role_exists)
-		SetUserIdAndSecContext(job->role, saved_context | SECURITY_LOCAL_USERID_CHANGE);
+		llm_writeback_enter_role(job->role);
 	llm_writeback_start_timer();
 	llm_writeback_connect();
 	claim_rows(job, limit);
@@ -197,7 +200,7 @@ serve_job(LlmWriteJob *job, int limit)
 	settle_rows(job);
 	llm_writeback_commit();
 	llm_writeback_stop_timer();
-	SetUserIdAndSecContext(saved_user, saved_context);
+	llm_writeback_leave_role();
 	llm_writeback_reset_session();
 }
 
@@ -308,8 +311,11 @@ try_set(LlmWriteJob *job, int limit)
 		MemoryContextSwitchTo(job_context);
 		error = CopyErrorData();
 		FlushErrorState();
-		AbortOutOfAnyTransaction();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && llm_writeback_time_is_over())
+			error->message = "it took longer than \"llm_enrich.writeback_timeout\"";
 		llm_writeback_stop_timer();
+		AbortOutOfAnyTransaction();
+		llm_writeback_leave_role();
 		MemoryContextSwitchTo(job_context);
 		llm_writeback_reset_session();
 	}
@@ -350,6 +356,30 @@ give_turn(LlmWriteJob *job, TimestampTz *wake_at)
 	return worked;
 }
 
+/* A role was made, changed or dropped. */
+static void
+note_role_change(Datum arg, int cache, uint32 hash)
+{
+	roles_changed = true;
+}
+
+/*
+ * Nobody sends the tasks of a dropped role: they come to us as failed.  Looked for now
+ * and then without a change, too, since a role can be dropped while it queues.
+ */
+static void
+fail_roleless(void)
+{
+	TimestampTz now = llm_clock_now();
+
+	if (!roles_changed && now < TimestampTzPlusMilliseconds(roles_checked_at, ROLE_CHECK_MS))
+		return;
+	roles_changed = false;
+	roles_checked_at = now;
+	if (llm_writeback_fail_roleless(WAKE_SIZE) > 0)
+		roles_changed = true;
+}
+
 /* The jobs that have something, and when the next waiting row is due. */
 static List *
 look_at_queue(TimestampTz *wake_at, bool *empty)
@@ -358,6 +388,7 @@ look_at_queue(TimestampTz *wake_at, bool *empty)
 
 	llm_writeback_connect();
 	(void) llm_writeback_wake(WAKE_SIZE);
+	fail_roleless();
 	jobs = llm_writeback_find_jobs(last_job, JOBS_PER_PASS);
 	if (jobs == NIL && last_job != 0)
 		jobs = llm_writeback_find_jobs(0, JOBS_PER_PASS);
@@ -375,6 +406,8 @@ llm_writeback_init(void)
 	job_context = AllocSetContextCreate(TopMemoryContext, "llm_enrich write-back job",
 										ALLOCSET_DEFAULT_SIZES);
 	llm_writeback_sql_init();
+	llm_writeback_session_init();
+	CacheRegisterSyscacheCallback(AUTHOID, note_role_change, (Datum) 0);
 }
 
 LlmPassResult

@@ -114,6 +114,7 @@ try_work(Work work, void *arg)
 	return error;
 }
 
+/* Relation and column were there, under a lock: what else an error says is gone is missed by a trigger or the like. */
 void
 llm_writeback_fail_by_error(LlmWriteRow *row, ErrorData *error)
 {
@@ -121,21 +122,8 @@ llm_writeback_fail_by_error(LlmWriteRow *row, ErrorData *error)
 	char *explanation = psprintf("%s: %.*s", unpack_sql_state(error->sqlerrcode),
 								 pg_mbcliplen(message, strlen(message), EXPLANATION_BYTES), message);
 
-	switch (error->sqlerrcode)
-	{
-		case ERRCODE_INSUFFICIENT_PRIVILEGE:
-			llm_writeback_fail(row, "forbidden", explanation);
-			break;
-		case ERRCODE_UNDEFINED_TABLE:
-		case ERRCODE_UNDEFINED_SCHEMA:
-			llm_writeback_fail(row, "relation_gone", explanation);
-			break;
-		case ERRCODE_UNDEFINED_COLUMN:
-			llm_writeback_fail(row, "column_gone", explanation);
-			break;
-		default:
-			llm_writeback_fail(row, "not_writable", explanation);
-	}
+	llm_writeback_fail(row, error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ? "forbidden" : "not_writable",
+					   explanation);
 }
 
 /* The outcome is in the cell. */

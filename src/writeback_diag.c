@@ -4,6 +4,7 @@
  *	  Find out why rows were not written.
  *
  *	  no such row                        row_gone
+ *	  ... but in a former part of it     relation_gone
  *	  row there, marker another or none  superseded
  *	  marker there, row was locked by us the write was suppressed: not_writable
  *	  marker there, its owner can lock   the role cannot see it: not_visible
@@ -27,6 +28,7 @@
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -34,6 +36,7 @@
 #include "utils/syscache.h"
 
 #include "writeback_diag.h"
+#include "writeback_session.h"
 #include "writeback_sql.h"
 
 /* The column of the table below the view that the view's column shows; NULL when it is an expression. */
@@ -96,6 +99,14 @@ relation_owner(Oid relation)
 	return owner;
 }
 
+/* Be the owner of a table, under the restrictions that the file's header tells of. */
+static void
+become_owner(Oid owner, int context)
+{
+	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION |
+									  SECURITY_NOFORCE_RLS);
+}
+
 /* As the owner: who stands in the cells, and can they be locked? */
 static void
 look_and_lock(LlmWriteTarget *target, LlmWriteRow **rows, int n)
@@ -130,13 +141,58 @@ look_and_lock(LlmWriteTarget *target, LlmWriteRow **rows, int n)
 	}
 }
 
-void
-llm_writeback_diagnose(LlmWriteJob *job, LlmWriteRow **rows, int n)
+/*
+ * Rows that are not in the table, but still in the partition or child that held them,
+ * marker and all: it was detached.  As that table's owner; "rows" have one leaf.
+ */
+static void
+look_into_leaf(const LlmWriteJob *job, Oid leaf, LlmWriteRow **rows, int n, int context)
 {
 	LlmWriteTarget target = {0};
-	Oid relation = job->relation;
-	char *column = job->column;
-	char **keys = palloc(sizeof(char *) * job->nkeys);
+	int64 *found = palloc(sizeof(int64) * n);
+	const char *reason;
+	char *explanation;
+
+	LockRelationOid(leaf, AccessShareLock);
+	if (get_rel_relkind(leaf) != RELKIND_RELATION ||
+		!llm_writeback_describe(&target, leaf, job->column, job->keys, job->nkeys, &reason, &explanation))
+		return;
+	become_owner(relation_owner(leaf), context);
+	llm_writeback_look(&target, rows, n, found);
+	for (int i = 0; i < n; i++)
+		if (found[i] == rows[i]->task)
+			llm_writeback_fail(rows[i], "relation_gone",
+							   psprintf("the row is in %s, which is no part of %s any more",
+										target.name, job->relation_name));
+}
+
+/* Look for rows that seem to be gone in the leaves that held them, one leaf at a time. */
+static void
+look_for_detached(const LlmWriteJob *job, LlmWriteRow **rows, int n, int context)
+{
+	LlmWriteRow **missing = palloc(sizeof(LlmWriteRow *) * n);
+	bool *seen = palloc0(sizeof(bool) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		int nmissing = 0;
+
+		for (int j = i; j < n; j++)
+			if (!seen[j] && rows[j]->fate == LLM_FATE_ROW_GONE && rows[j]->leaf == rows[i]->leaf)
+			{
+				seen[j] = true;
+				missing[nmissing++] = rows[j];
+			}
+		if (nmissing > 0 && missing[0]->leaf != job->relation)
+			look_into_leaf(job, missing[0]->leaf, missing, nmissing, context);
+	}
+}
+
+void
+llm_writeback_diagnose(const LlmWriteJob *job, LlmWriteRow **rows, int n)
+{
+	LlmWriteTarget target = {0};
+	LlmWriteJob below = *job; /* with the names of the table below a view */
 	bool followed = true;
 	const char *reason;
 	char *explanation;
@@ -144,12 +200,13 @@ llm_writeback_diagnose(LlmWriteJob *job, LlmWriteRow **rows, int n)
 	int saved_context;
 	Oid owner;
 
-	memcpy(keys, job->keys, sizeof(char *) * job->nkeys);
-	while (followed && get_rel_relkind(relation) == RELKIND_VIEW)
-		followed = step_below(&relation, &column, keys, job->nkeys);
-	owner = relation_owner(relation);
+	below.keys = palloc(sizeof(char *) * job->nkeys);
+	memcpy(below.keys, job->keys, sizeof(char *) * job->nkeys);
+	while (followed && get_rel_relkind(below.relation) == RELKIND_VIEW)
+		followed = step_below(&below.relation, &below.column, below.keys, job->nkeys);
+	owner = relation_owner(below.relation);
 	if (!followed || !OidIsValid(owner) ||
-		!llm_writeback_describe(&target, relation, column, keys, job->nkeys, &reason, &explanation))
+		!llm_writeback_describe(&target, below.relation, below.column, below.keys, job->nkeys, &reason, &explanation))
 	{
 		for (int i = 0; i < n; i++)
 			llm_writeback_fail(rows[i], "not_visible",
@@ -157,8 +214,9 @@ llm_writeback_diagnose(LlmWriteJob *job, LlmWriteRow **rows, int n)
 		return;
 	}
 	GetUserIdAndSecContext(&saved_user, &saved_context);
-	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE |
-									  SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	llm_writeback_pin_path();
+	become_owner(owner, saved_context);
 	look_and_lock(&target, rows, n);
+	look_for_detached(&below, rows, n, saved_context);
 	SetUserIdAndSecContext(saved_user, saved_context);
 }

@@ -17,6 +17,6 @@
  * who sees what row security hides from the role.  May raise: the caller has a
  * subtransaction around it.
  */
-extern void llm_writeback_diagnose(LlmWriteJob *job, LlmWriteRow **rows, int n);
+extern void llm_writeback_diagnose(const LlmWriteJob *job, LlmWriteRow **rows, int n);
 
 #endif /* LLM_WRITEBACK_DIAG_H */

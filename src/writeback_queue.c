@@ -54,6 +54,12 @@ static LlmStatement claim_statement = {
 	.nargs = 2,
 	.args = {INT8OID, INT4OID}};
 
+/*
+ * A job is paused when so many of its tasks failed, and more than half of those that
+ * are final: whatever is wrong, asking the rest would only cost.
+ */
+#define BREAKER_FAILURES "20"
+
 /* What a task cost is the sum of its rows in the ledger. */
 static LlmStatement settle_statement = {
 	.sql = "WITH fate AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
@@ -80,17 +86,22 @@ static LlmStatement settle_statement = {
 		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'cancelled') AS cancelled,"
 		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'row_gone') AS row_gone,"
 		   "  pg_catalog.count(*) AS final FROM gone g),"
-		   " counted AS (SELECT j.id, COALESCE(j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
-		   "  OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone OPERATOR(pg_catalog.+) n.final"
-		   "  OPERATOR(pg_catalog.>=) j.total, false) AS finished FROM llm.job j, n"
-		   "  WHERE j.id OPERATOR(pg_catalog.=) $1)"
+		   " sums AS (SELECT j.id, j.total, j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
+		   "  OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone OPERATOR(pg_catalog.+) n.final AS final,"
+		   "  j.resumed_final, j.failed OPERATOR(pg_catalog.+) n.failed OPERATOR(pg_catalog.-) j.resumed_failed AS failed"
+		   "  FROM llm.job j, n WHERE j.id OPERATOR(pg_catalog.=) $1),"
+		   " counted AS (SELECT s.id, COALESCE(s.final OPERATOR(pg_catalog.>=) s.total, false) AS finished,"
+		   "  s.failed OPERATOR(pg_catalog.>=) " BREAKER_FAILURES " AND (s.failed OPERATOR(pg_catalog.*) 2)"
+		   "   OPERATOR(pg_catalog.>) (s.final OPERATOR(pg_catalog.-) s.resumed_final) AS broken,"
+		   "  pg_catalog.format('paused: %s of the last %s tasks failed; see llm.dead_letter, then llm.resume(%s)',"
+		   "   s.failed, s.final OPERATOR(pg_catalog.-) s.resumed_final, s.id) AS verdict FROM sums s)"
 		   " UPDATE llm.job j SET done = j.done OPERATOR(pg_catalog.+) n.done,"
 		   "  failed = j.failed OPERATOR(pg_catalog.+) n.failed,"
 		   "  superseded = j.superseded OPERATOR(pg_catalog.+) n.superseded,"
 		   "  cancelled = j.cancelled OPERATOR(pg_catalog.+) n.cancelled,"
 		   "  row_gone = j.row_gone OPERATOR(pg_catalog.+) n.row_gone,"
-		   "  state = CASE WHEN c.finished THEN 'finished' ELSE j.state END,"
-		   "  reason = CASE WHEN c.finished THEN NULL ELSE j.reason END,"
+		   "  state = CASE WHEN c.finished THEN 'finished' WHEN c.broken THEN 'paused' ELSE j.state END,"
+		   "  reason = CASE WHEN c.finished THEN NULL WHEN c.broken THEN c.verdict ELSE j.reason END,"
 		   "  finished_at = CASE WHEN c.finished THEN pg_catalog.clock_timestamp() ELSE j.finished_at END"
 		   " FROM n, counted c WHERE j.id OPERATOR(pg_catalog.=) c.id",
 	.nargs = 5,
@@ -126,6 +137,23 @@ static LlmStatement due_statement = {
 static LlmStatement empty_statement = {
 	.sql = "SELECT FROM llm.queue LIMIT 1",
 };
+
+/* What nobody will send any more, since the role that asked was dropped. */
+#define ROLELESS(t) \
+	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid OPERATOR(pg_catalog.=) " t ".role)"
+
+static LlmStatement fail_roleless_statement = {
+	.sql = "WITH ready AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
+		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
+		   "  WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND " ROLELESS("j") " LIMIT $1),"
+																				   " waiting AS MATERIALIZED (SELECT q.id FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
+																				   "  AND q.outcome IS NULL AND " ROLELESS("q") " LIMIT $1 FOR UPDATE SKIP LOCKED)"
+																																" UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'role_gone',"
+																																"  message = 'the role that asked was dropped', reason = NULL, not_before = NULL"
+																																" FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
+	.nargs = 1,
+	.args = {INT4OID}};
 
 /* Somebody cancelled a task that was already final in a transaction of the writer. */
 static LlmStatement purge_statement = {
@@ -356,6 +384,15 @@ llm_writeback_wake(int limit)
 
 	values[0] = Int32GetDatum(limit);
 	return execute(&wake_statement, values);
+}
+
+uint64
+llm_writeback_fail_roleless(int limit)
+{
+	Datum values[1];
+
+	values[0] = Int32GetDatum(limit);
+	return execute(&fail_roleless_statement, values);
 }
 
 TimestampTz

@@ -77,6 +77,9 @@ extern void llm_writeback_settle(LlmWriteJob *job);
 /* Rows that waited come back when their time has come; how many did. */
 extern uint64 llm_writeback_wake(int limit);
 
+/* Tasks that were not sent fail when the role that asked is gone; how many did. */
+extern uint64 llm_writeback_fail_roleless(int limit);
+
 /* When the next of them is due; DT_NOEND when none waits. */
 extern TimestampTz llm_writeback_next_due(void);
 

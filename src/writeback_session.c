@@ -5,7 +5,12 @@
  *
  * What a trigger can leave behind (settings, temporary tables, cursors, prepared
  * statements, advisory locks) is gone before the next transaction; what it can
- * take is bounded by a timer that runs until the commit is over.
+ * take is bounded by a timer that runs until the commit is over, and that a trigger
+ * which catches the cancel does not escape.
+ *
+ * The role is the session's user as well: functions of others (SECURITY DEFINER)
+ * and policies ask session_user whom they serve, and must not find the superuser
+ * as whom this process runs.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +18,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "commands/async.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
@@ -29,10 +35,19 @@
 #include "guc.h"
 #include "writeback_session.h"
 
+/* From start_timer() to stop_timer(). */
+static bool timer_started = false;
+
 static void
 set_local(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+void
+llm_writeback_pin_path(void)
+{
+	set_local("search_path", "pg_catalog, pg_temp");
 }
 
 /*
@@ -47,7 +62,6 @@ pin_settings(void)
 
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
-	set_local("search_path", "pg_catalog, pg_temp");
 	snprintf(number, sizeof(number), "%d", llm_guc_writeback_lock_timeout_ms);
 	set_local("lock_timeout", number);
 	set_local("datestyle", "ISO, YMD");
@@ -81,6 +95,7 @@ llm_writeback_begin(const char *activity)
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
 	pgstat_report_activity(STATE_RUNNING, activity);
+	llm_writeback_pin_path();
 	pin_settings();
 }
 
@@ -103,7 +118,7 @@ llm_writeback_carry(Jsonb *settings)
 				carry_setting(name, pnstrdup(value.val.string.val, value.val.string.len));
 		}
 	}
-	pin_settings(); /* these win */
+	pin_settings(); /* these win; the path stays that of the asking session */
 	set_local("llm_enrich.writeback", "on");
 }
 
@@ -134,18 +149,61 @@ llm_writeback_commit(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+/* Has the timer run out since it was started? */
+bool
+llm_writeback_time_is_over(void)
+{
+	return timer_started && !get_timeout_active(STATEMENT_TIMEOUT);
+}
+
+/*
+ * PL/pgSQL can catch the cancel that the timer sends, which ends its subtransaction:
+ * then the cancel comes again at once, until nobody is left who could catch it.
+ */
+static void
+renew_cancel(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB || !llm_writeback_time_is_over())
+		return;
+	QueryCancelPending = true;
+	InterruptPending = true;
+}
+
 /* Bound what users' code may take, from here to the end of the commit. */
 void
 llm_writeback_start_timer(void)
 {
 	enable_timeout_after(STATEMENT_TIMEOUT, llm_guc_writeback_timeout_ms);
+	timer_started = true;
 }
 
 void
 llm_writeback_stop_timer(void)
 {
+	timer_started = false;
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	QueryCancelPending = false;
+}
+
+/* Order matters: the session's user can be changed only while the current one is not restricted. */
+void
+llm_writeback_enter_role(Oid role)
+{
+	SetSessionAuthorization(role, superuser_arg(role));
+	SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+llm_writeback_leave_role(void)
+{
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, 0);
+	SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);
+}
+
+void
+llm_writeback_session_init(void)
+{
+	RegisterSubXactCallback(renew_cancel, NULL);
 }
 
 /*

@@ -3,11 +3,13 @@
  * writeback_session.h
  *	  The writer's transactions and its session, in which users' triggers run.
  *
- *	  begin()  ... become the role ...  start_timer()  connect()  ... SQL ...
- *	  commit()  stop_timer()  ... become ourselves ...  reset_session()
+ *	  init()  once; then, for each transaction
+ *	  begin()  carry()  enter_role()  start_timer()  connect()  ... SQL ...
+ *	  commit()  stop_timer()  leave_role()  reset_session()
  *
- * After an ERROR: AbortOutOfAnyTransaction(), stop_timer(), reset_session().  All
- * keep the caller's memory context.  Only writeback.c calls these.
+ * After an ERROR: stop_timer(), AbortOutOfAnyTransaction(), leave_role(),
+ * reset_session().  All keep the caller's memory context.  Only writeback.c calls
+ * these, and writeback_diag.c pin_path().
  *
  *-------------------------------------------------------------------------
  */
@@ -18,11 +20,26 @@
 
 #include "utils/jsonb.h"
 
+extern void llm_writeback_session_init(void);
+
 /* Start a transaction with pinned settings; "activity" is shown in pg_stat_activity. */
 extern void llm_writeback_begin(const char *activity);
 
-/* Settings of the asking session, and llm_enrich.writeback, until the transaction ends. */
+/* For what runs as anybody but the role: nothing is found but by its full name. */
+extern void llm_writeback_pin_path(void);
+
+/*
+ * Settings of the asking session, and llm_enrich.writeback, until the transaction ends.
+ * Its search_path is among them: triggers find what they found in the statement.
+ */
 extern void llm_writeback_carry(Jsonb *settings);
+
+/*
+ * Be the role, for the session too, until after the commit or the abort: whatever runs
+ * before that runs as the role, and nothing can leave it.
+ */
+extern void llm_writeback_enter_role(Oid role);
+extern void llm_writeback_leave_role(void);
 
 /* SPI and a snapshot. */
 extern void llm_writeback_connect(void);
@@ -31,7 +48,9 @@ extern void llm_writeback_connect(void);
 extern void llm_writeback_commit(void);
 
 extern void llm_writeback_start_timer(void);
+extern bool llm_writeback_time_is_over(void);
 extern void llm_writeback_stop_timer(void);
+
 extern void llm_writeback_reset_session(void);
 
 #endif /* LLM_WRITEBACK_SESSION_H */

@@ -171,28 +171,42 @@ find_column(Oid relation, const char *column, Oid *type)
 	return true;
 }
 
-/* "a OPERATOR(schema.=) b" with the equality that the type's btree indexes use; NULL without one. */
+/* Type as it is written in a cast, whatever search_path says. */
 static char *
-equality(Oid type)
+type_name(Oid type)
 {
-	TypeCacheEntry *entry = lookup_type_cache(getBaseType(type), TYPECACHE_EQ_OPR);
-	HeapTuple tuple;
-	Form_pg_operator operator;
-	char *result;
-
-	if (!OidIsValid(entry->eq_opr))
-		return NULL;
-	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
-	if (!HeapTupleIsValid(tuple))
-		return NULL;
-	operator=(Form_pg_operator) GETSTRUCT(tuple);
-	result = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(operator->oprnamespace)),
-					  NameStr(operator->oprname));
-	ReleaseSysCache(tuple);
-	return result;
+	return format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 }
 
-/* "t.a = v.k1::type AND ..." */
+/*
+ * Append "t.column = v.kN" with the equality that the type's btree indexes use; false
+ * when there is none.  Where the column is of a domain, both sides are taken for what
+ * lies below it: an operator for the domain itself, which anybody may have put into
+ * that operator's schema, would be preferred.
+ */
+static bool
+append_equality(StringInfo sql, const char *column, int k, Oid type)
+{
+	Oid base = getBaseType(type);
+	TypeCacheEntry *entry = lookup_type_cache(base, TYPECACHE_EQ_OPR);
+	HeapTuple tuple;
+	Form_pg_operator form;
+
+	if (!OidIsValid(entry->eq_opr))
+		return false;
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	appendStringInfo(sql, "t.%s%s%s OPERATOR(%s.%s) v.k%d::%s", quote_identifier(column),
+					 base == type ? "" : "::", base == type ? "" : type_name(base),
+					 quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname),
+					 k, type_name(base));
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+/* "t.a OPERATOR(..) v.k1::type AND ..." */
 static bool
 describe_keys(LlmWriteTarget *target, char **keys, const char **reason, char **explanation)
 {
@@ -202,7 +216,6 @@ describe_keys(LlmWriteTarget *target, char **keys, const char **reason, char **e
 	for (int k = 0; k < target->nkeys; k++)
 	{
 		Oid type;
-		char *operator;
 
 		if (!find_column(target->relation, keys[k], &type))
 		{
@@ -210,16 +223,14 @@ describe_keys(LlmWriteTarget *target, char **keys, const char **reason, char **e
 			*explanation = psprintf("key column \"%s\" of %s does not exist", keys[k], target->name);
 			return false;
 		}
-		operator= equality(type);
-		if (operator== NULL)
+		if (k > 0)
+			appendStringInfoString(&match, " AND ");
+		if (!append_equality(&match, keys[k], k + 1, type))
 		{
 			*reason = "not_writable";
 			*explanation = psprintf("key column \"%s\" of %s has a type without equality", keys[k], target->name);
 			return false;
 		}
-		appendStringInfo(&match, "%st.%s %s v.k%d::%s", k > 0 ? " AND " : "", quote_identifier(keys[k]),
-																			  operator, k + 1,
-						 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 	}
 	/* Children of plain inheritance have keys of their own: the same key may be in several. */
 	if (get_rel_relkind(target->relation) == RELKIND_RELATION && has_subclass(target->relation))

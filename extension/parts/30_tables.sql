@@ -46,7 +46,9 @@ CREATE TABLE llm.job (
 	cancelled bigint NOT NULL DEFAULT 0,
 	row_gone bigint NOT NULL DEFAULT 0,
 	state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'paused', 'finished')),
-	reason text
+	reason text,
+	resumed_final bigint NOT NULL DEFAULT 0,
+	resumed_failed bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
@@ -74,7 +76,9 @@ COMMENT ON COLUMN llm.job.failed IS 'tasks in llm.dead_letter, or that were';
 COMMENT ON COLUMN llm.job.superseded IS 'tasks whose cell got another value meanwhile';
 COMMENT ON COLUMN llm.job.cancelled IS 'tasks cancelled';
 COMMENT ON COLUMN llm.job.row_gone IS 'tasks whose row was deleted';
-COMMENT ON COLUMN llm.job.state IS 'open, paused or finished';
+COMMENT ON COLUMN llm.job.state IS 'open, paused (too many failures, see llm.resume) or finished';
+COMMENT ON COLUMN llm.job.resumed_final IS 'final tasks when it was last resumed';
+COMMENT ON COLUMN llm.job.resumed_failed IS 'failed ones among them';
 COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
 
 -- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer

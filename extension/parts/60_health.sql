@@ -13,7 +13,7 @@ SELECT kind, subject, state, problem, hint, since, pid, slots_used, slots
 FROM llm.read_health()
 UNION ALL
 SELECT 'server', NULL, 'none', 'there is no server to ask',
-	'CREATE SERVER ... FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect ..., base_url ...)',
+	'CREATE SERVER openai FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect ''openai'', base_url ''https://api.openai.com/v1'', api_key_file ''/etc/postgresql/openai.key'');',
 	NULL, NULL, NULL, NULL
 WHERE NOT EXISTS (
 	SELECT FROM pg_catalog.pg_foreign_server s
@@ -21,7 +21,7 @@ WHERE NOT EXISTS (
 	WHERE w.fdwname OPERATOR(pg_catalog.=) 'llm_enrich')
 UNION ALL
 SELECT 'model', NULL, 'none', 'there is no model to ask',
-	'SELECT llm.add_model(..., server => ..., model => ..., is_default => true)',
+	'SELECT llm.add_model(''fast'', server => ''openai'', model => ''gpt-5-mini'', is_default => true);',
 	NULL, NULL, NULL, NULL
 WHERE NOT EXISTS (SELECT FROM llm.model);
 COMMENT ON VIEW llm.health IS

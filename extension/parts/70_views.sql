@@ -1,3 +1,6 @@
+-- Operators have operands of one type here, and exactly those that pg_catalog has: others might be
+-- found in the schema that CREATE EXTENSION was given, where somebody may have put them before.
+
 -- Made for \watch: one row per job that is open or ended within the hour.
 CREATE VIEW llm.progress WITH (security_invoker = true) AS
 WITH busy AS (
@@ -11,8 +14,17 @@ WITH busy AS (
 	SELECT b.job, pg_catalog.count(*) AS tasks,
 		pg_catalog.mode() WITHIN GROUP (ORDER BY b.reason) AS reason
 	FROM busy b GROUP BY b.job
+), hindrance AS (
+	-- What keeps all tasks of this database from being sent, and all answers from their cells.
+	SELECT pg_catalog.max(h.subject || ' is ' || h.state) FILTER (WHERE h.kind = 'setting') AS setting,
+		pg_catalog.max(h.problem) FILTER (WHERE h.kind = 'problem' AND h.subject = 'extension llm_enrich') AS version,
+		CASE WHEN pg_catalog.max(h.pid) FILTER (WHERE h.kind = 'sender') IS NULL THEN pg_catalog.max(h.kind || ': ' || h.problem)
+			FILTER (WHERE h.kind IN ('launcher', 'sender') AND h.pid IS NULL) END AS sender,
+		CASE WHEN pg_catalog.max(h.pid) FILTER (WHERE h.kind = 'writer') IS NULL THEN pg_catalog.max(h.kind || ': ' || h.problem)
+			FILTER (WHERE h.kind IN ('launcher', 'writer') AND h.pid IS NULL) END AS writer
+	FROM llm.read_health() h
 ), counted AS (
-	SELECT j.*, u.reason AS task_reason,
+	SELECT j.*, u.reason AS task_reason, COALESCE(u.tasks, 0) AS under_way,
 		j.done + j.failed + j.superseded + j.cancelled + j.row_gone AS final,
 		CASE WHEN j.total IS NOT NULL THEN j.total
 			ELSE j.done + j.failed + j.superseded + j.cancelled + j.row_gone + COALESCE(u.tasks, 0)
@@ -27,14 +39,16 @@ SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS r
 	c.all_tasks AS total, c.done, c.failed,
 	c.superseded + c.cancelled + c.row_gone AS dropped,
 	c.all_tasks - c.final AS waiting,
-	CASE WHEN c.final < c.all_tasks THEN COALESCE(c.reason, c.task_reason) END AS why,
-	(c.final / NULLIF(c.seconds, 0))::numeric(12, 1) AS rows_per_s,
+	CASE WHEN c.final < c.all_tasks THEN COALESCE(
+		CASE WHEN c.final + c.under_way < c.all_tasks THEN COALESCE(h.setting, h.version, h.sender) END,
+		c.reason, c.task_reason, CASE WHEN c.under_way > 0 THEN h.writer END) END AS why,
+	(c.final::float8 / NULLIF(c.seconds, 0::float8))::numeric(12, 1) AS rows_per_s,
 	CASE WHEN c.final > 0 AND c.final < c.all_tasks
-		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final) * c.seconds / c.final)) END AS eta,
+		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final)::float8 * c.seconds / c.final::float8)) END AS eta,
 	k.requests, k.cost,
 	pg_catalog.rpad(pg_catalog.repeat('#', (20 * c.final / GREATEST(c.all_tasks, 1))::int), 20, '.')
 		|| pg_catalog.lpad((100 * c.final / GREATEST(c.all_tasks, 1))::text, 4) || '%' AS bar
-FROM counted c LEFT JOIN llm.job_cost k ON k.job = c.id
+FROM counted c CROSS JOIN hindrance h LEFT JOIN llm.job_cost k ON k.job = c.id
 ORDER BY c.id;
 COMMENT ON VIEW llm.progress IS 'jobs that are open or ended within the hour; made for \watch';
 COMMENT ON COLUMN llm.progress.job IS 'llm.job.id';

@@ -21,3 +21,8 @@ CREATE PROCEDURE llm.wait(job bigint DEFAULT NULL, timeout interval DEFAULT NULL
 LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_wait';
 COMMENT ON PROCEDURE llm.wait(bigint, interval) IS
 	'return when a job (NULL: the session''s last) is finished; an error when that takes longer than the timeout';
+
+CREATE FUNCTION llm.resume(job bigint)
+RETURNS void LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_resume';
+COMMENT ON FUNCTION llm.resume(bigint) IS
+	'let a job go on that was paused because more than half of its tasks failed';

@@ -16,7 +16,7 @@ use LLMTest;
 
 use constant TRIES => 3;
 
-my $node = new_node('answers', 'llm_enrich.max_tries = ' . TRIES, 'llm_enrich.max_answer_size = 64kB');
+my $node = new_node('answers', 'llm_enrich.max_tries = ' . TRIES, 'llm_enrich.max_answer_size = 256kB');
 my $provider = start_provider();
 setup_model($node, $provider);
 
@@ -49,7 +49,7 @@ sub new_ledger
 sql(q(
 	CREATE TABLE ticket (id int PRIMARY KEY, kind text NOT NULL, body text NOT NULL, label jsonb, parts jsonb);
 	INSERT INTO ticket (id, kind, body, label)
-	SELECT i, kind, format('the invoice is wrong [[mark:%s]]', kind), old::jsonb FROM (VALUES
+	SELECT i, kind, format('the billing is wrong [[mark:%s]]', kind), old::jsonb FROM (VALUES
 		(1, 'once', NULL), (2, 'content', '{"label": "old"}'), (3, 'label', '7'), (4, 'envelope', NULL), (5, 'empty', NULL),
 		(6, 'large', '{"label": "old"}'), (7, 'refusal', '{"label": "old"}'), (8, 'filter', NULL), (9, 'cut', NULL),
 		(10, 'long', NULL), (11, 'bad', NULL), (12, 'fine', NULL)) AS v(i, kind, old)));
@@ -75,7 +75,7 @@ ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
 
 # A schema that the answer breaks.
 new_ledger();
-script({ lenient_schema => 1, answers => { 'the invoice' => '{"amount": -1}' } });
+script({ lenient_schema => \1, answers => { 'the billing' => '{"amount": -1}', 'Answer again' => '{"amount": -1}' } });
 my $extract = q(UPDATE ticket SET parts = llm_extract(body, '{"type": "object", "required": ["amount"],
 	"properties": {"amount": {"type": "number", "minimum": 0}}}') WHERE kind = 'once');
 my $job = finish($extract);
@@ -86,7 +86,7 @@ like($messages[-1]{content}, qr/amount/, 'and which property is wrong');
 is(sql("SELECT reason, tries, attempts, last_answer, answer IS NULL FROM llm.dead_letter WHERE job = $job"),
 	'invalid_output|' . TRIES . '|' . TRIES . '|{"amount": -1}|t', 'then it is a dead letter');
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
-script({ answers => { 'the invoice' => '{"amount": 12.5}' } });
+script({ answers => { 'the billing' => '{"amount": 12.5}' } });
 is(sql("SELECT llm.retry(job => $job)"), 1, 'llm.retry queues it again');
 wait_idle($node);
 is(sql(q(SELECT parts FROM ticket WHERE kind = 'once')), '{"amount": 12.5}', 'and it is answered');
@@ -175,10 +175,34 @@ is(sql(q(SELECT outcome, estimated, input_tokens > 10, output_tokens > 0, cost >
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
 
 # ---------------------------------------------------------------------------
+# No answer at all
+# ---------------------------------------------------------------------------
+
+my %silence = (empty => [ 'hang', 'timeout', 'timeout' ], cut => [ 'cut', 'lost', 'unknown' ], long => [ 'cut_mid', 'lost', 'unknown' ]);
+setup_model($node, $provider, server => 'silent', lane => 'silent', alias => 'silent', model => 'sim-silent', is_default => 0,
+	options => { timeout => '500ms' });
+$provider->script({ sequence => [ map { { match => "[[mark:$_]]", times => -1, action => $silence{$_}[0] } } sort keys %silence ] },
+	'silent');
+$job = finish(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug,other}', model => 'silent')
+	WHERE kind IN ('empty', 'cut', 'long')));
+foreach my $kind (sort keys %silence)
+{
+	my ($action, $reason, $outcome) = @{ $silence{$kind} };
+
+	is(sql(qq(
+		SELECT d.reason, d.tries, d.attempts, count(l.*), min(l.outcome), max(l.outcome), bool_and(l.estimated AND l.cost > 0)
+		FROM llm.dead_letter d JOIN ticket t ON t.id = (d.key->>'id')::int JOIN llm.ledger l ON l.task = d.task
+		WHERE d.job = $job AND kind = '$kind' GROUP BY 1, 2, 3)),
+		join('|', $reason, TRIES, TRIES, TRIES, $outcome, $outcome, 't'),
+		"$action: failed as $reason after @{[TRIES]} requests, each on the ledger as $outcome, estimated");
+}
+ledger_equals_meter($node, $provider, 'P3: ledger equals meter', lane => 'silent', server => 'silent');
+
+# ---------------------------------------------------------------------------
 # Answers made to harm
 # ---------------------------------------------------------------------------
 
-# kind => content, or a body; each must be one failed try, not the end of the sender
+# kind => content; each must be a failed try, and not the end of the sender
 my $deep = 20_000;
 my %hostile = (
 	content => '[' x $deep,
@@ -194,13 +218,25 @@ my %hostile = (
 
 my $sender = sql(q(SELECT pid FROM llm.health WHERE kind = 'sender'));
 new_ledger();
-script({ lenient_schema => 1, answers => { map { ("[[mark:$_]]" => $hostile{$_}) } keys %hostile } });
+script({
+	sequence => [
+		map {
+			{
+				match => "[[mark:$_]]",
+				times => -1,
+				action => 'status',
+				status => 200,
+				body => { choices => [ { message => { role => 'assistant', content => $hostile{$_} }, finish_reason => 'stop' } ] }
+			}
+		} sort keys %hostile
+	]
+});
 $job = finish("$classify WHERE kind NOT IN ('once', 'fine')");
 is(sql("SELECT count(*), min(reason), max(reason) FROM llm.dead_letter WHERE job = $job"), '10|invalid_output|invalid_output',
 	'answers made to harm are invalid, and no more than that');
 is(sql(q(SELECT pid FROM llm.health WHERE kind = 'sender')), $sender, 'the sender lives');
 is($provider->meter->{requests}, 10 * TRIES, 'each was asked for max_tries times');
-ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
+is(sql('SELECT count(DISTINCT request), bool_and(estimated) FROM llm.ledger'), 10 * TRIES . '|t', 'P3: and is on the ledger');
 sql("DELETE FROM llm.dead_letter");
 
 # ---------------------------------------------------------------------------

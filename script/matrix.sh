@@ -1,0 +1,206 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # lib.sh reads LLM_PATIENCE and LLM_DIE_STATUS
+#
+# script/test --matrix: the same suites on several major versions of PostgreSQL.
+# 15 runs on this machine; others run on the release of Debian that has them, in
+# a temporary folder that debootstrap fills. Sourced by script/test, after lib.sh.
+#
+#     run_matrix MAJORS ARG...  each version in turn, then the sum of all; exits
+#     run_leg MAJOR ARG...      one version in a folder, in a process of its own; exits
+#
+# Needs root and the network, but mounts nothing: in the folder there is no /proc.
+# A version whose folder cannot be made is named together with the reason, and is
+# no failure. LLM_FOLDER_LIMIT is the seconds that making a folder may take (900),
+# LLM_MATRIX_LIMIT those after which no further version is begun (none),
+# LLM_DEBIAN_MIRROR the address that debootstrap takes packages from (its own).
+
+COULD_NOT_RUN=3
+
+debian_with()
+{
+	case "$1" in
+		17) echo trixie ;;
+		18) echo sid ;;
+	esac
+}
+
+# ---------------------------------------------------------------------------
+# All versions
+# ---------------------------------------------------------------------------
+
+run_matrix()
+{
+	local majors=$1 major status=0 passed=0 failed=0 ran='' outcomes=() outcome
+
+	shift
+	make_temp
+	# a folder of 2 GB takes a while to go
+	LLM_PATIENCE=120
+	for major in ${majors//,/ }; do
+		LLM_OUTPUT=$LLM_TMP/$major.log
+		run_version "$major" "$@"
+		case $? in
+			0) ran+=" $major" ;;
+			"$COULD_NOT_RUN") ;;
+			*) ran+=" $major"; status=1 ;;
+		esac
+		outcomes+=("PostgreSQL $major: $OUTCOME")
+		passed=$((passed + PASSED))
+		failed=$((failed + FAILED))
+	done
+	say
+	for outcome in "${outcomes[@]}"; do
+		say "$outcome"
+	done
+	say "ran on PostgreSQL${ran:- none}"
+	say "$passed passed, $failed failed"
+	[ -n "$ran" ] || status=1
+	exit "$status"
+}
+
+# Run one version and return its status. Sets PASSED, FAILED and OUTCOME.
+run_version()
+{
+	local major=$1 status line leg=
+
+	shift
+	PASSED=0 FAILED=0
+	if [ "$SECONDS" -ge "${LLM_MATRIX_LIMIT:-$((SECONDS + 1))}" ]; then
+		OUTCOME="not run: the versions before it took $SECONDS s"
+		return "$COULD_NOT_RUN"
+	fi
+	say "== PostgreSQL $major =="
+	[ -z "$(debian_with "$major")" ] || leg=1
+	run_recorded env "LLM_PG_MAJOR=$major" "LLM_LEG=$leg" "$LLM_ROOT/script/test" "$@"
+	status=$?
+	if [ "$status" = "$COULD_NOT_RUN" ]; then
+		OUTCOME="not run: $(sed -n 's/^test: //p' "$LLM_OUTPUT" | tail -n 1)"
+		return "$status"
+	fi
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$LLM_OUTPUT" | tail -n 1)
+	[ -z "$line" ] || read -r PASSED _ FAILED _ <<<"$line"
+	OUTCOME=${line:-no test ran}
+	[ "$status" = 0 ] || [ "$FAILED" -gt 0 ] || OUTCOME+=', but it ended with an error: see above'
+	return "$status"
+}
+
+# Run a command and keep what it says in LLM_OUTPUT as well.
+run_recorded()
+{
+	local status tee
+
+	mkfifo "$LLM_OUTPUT.pipe"
+	tee "$LLM_OUTPUT" <"$LLM_OUTPUT.pipe" &
+	tee=$!
+	run_job "$@" >"$LLM_OUTPUT.pipe" 2>&1
+	status=$?
+	wait "$tee"
+	rm -f "$LLM_OUTPUT.pipe"
+	return "$status"
+}
+
+# ---------------------------------------------------------------------------
+# One version in a folder
+# ---------------------------------------------------------------------------
+
+run_leg()
+{
+	local major=$1 release folder status
+
+	shift
+	release=$(debian_with "$major")
+	[ -n "$release" ] || die "no release of Debian is known that has PostgreSQL $major"
+	LLM_DIE_STATUS=$COULD_NOT_RUN
+	[ "$(id -u)" = 0 ] || die "a folder with Debian $release needs root"
+	make_temp
+	need_packages debootstrap
+	folder=$LLM_TMP/debian
+	on_exit "leave_folder '$folder'"
+	LLM_PATIENCE=60
+	fill_folder "$folder" "$release" "$major"
+	LLM_DIE_STATUS=1
+
+	run_job "${IN_FOLDER[@]}" "$@"
+	status=$?
+	[ "$status" = 0 ] || keep_results "$folder/llm_enrich/tmp_check" "pg$major"
+	exit "$status"
+}
+
+# Fill a folder with a release of Debian, this tree and what that needs. Sets
+# IN_FOLDER, the command that is script/test there.
+fill_folder()
+{
+	local folder=$1 release=$2 major=$3 free
+
+	mkdir -p "$folder"
+	free=$(df -Pk "$folder" | awk 'NR == 2 { print $4 }')
+	[ "$free" -gt 4000000 ] || die "a folder with Debian $release needs 4 GB in ${LLM_TMP%/*}; TMPDIR names another place"
+	say "making a folder with Debian $release"
+	bounded debootstrap --variant=minbase "$release" "$folder" ${LLM_DEBIAN_MIRROR:+"$LLM_DEBIAN_MIRROR"} ||
+		die "debootstrap $release: $REASON"
+	settle_folder "$folder"
+	copy_tree "$folder/llm_enrich" clean
+	command_in_folder "$folder" "$major"
+	bounded "${IN_FOLDER[@]}" --install || die "installing packages in Debian $release: $REASON"
+	rm -f "$folder"/var/cache/apt/archives/*.deb
+}
+
+# Run a command within what is left of LLM_FOLDER_LIMIT. On failure set REASON.
+bounded()
+{
+	local log=$LLM_TMP/folder.log limit=${LLM_FOLDER_LIMIT:-900}
+
+	[ "$SECONDS" -ge "$limit" ] ||
+		run_job timeout -k 30 "$((limit - SECONDS))" "$@" >"$log" 2>&1 && return 0
+	if [ "$SECONDS" -ge "$limit" ]; then
+		REASON="not ready after $limit s"
+	else
+		REASON=$(grep -E '^E: |rror: ' "$log" | tail -n 1)
+		REASON=${REASON:-$(tail -n 1 "$log")}
+		tail -n 15 "$log" | sed 's/^/    | /'
+	fi
+	return 1
+}
+
+# What debootstrap leaves open: names and proxies as here, no service, no list of translations.
+settle_folder()
+{
+	local folder=$1 file
+
+	for file in resolv.conf hosts; do
+		[ ! -e "/etc/$file" ] || cp -L "/etc/$file" "$folder/etc/$file"
+	done
+	{
+		echo 'Acquire::Languages "none";'
+		apt-config dump 2>/dev/null | grep -E '^Acquire::(https?::|Check-|Retries|ForceIPv)'
+	} >"$folder/etc/apt/apt.conf.d/90llm-enrich"
+	printf '#!/bin/sh\nexit 101\n' >"$folder/usr/sbin/policy-rc.d"
+	chmod 755 "$folder/usr/sbin/policy-rc.d"
+	# it insists on /proc, and the package of PostgreSQL on it
+	chroot "$folder" dpkg-divert --quiet --local --rename --add /usr/bin/systemd-tmpfiles >/dev/null
+	ln -sf true "$folder/usr/bin/systemd-tmpfiles"
+}
+
+command_in_folder()
+{
+	local folder=$1 major=$2 name settings=()
+
+	for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY CI LLM_WERROR; do
+		[ -z "${!name-}" ] || settings+=("$name=${!name}")
+	done
+	IN_FOLDER=(chroot "$folder" /usr/bin/env -i HOME=/ LANG=C.UTF-8 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+		"LLM_PG_MAJOR=$major" LLM_LINT=no ${settings[@]+"${settings[@]}"} /llm_enrich/script/test)
+}
+
+# Before the folder is removed: end what runs there, and undo what an interrupted debootstrap mounted.
+leave_folder()
+{
+	local _ place
+
+	end_processes_under "$1"
+	while read -r _ place _; do
+		case "$place" in "$1"/*) echo "$place" ;; esac
+	done </proc/mounts 2>/dev/null | sort -r | while IFS= read -r place; do
+		umount -l "$place"
+	done
+}
