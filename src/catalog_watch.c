@@ -26,6 +26,7 @@
 #include "catalog.h"
 #include "catalog_watch.h"
 #include "spi.h"
+#include "wake.h"
 
 /* Counted up by the callbacks and by generation(); 0 is no generation. */
 static uint64 generation = 1;
@@ -131,5 +132,7 @@ llm_enrich_catalog_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("\"%s\" may only be called as a trigger", "llm.catalog_changed")));
 	CacheInvalidateRelcache(trigger->tg_relation);
+	if (llm_shmem_is_preloaded())
+		llm_wake_at_commit(LLM_WORKER_SENDER);
 	return PointerGetDatum(NULL);
 }

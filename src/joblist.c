@@ -408,7 +408,12 @@ llm_joblist_store_reasons(void)
 	if (n > 0)
 		n = llm_job_set_reasons(ids, reasons, n);
 	for (int i = 0; i < n; i++)
-		keep_reason(llm_joblist_find(ids[i]));
+	{
+		LlmJob *job = llm_joblist_find(ids[i]);
+
+		if (job != NULL)
+			keep_reason(job);
+	}
 }
 
 void

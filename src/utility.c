@@ -45,6 +45,7 @@ static List *blocked_databases = NIL;
 static Oid dropped_database = InvalidOid;
 static bool extension_arrived = false;
 static bool databases_changed = false;
+static bool servers_changed = false;
 
 /*
  * End of the transaction.  An error or the end of the session comes here, too, so
@@ -66,11 +67,14 @@ end_transaction(XactEvent event, void *arg)
 		llm_shmem_unblock(lfirst_oid(cell));
 	if (committed && databases_changed)
 		llm_shmem_request_sweep();
+	if (committed && servers_changed)
+		llm_shmem_wake_known(MyDatabaseId, LLM_WORKER_SENDER);
 	list_free(blocked_databases);
 	blocked_databases = NIL;
 	dropped_database = InvalidOid;
 	extension_arrived = false;
 	databases_changed = false;
+	servers_changed = false;
 }
 
 /* Stop the workers of a database until the end of this transaction. */
@@ -213,6 +217,16 @@ before_command(Node *stmt)
 		case T_CreateExtensionStmt:
 			if (strcmp(((CreateExtensionStmt *) stmt)->extname, LLM_LIBRARY) == 0)
 				extension_arrived = true;
+			break;
+		case T_AlterForeignServerStmt:
+		case T_CreateForeignServerStmt:
+		case T_CreateUserMappingStmt:
+		case T_AlterUserMappingStmt:
+		case T_DropUserMappingStmt:
+		case T_GrantStmt:
+		case T_GrantRoleStmt:
+			/* what jobs wait for may be mended by this: the sender looks again at commit */
+			servers_changed = true;
 			break;
 		default:
 			break;

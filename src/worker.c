@@ -67,11 +67,23 @@ static const SafeSetting safe_settings[] = {
 	LLM_TRANSACTION_TIMEOUT_SETTING};
 
 /*
+ * The sender runs nothing but our statements, each of which has one right plan: by index
+ * from the few rows that are asked for, however many there are and whatever statistics
+ * say.  The writer runs users' triggers, and leaves planning as it is.
+ */
+static const SafeSetting sender_settings[] = {
+	{"enable_bitmapscan", "off"}, /* only a plain index scan clears dead entries out of its way */
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
+	{"enable_seqscan", "off"},
+	{"plan_cache_mode", "force_generic_plan"}};
+
+/*
  * As defaults of this session, so that RESET comes back to them.  The user first: it
  * may have been set as well, and what follows needs a superuser.
  */
 static void
-apply_safe_settings(const char *name)
+apply_safe_settings(LlmWorkerKind kind, const char *name)
 {
 	char *superuser_name = GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false);
 	int i;
@@ -80,6 +92,8 @@ apply_safe_settings(const char *name)
 	SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
 	for (i = 0; i < lengthof(safe_settings); i++)
 		SetConfigOption(safe_settings[i].name, safe_settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+	for (i = 0; kind == LLM_WORKER_SENDER && i < lengthof(sender_settings); i++)
+		SetConfigOption(sender_settings[i].name, sender_settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_OVERRIDE);
 }
 
@@ -175,7 +189,7 @@ llm_worker_start(LlmWorkerKind kind, Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 
 	llm_spi_begin("looking for the extension");
-	apply_safe_settings(MyBgworkerEntry->bgw_name);
+	apply_safe_settings(kind, MyBgworkerEntry->bgw_name);
 	serve = check_database();
 	llm_spi_commit();
 	return serve;

@@ -382,7 +382,7 @@ fail_roleless(void)
 
 /* The jobs that have something, and when the next waiting row is due. */
 static List *
-look_at_queue(TimestampTz *wake_at, bool *empty)
+look_at_queue(bool ask_empty, TimestampTz *wake_at, bool *empty)
 {
 	List *jobs;
 
@@ -394,7 +394,7 @@ look_at_queue(TimestampTz *wake_at, bool *empty)
 		jobs = llm_writeback_find_jobs(0, JOBS_PER_PASS);
 	/* A row that is due and locked must not make us spin. */
 	*wake_at = Max(llm_writeback_next_due(), TimestampTzPlusMilliseconds(llm_clock_now(), LOCK_DELAY_MS));
-	*empty = jobs == NIL && llm_writeback_is_empty();
+	*empty = ask_empty && jobs == NIL && llm_writeback_is_empty();
 	return jobs;
 }
 
@@ -411,7 +411,7 @@ llm_writeback_init(void)
 }
 
 LlmPassResult
-llm_writeback_pass(TimestampTz *wake_at)
+llm_writeback_pass(bool ask_empty, TimestampTz *wake_at)
 {
 	List *jobs;
 	ListCell *lc;
@@ -426,7 +426,7 @@ llm_writeback_pass(TimestampTz *wake_at)
 		CommitTransactionCommand();
 		return LLM_PASS_NO_EXTENSION;
 	}
-	jobs = look_at_queue(wake_at, &empty);
+	jobs = look_at_queue(ask_empty, wake_at, &empty);
 	llm_writeback_commit();
 
 	foreach(lc, jobs)

@@ -28,7 +28,10 @@ typedef enum LlmPassResult
 
 extern void llm_writeback_init(void);
 
-/* *wake_at is DT_NOEND when only a latch can bring work. */
-extern LlmPassResult llm_writeback_pass(TimestampTz *wake_at);
+/*
+ * *wake_at is DT_NOEND when only a latch can bring work.  ask_empty: the answer may be
+ * EMPTY, which costs a look at the whole queue where it is full of dead rows.
+ */
+extern LlmPassResult llm_writeback_pass(bool ask_empty, TimestampTz *wake_at);
 
 #endif /* LLM_WRITEBACK_H */

@@ -37,6 +37,14 @@ wait_until(TimestampTz wake_at)
 	ResetLatch(MyLatch);
 }
 
+/* Has it been idle for so long that it may leave? */
+static bool
+idle_for_long(TimestampTz idle_since)
+{
+	return idle_since != 0 &&
+		   TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms) <= llm_clock_now();
+}
+
 void
 llm_writer_main(Datum arg)
 {
@@ -49,7 +57,7 @@ llm_writer_main(Datum arg)
 	for (;;)
 	{
 		TimestampTz wake_at;
-		LlmPassResult result = llm_writeback_pass(&wake_at);
+		LlmPassResult result = llm_writeback_pass(!worked || idle_for_long(idle_since), &wake_at);
 
 		if (result == LLM_PASS_NO_EXTENSION)
 			return;
@@ -61,7 +69,8 @@ llm_writer_main(Datum arg)
 		}
 		else
 		{
-			if (result == LLM_PASS_NOTHING || idle_since == 0)
+			/* asked whether it could leave, and it could not: not before another while */
+			if (idle_since == 0 || (result == LLM_PASS_NOTHING && idle_for_long(idle_since)))
 				idle_since = llm_clock_now();
 			llm_shmem_report_worker(LLM_WORKER_WRITER, "idle", 0, 0);
 			if (result == LLM_PASS_EMPTY && llm_worker_may_leave(LLM_WORKER_WRITER, worked, idle_since))

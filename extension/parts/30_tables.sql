@@ -146,6 +146,30 @@ COMMENT ON COLUMN llm.queue.input IS 'input as it was evaluated';
 COMMENT ON COLUMN llm.queue.last_answer IS 'last answer that was at fault';
 COMMENT ON COLUMN llm.queue.answer IS 'checked answer, until it is in its cell';
 
+-- What ANALYZE happens to see of a queue is wrong a second later, and turned an index scan
+-- into a look at every row. Without statistics the planner trusts the indexes.
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOR name IN SELECT a.attname FROM pg_catalog.pg_attribute a
+		WHERE a.attrelid OPERATOR(pg_catalog.=) 'llm.queue'::regclass AND a.attnum OPERATOR(pg_catalog.>) 0
+	LOOP
+		EXECUTE pg_catalog.format('ALTER TABLE llm.queue ALTER COLUMN %I SET STATISTICS 0', name);
+	END LOOP;
+END
+$$;
+
+-- Half of what it cost to queue a long input was its compression. A server built without
+-- lz4 keeps pglz.
+DO $$
+BEGIN
+	ALTER TABLE llm.queue ALTER COLUMN input SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+	NULL;
+END
+$$;
+
 -- Tasks that were claimed or answered when somebody cancelled them.  Insert-only, so that a
 -- user's open transaction never holds a lock that a worker needs.
 CREATE TABLE llm.cancellation (
