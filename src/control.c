@@ -53,7 +53,8 @@ static LlmStatement cancel_statement = {
 
 /*
  * Dead letters of a job go to a new job like it.  Those with an answer need
- * none: they go straight to the writer.
+ * none: they go straight to the writer.  The others begin to count anew, or what
+ * was given up after many requests would be given up again at its next failure.
  */
 static LlmStatement retry_statement = {
 	.sql = "WITH mine AS (DELETE FROM llm.dead_letter d WHERE ($1 IS NULL OR d.job OPERATOR(pg_catalog.=) $1)"
@@ -75,7 +76,7 @@ static LlmStatement retry_statement = {
 		   "  SELECT m.task, old.new, m.recipe, m.role, m.relation,"
 		   "   CASE WHEN m.answer IS NULL THEN 'ready' ELSE 'answered' END,"
 		   "   CASE WHEN m.answer IS NULL THEN NULL ELSE 'answered' END,"
-		   "   m.attempts, m.key, m.input, m.answer"
+		   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.key, m.input, m.answer"
 		   "  FROM mine m JOIN old ON old.job OPERATOR(pg_catalog.=) m.job RETURNING job)"
 		   " SELECT (SELECT pg_catalog.count(*) FROM queued), (SELECT pg_catalog.max(id) FROM opened)",
 	.nargs = 5,

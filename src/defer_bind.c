@@ -190,9 +190,25 @@ bind_cell(FunctionCallInfo fcinfo, BindState *state, LlmSlotState *slot, int col
 	MemoryContextSwitchTo(caller);
 }
 
-/* Does the value name a marker of this statement anywhere inside?  Then it is not whole. */
+/* The slot that a marker was given for, unless that is bound already; -1: none.  "is_bound": it is. */
+static int
+slot_of_marker(const LlmTargetState *target, int64 id, bool *is_bound)
+{
+	int i;
+
+	*is_bound = false;
+	for (i = 0; id > 0 && i < target->spec->ncolumns; i++)
+	{
+		if (target->slots[i].given.id == id)
+			return i;
+		*is_bound = *is_bound || target->slots[i].bound_id == id;
+	}
+	return -1;
+}
+
+/* Does the value name a marker of the row anywhere inside?  Then it is not whole. */
 static bool
-names_own_marker(LlmRun *run, LlmCellType type, Datum cell)
+names_own_marker(const LlmTargetState *target, LlmCellType type, Datum cell)
 {
 	char *content;
 	char *place;
@@ -208,41 +224,36 @@ names_own_marker(LlmRun *run, LlmCellType type, Datum cell)
 	for (place = strstr(content, "\"task"); place != NULL; place = strstr(place + 1, "\"task"))
 	{
 		char *digits = place + strcspn(place, "0123456789");
+		bool is_bound;
 
-		if (llm_defer_is_own_id(run, strtoll(digits, NULL, 10)))
+		if (slot_of_marker(target, strtoll(digits, NULL, 10), &is_bound) >= 0 || is_bound)
 			return true;
 	}
 	return false;
 }
 
 /*
- * Index of the slot whose marker the column of the stored row holds, -1 for none.
- * Raises for a marker of this statement that will never get an answer there.
+ * Index of the slot whose marker the column of the stored row holds, -1 for none: also
+ * when it is a copy of what the row has in another column, or another row.  Raises when
+ * the row's marker is inside another value, where it will never get an answer.
  */
 static int
 find_given(BindState *state, int column, Datum cell)
 {
 	LlmTargetState *target = state->target;
 	LlmCellType type = target->spec->columns[column].type;
-	bool is_copy = false; /* of what the same row has in another column */
 	bool nested = false;
+	bool is_bound;
 	int64 id;
-	int i;
 
 	if (llm_defer_is_known(&target->slots[column].known, cell))
 		return target->slots[column].given.id == 0 ? -1 : column;
 	if (!llm_defer_may_hold_marker(cell, target->slots[column].given.id != 0))
 		return -1;
 	id = llm_marker_task(type, cell, &nested);
-	for (i = 0; id > 0 && i < target->spec->ncolumns; i++)
-	{
-		if (target->slots[i].given.id == id)
-			return i;
-		is_copy = is_copy || target->slots[i].bound_id == id;
-	}
-	if (nested ? names_own_marker(state->run, type, cell) : id > 0 && !is_copy && llm_defer_is_own_id(state->run, id))
+	if (nested && names_own_marker(target, type, cell))
 		llm_defer_refuse_stray(target->spec, column);
-	return -1;
+	return slot_of_marker(target, id, &is_bound);
 }
 
 /*

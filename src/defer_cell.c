@@ -80,10 +80,11 @@ give(LlmIssued *issued, bool input_stays, LlmGiven *given)
 
 /*
  * A marker of the running statement by its id; false: none of ours.  given->id is 0
- * when the row needs an id of its own.
+ * when the row needs an id of its own.  A table from elsewhere may hold markers with
+ * ids that are drawn only now: when "is_old", the cell already holds this one.
  */
 static bool
-find_issued(KeepState *state, int64 id, LlmGiven *given)
+find_issued(KeepState *state, int64 id, bool is_old, LlmGiven *given)
 {
 	LlmRun *run = state->run;
 	LlmIssued *issued;
@@ -93,11 +94,16 @@ find_issued(KeepState *state, int64 id, LlmGiven *given)
 	{
 		if (run->sites[i] != NULL && run->sites[i]->last.id == id)
 		{
-			give(&run->sites[i]->last, false, given);
+			issued = &run->sites[i]->last;
+			if (is_old && issued->given)
+				return false;
+			give(issued, false, given);
 			return true;
 		}
 	}
 	issued = run->issued == NULL ? NULL : hash_search(run->issued, &id, HASH_FIND, NULL);
+	if (is_old && (issued == NULL || issued->given))
+		return false;
 	if (issued != NULL)
 	{
 		give(issued, true, given);
@@ -118,11 +124,15 @@ find_issued(KeepState *state, int64 id, LlmGiven *given)
 	return false;
 }
 
-/* The marker that the new value is, if it is one of ours: its task's id, 0 for a failed one, -1 for none. */
+/*
+ * The marker that the new value is, if it may be one of the running statement: its task's
+ * id, 0 for one that failed at once; else -1.
+ */
 static int64
 fresh_task(KeepState *state, Datum fresh)
 {
 	LlmRun *run = state->run;
+	const char *status;
 	bool nested;
 	int64 id;
 	int i;
@@ -137,10 +147,11 @@ fresh_task(KeepState *state, Datum fresh)
 	}
 	if (!llm_defer_may_hold_marker(fresh, false))
 		return -1;
-	id = llm_marker_task(state->spec->type, fresh, &nested);
-	if (id == 0 && llm_marker_status(state->spec->type, fresh) == NULL)
+	status = llm_marker_status(state->spec->type, fresh);
+	if (status == NULL)
 		return -1;
-	return id;
+	id = llm_marker_task(state->spec->type, fresh, &nested);
+	return (strcmp(status, "pending") == 0) == (id > 0) ? id : -1;
 }
 
 /* The task whose pending marker the cell holds now, 0 when none. */
@@ -225,9 +236,9 @@ llm_enrich_keep(PG_FUNCTION_ARGS)
 		state = start_keep(fcinfo);
 	if (!PG_ARGISNULL(KEEP_NEW))
 		id = fresh_task(state, PG_GETARG_DATUM(KEEP_NEW));
-	if (id > 0 && !find_issued(state, id, &given))
-		id = -1;
 	note_old_cell(fcinfo, state, &old);
+	if (id > 0 && !find_issued(state, id, id == old.task, &given))
+		id = -1;
 
 	if (id > 0 && old.task != 0 && !state->spec->moves_key && asks_the_same(state, &old, &given))
 	{

@@ -55,6 +55,7 @@ static int njobs = 0;
 static int64 newest_seen = 0; /* highest job id ever found ready */
 static bool left_out = false; /* there were more jobs than room */
 static int ngone = 0; /* jobs forgotten since then */
+static uint64 routed_version = 0; /* of the routes that all jobs have */
 
 LlmJob *
 llm_joblist_find(int64 id)
@@ -165,14 +166,18 @@ llm_joblist_wants_more(void)
 void
 llm_joblist_route(TimestampTz now)
 {
+	bool anew = (routed_version != llm_route_version());
 	dlist_iter iter;
 
 	dlist_foreach(iter, &jobs)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		job->route = llm_route_find(job->model, job->role, now);
+		if (anew || job->route == NULL)
+			job->route = llm_route_find(job->model, job->role, now);
+		job->route->wanted = true;
 	}
+	routed_version = llm_route_version();
 }
 
 /* For each route the highest priority among its jobs that have something to send, and how many have it. */

@@ -4,7 +4,7 @@
  *	  Put issue(), keep() and bind() into a statement.
  *
  *	  llm_classify(body, '{a,b}')            becomes  issue(magic, spec, body, '{a,b}', …)
- *	  SET label = <expression with a call>   becomes  SET label = keep(magic, spec, label, <expression>, tableoid, key …)
+ *	  SET label = <expression with a call>   becomes  SET label = keep(magic, spec, label, <expression>, tableoid, key)
  *	  and last of the checks on stored rows           bind(magic, spec, tableoid, key …, columns …)
  *
  * bind() travels as the condition of a view's WITH CHECK OPTION, which always holds.

@@ -39,7 +39,9 @@
 /* A limiter that waits for somebody else's answer (another database's) is asked again so soon. */
 #define REASK_MS 100
 
-static dlist_head routes = DLIST_STATIC_INIT(routes); /* sender's life */
+/* Sender's life. */
+static dlist_head routes = DLIST_STATIC_INIT(routes);
+static uint64 version = 1; /* counts retirements */
 
 /* "https://host:port" of a base URL. */
 static const char *
@@ -152,6 +154,7 @@ static void
 retire(LlmRoute *route)
 {
 	dlist_delete(&route->node);
+	version++;
 	if (route->reported)
 		llm_route_report(route, NULL, NULL);
 	route->stale = true;
@@ -212,6 +215,12 @@ llm_route_refresh(TimestampTz now)
 		else
 			retire(route);
 	}
+}
+
+uint64
+llm_route_version(void)
+{
+	return version;
 }
 
 LlmRoute *

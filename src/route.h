@@ -59,6 +59,9 @@ typedef struct LlmRoute
 } LlmRoute;
 
 extern void llm_route_refresh(TimestampTz now);
+
+/* Changes when a route has gone out of use: who keeps one over a refresh must find it anew. */
+extern uint64 llm_route_version(void);
 extern LlmRoute *llm_route_find(const char *alias, Oid role, TimestampTz now);
 extern void llm_route_use(LlmRoute *route);
 extern void llm_route_release(LlmRoute *route);

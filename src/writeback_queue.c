@@ -28,29 +28,29 @@
 /* Answers of one set together; a single larger one still goes, alone. */
 #define CLAIM_BYTES "8388608"
 
-#define SETTLED(q) q ".state IN ('answered', 'failed', 'cancelled', 'superseded')"
+#define SETTLED "q.state IN ('answered', 'failed', 'cancelled', 'superseded')"
 
 /* The LATERAL with its LIMIT asks for one probe per job, never for a join of all tasks. */
 static LlmStatement find_statement = {
 	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings"
 		   " FROM llm.job j CROSS JOIN LATERAL (SELECT FROM llm.queue q"
-		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED("q") " LIMIT 1) s"
-																		 " WHERE j.state <> 'finished' AND j.id OPERATOR(pg_catalog.>) $1 ORDER BY j.id LIMIT $2",
+		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED " LIMIT 1) s"
+		   " WHERE j.state <> 'finished' AND j.id OPERATOR(pg_catalog.>) $1 ORDER BY j.id LIMIT $2",
 	.nargs = 2,
 	.args = {INT8OID, INT4OID}};
 
 /* Somebody who cancels a task that is answered or failed wants back what was there. */
 static LlmStatement claim_statement = {
 	.sql = "WITH picked AS MATERIALIZED (SELECT q.id, pg_catalog.pg_column_size(q.answer) AS size"
-		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED("q") "  ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
-																						" sized AS (SELECT p.id, pg_catalog.sum(p.size) OVER (ORDER BY p.id"
-																						"  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM picked p)"
-																						" SELECT q.id, q.relation, q.key, CASE WHEN c.task IS NOT NULL AND q.state IN ('answered', 'failed')"
-																						"  THEN 'cancelled' ELSE q.state END, q.answer, q.error, q.message"
-																						" FROM sized s JOIN llm.queue q ON q.id OPERATOR(pg_catalog.=) s.id"
-																						" LEFT JOIN llm.cancellation c ON c.task OPERATOR(pg_catalog.=) q.id"
-																						" WHERE COALESCE(s.before, 0) OPERATOR(pg_catalog.<) " CLAIM_BYTES
-																						" ORDER BY q.id",
+		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED "  ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
+		   " sized AS (SELECT p.id, pg_catalog.sum(p.size) OVER (ORDER BY p.id"
+		   "  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM picked p)"
+		   " SELECT q.id, q.relation, q.key, CASE WHEN c.task IS NOT NULL AND q.state IN ('answered', 'failed')"
+		   "  THEN 'cancelled' ELSE q.state END, q.answer, q.error, q.message"
+		   " FROM sized s JOIN llm.queue q ON q.id OPERATOR(pg_catalog.=) s.id"
+		   " LEFT JOIN llm.cancellation c ON c.task OPERATOR(pg_catalog.=) q.id"
+		   " WHERE COALESCE(s.before, 0) OPERATOR(pg_catalog.<) " CLAIM_BYTES
+		   " ORDER BY q.id",
 	.nargs = 2,
 	.args = {INT8OID, INT4OID}};
 
@@ -115,7 +115,7 @@ static LlmStatement put_off_statement = {
 		   "   LEAST('10 s'::pg_catalog.interval, (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)"
 		   "    COALESCE(q.claimed_at, q.queued_at)) OPERATOR(pg_catalog./) 4.0::pg_catalog.float8))"
 		   " FROM pg_catalog.unnest($1) AS v(task)"
-		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND " SETTLED("q"),
+		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND " SETTLED,
 	.nargs = 2,
 	.args = {INT8ARRAYOID, INT4OID}};
 
@@ -139,19 +139,21 @@ static LlmStatement empty_statement = {
 };
 
 /* What nobody will send any more, since the role that asked was dropped. */
-#define ROLELESS(t) \
-	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid OPERATOR(pg_catalog.=) " t ".role)"
+#define ROLELESS_JOB \
+	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid OPERATOR(pg_catalog.=) j.role)"
+#define ROLELESS_TASK \
+	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid OPERATOR(pg_catalog.=) q.role)"
 
 static LlmStatement fail_roleless_statement = {
 	.sql = "WITH ready AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
 		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
 		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
-		   "  WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND " ROLELESS("j") " LIMIT $1),"
-																				   " waiting AS MATERIALIZED (SELECT q.id FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
-																				   "  AND q.outcome IS NULL AND " ROLELESS("q") " LIMIT $1 FOR UPDATE SKIP LOCKED)"
-																																" UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'role_gone',"
-																																"  message = 'the role that asked was dropped', reason = NULL, not_before = NULL"
-																																" FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
+		   "  WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND " ROLELESS_JOB " LIMIT $1),"
+		   " waiting AS MATERIALIZED (SELECT q.id FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
+		   "  AND q.outcome IS NULL AND " ROLELESS_TASK " LIMIT $1 FOR UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'role_gone',"
+		   "  message = 'the role that asked was dropped', reason = NULL, not_before = NULL"
+		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
 	.nargs = 1,
 	.args = {INT4OID}};
 

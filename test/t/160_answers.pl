@@ -133,18 +133,21 @@ foreach my $kind (sort keys %fault)
 		join('|', $reason, $requests, $requests, 't', 't', sql("SELECT jsonb_build_object('id', id) FROM ticket WHERE kind = '$kind'")),
 		"$kind: dead letter, $reason after $requests");
 	is(sql(qq(
-		SELECT count(*), count(DISTINCT request), min(outcome), max(outcome), bool_and(estimated), bool_and(cost IS NOT NULL)
+		SELECT count(*), count(DISTINCT request), min(outcome), max(outcome), bool_and(estimated),
+			bool_and(cost IS NOT NULL)
 		FROM llm.ledger l JOIN ticket t ON t.id = (l.key->>'id')::int WHERE l.job = $job AND kind = '$kind')),
 		join('|', $requests, $requests, $outcome, $outcome, $estimated, 't'), "$kind: on the ledger as $outcome");
 	is(sql(qq(
-		SELECT label #>> '{llm_enrich,status}', label #>> '{llm_enrich,error}', label #>> '{llm_enrich,message}' = d.message,
+		SELECT label #>> '{llm_enrich,status}', label #>> '{llm_enrich,error}',
+			label #>> '{llm_enrich,message}' = d.message,
 			(label #>> '{llm_enrich,task}')::bigint = d.task
 		FROM ticket t, llm.dead_letter d WHERE kind = '$kind' AND d.job = $job AND t.id = (d.key->>'id')::int)),
 		"failed|$reason|t|t", "$kind: and the cell says so");
 }
 is(sql(q(SELECT string_agg(kind, ',' ORDER BY id) FROM ticket WHERE label->>'label' = 'old')), 'content,large,refusal',
 	'P4: the old labels are readable');
-is(sql(q(SELECT label #> '{llm_enrich,previous}' FROM ticket WHERE kind = 'label')), '7', 'P4: so is what was no object');
+is(sql(q(SELECT label #> '{llm_enrich,previous}' FROM ticket WHERE kind = 'label')), '7',
+	'P4: so is what was no object');
 is(sql(q(SELECT string_agg(kind, ',' ORDER BY id) FROM ticket WHERE (label - 'llm_enrich') = '{}' AND kind <> 'label')),
 	'envelope,empty,filter,cut,long,bad', 'and nothing else was added');
 is(sql("SELECT bool_and(d.cost = l.cost) FROM llm.dead_letter d JOIN (
@@ -166,6 +169,16 @@ is(sql(q(SELECT count(*) FROM ticket WHERE label = '{"label": "billing"}')), 12,
 is(sql("SELECT count(*) FROM llm.dead_letter"), 0, 'no dead letter is left');
 is($provider->meter->{requests}, 10, 'by one request each');
 
+# One that was given up as the provider's fault is not given up again at its next failure.
+script({ refusal => 1 });
+finish("$classify WHERE kind = 'once'");
+sql("UPDATE llm.dead_letter SET reason = 'provider_error', attempts = 50");
+script({ sequence => [ { action => 'error_500' } ] });
+is(sql("SELECT llm.retry(relation => 'ticket')"), 1, 'llm.retry after many failures of the provider');
+wait_idle($node);
+is(sql(q(SELECT label FROM ticket WHERE kind = 'once')), '{"label": "billing"}', 'begins to count anew');
+sql('DELETE FROM llm.dead_letter');
+
 # Usage that nobody told.
 new_ledger();
 script({ usage_missing => 1 });
@@ -178,8 +191,10 @@ ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
 # No answer at all
 # ---------------------------------------------------------------------------
 
-my %silence = (empty => [ 'hang', 'timeout', 'timeout' ], cut => [ 'cut', 'lost', 'unknown' ], long => [ 'cut_mid', 'lost', 'unknown' ]);
-setup_model($node, $provider, server => 'silent', lane => 'silent', alias => 'silent', model => 'sim-silent', is_default => 0,
+my %silence = (empty => [ 'hang', 'timeout', 'timeout' ], cut => [ 'cut', 'lost', 'unknown' ], long => [ 'cut_mid',
+	'lost', 'unknown' ]);
+setup_model($node, $provider, server => 'silent', lane => 'silent', alias => 'silent', model => 'sim-silent',
+	is_default => 0,
 	options => { timeout => '500ms' });
 $provider->script({ sequence => [ map { { match => "[[mark:$_]]", times => -1, action => $silence{$_}[0] } } sort keys %silence ] },
 	'silent');
@@ -190,7 +205,8 @@ foreach my $kind (sort keys %silence)
 	my ($action, $reason, $outcome) = @{ $silence{$kind} };
 
 	is(sql(qq(
-		SELECT d.reason, d.tries, d.attempts, count(l.*), min(l.outcome), max(l.outcome), bool_and(l.estimated AND l.cost > 0)
+		SELECT d.reason, d.tries, d.attempts, count(l.*), min(l.outcome), max(l.outcome),
+			bool_and(l.estimated AND l.cost > 0)
 		FROM llm.dead_letter d JOIN ticket t ON t.id = (d.key->>'id')::int JOIN llm.ledger l ON l.task = d.task
 		WHERE d.job = $job AND kind = '$kind' GROUP BY 1, 2, 3)),
 		join('|', $reason, TRIES, TRIES, TRIES, $outcome, $outcome, 't'),

@@ -136,7 +136,8 @@ wait_until(q(NOT EXISTS (SELECT FROM llm.health WHERE subject ~ 'wrong_(key|mode
 
 make_target('storm', 100, { error_500 => 1 });
 my $storm = enqueue('storm');
-wait_until(q(EXISTS (SELECT FROM llm.health WHERE kind = 'target' AND subject LIKE '%/ sim-storm' AND state LIKE 'cooling until %')),
+wait_until(q(EXISTS (SELECT FROM llm.health WHERE kind = 'target' AND subject LIKE '%/ sim-storm'
+		AND state LIKE 'cooling until %')),
 	'the outage is noticed');
 wait_until("NOT EXISTS (SELECT FROM llm.queue WHERE job = $storm AND state = 'claimed')", 'what was in flight is back');
 cmp_ok($provider->meter('storm')->{requests}, '<', 100, 'not every row meets the outage');

@@ -74,7 +74,8 @@ foreach my $accident (@accidents)
 
 	# some of the work must be behind us, and some under way
 	$node->poll_query_until('postgres', qq(
-		SELECT (SELECT count(*) FROM llm.ledger) >= $seen + 100 AND (SELECT count(*) FROM llm.queue WHERE state = 'claimed') > 0))
+		SELECT (SELECT count(*) FROM llm.ledger) >= $seen + 100
+			AND (SELECT count(*) FROM llm.queue WHERE state = 'claimed') > 0))
 		or die 'nothing goes on';
 	$end->(@what);
 	$lost += SLOTS unless $end == \&terminate && $what[0] ne 'sender';
@@ -85,7 +86,8 @@ $node->poll_query_until('postgres', "SELECT state = 'finished' FROM llm.job WHER
 is(sql("SELECT total, done, failed + superseded + cancelled + row_gone FROM llm.job WHERE id = $job"), join('|', ROWS, ROWS, 0),
 	'P2: every task is done');
 is(sql('SELECT count(*) FROM llm.queue'), 0, 'P2: none is left');
-is(sql(q(SELECT count(*) FROM note WHERE summary->>'summary' LIKE '%[[mark:' || id || ']]%' AND NOT summary ? 'llm_enrich')), ROWS,
+is(sql(q(SELECT count(*) FROM note
+		WHERE summary->>'summary' LIKE '%[[mark:' || id || ']]%' AND NOT summary ? 'llm_enrich')), ROWS,
 	'P5: every cell holds the answer to its own row');
 
 # P3: what is on the ledger

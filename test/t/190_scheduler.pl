@@ -118,7 +118,8 @@ $provider->reset;
 enqueue_jobs(300, 'good', sub { "SET ROLE role_$_[0];" });
 wait_idle($node);
 is(sql(q(SELECT count(*) FROM ticket WHERE label = '{"label": "billing"}')), 600, 'P2: 300 roles have their answers');
-is(sql(q(SELECT count(*), min(requests), max(requests) FROM llm.cost_by_role)), '300|2|2', 'each role its two requests');
+is(sql(q(SELECT count(*), min(requests), max(requests) FROM llm.cost_by_role)), '300|2|2',
+	'each role its two requests');
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter', lane => 'good');
 
 # ---------------------------------------------------------------------------
@@ -152,7 +153,8 @@ sql(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}')));
 wait_until(q(EXISTS (SELECT FROM llm.ledger)), 'the first answers');
 sql('ALTER SYSTEM SET llm_enrich.enabled = off');
 $node->reload;
-wait_until(q(NOT EXISTS (SELECT FROM llm.queue WHERE state IN ('claimed', 'answered'))), 'what was in flight is settled');
+wait_until(q(NOT EXISTS (SELECT FROM llm.queue WHERE state IN ('claimed', 'answered'))),
+	'what was in flight is settled');
 my $sent = $provider->meter('good')->{requests};
 is(sql('SELECT count(*) FROM llm.ledger'), $sent, 'switched off: what was in flight is on the ledger');
 is(sql(q(SELECT count(*) FROM ticket WHERE label = '{"label": "billing"}')), $sent, 'and in its cell');
