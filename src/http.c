@@ -179,6 +179,21 @@ drive(curl_socket_t fd, int events)
 	llm_http_slot_restore_signals();
 }
 
+/*
+ * libcurl's time has come.  It tells of changes only, and does not take back a time that
+ * is over, so it is asked for the next one.
+ */
+static void
+fire_timer(void)
+{
+	long next_ms = -1;
+
+	drive(CURL_SOCKET_TIMEOUT, 0);
+	if (curl_multi_timeout(multi, &next_ms) != CURLM_OK)
+		broken = true;
+	on_timer(multi, next_ms, NULL);
+}
+
 /* Gather the transfers that are through. */
 static void
 collect(void)
@@ -302,7 +317,7 @@ llm_http_wait(long timeout_ms, uint32 wait_event_info)
 		drive(ready[i].fd, events);
 	}
 	if (deadline_us >= 0 && !broken && llm_clock_monotonic_us() >= deadline_us)
-		drive(CURL_SOCKET_TIMEOUT, 0);
+		fire_timer();
 	collect();
 	start_waiting();
 	return woken;

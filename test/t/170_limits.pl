@@ -189,7 +189,7 @@ foreach my $request (@untold)
 	$until = $request->{at} + 1000 if $request->{status} == 429 && $request->{at} > $until;
 }
 note(scalar(grep { $_->{status} == 429 } @untold), ' of ', scalar @untold, ' requests were refused');
-diag(join ' ', map { sprintf '%d:%d', $_->{at} - $untold[0]{at}, $_->{status} } @untold);
+note(join ' ', map { sprintf '%d:%d', $_->{at} - $untold[0]{at}, $_->{status} } @untold);
 is($early, 0, 'P7: not told, no request leaves while its target cools down');
 
 done_testing();
