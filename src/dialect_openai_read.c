@@ -15,6 +15,9 @@
 #include "error.h"
 #include "json.h"
 
+/* Longer than any provider's id of a request; the same as a header's value may have. */
+#define ID_BYTES 127
+
 static int64
 at_least_zero(int64 n)
 {
@@ -56,6 +59,29 @@ clean_slice(const LlmJsonSlice *slice)
 	decoded = llm_json_decode(slice, &len, &clean);
 	decoded = llm_error_clean(decoded, len);
 	return decoded[0] == '\0' ? NULL : decoded;
+}
+
+/*
+ * The provider's own id of the request.  It looks like a key to whoever goes by looks,
+ * and is what the provider wants to be told; the key itself has not come this far.
+ */
+static char *
+read_id(const LlmRawAnswer *raw, const LlmJsonSlice *slice)
+{
+	bool clean = true;
+	size_t len;
+	char *id;
+
+	if (raw->request_id != NULL)
+		return pstrdup(raw->request_id);
+	if (slice->at == NULL || slice->len == 0)
+		return NULL;
+	id = llm_json_decode(slice, &len, &clean);
+	id[Min(len, ID_BYTES)] = '\0';
+	for (char *p = id; *p != '\0'; p++)
+		if (*p <= ' ' || *p >= 0x7f)
+			*p = '?';
+	return id[0] == '\0' ? NULL : id;
 }
 
 /* Status that a numeric code stands for, 0 if none. */
@@ -199,10 +225,7 @@ llm_dialect_openai_read(const LlmRawAnswer *raw, LlmReply *reply)
 		memset(&notes.counts, 0xff, sizeof(notes.counts));
 	}
 	settle_usage(&notes.counts, &reply->usage);
-	if (raw->request_id != NULL)
-		reply->request_id = llm_error_clean(raw->request_id, strlen(raw->request_id));
-	else
-		reply->request_id = clean_slice(&notes.id);
+	reply->request_id = read_id(raw, &notes.id);
 	if (raw->status < 200 || raw->status >= 300 || notes.has_error)
 		settle_error(raw, &notes, reply);
 	else

@@ -143,16 +143,6 @@ suspend_job(Trouble *trouble, int delay_ms)
 	trouble->until = TimestampTzPlusMilliseconds(llm_clock_now(), delay_ms);
 }
 
-static void
-claim_rows(LlmWriteJob *job, int limit)
-{
-	LlmOwnScope scope;
-
-	llm_spi_own_begin(&scope);
-	llm_writeback_claim(job, limit);
-	llm_spi_own_end(&scope);
-}
-
 /* A row that made a transaction fail goes alone, after the others, so that it fails no other again. */
 static void
 separate_struck(LlmWriteJob *job)
@@ -164,6 +154,23 @@ separate_struck(LlmWriteJob *job)
 			job->rows[kept++] = job->rows[i];
 	if (job->nrows > 0)
 		job->nrows = Max(kept, 1);
+}
+
+/*
+ * Claim that many rows, and so many more as may be struck, lest those that come again
+ * and again keep others waiting.
+ */
+static void
+claim_rows(LlmWriteJob *job, int limit)
+{
+	LlmOwnScope scope;
+	int64 struck = troubles != NULL ? hash_get_num_entries(troubles) : 0;
+
+	llm_spi_own_begin(&scope);
+	llm_writeback_claim(job, (int) Min(SET_SIZE, limit + struck));
+	llm_spi_own_end(&scope);
+	separate_struck(job);
+	job->nrows = Min(job->nrows, limit);
 }
 
 static void
@@ -190,7 +197,6 @@ serve_job(LlmWriteJob *job, int limit)
 	llm_writeback_start_timer();
 	llm_writeback_connect();
 	claim_rows(job, limit);
-	separate_struck(job);
 	if (role_exists)
 		llm_writeback_cells(job);
 	else
@@ -266,6 +272,8 @@ note_success(LlmWriteJob *job, int64 elapsed_ms)
 	int fitting = (int) Max(1, Min(SET_SIZE, job->nrows * SLOW_MS / Max(elapsed_ms, 1)));
 
 	llm_shmem_announce_progress();
+	if (job->nrows == 1)
+		forget_trouble(-job->rows[0].task);
 	if (trouble == NULL)
 		return;
 	if (job->blocked)

@@ -304,18 +304,15 @@ read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
 void
 llm_writeback_claim(LlmWriteJob *job, int limit)
 {
-	Datum values[3];
+	Datum values[2];
 	int n;
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int32GetDatum(limit);
-	values[2] = Int64GetDatum(job->after);
 	n = execute(&claim_statement, values);
 	job->rows = palloc0(sizeof(LlmWriteRow) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		read_row(i, job, &job->rows[i]);
-	if (n > 0)
-		job->after = job->rows[n - 1].task;
 	job->nrows = n; /* only now: after an error, rows are put aside by their ids */
 	SPI_freetuptable(SPI_tuptable);
 }

@@ -60,7 +60,6 @@ typedef struct LlmWriteJob
 	Jsonb *settings; /* or NULL */
 	LlmWriteRow *rows;
 	int nrows;
-	int64 after; /* tasks up to here had their turn in this pass */
 	bool blocked; /* the table itself cannot be written now */
 	int delay_ms; /* rows that have to wait wait so long at least; the job, too, when it is blocked */
 } LlmWriteJob;
@@ -68,7 +67,7 @@ typedef struct LlmWriteJob
 /* Jobs above "after" with settled tasks, by id; a list of LlmWriteJob in the current context. */
 extern List *llm_writeback_find_jobs(int64 after, int limit);
 
-/* Fill job->rows with at most "limit" rows above job->after, by id; fewer when answers are large. */
+/* Fill job->rows with at most "limit" settled tasks, by id; fewer when answers are large. */
 extern void llm_writeback_claim(LlmWriteJob *job, int limit);
 
 /* Rows with a final fate leave the queue, waiting ones wait. */
