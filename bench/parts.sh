@@ -171,12 +171,19 @@ part_enqueue()
 			enqueue_once "$rows" "$bytes" deferred "UPDATE note SET label = llm_classify(body, $LABELS)"
 			note "enqueue_ratio_$bytes" \
 				"$(calc %.3f "$(last "enqueue_deferred_$bytes") / $(last "enqueue_plain_$bytes")")"
+			enqueue_once "$rows" "$bytes" copied "BEGIN; UPDATE note SET label = $MARKER;
+				INSERT INTO copy SELECT id, body FROM note; COMMIT"
+			note "enqueue_to_copy_$bytes" \
+				"$(calc %.3f "$(last "enqueue_deferred_$bytes") / $(last "enqueue_copied_$bytes")")"
 		done
 		row "enqueue_plain_$bytes" 2 '' "UPDATE of $rows rows with a constant, $bytes-byte inputs: µs a row"
 		row "enqueue_deferred_$bytes" 2 '' "the same with a deferred call: µs a row"
 		row "enqueue_ratio_$bytes" 2 "$([ "$bytes" = 100 ] && echo '≤ 2.5')" 'ratio of the two'
+		row "enqueue_copied_$bytes" 2 '' "plain UPDATE, and INSERT of every id and input into another table: µs a row"
+		row "enqueue_to_copy_$bytes" 2 '' 'ratio of the deferred UPDATE to these two'
 		row "enqueue_plain_wal_$bytes" 0 '' 'WAL of the plain UPDATE: bytes a row'
 		row "enqueue_deferred_wal_$bytes" 0 '' 'WAL of the deferred UPDATE: bytes a row'
+		row "enqueue_copied_wal_$bytes" 0 '' 'WAL of the plain UPDATE and the copy: bytes a row'
 	done
 	enqueue_memory plain "UPDATE note SET label = $MARKER"
 	enqueue_memory deferred "UPDATE note SET label = llm_classify(body, $LABELS)"
@@ -184,12 +191,14 @@ part_enqueue()
 	drop_database enqueue
 }
 
-# A fresh table, and a fresh queue.
+# Fresh tables, and a fresh queue.
 enqueue_once()
 {
 	local rows=$1 bytes=$2 kind=$3 statement=$4 figures
 
 	make_table enqueue "$rows" "$bytes"
+	query enqueue -c 'SET client_min_messages = warning' -c 'DROP TABLE IF EXISTS copy' \
+		-c 'CREATE TABLE copy (id bigint PRIMARY KEY, body text NOT NULL)'
 	figures=$(timed enqueue "$statement") || die 'the UPDATE failed'
 	note "enqueue_${kind}_$bytes" "$(calc %.3f "1000 * ${figures%|*} / $rows")"
 	note "enqueue_${kind}_wal_$bytes" "$(calc %.0f "${figures#*|} / $rows")"
@@ -486,6 +495,71 @@ close_snapshots()
 	done
 	SNAPSHOTS=()
 	sleep 0.2
+}
+
+# ---------------------------------------------------------------------------
+# snapshot: all rows of a backlog beneath a snapshot that is older than their requests
+# ---------------------------------------------------------------------------
+
+part_snapshot()
+{
+	local rows _
+
+	rows=$(scaled 500000)
+	for _ in $(seq "$RUNS"); do
+		make_database snapshot
+		make_table snapshot "$rows" 100
+		progress "    queueing $rows rows"
+		queue_only snapshot
+		open_snapshot snapshot
+		start_sending snapshot
+		note snapshot_first "$(rate_between snapshot $((rows / 50)) $((rows / 10)))"
+		note snapshot_last "$(rate_between snapshot $((rows - rows / 10)) $((rows - rows / 50)))"
+		note snapshot_slowdown "$(calc %.3f "$(last snapshot_first) / $(last snapshot_last)")"
+		await snapshot 'the backlog does not end' 'SELECT NOT EXISTS (SELECT FROM llm.queue)'
+		close_snapshots
+		query snapshot -c 'VACUUM llm.queue' >/dev/null
+		note snapshot_size "$(query snapshot -c "SELECT round(pg_total_relation_size('llm.queue') / 1048576.0, 1)")"
+		drop_database snapshot
+	done
+	row snapshot_first 0 '' "the first tenth of $rows rows beneath an old snapshot: rows/s"
+	row snapshot_last 0 '' 'the last tenth: rows/s'
+	row snapshot_slowdown 2 '≤ 2' 'time of a row, last to first'
+	row snapshot_size 1 '' 'llm.queue on disk when the snapshot is gone, after one VACUUM: MB'
+}
+
+# rate_between DATABASE FROM TO: rows a second between so many that are done
+rate_between()
+{
+	local rate
+
+	rate=$(query "$1" 2>&1 <<-SQL
+		SET statement_timeout = '20min';
+		DO \$\$
+		DECLARE
+			done bigint;
+			began timestamptz;
+			counted bigint;
+		BEGIN
+			LOOP
+				COMMIT;
+				PERFORM pg_sleep(0.002);
+				SELECT j.done INTO done FROM llm.job j ORDER BY j.id DESC LIMIT 1;
+				IF began IS NULL AND done >= $2 THEN
+					began := clock_timestamp();
+					counted := done;
+				END IF;
+				EXIT WHEN done >= $3;
+			END LOOP;
+			RAISE INFO 'rate %', round((done - counted) / extract(epoch FROM clock_timestamp() - began), 1);
+		END
+		\$\$;
+	SQL
+	)
+	case "$rate" in
+		*rate*) echo "${rate##* }" ;;
+		*) die "$rate" ;;
+	esac
 }
 
 # ---------------------------------------------------------------------------

@@ -17,12 +17,12 @@ CREATE FUNCTION cells(rel regclass, col name DEFAULT 'label')
 	RETURNS TABLE (stored_in regclass, id jsonb, cell text, task_in regclass, key jsonb, input text) LANGUAGE plpgsql AS $$
 BEGIN
 	RETURN QUERY EXECUTE format('SELECT t.tableoid::regclass, to_jsonb(t) -> ''id'', regexp_replace(t.%1$I::text, ''"task": \d+'', ''"task": N''),'
-		' q.relation::regclass, q.key, q.input FROM %2$s t LEFT JOIN llm.queue q ON q.id = llm.marker_task(t.%1$I) AND q.state = ''ready'''
+		' q.relation::regclass, q.key, q.input FROM %2$s t LEFT JOIN llm.queue q ON q.id = llm.marker_task(t.%1$I) AND q.state IN (''ready'', ''waiting'')'
 		' ORDER BY 2, 1', col, rel);
 END $$;
 -- and the jobs that they belong to; what was shown is gone
 CREATE VIEW jobs AS SELECT operation, relation_name, column_name, key_columns, model, total, day IS NOT NULL AS shared,
-	(SELECT count(*) FROM llm.queue q WHERE q.job = j.id AND q.state = 'ready') AS tasks FROM llm.job j ORDER BY id;
+	(SELECT count(*) FROM llm.queue q WHERE q.job = j.id AND q.state IN ('ready', 'waiting')) AS tasks FROM llm.job j ORDER BY id;
 \set forget 'DELETE FROM llm.queue; DELETE FROM llm.job;'
 DELETE FROM llm.job;
 
@@ -383,7 +383,7 @@ CREATE EXTENSION llm_enrich SCHEMA public;
 CREATE SERVER defer_server FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'http://127.0.0.1:9/v1');
 SELECT llm.add_model('defer_model', server => 'defer_server', model => 'm', input_per_mtok => 1, output_per_mtok => 1);
 UPDATE t SET label = llm_classify(body) WHERE id < 4;
-SELECT id FROM llm.queue ORDER BY id;
+SELECT q.id - s.last_value AS n FROM llm.queue q, llm.task_id s ORDER BY 1;
 ROLLBACK;
 UPDATE t SET label = llm_classify('after that') WHERE id = 3;
 SELECT key, input FROM llm.queue;

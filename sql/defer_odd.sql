@@ -12,7 +12,7 @@ SET llm_enrich.model = 'odd_model';
 
 CREATE TABLE t (id int PRIMARY KEY, body text, label jsonb, second jsonb, third jsonb);
 CREATE VIEW asked AS SELECT q.relation::regclass AS stored_in, j.column_name AS col, q.key, left(q.input, 40) AS input
-	FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state = 'ready' ORDER BY q.key, j.column_name, q.input;
+	FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state IN ('ready', 'waiting') ORDER BY q.key, j.column_name, q.input;
 -- what must never be: no rows
 CREATE FUNCTION astray(rel regclass DEFAULT 't', cols name[] DEFAULT '{label,second,third}') RETURNS TABLE (what text, col name, id text) LANGUAGE plpgsql AS $$
 BEGIN
@@ -20,7 +20,7 @@ BEGIN
 		RETURN QUERY EXECUTE format('SELECT ''cell without task'', %1$L::name, t.id::text FROM %2$s t WHERE (t.%1$I::jsonb -> ''llm_enrich'' ->> ''status'') = ''pending'''
 			' AND NOT EXISTS (SELECT FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.id = llm.marker_task(t.%1$I) AND q.key ->> ''id'' = t.id::text AND j.column_name = %1$L'
 			'  AND q.relation = t.tableoid)'
-			' UNION ALL SELECT ''task without cell'', %1$L::name, q.key ->> ''id'' FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state = ''ready'' AND j.column_name = %1$L AND j.relation = %2$L::regclass'
+			' UNION ALL SELECT ''task without cell'', %1$L::name, q.key ->> ''id'' FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state IN (''ready'', ''waiting'') AND j.column_name = %1$L AND j.relation = %2$L::regclass'
 			'  AND NOT EXISTS (SELECT FROM %2$s t WHERE q.id = llm.marker_task(t.%1$I) AND q.key ->> ''id'' = t.id::text)', col, rel);
 	END LOOP;
 END $$;
@@ -324,7 +324,7 @@ UPDATE t SET label = llm_classify('label ' || id);
 UPDATE t SET second = COALESCE(second, llm_classify('second ' || id)) WHERE id > 4;
 SELECT count(*) FROM astray('t', '{label}');
 SELECT what, count(*), count(*) FILTER (WHERE id::int % 3 > 0) FROM astray('t', '{second}') GROUP BY what;
-SELECT count(*) FROM llm.queue WHERE state = 'ready' AND split_part(input, ' ', 2) <> key ->> 'id';
+SELECT count(*) FROM llm.queue WHERE state IN ('ready', 'waiting') AND split_part(input, ' ', 2) <> key ->> 'id';
 
 DROP SCHEMA defer_odd CASCADE;
 DROP TABLE way;

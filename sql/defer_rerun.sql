@@ -13,10 +13,10 @@ SET llm_enrich.model = 'rerun_model';
 CREATE FUNCTION cells(rel regclass, col name DEFAULT 'label') RETURNS TABLE (id jsonb, cell text, key jsonb, input text) LANGUAGE plpgsql AS $$
 BEGIN
 	RETURN QUERY EXECUTE format('SELECT to_jsonb(t) -> ''id'', regexp_replace(t.%1$I::text, ''"task": \d+'', ''"task": N''),'
-		' q.key, q.input FROM %2$s t LEFT JOIN llm.queue q ON q.id = llm.marker_task(t.%1$I) AND q.state = ''ready'' ORDER BY 1', col, rel);
+		' q.key, q.input FROM %2$s t LEFT JOIN llm.queue q ON q.id = llm.marker_task(t.%1$I) AND q.state IN (''ready'', ''waiting'') ORDER BY 1', col, rel);
 END $$;
 -- the writer takes superseded tasks away and counts them whenever it comes to it
-CREATE VIEW tally AS SELECT (SELECT count(*) FROM llm.queue WHERE state = 'ready') AS ready,
+CREATE VIEW tally AS SELECT (SELECT count(*) FROM llm.queue WHERE state IN ('ready', 'waiting')) AS ready,
 	(SELECT count(*) FROM llm.queue WHERE state = 'superseded') + (SELECT COALESCE(sum(superseded), 0) FROM llm.job) AS superseded;
 \set forget 'DELETE FROM llm.queue; DELETE FROM llm.job;'
 DELETE FROM llm.job;

@@ -15,11 +15,11 @@ CREATE FUNCTION cells(rel regclass, col name DEFAULT 'label')
 	RETURNS TABLE (stored_in regclass, id jsonb, cell text, task_in regclass, key jsonb, input text) LANGUAGE plpgsql AS $$
 BEGIN
 	RETURN QUERY EXECUTE format('SELECT t.tableoid::regclass, to_jsonb(t) -> ''id'', regexp_replace(t.%1$I::text, ''"task": \d+'', ''"task": N''),'
-		' q.relation::regclass, q.key, q.input FROM %2$s t LEFT JOIN llm.queue q ON q.id = llm.marker_task(t.%1$I) AND q.state = ''ready'''
+		' q.relation::regclass, q.key, q.input FROM %2$s t LEFT JOIN llm.queue q ON q.id = llm.marker_task(t.%1$I) AND q.state IN (''ready'', ''waiting'')'
 		' ORDER BY 2, 1', col, rel);
 END $$;
 CREATE VIEW jobs AS SELECT relation_name, column_name, key_columns, total, day IS NOT NULL AS shared,
-	(SELECT count(*) FROM llm.queue q WHERE q.job = j.id AND q.state = 'ready') AS tasks FROM llm.job j ORDER BY id;
+	(SELECT count(*) FROM llm.queue q WHERE q.job = j.id AND q.state IN ('ready', 'waiting')) AS tasks FROM llm.job j ORDER BY id;
 \set forget 'DELETE FROM llm.queue; DELETE FROM llm.job;'
 DELETE FROM llm.job;
 
@@ -144,7 +144,7 @@ SELECT count(*) FROM llm.queue;
 :forget
 UPDATE v2 SET label = llm_classify('v2 ' || words) WHERE id = 2;
 INSERT INTO v2 VALUES (llm_classify('conflict'), 'three', 3) ON CONFLICT (id) DO UPDATE SET label = excluded.label, words = 'up';
-SELECT q.relation::regclass, q.key, q.input, j.relation_name, j.column_name, j.key_columns FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state = 'ready' ORDER BY q.key;
+SELECT q.relation::regclass, q.key, q.input, j.relation_name, j.column_name, j.key_columns FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state IN ('ready', 'waiting') ORDER BY q.key;
 :forget
 -- a view with a security barrier, owned by somebody else
 CREATE ROLE rows_owner;
@@ -159,7 +159,7 @@ SET ROLE rows_user;
 UPDATE v3 SET label = llm_classify(body);
 UPDATE base SET label = llm_classify('x');
 RESET ROLE;
-SELECT q.key, q.input, q.role::regrole, j.relation_name, j.role_name FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state = 'ready' ORDER BY q.key;
+SELECT q.key, q.input, q.role::regrole, j.relation_name, j.role_name FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state IN ('ready', 'waiting') ORDER BY q.key;
 :forget
 
 -- UPDATE without the right to SELECT stays legal
@@ -196,7 +196,7 @@ SET ROLE rows_user;
 SELECT as_owner();
 SELECT count(*) FROM llm.queue;
 RESET ROLE;
-SELECT key, role::regrole FROM llm.queue WHERE state = 'ready';
+SELECT key, role::regrole FROM llm.queue WHERE state IN ('ready', 'waiting');
 :forget
 -- row security: rows that the policy hides are not asked about, checks come first
 ALTER TABLE blind ENABLE ROW LEVEL SECURITY;
@@ -205,7 +205,7 @@ CREATE POLICY p ON blind TO rows_user USING (id = 1) WITH CHECK (body <> 'no');
 SET ROLE rows_user;
 UPDATE blind SET label = llm_classify('policy ' || body);
 INSERT INTO blind VALUES (3, 'no', llm_classify('refused'));
-SELECT key, input FROM llm.queue WHERE state = 'ready' ORDER BY id;
+SELECT key, input FROM llm.queue WHERE state IN ('ready', 'waiting') ORDER BY id;
 RESET ROLE;
 :forget
 

@@ -46,7 +46,7 @@ SELECT cell, failed, llm.resolve(failed, 'cancelled', 9, NULL, NULL, NULL) IS NO
 FROM (VALUES
 	(1, NULL::text), (2, '{"label":  "bug" }'), (3, '7'), (4, E'plain "x" \\\ttab'), (5, '[1, 2]'), (6, '{}'),
 	(7, '{ "a" :'), (8, 'null'), (9, ''), (10, '{"a": 1} x'), (11, '{"a": 01}'), (12, '{"a": tru}'), (13, E'{"a": "\t"}'),
-	(14, 'x {"llm_enrich": {"task": 7, "status": "pending"}}')) AS v(n, cell),
+	(14, 'x {"llm_enrich": {"task": 7, "status": "pending"}}'), (15, E' {}\t')) AS v(n, cell),
 	LATERAL llm.resolve(cell, 'failed', 9, NULL, 'refused', 'say "no"') AS failed
 ORDER BY n;
 SELECT llm.resolve('{"llm_enrich": {"task": 7, "status": "pending", "previous": "old"}}'::text, 'cancelled', 7, NULL, NULL, NULL);

@@ -132,6 +132,73 @@ SET allow_system_table_mods = on;
 UPDATE pg_description SET description = llm_classify('x') WHERE false;
 RESET allow_system_table_mods;
 
+-- rows that their own marker would hide from the write-back: refused before anything is queued
+CREATE TABLE h (id int PRIMARY KEY, body text, label jsonb, other text, done boolean DEFAULT false);
+INSERT INTO h VALUES (1, 'a'), (2, NULL), (3, 'c');
+CREATE VIEW todo AS SELECT * FROM h WHERE label IS NULL;
+UPDATE todo SET label = llm_classify(body) WHERE id = 1;
+\echo :SQLSTATE
+INSERT INTO todo (id, label) VALUES (10, llm_classify('x'));
+INSERT INTO todo (id, label) VALUES (1, llm_classify('x')) ON CONFLICT (id) DO UPDATE SET label = excluded.label;
+UPDATE todo SET label = CASE WHEN id = 1 THEN llm_classify(body) END;
+CREATE VIEW todo_outer WITH (security_barrier) AS SELECT label AS answer, body, id FROM todo WHERE id > 0;
+UPDATE todo_outer SET answer = llm_classify(body);
+CREATE VIEW flagged AS SELECT id, body, label, label IS NULL AS open FROM h;
+CREATE VIEW todo_flagged AS SELECT * FROM flagged WHERE open;
+UPDATE todo_flagged SET label = llm_classify(body) WHERE id = 1;
+CREATE VIEW todo_text AS SELECT * FROM h WHERE other IS NULL;
+UPDATE todo_text SET other = llm_classify(body);
+-- by another column that the statement assigns
+CREATE VIEW undone AS SELECT * FROM h WHERE NOT done;
+UPDATE undone SET done = true, label = llm_classify(body) WHERE id = 1;
+-- where the condition cannot be evaluated
+CREATE VIEW todo_sub AS SELECT * FROM h WHERE label IS NULL OR EXISTS (SELECT FROM t WHERE t.label = h.label);
+UPDATE todo_sub SET label = llm_classify(body);
+CREATE VIEW todo_row AS SELECT * FROM flagged f WHERE f IS NOT NULL;
+UPDATE todo_row SET label = llm_classify(body);
+-- row security
+CREATE ROLE refuse_hidden;
+GRANT USAGE ON SCHEMA refuse TO refuse_hidden;
+GRANT USAGE ON FOREIGN SERVER refuse_server TO refuse_hidden;
+GRANT ALL ON h, todo TO refuse_hidden;
+ALTER TABLE h ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reading ON h FOR SELECT USING (true);
+CREATE POLICY filling ON h FOR UPDATE USING (label IS NULL) WITH CHECK (true);
+CREATE POLICY adding ON h FOR INSERT WITH CHECK (true);
+SET ROLE refuse_hidden;
+UPDATE h SET label = llm_classify(body) WHERE id = 1;
+\echo :SQLSTATE
+INSERT INTO h (id, label) VALUES (11, llm_classify('x'));
+MERGE INTO h USING (SELECT 1 AS id) s ON h.id = s.id WHEN MATCHED THEN UPDATE SET label = llm_classify(body);
+RESET ROLE;
+-- PostgreSQL's own check comes first
+ALTER POLICY filling ON h WITH CHECK (label IS NULL);
+SET ROLE refuse_hidden;
+UPDATE h SET label = llm_classify(body) WHERE id = 1;
+RESET ROLE;
+ALTER POLICY filling ON h USING (label IS NULL OR EXISTS (SELECT FROM refuse.t WHERE t.label = h.label)) WITH CHECK (true);
+SET ROLE refuse_hidden;
+UPDATE h SET label = llm_classify(body) WHERE id = 1;
+RESET ROLE;
+-- nothing of it was queued; what shows pending rows is not refused, nor are values that are no markers
+SELECT count(*) FROM llm.queue;
+BEGIN;
+ALTER POLICY filling ON h USING (label IS NULL OR llm_is_pending(label));
+CREATE OR REPLACE VIEW todo AS SELECT * FROM h WHERE label IS NULL OR public.llm_is_pending(label);
+UPDATE todo SET label = llm_classify(body);
+UPDATE undone SET label = llm_classify(body || '!') WHERE id = 3;
+SET LOCAL ROLE refuse_hidden;
+UPDATE h SET label = llm_classify('again') WHERE id = 1;
+SELECT count(*) FROM llm.queue;
+ROLLBACK;
+BEGIN;
+UPDATE todo SET label = CASE WHEN id > 1 THEN llm_classify(NULL) ELSE '{"label": "a"}' END;
+SELECT id, label FROM h ORDER BY id;
+ROLLBACK;
+DROP TABLE h CASCADE;
+DROP OWNED BY refuse_hidden;
+DROP ROLE refuse_hidden;
+
 -- evaluated outside INSERT, UPDATE and MERGE
 SELECT llm_classify('x');
 \echo :SQLSTATE
@@ -223,6 +290,8 @@ SELECT llm.keep(NULL::internal, ''::bytea, '{}'::jsonb, '{}'::jsonb, 1);
 SELECT llm.bind(internal_in('1'), ''::bytea, 1);
 SELECT llm.issue(internal_in('7021806553811'), ''::bytea, 'x');
 SELECT llm.bind(magic => NULL, spec => '', VARIADIC row_values => '{1}'::int[]);
+SELECT llm.seen(NULL, 'h', 'c', false, '{}'::jsonb);
+SELECT llm.seen(internal_in('7021806553811'), 'h', 'c', false, '{}'::jsonb);
 UPDATE t SET label = llm.issue(NULL::internal, ''::bytea, body);
 UPDATE t SET label = llm.keep(7021806553811, ''::bytea, label, label, id);
 

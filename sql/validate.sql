@@ -99,8 +99,8 @@ SELECT pg_temp.chk('extract', '{"schema": {"type": "object", "properties": {"n":
 SELECT pg_temp.chk('extract', jsonb_build_object('schema', jsonb_build_object('type', 'object', 'properties', '{"v": {"$ref": "#/$defs/d1"}}'::jsonb, '$defs',
 	(SELECT jsonb_object_agg('d' || i, CASE WHEN i < 2000 THEN jsonb_build_object('$ref', '#/$defs/d' || i + 1) ELSE '{}' END) FROM generate_series(1, 2000) i))), '{"v": 1}');
 -- numbers are exact, or a fault
-SELECT value, pg_temp.chk('extract', '{"schema": {"type": "object"}}', format('{"v": %s}', value)) FROM unnest(ARRAY['1.50', '-0', '123456789012345678901234567890.123456789', '1e400', '1e401', '1e-400', '1E+2',
-	'1e99999999999999999999', '0x10', '1.', '.5', '+1', '-', '1e', 'Infinity', 'tru', 'nullx', '1 2']) value;
+SELECT value, pg_temp.chk('extract', '{"schema": {"type": "object"}}', format('{"v": %s}', value)) FROM unnest(ARRAY['1.50', '-0', '123456789012345678901234567890.123456789', '1e395', '1e396', '1e-394', '1e-395', '1E+2',
+	'1e99999999999999999999', '1e-99999999999999999999', '0x10', '1.', '.5', '+1', '-', '1e', 'Infinity', 'tru', 'nullx', '1 2']) value;
 SELECT pg_temp.chk('extract', '{"schema": {"type": "object"}}', format('{"v": 1%s}', repeat('0', 400)));
 -- strings
 SELECT pg_temp.chk('extract', '{"schema": {"type": "object"}}', value) FROM unnest(ARRAY['{"v": "\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00"}', '{"v": "\x"}', '{"v": "\u12g4"}', '{"v": "\u12"}', '{"v": "\ud83d"}', '{"v": "\ude00\ud83d"}',

@@ -112,7 +112,7 @@ is_admin(void)
 {
 	Oid admin = get_role_oid(ADMIN_ROLE, true);
 
-	return superuser() || (OidIsValid(admin) && is_member_of_role(GetUserId(), admin));
+	return superuser() || (OidIsValid(admin) && has_privs_of_role(GetUserId(), admin));
 }
 
 /* Names of our servers for a hint. */

@@ -107,9 +107,21 @@
 #if PG_VERSION_NUM < 160000
 typedef RangeTblEntry LlmPermission;
 #define llm_query_permissions(query) ((query)->rtable)
+#define llm_target_permission(query, rte) (rte)
 #else
 typedef RTEPermissionInfo LlmPermission;
 #define llm_query_permissions(query) ((query)->rteperminfos)
+/* Needs parser/parse_relation.h. */
+#define llm_target_permission(query, rte) getRTEPermissionInfo((query)->rteperminfos, rte)
+#endif
+
+/* Needs executor/executor.h.  16 added an argument for UPDATE. */
+#if PG_VERSION_NUM < 160000
+#define llm_insert_index_tuples(target, slot, estate) \
+	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL)
+#else
+#define llm_insert_index_tuples(target, slot, estate) \
+	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false)
 #endif
 
 #endif /* LLM_COMPAT_H */

@@ -44,7 +44,8 @@ static LlmStatement cancel_statement = {
 																					  "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id),"
 																					  " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
 																					  "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id OPERATOR(pg_catalog.=) mine.id)"
-																					  "  ON CONFLICT DO NOTHING RETURNING task)"
+																					  "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) mine.id)"
+																					  "  RETURNING task)"
 																					  " SELECT (SELECT pg_catalog.count(*) FROM stopped)"
 																					  "  OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM asked)",
 	.nargs = 5,

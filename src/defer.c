@@ -229,6 +229,7 @@ list_tasks(LlmRun *run)
 		tasks[i].leaf = bound->leaf;
 		tasks[i].key = llm_defer_key_object(run, bound->target, bound->key);
 		tasks[i].input = bound->input;
+		tasks[i].same_as = bound->same_as;
 	}
 	return tasks;
 }

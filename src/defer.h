@@ -25,6 +25,7 @@
 #include "executor/execdesc.h"
 #include "fmgr.h"
 #include "operation.h"
+#include "siphash.h"
 #include "utils/hsearch.h"
 
 /* Copies of values up to this size are kept to know them again without parsing. */
@@ -38,6 +39,8 @@ typedef struct LlmAsked
 	const char *model; /* or NULL */
 	int priority;
 	Jsonb *tags; /* or NULL */
+	TimestampTz deadline; /* DT_NOEND: none */
+	bool shares; /* an answer serves every row with the same input */
 	List *jobs; /* of LlmNewJob: one per column that got its markers */
 
 	/* of the cache by content */
@@ -52,14 +55,15 @@ typedef struct LlmIssued
 {
 	int64 id; /* of the task that it will be; key of the hash table */
 	LlmAsked *asked;
-	text *input;
+	text *input; /* not out of line; may be compressed */
+	LlmSipHash hash; /* of the input, if asked->shares */
 	bool given; /* to a row: the next one needs an id of its own */
 } LlmIssued;
 
-/* A value that we made last, to be known again by its bytes. */
+/* A value that we made last, to be known again by its bytes; a stored row has it under another header. */
 typedef struct LlmKnownCell
 {
-	int len; /* 0: none */
+	int len; /* of the bytes behind the header; 0: none */
 	char data[LLM_KNOWN_CELL];
 } LlmKnownCell;
 
@@ -81,6 +85,7 @@ typedef struct LlmGiven
 	int64 id; /* 0: none, or bound already */
 	LlmAsked *asked;
 	text *input; /* good until the site issues its next marker */
+	LlmSipHash hash;
 	bool input_stays; /* and longer: until the statement is over */
 } LlmGiven;
 
@@ -130,6 +135,7 @@ typedef struct LlmBound
 	LlmTargetState *target;
 	Oid leaf;
 	text *input;
+	int64 same_as; /* as in LlmNewTask */
 	Datum *key;
 } LlmBound;
 
@@ -150,6 +156,9 @@ typedef struct LlmIdRange
 	int64 last;
 } LlmIdRange;
 
+/* The inputs that a statement has bound (defer_same.c). */
+typedef struct LlmQuestions LlmQuestions;
+
 /* A statement that issued a marker. */
 typedef struct LlmRun
 {
@@ -165,6 +174,7 @@ typedef struct LlmRun
 	int ntargets;
 	HTAB *issued; /* of LlmIssued, markers of sites that are not direct */
 	List *jobs; /* of LlmNewJob */
+	LlmQuestions *questions; /* NULL until one is bound */
 	List *models; /* of char *: aliases that were checked, "" for the default */
 
 	bool pins_settings; /* the text of some key depends on settings */
@@ -224,6 +234,17 @@ extern bool llm_defer_may_hold_marker(Datum cell, bool look_inside);
 
 /* The job that a task of this column will belong to, made when it is the first. */
 extern LlmNewJob *llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int column);
+
+/*
+ * The same question is asked once (defer_same.c).  hash() is of the input's bytes, neither
+ * compressed nor out of line.  same_as() is asked for each task when it is bound, and gives
+ * the task of the job that was the first to ask the same of the same input, 0 for the first.
+ */
+extern LlmSipHash llm_defer_hash(const text *input);
+extern int64 llm_defer_same_as(LlmRun *run, const LlmNewJob *job, const LlmSipHash *hash, int64 task);
+
+/* The table will be asked for this text when the row is stored: let the processor fetch the place. */
+extern void llm_defer_same_soon(const LlmRun *run, const LlmAsked *asked, const LlmSipHash *hash);
 
 /* Raise 0A000: a marker of the running statement will never get an answer in that column. */
 pg_noreturn extern void llm_defer_refuse_stray(const LlmDeferTarget *target, int column);

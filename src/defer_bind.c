@@ -44,8 +44,10 @@ PG_FUNCTION_INFO_V1(llm_enrich_bind);
 bool
 llm_defer_is_known(const LlmKnownCell *known, Datum cell)
 {
-	return known->len > 0 && VARSIZE_ANY(DatumGetPointer(cell)) == known->len &&
-		   memcmp(known->data, DatumGetPointer(cell), known->len) == 0;
+	const struct varlena *value = (const struct varlena *) DatumGetPointer(cell);
+
+	return known->len > 0 && !VARATT_IS_COMPRESSED(value) && !VARATT_IS_EXTERNAL(value) &&
+		   VARSIZE_ANY_EXHDR(value) == known->len && memcmp(known->data, VARDATA_ANY(value), known->len) == 0;
 }
 
 bool
@@ -83,6 +85,7 @@ llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int co
 	job->model = asked->model;
 	job->priority = asked->priority;
 	job->tags = asked->tags;
+	job->deadline = asked->deadline;
 	job->role = role;
 	job->relation = target->relation;
 	job->column_name = name;
@@ -90,6 +93,7 @@ llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int co
 		job->key_columns = lappend(job->key_columns, unconstify(char *, target->keys[i]));
 	asked->jobs = lappend(asked->jobs, job);
 	run->jobs = lappend(run->jobs, job);
+	job->number = list_length(run->jobs);
 	MemoryContextSwitchTo(caller);
 	return job;
 }
@@ -179,10 +183,13 @@ bind_cell(FunctionCallInfo fcinfo, BindState *state, LlmSlotState *slot, int col
 	bound->input = given->input;
 	if (!given->input_stays)
 	{
-		bytes += VARSIZE(given->input);
-		bound->input = palloc(VARSIZE(given->input));
-		memcpy(bound->input, given->input, VARSIZE(given->input));
+		Size size = VARSIZE_ANY(given->input);
+
+		bytes += size;
+		bound->input = palloc(size);
+		memcpy(bound->input, given->input, size);
 	}
+	bound->same_as = !given->asked->shares ? 0 : llm_defer_same_as(run, bound->job, &given->hash, given->id);
 	run->bound_bytes += bytes;
 	run->nbound++;
 	slot->bound_id = given->id;

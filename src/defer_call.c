@@ -21,9 +21,11 @@
 #include "nodes/nodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 
 #include "catalog.h"
 #include "compat.h"
@@ -181,6 +183,18 @@ check_model(LlmRun *run, const char *model)
 	MemoryContextSwitchTo(caller);
 }
 
+/* Does the recipe ask for chance?  Then whoever asks n times wants n answers. */
+static bool
+samples(Jsonb *spec)
+{
+	JsonbValue buffer;
+	JsonbValue *temperature = getKeyJsonValueFromContainer(&spec->root, "temperature", strlen("temperature"), &buffer);
+
+	return temperature != NULL && temperature->type == jbvNumeric &&
+		   DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(temperature->val.numeric),
+											NumericGetDatum(int64_to_numeric(0))));
+}
+
 /* Check the arguments and make what the rows of the call share; raises on bad ones. */
 static LlmAsked *
 make_asked(FunctionCallInfo fcinfo, IssueState *state)
@@ -189,6 +203,7 @@ make_asked(FunctionCallInfo fcinfo, IssueState *state)
 	MemoryContext caller = MemoryContextSwitchTo(state->run->context);
 	LlmAsked *asked = palloc0(sizeof(LlmAsked));
 	LlmCallArgs args;
+	Jsonb *deadline;
 	char *model;
 
 	read_args(fcinfo, spec, &args, &model);
@@ -202,8 +217,10 @@ make_asked(FunctionCallInfo fcinfo, IssueState *state)
 				 errmsg("the loaded library does not know function %s()", spec->name),
 				 errhint("Restart the server: the extension's SQL is newer than the library that is loaded.")));
 	asked->spec = asked->op->make_spec(&args);
-	llm_operation_job_options(args.options, &asked->priority, &asked->tags, NULL);
+	llm_operation_job_options(args.options, &asked->priority, &asked->tags, &deadline);
+	asked->deadline = llm_operation_deadline(deadline);
 	asked->tags = llm_enqueue_tags(asked->tags);
+	asked->shares = !samples(asked->spec);
 	check_model(state->run, asked->model);
 	MemoryContextSwitchTo(caller);
 	return asked;
@@ -296,6 +313,15 @@ check_input_size(const LlmDeferSite *spec, Datum input)
 				 errhint("Ask about a part of it, or about several parts in rows of their own.")));
 }
 
+/* The input as it is kept and stored: what a table has compressed stays so. */
+static text *
+inline_input(Datum input)
+{
+	struct varlena *value = (struct varlena *) DatumGetPointer(input);
+
+	return (text *) (VARATT_IS_EXTERNAL(value) ? detoast_external_attr(value) : value);
+}
+
 static bool
 is_blank(const text *input)
 {
@@ -309,10 +335,10 @@ is_blank(const text *input)
 
 /* Remember a marker of a site whose markers are stored one by one. */
 static void
-remember_last(IssueState *state, int64 id, LlmAsked *asked, const text *input, const Jsonb *marker)
+remember_last(IssueState *state, const LlmIssued *issued, const Jsonb *marker)
 {
 	LlmSiteState *site = state->site;
-	Size size = VARSIZE_ANY_EXHDR(input) + VARHDRSZ;
+	Size size = VARSIZE_ANY(issued->input);
 
 	if (size > site->input_size)
 	{
@@ -322,24 +348,21 @@ remember_last(IssueState *state, int64 id, LlmAsked *asked, const text *input, c
 		site->input_size = Max(size, 1024);
 		site->input_buffer = MemoryContextAllocHuge(state->run->context, site->input_size);
 	}
-	SET_VARSIZE(site->input_buffer, size);
-	memcpy(VARDATA(site->input_buffer), VARDATA_ANY(input), size - VARHDRSZ);
-	site->last.id = id;
-	site->last.asked = asked;
+	memcpy(site->input_buffer, issued->input, size);
+	site->last = *issued;
 	site->last.input = site->input_buffer;
-	site->last.given = false;
-	site->known.len = VARSIZE(marker);
+	site->known.len = VARSIZE(marker) - VARHDRSZ;
 	if (site->known.len > LLM_KNOWN_CELL)
 		site->known.len = 0;
-	memcpy(site->known.data, marker, site->known.len);
+	memcpy(site->known.data, VARDATA(marker), site->known.len);
 }
 
 /* Remember a marker that may be stored later, and more than once. */
 static void
-remember_issued(LlmRun *run, int64 id, LlmAsked *asked, const text *input)
+remember_issued(LlmRun *run, const LlmIssued *issued)
 {
-	MemoryContext caller = MemoryContextSwitchTo(run->context);
-	LlmIssued *issued;
+	Size size = VARSIZE_ANY(issued->input);
+	LlmIssued *entry;
 
 	if (run->issued == NULL)
 	{
@@ -350,11 +373,10 @@ remember_issued(LlmRun *run, int64 id, LlmAsked *asked, const text *input)
 		control.hcxt = run->context;
 		run->issued = hash_create("llm_enrich markers", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	issued = hash_search(run->issued, &id, HASH_ENTER, NULL);
-	issued->asked = asked;
-	issued->input = cstring_to_text_with_len(VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input));
-	issued->given = false;
-	MemoryContextSwitchTo(caller);
+	entry = hash_search(run->issued, &issued->id, HASH_ENTER, NULL);
+	*entry = *issued;
+	entry->input = MemoryContextAlloc(run->context, size);
+	memcpy(entry->input, issued->input, size);
 }
 
 /*
@@ -364,33 +386,35 @@ Datum
 llm_enrich_issue(PG_FUNCTION_ARGS)
 {
 	IssueState *state = fcinfo->flinfo->fn_extra;
-	LlmAsked *asked;
+	LlmIssued issued = {0};
 	text *input;
 	Jsonb *marker;
-	int64 id;
 
 	if (state == NULL)
 		state = start_issue(fcinfo);
 	if (PG_ARGISNULL(LLM_DEFER_FIXED_ARGS))
 		PG_RETURN_NULL();
 	if (!state->fixed_args)
-		asked = find_asked(fcinfo, state);
+		issued.asked = find_asked(fcinfo, state);
 	else
 	{
 		if (state->site->only == NULL)
 			state->site->only = make_asked(fcinfo, state);
-		asked = state->site->only;
+		issued.asked = state->site->only;
 	}
 	check_input_size(state->site->spec, PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
-	input = PG_GETARG_TEXT_PP(LLM_DEFER_FIXED_ARGS);
+	issued.input = inline_input(PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
+	input = (text *) pg_detoast_datum_packed(issued.input);
 	if (is_blank(input))
 		PG_RETURN_JSONB_P(llm_marker_failed(0, "empty_input", "The input is empty or only white space."));
 
-	id = llm_defer_new_id(state->run);
-	marker = llm_marker_pending(id);
+	if (issued.asked->shares)
+		issued.hash = llm_defer_hash(input);
+	issued.id = llm_defer_new_id(state->run);
+	marker = llm_marker_pending(issued.id);
 	if (state->site->spec->direct)
-		remember_last(state, id, asked, input, marker);
+		remember_last(state, &issued, marker);
 	else
-		remember_issued(state->run, id, asked, input);
+		remember_issued(state->run, &issued);
 	PG_RETURN_JSONB_P(marker);
 }

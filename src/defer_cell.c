@@ -38,13 +38,13 @@ PG_FUNCTION_INFO_V1(llm_enrich_keep);
 static void
 know_cell(LlmKnownCell *known, Datum cell)
 {
-	Size size = VARSIZE_ANY(DatumGetPointer(cell));
+	const struct varlena *value = (const struct varlena *) DatumGetPointer(cell);
 
 	known->len = 0;
-	if (size > LLM_KNOWN_CELL || VARATT_IS_EXTERNAL(DatumGetPointer(cell)))
+	if (VARATT_IS_COMPRESSED(value) || VARATT_IS_EXTERNAL(value) || VARSIZE_ANY_EXHDR(value) > LLM_KNOWN_CELL)
 		return;
-	known->len = size;
-	memcpy(known->data, DatumGetPointer(cell), size);
+	known->len = VARSIZE_ANY_EXHDR(value);
+	memcpy(known->data, VARDATA_ANY(value), known->len);
 }
 
 static KeepState *
@@ -74,6 +74,7 @@ give(LlmIssued *issued, bool input_stays, LlmGiven *given)
 	given->id = issued->given ? 0 : issued->id;
 	given->asked = issued->asked;
 	given->input = issued->input;
+	given->hash = issued->hash;
 	given->input_stays = input_stays;
 	issued->given = true;
 }
@@ -256,6 +257,8 @@ llm_enrich_keep(PG_FUNCTION_ARGS)
 	else
 		cell = PG_GETARG_DATUM(KEEP_NEW);
 	fill_slot(state, &given, &old);
+	if (given.id != 0)
+		llm_defer_same_soon(state->run, given.asked, &given.hash);
 	if (PG_ARGISNULL(KEEP_NEW))
 		PG_RETURN_NULL();
 	if (id >= 0)

@@ -63,18 +63,27 @@ note_count(LlmJsonReader *r, int64 *count)
 		*count = (int64) rint(Min(value, MAX_COUNT));
 }
 
+/* Go into the object or list that comes; anything else is skipped, and false. */
+static bool
+enter_or_skip(LlmJsonReader *r, char open)
+{
+	if (llm_json_peek(r) != open)
+	{
+		llm_json_skip(r);
+		return false;
+	}
+	llm_json_enter(r, open);
+	return true;
+}
+
 static void
 read_prompt_details(LlmJsonReader *r, LlmOpenaiCounts *counts)
 {
 	LlmJsonSlice key;
 	int i;
 
-	if (llm_json_peek(r) != '{')
-	{
-		llm_json_skip(r);
+	if (!enter_or_skip(r, '{'))
 		return;
-	}
-	llm_json_enter(r, '{');
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "cached_tokens"))
@@ -92,12 +101,8 @@ read_completion_details(LlmJsonReader *r, LlmOpenaiCounts *counts)
 	LlmJsonSlice key;
 	int i;
 
-	if (llm_json_peek(r) != '{')
-	{
-		llm_json_skip(r);
+	if (!enter_or_skip(r, '{'))
 		return;
-	}
-	llm_json_enter(r, '{');
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "reasoning_tokens"))
@@ -113,12 +118,8 @@ read_usage(LlmJsonReader *r, LlmOpenaiCounts *counts)
 	LlmJsonSlice key;
 	int i;
 
-	if (llm_json_peek(r) != '{')
-	{
-		llm_json_skip(r);
+	if (!enter_or_skip(r, '{'))
 		return;
-	}
-	llm_json_enter(r, '{');
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "prompt_tokens"))
@@ -149,12 +150,8 @@ read_part(LlmJsonReader *r, StringInfo str)
 	LlmJsonSlice words = {0};
 	int i;
 
-	if (llm_json_peek(r) != '{')
-	{
-		llm_json_skip(r);
+	if (!enter_or_skip(r, '{'))
 		return;
-	}
-	llm_json_enter(r, '{');
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "type"))
@@ -209,12 +206,8 @@ read_message(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	LlmJsonSlice key;
 	int i;
 
-	if (llm_json_peek(r) != '{')
-	{
-		llm_json_skip(r);
+	if (!enter_or_skip(r, '{'))
 		return;
-	}
-	llm_json_enter(r, '{');
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "content"))
@@ -233,12 +226,8 @@ read_metadata(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	LlmJsonSlice key;
 	int i;
 
-	if (llm_json_peek(r) != '{')
-	{
-		llm_json_skip(r);
+	if (!enter_or_skip(r, '{'))
 		return;
-	}
-	llm_json_enter(r, '{');
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "reasons") || llm_json_is(&key, "flagged_input"))
@@ -300,12 +289,8 @@ read_detail(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	llm_json_enter(r, '[');
 	for (i = 0; llm_json_next_item(r, i); i++)
 	{
-		if (llm_json_peek(r) != '{')
-		{
-			llm_json_skip(r);
+		if (!enter_or_skip(r, '{'))
 			continue;
-		}
-		llm_json_enter(r, '{');
 		for (j = 0; llm_json_next_key(r, j, &key); j++)
 		{
 			if (llm_json_is(&key, "msg"))
@@ -322,13 +307,9 @@ read_choice(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	LlmJsonSlice key;
 	int i;
 
-	if (llm_json_peek(r) != '{')
-	{
-		llm_json_skip(r);
+	if (!enter_or_skip(r, '{'))
 		return;
-	}
 	notes->has_choice = true;
-	llm_json_enter(r, '{');
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "message"))
@@ -348,12 +329,8 @@ read_choices(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	int i;
 
-	if (llm_json_peek(r) != '[')
-	{
-		llm_json_skip(r);
+	if (!enter_or_skip(r, '['))
 		return;
-	}
-	llm_json_enter(r, '[');
 	for (i = 0; llm_json_next_item(r, i); i++)
 	{
 		if (i == 0)

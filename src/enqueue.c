@@ -28,9 +28,11 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/varlena.h"
 
 #include "enqueue.h"
+#include "enqueue_rows.h"
 #include "guc.h"
 #include "spi.h"
 #include "wake.h"
@@ -61,31 +63,26 @@ static LlmStatement find_day_job_statement = {
 		   " AND j.key_columns OPERATOR(pg_catalog.=) $6"
 		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority OPERATOR(pg_catalog.=) $8"
 		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
+		   " AND j.deadline IS NOT DISTINCT FROM $11"
 		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
-	.nargs = 10,
-	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID},
+	.nargs = 11,
+	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
+			 TIMESTAMPTZOID},
 	.fresh = true};
 
 static LlmStatement add_job_statement = {
 	.sql = "INSERT INTO llm.job (relation, recipe, role, relation_name, column_name, key_columns, model,"
-		   " priority, tags, settings, role_name, application_name, operation, total, day)"
-		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-		   " CASE WHEN $15 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
-	.nargs = 15,
+		   " priority, tags, settings, deadline, role_name, application_name, operation, total, day)"
+		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
+		   " CASE WHEN $16 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
+	.nargs = 16,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 NAMEOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
+			 TIMESTAMPTZOID, NAMEOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
 
 static LlmStatement set_total_statement = {
 	.sql = "UPDATE llm.job SET total = $2 WHERE id OPERATOR(pg_catalog.=) $1",
 	.nargs = 2,
 	.args = {INT8OID, INT8OID}};
-
-static LlmStatement add_tasks_statement = {
-	.sql = "INSERT INTO llm.queue (id, job, recipe, role, relation, key, input)"
-		   " SELECT t.id, $1, $2, $3, t.relation, t.key, t.input FROM ROWS FROM (pg_catalog.unnest($4),"
-		   " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) AS t(id, relation, key, input)",
-	.nargs = 7,
-	.args = {INT8OID, INT8OID, OIDOID, INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID}};
 
 static LlmStatement supersede_statement = {
 	.sql = "UPDATE llm.queue q SET state = 'superseded', outcome = 'superseded', reason = NULL, not_before = NULL"
@@ -361,7 +358,7 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 
 	foreach(cell, job->key_columns)
 		keys[foreach_current_index(cell)] = CStringGetTextDatum(lfirst(cell));
-	memset(nulls, ' ', 15);
+	memset(nulls, ' ', 16);
 	values[0] = ObjectIdGetDatum(job->relation);
 	values[1] = Int64GetDatum(job->recipe);
 	values[2] = ObjectIdGetDatum(job->role);
@@ -376,6 +373,8 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 	nulls[8] = job->tags == NULL ? 'n' : ' ';
 	values[9] = JsonbPGetDatum(settings);
 	nulls[9] = settings == NULL ? 'n' : ' ';
+	values[10] = TimestampTzGetDatum(job->deadline);
+	nulls[10] = job->deadline == DT_NOEND ? 'n' : ' ';
 }
 
 /*
@@ -385,8 +384,8 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 static void
 write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 {
-	Datum values[15];
-	char nulls[15];
+	Datum values[16];
+	char nulls[16];
 	NameData role_name;
 
 	job->recipe = find_or_add_recipe(job);
@@ -394,12 +393,12 @@ write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 	if (!single || llm_spi_execute(&find_day_job_statement, values, nulls, false) == 0)
 	{
 		namestrcpy(&role_name, GetUserNameFromId(job->role, false));
-		values[10] = NameGetDatum(&role_name);
-		values[11] = CStringGetTextDatum(application_name == NULL ? "" : application_name);
-		values[12] = CStringGetTextDatum(job->op->name);
-		values[13] = Int64GetDatum(total);
-		nulls[13] = single || total < 0 ? 'n' : ' ';
-		values[14] = BoolGetDatum(single);
+		values[11] = NameGetDatum(&role_name);
+		values[12] = CStringGetTextDatum(application_name == NULL ? "" : application_name);
+		values[13] = CStringGetTextDatum(job->op->name);
+		values[14] = Int64GetDatum(total);
+		nulls[14] = single || total < 0 ? 'n' : ' ';
+		values[15] = BoolGetDatum(single);
 		(void) llm_spi_execute(&add_job_statement, values, nulls, false);
 	}
 	job->id = result_id();
@@ -416,38 +415,6 @@ write_total(const LlmNewJob *job)
 	(void) llm_spi_execute(&set_total_statement, values, NULL, false);
 }
 
-/* Write the tasks of the set that belong to one job. */
-static void
-write_tasks(const LlmNewJob *job, LlmNewTask *tasks, int ntasks)
-{
-	Datum *ids = palloc(job->in_set * sizeof(Datum));
-	Datum *relations = palloc(job->in_set * sizeof(Datum));
-	Datum *keys = palloc(job->in_set * sizeof(Datum));
-	Datum *inputs = palloc(job->in_set * sizeof(Datum));
-	Datum values[7];
-	int n = 0;
-	int i;
-
-	for (i = 0; i < ntasks; i++)
-	{
-		if (tasks[i].job != job)
-			continue;
-		ids[n] = Int64GetDatum(tasks[i].id);
-		relations[n] = ObjectIdGetDatum(tasks[i].leaf);
-		keys[n] = JsonbPGetDatum(tasks[i].key);
-		inputs[n] = PointerGetDatum(tasks[i].input);
-		n++;
-	}
-	values[0] = Int64GetDatum(job->id);
-	values[1] = Int64GetDatum(job->recipe);
-	values[2] = ObjectIdGetDatum(job->role);
-	values[3] = llm_spi_array(INT8OID, ids, NULL, n);
-	values[4] = llm_spi_array(OIDOID, relations, NULL, n);
-	values[5] = llm_spi_array(JSONBOID, keys, NULL, n);
-	values[6] = llm_spi_array(TEXTOID, inputs, NULL, n);
-	(void) llm_spi_execute(&add_tasks_statement, values, NULL, false);
-}
-
 static void
 count_tasks(LlmNewTask *tasks, int ntasks, List *jobs)
 {
@@ -460,16 +427,14 @@ count_tasks(LlmNewTask *tasks, int ntasks, List *jobs)
 		tasks[i].job->in_set++;
 }
 
-/* One job and its part of the set. */
+/* Write what there is to say of a job now that a set of tasks comes, or that the statement is over. */
 static void
-write_job_and_tasks(LlmNewJob *job, Jsonb *settings, LlmNewTask *tasks, int ntasks, bool last)
+note_job(LlmNewJob *job, Jsonb *settings, bool last)
 {
 	if (job->in_set > 0 && job->id == 0)
 		write_job(job, settings, last && job->in_set == 1, last ? job->in_set : -1);
 	else if (last && job->id != 0)
 		write_total(job);
-	if (job->in_set > 0)
-		write_tasks(job, tasks, ntasks);
 	job->queued += job->in_set;
 }
 
@@ -490,9 +455,13 @@ llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 								 GUC_ACTION_SAVE, true, 0, false);
 	foreach(cell, jobs)
 	{
-		write_job_and_tasks(lfirst(cell), settings, tasks, ntasks, last);
+		note_job(lfirst(cell), settings, last);
 		job = Max(job, ((LlmNewJob *) lfirst(cell))->id);
+		if (((LlmNewJob *) lfirst(cell))->deadline != DT_NOEND)
+			llm_wake_at_commit(LLM_WORKER_WRITER); /* it ends what is late */
 	}
+	if (ntasks > 0)
+		llm_enqueue_write_rows(tasks, ntasks);
 	llm_spi_own_end(&scope);
 	SPI_finish();
 	if (ntasks == 0)

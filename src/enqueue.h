@@ -13,6 +13,7 @@
 
 #include "llm_enrich.h"
 
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "operation.h"
 
@@ -25,10 +26,12 @@ typedef struct LlmNewJob
 	const char *model; /* alias, or NULL: the default when it is sent */
 	int priority;
 	Jsonb *tags; /* or NULL */
+	TimestampTz deadline; /* DT_NOEND: none */
 	Oid role; /* GetUserId() at bind time */
 	Oid relation; /* as the statement named it: table or view */
 	const char *column_name; /* in that relation */
 	List *key_columns; /* of char *: names in that relation, in key order */
+	int number; /* from 1, over the statement */
 	int64 queued; /* rows written so far */
 
 	/* enqueue.c's own */
@@ -42,7 +45,8 @@ typedef struct LlmNewTask
 	LlmNewJob *job;
 	Oid leaf; /* tableoid of the stored row */
 	Jsonb *key; /* {"id": 42}: numbers as numbers, all else as text made under pinned settings */
-	text *input;
+	text *input; /* not out of line; may be compressed */
+	int64 same_as; /* the task of this job that asked the same of the same input first; 0: this one */
 } LlmNewTask;
 
 /*

@@ -145,6 +145,7 @@ static const char *const class_names[] = {
 	[LLM_ERR_UNKNOWN_MODEL] = "unknown_model",
 	[LLM_ERR_CONFIG] = "config",
 	[LLM_ERR_LOCAL] = "local",
+	[LLM_ERR_DROPPED] = "dropped",
 };
 
 const char *

@@ -153,6 +153,7 @@ start_settlement(LlmFlight *flight)
 	s->job = flight->job;
 	s->request = flight->request;
 	s->attempt = flight->attempt;
+	s->tries = flight->tries;
 	s->key = flight->key;
 	s->server = target->server != NULL ? target->server : "";
 	s->model = target->model != NULL ? target->model : "";
@@ -175,6 +176,8 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 	flight->request = claim->request;
 	flight->attempt = claim->attempt;
 	flight->tries = claim->tries;
+	flight->same_as = claim->same_as;
+	flight->followed = claim->followed;
 	flight->granted_tokens = route->tokens_each;
 	flight->generation = route->generation_granted;
 	flight->key = palloc(VARSIZE_ANY(claim->key));
@@ -215,6 +218,8 @@ wire_class(LlmHttpOutcome outcome)
 			return LLM_ERR_TOO_LARGE;
 		case LLM_HTTP_LOCAL:
 			return LLM_ERR_LOCAL;
+		case LLM_HTTP_DROPPED:
+			return LLM_ERR_DROPPED;
 	}
 	return LLM_ERR_LOCAL;
 }
@@ -310,7 +315,7 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 	}
 	s->state = verdict.requeue_now ? "ready" : "waiting";
 	s->reason = verdict.requeue_now ? NULL : verdict.reason;
-	s->not_before = verdict.requeue_now ? 0 : verdict.not_before;
+	s->not_before = verdict.requeue_now ? 0 : llm_clock_to_wall(verdict.not_before);
 	if (class == LLM_ERR_INVALID)
 	{
 		s->failure = "invalid_output";
@@ -410,6 +415,8 @@ llm_flight_free(LlmFlight *flight)
 {
 	if (flight->recipe != NULL)
 		flight->recipe->users--;
+	if (flight->question != NULL)
+		llm_question_forget(flight->question);
 	llm_route_release(flight->route);
 	MemoryContextDelete(flight->context);
 }

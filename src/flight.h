@@ -16,6 +16,7 @@
 #include "llm_enrich.h"
 
 #include "http.h"
+#include "question.h"
 #include "queue.h"
 #include "route.h"
 
@@ -41,6 +42,9 @@ typedef struct LlmFlight
 	int64 request;
 	int attempt;
 	int tries;
+	int64 same_as; /* task that it followed before; 0: none */
+	bool followed; /* as it was claimed, others waited for its answer */
+	LlmQuestion *question; /* for others that ask the same meanwhile; or NULL */
 	bool check; /* of llm.check(): no cell, no second try */
 	uint64 ticket; /* the letter to answer then */
 	const char *verdict; /* and the answer */

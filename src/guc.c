@@ -23,6 +23,7 @@ bool llm_guc_enabled = true;
 int llm_guc_idle_timeout_ms = 60000;
 int llm_guc_max_answer_kb = 16384;
 int llm_guc_max_connections = 256;
+double llm_guc_max_retry_share = 0.5;
 int llm_guc_max_tries = 3;
 char *llm_guc_model;
 char *llm_guc_tags;
@@ -87,6 +88,12 @@ llm_guc_init(void)
 							&llm_guc_max_connections, 256, 1, 10000,
 							at_start, 0,
 							NULL, NULL, NULL);
+	DefineCustomRealVariable("llm_enrich.max_retry_share",
+							 "Sets the share of a job's cost that asking again after answers at fault may take.",
+							 "Beyond it a task fails at its first fault; 20 retries of a job are free.",
+							 &llm_guc_max_retry_share, 0.5, 0.0, 1.0,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("llm_enrich.max_tries",
 							"Sets how many answers that are at fault a task may have before it fails.",
 							NULL,

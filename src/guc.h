@@ -15,6 +15,7 @@ extern bool llm_guc_enabled;
 extern int llm_guc_idle_timeout_ms;
 extern int llm_guc_max_answer_kb;
 extern int llm_guc_max_connections;
+extern double llm_guc_max_retry_share;
 extern int llm_guc_max_tries;
 extern char *llm_guc_model;
 extern char *llm_guc_tags;

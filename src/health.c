@@ -125,7 +125,7 @@ put_row(ReturnSetInfo *result, const Row *row)
 	values[2] = text_or_null(row->state, &nulls[2]);
 	values[3] = text_or_null(row->problem, &nulls[3]);
 	values[4] = text_or_null(row->hint, &nulls[4]);
-	values[5] = TimestampTzGetDatum(row->since);
+	values[5] = TimestampTzGetDatum(llm_clock_to_wall(row->since));
 	nulls[5] = (row->since == 0);
 	values[6] = Int32GetDatum(row->pid);
 	nulls[6] = (row->pid == 0);
@@ -273,7 +273,8 @@ put_target(ReturnSetInfo *result, const LlmLimiterSlot *slot, TimestampTz now)
 	if (limiter->probing || until <= now)
 		row.state = "trying one request";
 	else
-		row.state = psprintf("%s until %s", paused ? "paused" : "cooling", timestamptz_to_str(until));
+		row.state = psprintf("%s until %s", paused ? "paused" : "cooling",
+							 timestamptz_to_str(llm_clock_to_wall(until)));
 	if (paused)
 	{
 		row.problem = llm_error_pause_text(limiter->pause_class);
@@ -289,7 +290,7 @@ is_admin(void)
 {
 	Oid role = get_role_oid(ADMIN_ROLE, true);
 
-	return superuser() || (OidIsValid(role) && is_member_of_role(GetUserId(), role));
+	return superuser() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
 }
 
 /* SQL: llm.read_health() → the rows of llm.health that shared memory knows of */
@@ -297,7 +298,7 @@ Datum
 llm_enrich_read_health(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	TimestampTz now = llm_clock_now();
+	TimestampTz now = llm_clock_steady();
 	Picture *picture;
 	int i;
 

@@ -129,7 +129,7 @@ share_failure(const LlmHttpSlot *failed)
 	{
 		LlmHttpSlot *slot = dlist_container(LlmHttpSlot, node, node);
 
-		llm_http_slot_fail(slot, LLM_HTTP_NOT_SENT, failed->failure);
+		llm_http_slot_fail(slot, failed->exchange->outcome, failed->failure);
 		finish_slot(slot);
 	}
 }
@@ -143,13 +143,13 @@ complete_slot(LlmHttpSlot *slot, CURLcode code)
 	llm_http_slot_conclude(slot, code);
 	detach_slot(slot);
 	finish_slot(slot);
-	if (unresolved && slot->exchange->outcome == LLM_HTTP_NOT_SENT)
+	if (unresolved && (slot->exchange->outcome == LLM_HTTP_NOT_SENT || slot->exchange->outcome == LLM_HTTP_LOCAL))
 		share_failure(slot);
 }
 
 /*
  * libcurl failed, or a descriptor cannot be watched: nothing that is running can be
- * believed to go on.  What has been sent at all is lost, the rest never left; all
+ * believed to go on.  What has been sent at all is dropped, the rest never left; all
  * connections close.  Raises when memory is short.
  */
 static void
@@ -159,7 +159,7 @@ rebuild(void)
 	{
 		LlmHttpSlot *slot = dlist_container(LlmHttpSlot, node, dlist_head_node(&running));
 
-		llm_http_slot_fail(slot, llm_http_slot_has_sent(slot) ? LLM_HTTP_LOST : LLM_HTTP_LOCAL,
+		llm_http_slot_fail(slot, llm_http_slot_has_sent(slot) ? LLM_HTTP_DROPPED : LLM_HTTP_LOCAL,
 						   "broken off, since connections could not be watched any more");
 		detach_slot(slot);
 		finish_slot(slot);

@@ -28,11 +28,12 @@
 typedef enum LlmHttpOutcome
 {
 	LLM_HTTP_DONE = 0,
-	LLM_HTTP_NOT_SENT, /* bad URL, name, connection, TLS, or too slow at these */
+	LLM_HTTP_NOT_SENT, /* bad URL, connection, TLS, or too slow at these */
 	LLM_HTTP_LOST, /* sent at least in part, no whole answer */
 	LLM_HTTP_TIMEOUT, /* sent, no whole answer within timeout_ms */
 	LLM_HTTP_TOO_LARGE, /* the answer exceeds answer_limit */
-	LLM_HTTP_LOCAL /* descriptors or memory are short here; not sent */
+	LLM_HTTP_LOCAL, /* descriptors, memory or names are short here; not sent */
+	LLM_HTTP_DROPPED /* sent at least in part; memory is short here for the answer */
 } LlmHttpOutcome;
 
 typedef struct LlmHttpExchange

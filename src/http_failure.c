@@ -49,7 +49,7 @@ llm_http_failure_describe(const LlmHttpFailure *failure, char *sentence)
 {
 	if (failure->outcome == LLM_HTTP_TOO_LARGE)
 		snprintf(sentence, LLM_HTTP_FAILURE_BYTES, "the answer is larger than %zu bytes", failure->answer_limit);
-	else if (failure->no_memory)
+	else if (failure->outcome == LLM_HTTP_DROPPED)
 		strlcpy(sentence, "out of memory while reading the answer", LLM_HTTP_FAILURE_BYTES);
 	else if (failure->no_descriptor && failure->outcome == LLM_HTTP_LOCAL)
 		strlcpy(sentence, "too many open files on the server", LLM_HTTP_FAILURE_BYTES);

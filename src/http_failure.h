@@ -22,7 +22,6 @@ typedef struct LlmHttpFailure
 	bool timed_out;
 	bool closed; /* by the other side, ahead of the answer's first byte */
 	bool no_descriptor;
-	bool no_memory;
 	size_t answer_limit;
 	const char *words; /* libcurl's */
 

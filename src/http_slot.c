@@ -395,8 +395,8 @@ llm_http_slot_of(void *easy)
 }
 
 /*
- * A name that cannot be resolved is NOT_SENT, not LOCAL: libcurl does not tell a
- * resolver that is down from a name that is wrong, and the latter is more common.
+ * A name that cannot be resolved is LOCAL: libcurl does not tell a resolver that is down
+ * from a name that is wrong, and no task is to fail for the former.
  */
 static LlmHttpOutcome
 outcome_of(const LlmHttpSlot *slot, CURLcode code)
@@ -405,9 +405,11 @@ outcome_of(const LlmHttpSlot *slot, CURLcode code)
 		return LLM_HTTP_DONE;
 	if (slot->answer.too_large)
 		return LLM_HTTP_TOO_LARGE;
+	if (llm_http_slot_has_sent(slot) && (slot->answer.no_memory || code == CURLE_OUT_OF_MEMORY))
+		return LLM_HTTP_DROPPED;
 	if (llm_http_slot_has_sent(slot))
 		return code == CURLE_OPERATION_TIMEDOUT ? LLM_HTTP_TIMEOUT : LLM_HTTP_LOST;
-	if (slot->no_descriptor || code == CURLE_OUT_OF_MEMORY)
+	if (slot->no_descriptor || code == CURLE_OUT_OF_MEMORY || code == CURLE_COULDNT_RESOLVE_HOST)
 		return LLM_HTTP_LOCAL;
 	return LLM_HTTP_NOT_SENT;
 }
@@ -431,7 +433,6 @@ describe_failure(LlmHttpSlot *slot, LlmHttpOutcome outcome, CURLcode code)
 	failure.timed_out = (code == CURLE_OPERATION_TIMEDOUT);
 	failure.closed = (outcome == LLM_HTTP_LOST && code == CURLE_ABORTED_BY_CALLBACK);
 	failure.no_descriptor = slot->no_descriptor;
-	failure.no_memory = slot->answer.no_memory;
 	failure.answer_limit = slot->answer.limit;
 	failure.words = llm_http_failure_clean(slot->detail, slot->url) ? slot->detail : curl_easy_strerror(code);
 	failure.resolved_us = time_us(slot, CURLINFO_NAMELOOKUP_TIME_T);

@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "clock.h"
 #include "defer.h"
 #include "guc.h"
 #include "launcher.h"
@@ -30,6 +31,7 @@ _PG_init(void)
 	llm_guc_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
+	llm_clock_init();
 	llm_shmem_init();
 	llm_planner_init();
 	llm_defer_init();

@@ -28,6 +28,7 @@
 
 #include "job.h"
 #include "joblist.h"
+#include "shmem.h"
 
 /*
  * Transactions commit out of order of their job's ids: look again at so many
@@ -100,6 +101,16 @@ has_room(const LlmJobRow *row)
 	return n < JOBS_OF_GROUP;
 }
 
+/* What llm.health says of a job; NULL: nothing. */
+static void
+report(const LlmJob *job, const char *problem, const char *hint)
+{
+	char subject[32];
+
+	snprintf(subject, sizeof(subject), "job " INT64_FORMAT, job->id);
+	llm_shmem_report_problem(subject, problem, hint);
+}
+
 static void
 add_job(const LlmJobRow *row)
 {
@@ -116,6 +127,7 @@ add_job(const LlmJobRow *row)
 	((JobEntry *) hash_search(jobs_by_id, &job->id, HASH_ENTER, NULL))->job = job;
 	dlist_push_tail(&jobs, &job->node);
 	njobs++;
+	report(job, NULL, NULL); /* what a sender that was killed had said of it */
 }
 
 void
@@ -280,8 +292,10 @@ llm_joblist_claimed(List *claims)
 		if (job == NULL)
 			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a share", claim->job);
 		job->share--;
-		job->flights++;
 		job->after = Max(job->after, claim->task);
+		if (claim->follows)
+			continue; /* it is not sent: its grant goes back */
+		job->flights++;
 		job->route->granted--;
 	}
 	dlist_foreach(iter, &jobs)
@@ -317,6 +331,25 @@ llm_joblist_put_back(LlmJob *job, int64 task)
 {
 	job->after = Min(job->after, task - 1);
 	job->exhausted = false;
+}
+
+void
+llm_joblist_hold_back(LlmJob *job, const char *why)
+{
+	static const char hint[] = "See llm.dead_letter for what is wrong; llm.retry() asks again, as a new job.";
+	StringInfoData problem;
+
+	if (job->held_back != NULL)
+		return;
+	initStringInfo(&problem);
+	appendStringInfo(&problem, "failed tasks are not asked again: %s", why);
+	job->held_back = MemoryContextStrdup(job->context, problem.data);
+	ereport(LOG,
+			(errmsg("failed tasks of job " INT64_FORMAT " are not asked again", job->id),
+			 errdetail_internal("%s", why),
+			 errhint("%s", hint)));
+	report(job, problem.data, hint);
+	pfree(problem.data);
 }
 
 /* When to claim for the job; DT_NOEND: when a request has come back. */
@@ -355,7 +388,12 @@ llm_joblist_wake_at(int slots, int in_flight)
 static const char *
 current_reason(const LlmJob *job)
 {
-	return job->exhausted || job->route == NULL ? NULL : llm_route_reason(job->route);
+	const char *reason;
+
+	if (job->exhausted || job->route == NULL)
+		return NULL;
+	reason = llm_route_reason(job->route);
+	return reason != NULL ? reason : job->held_back;
 }
 
 static bool
@@ -432,6 +470,8 @@ llm_joblist_trim(void)
 
 		if (!job->exhausted || job->flights > 0 || job->reason != NULL)
 			continue;
+		if (job->held_back != NULL)
+			report(job, NULL, NULL);
 		dlist_delete(&job->node);
 		hash_search(jobs_by_id, &job->id, HASH_REMOVE, NULL);
 		njobs--;

@@ -34,6 +34,7 @@ typedef struct LlmJob
 	bool exhausted; /* nothing ready above "after", as far as known */
 	int flights;
 	char *reason; /* as stored in llm.job, or NULL */
+	char *held_back; /* failed tasks are not asked again, and why; or NULL */
 	int share; /* tasks to claim in this pass */
 } LlmJob;
 
@@ -55,6 +56,9 @@ extern LlmJob *llm_joblist_find(int64 id);
 
 /* A task of the job is ready again. */
 extern void llm_joblist_put_back(LlmJob *job, int64 task);
+
+/* Failed tasks of the job are not asked again: say so, once. */
+extern void llm_joblist_hold_back(LlmJob *job, const char *why);
 
 /* A claim can be made at once. */
 extern bool llm_joblist_is_pending(int slots, int in_flight, TimestampTz now);

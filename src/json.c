@@ -18,7 +18,7 @@
 
 #include "json.h"
 
-/* Digits and exponent of a number that we take; a double has 308. */
+/* Characters of a number that we take, written without exponent; a double has some 330. */
 #define MAX_NUMBER_LEN 400
 
 /* Integers of so many digits fit an int64. */
@@ -130,6 +130,7 @@ read_number(Parse *parse, const LlmJsonSlice *slice, JsonbValue *value)
 	int64 n;
 	char str[MAX_NUMBER_LEN + 1];
 	char *exponent;
+	long power;
 
 	value->type = jbvNumeric;
 	if (read_short_integer(slice, &n))
@@ -142,7 +143,9 @@ read_number(Parse *parse, const LlmJsonSlice *slice, JsonbValue *value)
 	memcpy(str, slice->at, slice->len);
 	str[slice->len] = '\0';
 	exponent = strpbrk(str, "eE");
-	if (exponent != NULL && labs(strtol(exponent + 1, NULL, 10)) > MAX_NUMBER_LEN)
+	power = exponent == NULL ? 0 : strtol(exponent + 1, NULL, 10);
+	/* the length of what numeric_out() writes is at most that of both together */
+	if (power > MAX_NUMBER_LEN - (long) slice->len || power < (long) slice->len - MAX_NUMBER_LEN)
 		return fault(parse, "holds a number that is too large or too small");
 	value->val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(str),
 															 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));

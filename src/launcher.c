@@ -112,7 +112,7 @@ launcher_exit(int code, Datum arg)
 		LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
 	llm_shared->launcher_pid = 0;
 	llm_shared->launcher_latch = NULL;
-	llm_shared->launcher_since = llm_clock_now();
+	llm_shared->launcher_since = llm_clock_steady();
 	LWLockRelease(llm_shared->lock);
 }
 
@@ -123,7 +123,7 @@ enter_launcher(void)
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
 	llm_shared->launcher_pid = MyProcPid;
 	llm_shared->launcher_latch = MyLatch;
-	llm_shared->launcher_since = llm_clock_now();
+	llm_shared->launcher_since = llm_clock_steady();
 	LWLockRelease(llm_shared->lock);
 }
 
@@ -308,7 +308,7 @@ start_workers(TimestampTz now)
 static void
 wait_until(TimestampTz wake_at)
 {
-	long timeout_ms = TimestampDifferenceMilliseconds(llm_clock_now(), wake_at);
+	long timeout_ms = TimestampDifferenceMilliseconds(llm_clock_steady(), wake_at);
 
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 Min(timeout_ms, SWEEP_INTERVAL_MS), PG_WAIT_EXTENSION);
@@ -347,6 +347,7 @@ llm_launcher_main(Datum arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, SIG_IGN); /* pg_cancel_backend: there is no statement to cancel */
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	enter_launcher();
@@ -354,7 +355,7 @@ llm_launcher_main(Datum arg)
 	for (;;)
 	{
 		bool hurry = reload_if_asked() || is_sweep_wanted();
-		TimestampTz now = llm_clock_now();
+		TimestampTz now = llm_clock_steady();
 		TimestampTz sweep_at;
 		TimestampTz wake_at;
 

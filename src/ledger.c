@@ -69,6 +69,34 @@ static LlmStatement record_statement = {
 			 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 			 BOOLARRAYOID}};
 
+/* One probe of the ledger for each retry; the row was written a moment ago. */
+static LlmStatement retries_statement = {
+	.sql = "WITH retry AS (SELECT l.job, pg_catalog.sum(v.over) AS retried, pg_catalog.sum(l.cost) AS cost,"
+		   "  pg_catalog.sum(l.input_tokens OPERATOR(pg_catalog.+) l.cached_tokens OPERATOR(pg_catalog.+)"
+		   "   l.cache_write_tokens OPERATOR(pg_catalog.+) l.output_tokens) AS tokens"
+		   "  FROM unnest($1, $2, $3) AS v(task, request, over)"
+		   "  CROSS JOIN LATERAL (SELECT * FROM llm.ledger r WHERE r.task OPERATOR(pg_catalog.=) v.task"
+		   "   AND r.request OPERATOR(pg_catalog.=) v.request LIMIT 1) AS l GROUP BY l.job)"
+		   " UPDATE llm.job_cost c SET retried = c.retried OPERATOR(pg_catalog.+) retry.retried,"
+		   "  retry_cost = c.retry_cost OPERATOR(pg_catalog.+) COALESCE(retry.cost, 0::pg_catalog.numeric),"
+		   "  retry_tokens = (c.retry_tokens OPERATOR(pg_catalog.+) retry.tokens)::pg_catalog.int8"
+		   " FROM retry WHERE c.job OPERATOR(pg_catalog.=) retry.job",
+	.nargs = 3,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}};
+
+static LlmStatement sums_statement = {
+	.sql = "SELECT c.job, COALESCE(c.cost, 0::pg_catalog.numeric)::pg_catalog.float8, c.retry_cost::pg_catalog.float8,"
+		   "  c.input_tokens OPERATOR(pg_catalog.+) c.output_tokens, c.retry_tokens, c.retries, c.retried"
+		   " FROM llm.job_cost c WHERE c.job OPERATOR(pg_catalog.=) ANY ($1)",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
+
+static LlmStatement store_retries_statement = {
+	.sql = "UPDATE llm.job_cost c SET retries = v.retries FROM unnest($1, $2) AS v(job, retries)"
+		   " WHERE c.job OPERATOR(pg_catalog.=) v.job AND c.retries OPERATOR(pg_catalog.<>) v.retries",
+	.nargs = 2,
+	.args = {INT8ARRAYOID, INT8ARRAYOID}};
+
 static LlmStatement cost_statement = {
 	.sql = "SELECT pg_catalog.trim_scale(l.cost)::pg_catalog.text FROM llm.ledger l"
 		   " WHERE l.task OPERATOR(pg_catalog.=) $1 ORDER BY l.id DESC LIMIT 1",
@@ -134,6 +162,91 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 	for (int c = 0; c < LEDGER_COLUMNS; c++)
 		values[c] = llm_spi_array(column_types[c], columns[c], nulls[c], n);
 	llm_spi_execute(&record_statement, values, NULL, false);
+}
+
+/* A retry is over unless it is to be asked once more at no charge (a 429, say). */
+static bool
+is_over(const LlmSettlement *s)
+{
+	return s->charged || s->state == NULL || (strcmp(s->state, "ready") != 0 && strcmp(s->state, "waiting") != 0);
+}
+
+void
+llm_ledger_record_retries(LlmSettlement **settlements, int n)
+{
+	Datum *tasks = palloc(sizeof(Datum) * Max(n, 1));
+	Datum *requests = palloc(sizeof(Datum) * Max(n, 1));
+	Datum *over = palloc(sizeof(Datum) * Max(n, 1));
+	Datum values[3];
+	int rows = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (settlements[i]->tries == 0)
+			continue;
+		tasks[rows] = Int64GetDatum(settlements[i]->task);
+		requests[rows] = Int64GetDatum(settlements[i]->request);
+		over[rows] = Int32GetDatum(is_over(settlements[i]) ? 1 : 0);
+		rows++;
+	}
+	if (rows == 0)
+		return;
+	values[0] = llm_spi_array(INT8OID, tasks, NULL, rows);
+	values[1] = llm_spi_array(INT8OID, requests, NULL, rows);
+	values[2] = llm_spi_array(INT4OID, over, NULL, rows);
+	llm_spi_execute(&retries_statement, values, NULL, false);
+}
+
+/* Row "i" of the current result. */
+static void
+read_sums(uint64 i, LlmRetrySums *sums)
+{
+	HeapTuple row = SPI_tuptable->vals[i];
+	TupleDesc desc = SPI_tuptable->tupdesc;
+	bool isnull;
+
+	sums->job = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+	sums->cost = DatumGetFloat8(SPI_getbinval(row, desc, 2, &isnull));
+	sums->retry_cost = DatumGetFloat8(SPI_getbinval(row, desc, 3, &isnull));
+	sums->tokens = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
+	sums->retry_tokens = DatumGetInt64(SPI_getbinval(row, desc, 5, &isnull));
+	sums->retries = DatumGetInt64(SPI_getbinval(row, desc, 6, &isnull));
+	sums->retried = DatumGetInt64(SPI_getbinval(row, desc, 7, &isnull));
+}
+
+int
+llm_ledger_retry_sums(LlmSettlement **settlements, int n, LlmRetrySums **sums)
+{
+	Datum *jobs = palloc(sizeof(Datum) * Max(n, 1));
+	Datum values[1];
+	int found;
+
+	for (int i = 0; i < n; i++)
+		jobs[i] = Int64GetDatum(settlements[i]->job);
+	values[0] = llm_spi_array(INT8OID, jobs, NULL, n);
+	found = (int) llm_spi_execute(&sums_statement, values, NULL, false);
+	*sums = palloc(sizeof(LlmRetrySums) * Max(found, 1));
+	for (int i = 0; i < found; i++)
+		read_sums(i, &(*sums)[i]);
+	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
+
+void
+llm_ledger_store_retries(const LlmRetrySums *sums, int n)
+{
+	Datum *jobs = palloc(sizeof(Datum) * Max(n, 1));
+	Datum *retries = palloc(sizeof(Datum) * Max(n, 1));
+	Datum values[2];
+
+	for (int i = 0; i < n; i++)
+	{
+		jobs[i] = Int64GetDatum(sums[i].job);
+		retries[i] = Int64GetDatum(sums[i].retries);
+	}
+	values[0] = llm_spi_array(INT8OID, jobs, NULL, n);
+	values[1] = llm_spi_array(INT8OID, retries, NULL, n);
+	llm_spi_execute(&store_retries_statement, values, NULL, false);
 }
 
 char *

@@ -13,11 +13,15 @@
  * and overdraws it.  Where no rate is told by the options, the one that answers
  * tell in their headers stands in.
  *
- * Concurrency adapts as TCP does: halved by the answer that starts a cool-down,
- * grown by one for each window of answers.  A circuit opens at a 429 (or kin), at
- * a run of requests that got no answer, and at answers that somebody must mend;
- * the requests that were in flight then tell nothing new and are not listened to,
- * or one 429 among a hundred would become a hundred cool-downs.
+ * Concurrency adapts as TCP does (limiter_window.c), from one request up: a target
+ * of which nothing is known, and one that was shut, is asked by one request first.
+ * A target that keeps refusing the second request after each cool-down is not
+ * narrow but slow, and gets a pace (limiter_pace.c), which stands in for a told rate.
+ *
+ * A circuit opens at a 429 (or kin), at a run of requests that got no answer, and at
+ * answers that somebody must mend; the requests that were in flight then tell nothing
+ * new and are not listened to, or one 429 among a hundred would become a hundred
+ * cool-downs.
  *
  * The wall clock may be set back, so no time that lies ahead is believed to be
  * farther away than it was when it was written down.
@@ -28,7 +32,8 @@
 
 #include <math.h>
 
-#include "limiter.h"
+#include "limiter_pace.h"
+#include "limiter_window.h"
 
 /* Sent at most, as a share of the told rate: gaps of a second may shrink by 50 ms on the way. */
 #define PACE 0.95
@@ -94,6 +99,7 @@ meaning_of(LlmErrorClass class)
 		case LLM_ERR_TIMEOUT:
 		case LLM_ERR_UNKNOWN:
 		case LLM_ERR_LOCAL:
+		case LLM_ERR_DROPPED:
 			return MEANS_NO_ANSWER;
 		case LLM_ERR_AUTH:
 		case LLM_ERR_QUOTA:
@@ -121,6 +127,11 @@ requests_bucket(LlmLimiter *limiter, const LlmLimits *limits)
 	{
 		bucket.rate = PACE * limits->requests_per_minute / 60.0;
 		bucket.capacity = Max(REQUESTS_HELD, bucket.rate * REQUESTS_HELD_S);
+	}
+	if (limiter->pace > 0 && (bucket.rate <= 0 || limiter->pace < bucket.rate))
+	{
+		bucket.rate = limiter->pace;
+		bucket.capacity = REQUESTS_HELD;
 	}
 	return bucket;
 }
@@ -192,15 +203,13 @@ take_from(const Bucket *bucket, int want, double each, TimestampTz now, Timestam
 	return (int) fit;
 }
 
-/* The most that may be in flight. */
+/* The places in flight that are free: all that is in flight counts for the limit, this generation for the window. */
 static int
-concurrency_cap(const LlmLimiter *limiter, const LlmLimits *limits)
+free_places(const LlmLimiter *limiter, const LlmLimits *limits)
 {
-	int cap = limits->max_concurrency > 0 ? limits->max_concurrency : PG_INT32_MAX;
+	int room = limits->max_concurrency > 0 ? limits->max_concurrency - limiter->in_flight : PG_INT32_MAX;
 
-	if (limiter->window > 0 && limiter->window < cap)
-		cap = (int) limiter->window;
-	return cap;
+	return Max(0, (int) Min((double) room, floor(limiter->window) - limiter->occupied));
 }
 
 static int64
@@ -243,6 +252,39 @@ pass_circuit(LlmLimiter *limiter, TimestampTz now, LlmWaitReason *reason, Timest
 	return limiter->probing ? 0 : 1;
 }
 
+/*
+ * What the places in flight leave of "want".  Where the window is what is short, it may
+ * grow for want of an answer: *wake_at is when it is to be asked again for that.
+ */
+static int
+pass_window(LlmLimiter *limiter, const LlmLimits *limits, int want, TimestampTz now, TimestampTz *wake_at)
+{
+	*wake_at = DT_NOEND;
+	/* a process that was killed could not say of which generation its requests were */
+	limiter->occupied = Min(limiter->occupied, limiter->in_flight);
+	if (!limiter->half_open && (double) limiter->occupied + want > limiter->window)
+		*wake_at = llm_window_hear_silence(limiter, limits, now);
+	return Min(want, free_places(limiter, limits));
+}
+
+/* Take what is granted from the buckets; it is in flight now. */
+static void
+take(LlmLimiter *limiter, int n, int64 tokens_each, TimestampTz now)
+{
+	if (n <= 0)
+		return;
+	if (limiter->half_open)
+		limiter->probing = true;
+	if (limiter->accepted == 0)
+		limiter->probed_at = now;
+	if (limiter->occupied == 0)
+		limiter->quiet_since = now;
+	limiter->requests -= n;
+	limiter->tokens -= (double) n * tokens_each;
+	limiter->in_flight += n;
+	limiter->occupied += n;
+}
+
 int
 llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 				  int64 tokens_each, TimestampTz now,
@@ -259,16 +301,18 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 	if (want <= 0)
 		return 0;
 	refill(limiter, limits, now);
+	if (limiter->window <= 0)
+		llm_window_begin(limiter, now);
 	if (limiter->half_open)
 		n = Min(n, pass_circuit(limiter, now, reason, wake_at));
 
 	/* Each gate that leaves less than the ones before it is the one to wait for. */
-	fit = Max(0, concurrency_cap(limiter, limits) - limiter->in_flight);
+	fit = pass_window(limiter, limits, n, now, &at);
 	if (fit < n)
 	{
 		n = fit;
 		*reason = LLM_WAIT_CONCURRENCY;
-		*wake_at = DT_NOEND;
+		*wake_at = at;
 	}
 	fit = take_from(&requests, n, 1.0, now, &at);
 	if (fit < n)
@@ -284,27 +328,25 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 		*reason = LLM_WAIT_TOKENS;
 		*wake_at = at;
 	}
-
-	if (n > 0)
-	{
-		limiter->requests -= n;
-		limiter->tokens -= (double) n * tokens_each;
-		limiter->in_flight += n;
-		if (limiter->half_open)
-			limiter->probing = true;
-	}
+	limiter->held_by = *reason;
+	take(limiter, n, tokens_each, now);
 	return n;
 }
 
-/* Open the circuit: what is in flight from now on belongs to the past. */
+/*
+ * Open the circuit: what is in flight from now on belongs to the past, and what leaves
+ * after it leaves as to a target of which nothing is known.
+ */
 static void
-open_circuit(LlmLimiter *limiter)
+open_circuit(LlmLimiter *limiter, TimestampTz now)
 {
 	limiter->generation++;
 	limiter->half_open = true;
 	limiter->probing = false;
 	limiter->streak = 0;
+	limiter->accepted = 0;
 	limiter->pause_class = LLM_OK;
+	llm_window_begin(limiter, now);
 }
 
 /*
@@ -329,40 +371,34 @@ cooldown_ms(int failures, int64 retry_after_ms, double jitter)
 static void
 cool_down(LlmLimiter *limiter, int64 retry_after_ms, double jitter, TimestampTz now)
 {
-	open_circuit(limiter);
-	if (limiter->failures < PG_INT32_MAX)
+	open_circuit(limiter, now);
+	/* many 429s that told 50 ms are no reason to stay away for a minute when one answer is lost */
+	if (retry_after_ms <= 0 && limiter->failures < PG_INT32_MAX)
 		limiter->failures++;
 	limiter->cooldown_us = MS_TO_US(cooldown_ms(limiter->failures, retry_after_ms, jitter));
 	limiter->not_before = now + limiter->cooldown_us;
 }
 
 /*
- * Halve what may be in flight; called with the place of the failed request still
- * taken.  A probe is alone, so what counts then is the window that it stands for.
+ * A 429 or its kin; called with the place of the refused request still taken.  What a
+ * probe meets says how long to stay away, and nothing about how much may be sent.
  */
 static void
-narrow_window(LlmLimiter *limiter)
+slow_down(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
+		  int64 retry_after_ms, double jitter, TimestampTz now)
 {
-	double base = limiter->in_flight;
+	bool probe = limiter->half_open;
+	int accepted = limiter->accepted;
 
-	if (limiter->window > 0 && (limiter->half_open || limiter->window < base))
-		base = limiter->window;
-	limiter->window = Max(1.0, floor(base / 2));
-}
-
-/*
- * One more answer: +1 after a window of them, but only where the window is what
- * held us back.  A window as wide as the limit is none.
- */
-static void
-widen_window(LlmLimiter *limiter, const LlmLimits *limits)
-{
-	if (limiter->window <= 0)
+	if (!probe)
+		llm_window_narrow(limiter);
+	cool_down(limiter, retry_after_ms, jitter, now);
+	if (probe || class != LLM_ERR_RATE_LIMITED)
 		return;
-	if (limiter->in_flight * 2 >= limiter->window)
-		limiter->window += 1.0 / limiter->window;
-	if (limits->max_concurrency > 0 && limiter->window >= limits->max_concurrency)
-		limiter->window = 0;
+	llm_pace_note_refusal(limiter, accepted, now);
+	/* the bucket of a pace has room for the probe when the cool-down ends */
+	if (limiter->pace > 0 && limits->requests_per_minute <= 0)
+		limiter->requests = 1.0 - requests_bucket(limiter, limits).rate * (limiter->cooldown_us / 1e6);
 }
 
 /*
@@ -374,6 +410,8 @@ static void
 note_alive(LlmLimiter *limiter, const LlmLimits *limits)
 {
 	limiter->streak = 0;
+	if (limiter->accepted < PG_INT32_MAX)
+		limiter->accepted++;
 	if (limiter->half_open)
 	{
 		limiter->half_open = false;
@@ -382,7 +420,8 @@ note_alive(LlmLimiter *limiter, const LlmLimits *limits)
 		return;
 	}
 	limiter->failures = 0;
-	widen_window(limiter, limits);
+	llm_window_note_answer(limiter, limits);
+	llm_pace_note_answer(limiter);
 }
 
 static void
@@ -396,9 +435,27 @@ note_no_answer(LlmLimiter *limiter, double jitter, int64 retry_after_ms, Timesta
 static void
 pause_target(LlmLimiter *limiter, LlmErrorClass class, TimestampTz now)
 {
-	open_circuit(limiter);
+	open_circuit(limiter, now);
 	limiter->pause_class = class;
 	limiter->paused_until = now + pause_us(class);
+}
+
+/*
+ * What the provider did not count, of what was taken from the buckets: tokens beyond
+ * those used; and all of a refused request, where the buckets follow its own count.
+ */
+static void
+return_unused(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
+			  int64 tokens_estimated, int64 tokens_used)
+{
+	bool refused = (class == LLM_ERR_RATE_LIMITED);
+
+	if (tokens_used >= 0)
+		limiter->tokens += (double) (tokens_estimated - tokens_used);
+	else if (refused && limits->tokens_per_minute <= 0)
+		limiter->tokens += (double) tokens_estimated;
+	if (refused && limits->requests_per_minute <= 0 && limiter->pace <= 0)
+		limiter->requests += 1;
 }
 
 void
@@ -406,19 +463,17 @@ llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass c
 				   uint32 generation, int64 tokens_estimated, int64 tokens_used,
 				   int64 retry_after_ms, double jitter, TimestampTz now)
 {
-	if (tokens_used >= 0)
-		limiter->tokens += (double) (tokens_estimated - tokens_used);
-
+	return_unused(limiter, limits, class, tokens_estimated, tokens_used);
 	if (generation == limiter->generation)
 	{
+		limiter->quiet_since = now;
 		switch (meaning_of(class))
 		{
 			case MEANS_ALIVE:
 				note_alive(limiter, limits);
 				break;
 			case MEANS_SLOW_DOWN:
-				narrow_window(limiter);
-				cool_down(limiter, retry_after_ms, jitter, now);
+				slow_down(limiter, limits, class, retry_after_ms, jitter, now);
 				break;
 			case MEANS_NO_ANSWER:
 				note_no_answer(limiter, jitter, retry_after_ms, now);
@@ -428,6 +483,8 @@ llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass c
 				break;
 		}
 	}
+	if (generation == limiter->generation)
+		limiter->occupied = Max(0, limiter->occupied - 1);
 	limiter->in_flight = Max(0, limiter->in_flight - 1);
 }
 
@@ -438,7 +495,11 @@ llm_limiter_give_back(LlmLimiter *limiter, uint32 generation, int n, int64 token
 	limiter->requests += n;
 	limiter->tokens += (double) n * tokens_each;
 	if (n > 0 && generation == limiter->generation)
+	{
 		limiter->probing = false;
+		limiter->occupied = Max(0, limiter->occupied - n);
+		limiter->held_by = LLM_WAIT_NONE; /* there was less to send than might have left */
+	}
 }
 
 /*
@@ -481,103 +542,12 @@ llm_limiter_correct(LlmLimiter *limiter, const LlmLimits *limits, const LlmToldL
 			  &limiter->learned_tokens_rate, &limiter->learned_tokens_limit);
 }
 
-/* Milliseconds of one unit; moves *at behind it.  -1: none of ours. */
-static double
-read_unit(const char **at)
-{
-	static const struct
-	{
-		const char *name;
-		double ms;
-	} units[] = {
-		{"ms", 1},
-		{"us", 0.001},
-		{"\xc2\xb5s", 0.001},
-		{"ns", 0.000001},
-		{"s", 1000},
-		{"m", 60000},
-		{"h", 3600000},
-		{"d", 86400000},
-	};
-
-	for (int i = 0; i < lengthof(units); i++)
-	{
-		size_t len = strlen(units[i].name);
-
-		if (strncmp(*at, units[i].name, len) == 0)
-		{
-			*at += len;
-			return units[i].ms;
-		}
-	}
-	return -1;
-}
-
-/* An unsigned decimal number; moves *at behind it.  -1: there is none. */
-static double
-read_number(const char **at)
-{
-	const char *p = *at;
-	double number = 0;
-	double place = 1;
-	bool digits = false;
-
-	for (; *p >= '0' && *p <= '9'; p++, digits = true)
-		number = number * 10 + (*p - '0');
-	if (*p == '.')
-	{
-		for (p++; *p >= '0' && *p <= '9'; p++, digits = true)
-			number += (*p - '0') * (place /= 10);
-	}
-	*at = p;
-	return digits ? number : -1;
-}
-
-int64
-llm_limiter_parse_duration_ms(const char *value)
-{
-	double total = 0;
-	double number;
-	double unit;
-
-	if (value == NULL || *value == '\0')
-		return -1;
-	while (*value != '\0')
-	{
-		number = read_number(&value);
-		if (number < 0)
-			return -1;
-		if (*value == '\0' && total == 0)
-			unit = 1000; /* a bare number is seconds */
-		else
-			unit = read_unit(&value);
-		if (unit < 0)
-			return -1;
-		total += number * unit;
-	}
-	/* doubles are not exact: 51.189 s are 51189 ms, not one more */
-	return (total > (double) TOLD_CAP_MS) ? TOLD_CAP_MS : (int64) ceil(total - ROUNDING);
-}
-
-int64
-llm_limiter_parse_count(const char *value)
-{
-	double number;
-
-	if (value == NULL)
-		return -1;
-	number = read_number(&value);
-	if (number < 0 || *value != '\0' || number > 1e15)
-		return -1;
-	return (int64) number;
-}
-
 void
 llm_limiter_unpause(LlmLimiter *limiter)
 {
 	if (limiter->pause_class == LLM_OK)
 		return;
-	open_circuit(limiter);
+	open_circuit(limiter, limiter->refilled_at);
 	limiter->not_before = 0;
 	limiter->cooldown_us = 0;
 }

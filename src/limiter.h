@@ -45,7 +45,8 @@ typedef enum LlmWaitReason
 } LlmWaitReason;
 
 /*
- * All plain data, fixed size: it lives in shared memory.  Zeroed = fresh.
+ * All plain data, fixed size: it lives in shared memory.  Zeroed = fresh: closed, with
+ * a window of one request.
  *
  *	  closed     half_open is false: requests leave as the buckets and the window allow
  *	  cooling    half_open, before the gate (not_before, or paused_until when
@@ -66,13 +67,30 @@ typedef struct LlmLimiter
 	double learned_requests_limit;
 	double learned_tokens_rate;
 	double learned_tokens_limit;
-	double window; /* adaptive concurrency (AIMD), 0 = not narrowed */
 	int in_flight;
+	LlmWaitReason held_by; /* what left less than wanted at the last grant; NONE when nothing did */
+
+	/* limiter_window.c */
+	double window; /* so many of a generation may be in flight; 0 = nothing was sent yet */
+	int occupied; /* so many of this generation are */
+	double threshold; /* below it the window grows fast; 0 = not known */
+	TimestampTz quiet_since; /* the last answer, or what has counted as one */
+
+	/* limiter_pace.c */
+	double pace; /* found out, per second; 0 = none */
+	double pace_borne; /* the one before it was raised; 0 = it was not raised */
+	int pace_answers; /* since the pace was last changed */
+	int pace_patience; /* so many before it is raised */
+	int short_generations; /* in a row, that ended after very few answers */
+
+	/* the circuit */
 	uint32 generation; /* cool-downs and pauses so far; wraps around */
+	TimestampTz probed_at; /* its first request left */
+	int accepted; /* requests of the generation that the provider dealt with */
 	bool half_open; /* cooling, or waiting for the probe's answer */
 	bool probing; /* the one probe after a cool-down is out */
 	int streak; /* answers in a row that never came, since the last one that did */
-	int failures; /* cool-downs in a row, for the back-off */
+	int failures; /* cool-downs in a row of which no length was told, for the back-off */
 	int64 cooldown_us; /* length of the running cool-down */
 	TimestampTz not_before; /* end of the cool-down */
 	LlmErrorClass pause_class; /* LLM_OK, or why the target is paused */

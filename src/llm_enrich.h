@@ -46,7 +46,8 @@ typedef enum LlmErrorClass
 	LLM_ERR_QUOTA, /* quota or spend limit: the key is paused, no task is charged */
 	LLM_ERR_UNKNOWN_MODEL, /* the model is paused, no task is charged */
 	LLM_ERR_CONFIG, /* no server, no key, no right: paused with what to type next */
-	LLM_ERR_LOCAL /* descriptors, memory, DNS: never final for a task */
+	LLM_ERR_LOCAL, /* descriptors, memory, DNS: never final for a task */
+	LLM_ERR_DROPPED /* memory was short here for an answer that may be billed: never final */
 } LlmErrorClass;
 
 /* Token counts of one request; disjoint but for reasoning, which is part of output. */

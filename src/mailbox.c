@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "clock.h"
 #include "mailbox.h"
 #include "shmem.h"
 
@@ -126,7 +127,7 @@ sleep_until(bool (*done)(void), TimestampTz deadline)
 	ConditionVariablePrepareToSleep(&mailbox->changed);
 	while (ok && !done())
 	{
-		long left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		long left = TimestampDifferenceMilliseconds(llm_clock_steady(), deadline);
 
 		if (left <= 0)
 			ok = false;
@@ -150,7 +151,7 @@ char *
 llm_mailbox_ask(const char *model, Oid role, long timeout_ms)
 {
 	static bool exit_registered = false;
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	TimestampTz deadline = TimestampTzPlusMilliseconds(llm_clock_steady(), timeout_ms);
 	char *answer = NULL;
 
 	if (!exit_registered)

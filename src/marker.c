@@ -30,6 +30,9 @@
 /* Longest message kept in a cell; the whole of it is in llm.dead_letter. */
 #define MESSAGE_BYTES 500
 
+/* More than the largest pending marker has. */
+#define PENDING_BYTES 128
+
 /* What a cell says about its marker. */
 typedef struct MarkerView
 {
@@ -237,10 +240,38 @@ close_marker(JsonbParseState *state)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/*
+ * One is made for each call of a statement, and all that differs is the number: so it is
+ * written over in a copy of the last one, where that has as many bytes.
+ */
 Jsonb *
 llm_marker_pending(int64 task)
 {
-	return close_marker(open_marker(task, "pending"));
+	static char pattern[PENDING_BYTES]; /* the last one that was made in full */
+	static Size size = 0; /* 0: none */
+	static Size number_at; /* in bytes from the start */
+	Numeric number = int64_to_numeric(task);
+	MarkerView view = {0};
+	JsonbContainer *marker;
+	JsonbValue buffer;
+	Jsonb *made;
+
+	if (size > 0 && VARSIZE_ANY(number) == VARSIZE_ANY(pattern + number_at))
+	{
+		made = palloc(size);
+		memcpy(made, pattern, size);
+		memcpy((char *) made + number_at, number, VARSIZE_ANY(number));
+		return made;
+	}
+	made = close_marker(open_marker(task, "pending"));
+	marker = find_jsonb_marker(made, &view);
+	if (marker != NULL && VARSIZE(made) <= PENDING_BYTES)
+	{
+		size = VARSIZE(made);
+		memcpy(pattern, made, size);
+		number_at = (char *) getKeyJsonValueFromContainer(marker, "task", 4, &buffer)->val.numeric - (char *) made;
+	}
+	return made;
 }
 
 Jsonb *
@@ -387,6 +418,13 @@ append_previous(StringInfo out, LlmSpan value, bool quote)
 		appendBinaryStringInfo(out, value.data, value.len);
 }
 
+/* An object and nothing else, no blanks around it: in text it comes back byte for byte without being quoted. */
+static bool
+is_bare_object(LlmSpan cell, const LlmMarkerText *parts)
+{
+	return parts->is_object && !parts->has_key && cell.data[0] == '{' && cell.data[cell.len - 1] == '}';
+}
+
 /* llm_marker_keep() for json and text; "marker" is the object of the bare fresh marker. */
 static Datum
 keep_text(LlmCellType type, LlmSpan old, LlmSpan marker)
@@ -420,7 +458,7 @@ keep_text(LlmCellType type, LlmSpan old, LlmSpan marker)
 	if (parts.previous.data != NULL && parts.has_marker)
 		append_previous(&out, parts.previous, false);
 	else if (!beside && !parts.has_marker)
-		append_previous(&out, old, type == LLM_CELL_TEXT && !(parts.is_object && !parts.has_key));
+		append_previous(&out, old, type == LLM_CELL_TEXT && !is_bare_object(old, &parts));
 	appendStringInfoChar(&out, '}');
 	if (beside)
 		appendBinaryStringInfo(&out, old.data + tail, old.len - tail);

@@ -2,7 +2,8 @@
  *
  * marker_text.h
  *	  Markers in JSON kept as text: found, laid over and taken away by cutting
- *	  and pasting, so that what the user wrote comes back byte for byte.
+ *	  and pasting, so that what the user wrote comes back byte for byte.  (In json,
+ *	  blanks around a value that is kept within the marker do not.)
  *
  * Only marker.c calls these.
  *

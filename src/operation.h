@@ -19,6 +19,7 @@
 
 #include "llm_enrich.h"
 
+#include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
@@ -112,5 +113,12 @@ extern LlmRecipe *llm_operation_load(int64 id, const char *operation, Jsonb *spe
  * is a JSON string as the user gave it: an interval from now or a time, checked to be one.
  */
 extern void llm_operation_job_options(Jsonb *options, int *priority, Jsonb **tags, Jsonb **deadline);
+
+/*
+ * That string as a time, read with the session's settings; an interval counts from the
+ * start of the transaction, as now() does.  DT_NOEND for NULL.  Raises 22008 when the
+ * time is out of range.
+ */
+extern TimestampTz llm_operation_deadline(Jsonb *deadline);
 
 #endif /* LLM_OPERATION_H */

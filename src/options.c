@@ -12,11 +12,13 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "json.h"
@@ -170,6 +172,25 @@ check_deadline(const LlmOption *option, const JsonbValue *value)
 			return;
 	}
 	refuse(option, "It must be a string: an interval from now (\"2 hours\") or a time (\"2030-01-31 18:00+01\").");
+}
+
+TimestampTz
+llm_operation_deadline(Jsonb *deadline)
+{
+	JsonbValue value;
+	bool positive;
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	Datum interval;
+	char *str;
+
+	if (deadline == NULL || !llm_json_tree(deadline, &value) || value.type != jbvString)
+		return DT_NOEND;
+	str = llm_json_cstring(&value);
+	if (!reads_as_interval(str, &positive))
+		return DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(str),
+													   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	interval = DirectFunctionCall3(interval_in, CStringGetDatum(str), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), interval));
 }
 
 static void

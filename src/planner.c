@@ -80,6 +80,8 @@ note_function(Oid function, LlmPlannerCalls *found)
 			found->keep = function;
 		else if (strcmp(symbol, "llm_enrich_bind") == 0)
 			found->bind = function;
+		else if (strcmp(symbol, "llm_enrich_seen") == 0)
+			found->seen = function;
 	}
 	ReleaseSysCache(tuple);
 }
@@ -184,6 +186,7 @@ check_helpers(void)
 {
 	const char *missing = !OidIsValid(calls.issue) ? "issue" : !OidIsValid(calls.keep) ? "keep"
 														   : !OidIsValid(calls.bind)   ? "bind"
+														   : !OidIsValid(calls.seen)   ? "seen"
 																					   : NULL;
 
 	if (missing != NULL)

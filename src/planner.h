@@ -19,6 +19,7 @@
 #include "llm_enrich.h"
 
 #include "nodes/parsenodes.h"
+#include "utils/relcache.h"
 
 #include "compat.h"
 #include "defer_spec.h"
@@ -33,6 +34,7 @@ typedef struct LlmPlannerCalls
 	Oid issue;
 	Oid keep;
 	Oid bind;
+	Oid seen;
 } LlmPlannerCalls;
 
 /* A call that will be deferred. */
@@ -50,6 +52,21 @@ typedef struct LlmFoundValue
 	List *beside; /* the target list that the entry is in */
 } LlmFoundValue;
 
+/* A view between the statement and its table, the innermost first. */
+typedef struct LlmFoundView
+{
+	Oid view;
+	Query *query; /* its own */
+	int varno; /* what it selects from, therein */
+} LlmFoundView;
+
+/* What a row must satisfy, marker and all, for its answer to find it (planner_seen.c). */
+typedef struct LlmFoundCondition
+{
+	const char *hider; /* view or row security, for messages */
+	Node *qual; /* over columns of the target */
+} LlmFoundCondition;
+
 /* A query that stores markers. */
 typedef struct LlmFoundTarget
 {
@@ -61,6 +78,8 @@ typedef struct LlmFoundTarget
 	LlmDeferTarget *spec;
 	AttrNumber *key_attnos; /* in the table */
 	AttrNumber *column_attnos; /* likewise, beside spec->columns */
+	List *views; /* of LlmFoundView */
+	List *conditions; /* of LlmFoundCondition */
 } LlmFoundTarget;
 
 /* Everything that is found in a statement. */
@@ -120,6 +139,13 @@ extern const char *llm_planner_column_fault(Oid type, int32 typmod);
 
 /* Is this a cast to varchar(n) or char(n)?  *typmod is then the one it casts to. */
 extern bool llm_planner_is_length_coercion(const Node *node, int32 *typmod);
+
+/*
+ * Fill target->conditions from target->views and row security; 0A000 where one cannot be
+ * evaluated.  seen_calls(): the list of calls of seen() that check a stored row.
+ */
+extern void llm_planner_conditions(const LlmFound *found, LlmFoundTarget *target, Relation rel);
+extern List *llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen, Const *magic);
 
 extern void llm_planner_target(const LlmFound *found, LlmFoundTarget *target, int number);
 

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * planner_rewrite.c
- *	  Put issue(), keep() and bind() into a statement.
+ *	  Put issue(), keep(), seen() and bind() into a statement.
  *
  *	  llm_classify(body, '{a,b}')            becomes  issue(magic, spec, body, '{a,b}', …)
  *	  SET label = <expression with a call>   becomes  SET label = keep(magic, spec, label, <expression>, tableoid, key)
- *	  and last of the checks on stored rows           bind(magic, spec, tableoid, key …, columns …)
+ *	  and last of the checks on stored rows           seen(magic, …, condition, label) (planner_seen.c)
+ *	                                                  bind(magic, spec, tableoid, key …, columns …)
  *
  * bind() travels as the condition of a view's WITH CHECK OPTION, which always holds.
  * The executor evaluates it on the row as stored, after defaults, BEFORE triggers and
@@ -50,15 +51,21 @@ static const struct
 	{"options", LLM_CALL_OPTIONS},
 };
 
-/* The two arguments that all three functions begin with. */
+/* The first argument of all functions that the hook puts in: what SQL cannot give. */
+static Const *
+magic_const(void)
+{
+	return makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(LLM_DEFER_MAGIC), false,
+					 FLOAT8PASSBYVAL);
+}
+
+/* The two arguments that issue(), keep() and bind() begin with. */
 static List *
 fixed_args(bytea *spec)
 {
-	Const *magic = makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(LLM_DEFER_MAGIC),
-							 false, FLOAT8PASSBYVAL);
 	Const *bytes = makeConst(BYTEAOID, -1, InvalidOid, -1, PointerGetDatum(spec), false, false);
 
-	return list_make2(magic, bytes);
+	return list_make2(magic_const(), bytes);
 }
 
 /* One LlmArgRole per argument of a public function, from the names of its arguments. */
@@ -206,10 +213,10 @@ rewrite_value(LlmFoundTarget *target, Relation rel, LlmFoundValue *value, Oid ke
 
 /* Append the checks that bind stored rows. */
 static void
-add_check(LlmFoundTarget *target, Relation rel, Oid bind)
+add_check(LlmFoundTarget *target, Relation rel, Oid bind, Oid seen)
 {
 	WithCheckOption *check = makeNode(WithCheckOption);
-	List *quals = NIL;
+	List *quals = llm_planner_seen_calls(target, rel, seen, magic_const());
 	int first;
 	int i;
 
@@ -248,7 +255,7 @@ llm_planner_rewrite(LlmFound *found)
 
 		foreach(value, target->values)
 			rewrite_value(target, rel, lfirst(value), helpers.keep);
-		add_check(target, rel, helpers.bind);
+		add_check(target, rel, helpers.bind, helpers.seen);
 		table_close(rel, NoLock);
 	}
 	foreach(cell, found->calls)

@@ -36,6 +36,7 @@ typedef struct NamedRelation
 	Oid relation;
 	int natts; /* of the table */
 	AttrNumber *attnos; /* by the table's attribute number less one; 0: not shown */
+	List *views; /* of LlmFoundView, the innermost first */
 } NamedRelation;
 
 const char *
@@ -86,7 +87,13 @@ view_source(Oid view, Query **query, int *varno)
 static void
 map_through_view(NamedRelation *named, Oid view, Query *query, int varno)
 {
+	LlmFoundView *found = palloc(sizeof(LlmFoundView));
 	int i;
+
+	found->view = view;
+	found->query = query;
+	found->varno = varno;
+	named->views = lappend(named->views, found);
 
 	for (i = 0; i < named->natts; i++)
 	{
@@ -142,6 +149,7 @@ find_named_relation(Query *query, Relation table, NamedRelation *named)
 	Bitmapset *seen = NULL;
 
 	named->relation = RelationGetRelid(table);
+	named->views = NIL;
 	named->natts = RelationGetNumberOfAttributes(table);
 	named->attnos = palloc(named->natts * sizeof(AttrNumber));
 	for (index = 0; index < named->natts; index++)
@@ -321,7 +329,7 @@ choose_key(const LlmFound *found, LlmFoundTarget *target, Relation rel, NamedRel
 	}
 	if (keys == NIL)
 		refuse_relation(found, target, RelationGetRelid(rel),
-						"It has no primary key, and no unique index that is neither deferrable nor partial, over columns that are NOT NULL and no expressions: the row could not be found again when the answer is there.",
+						"It has no key by which a row could be found again when the answer is there: a primary key or unique index over columns that are NOT NULL and no expressions, and that is neither deferrable nor partial nor WITHOUT OVERLAPS.",
 						"Add a primary key.");
 	if (!shown)
 		refuse_relation(found, target, named->relation,
@@ -416,5 +424,7 @@ llm_planner_target(const LlmFound *found, LlmFoundTarget *target, int number)
 	spec->columns = palloc(named.natts * sizeof(LlmDeferColumn));
 	target->column_attnos = palloc(named.natts * sizeof(AttrNumber));
 	add_columns(found, target, rel, &named);
+	target->views = named.views;
+	llm_planner_conditions(found, target, rel);
 	table_close(rel, NoLock);
 }

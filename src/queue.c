@@ -21,6 +21,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/timestamp.h"
 
 #include "queue.h"
@@ -30,19 +31,27 @@
  * The columns that make an LlmClaim, in the order that read_claim() expects.
  * Only what was wrong with an answer is told to the model.
  */
-#define CLAIM_COLUMNS                                                        \
-	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.key, q.input," \
-	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer"
+#define CLAIM_COLUMNS                                                                               \
+	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.key, q.input,"                        \
+	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer," \
+	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=)" \
+	"  ANY (ARRAY[q.id, q.same_as]) AND f.state OPERATOR(pg_catalog.=) 'waiting'"                   \
+	"  AND f.same_as IS NOT NULL AND f.not_before IS NULL LIMIT 1) IS NOT NULL"
 
+/* What was cancelled while somebody held it is left to the writer, unsent (writeback_queue.c). */
 static LlmStatement claim_statement = {
 	.sql = "WITH picked AS MATERIALIZED ("
 		   " SELECT p.id FROM unnest($1, $2, $3) AS s(job, first, want)"
 		   " CROSS JOIN LATERAL (SELECT c.id FROM llm.queue c"
 		   "  WHERE c.job OPERATOR(pg_catalog.=) s.job AND c.state OPERATOR(pg_catalog.=) 'ready'"
 		   "  AND c.id OPERATOR(pg_catalog.>) s.first"
+		   "  AND (NOT EXISTS (SELECT FROM llm.cancellation) OR NOT EXISTS (SELECT FROM llm.cancellation x"
+		   "   WHERE x.task OPERATOR(pg_catalog.=) c.id))"
 		   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p"
-		   " WHERE (SELECT j.state FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) s.job)"
-		   "  OPERATOR(pg_catalog.=) 'open')"
+		   " WHERE EXISTS (SELECT FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) s.job"
+		   "  AND j.state OPERATOR(pg_catalog.=) 'open' AND (j.deadline IS NULL"
+		   "   OR j.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp())"
+		   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid OPERATOR(pg_catalog.=) j.relation)))"
 		   " UPDATE llm.queue q SET state = 'claimed', claimed_at = pg_catalog.clock_timestamp(),"
 		   "  reason = NULL, not_before = NULL,"
 		   "  attempts = q.attempts OPERATOR(pg_catalog.+) 1,"
@@ -71,7 +80,8 @@ static LlmStatement settle_statement = {
 		   "  tries = q.tries OPERATOR(pg_catalog.+) v.charged,"
 		   "  answer = v.answer, error = COALESCE(v.error, q.error),"
 		   "  message = CASE WHEN v.error IS NULL THEN q.message ELSE v.message END,"
-		   "  last_answer = COALESCE(v.last_answer, q.last_answer)"
+		   "  last_answer = COALESCE(v.last_answer, q.last_answer),"
+		   "  landed = CASE WHEN x.cancelled OR v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN $11 END"
 		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 		   "  AS v(task, request, state, reason, not_before, charged, answer, error, message, last_answer)"
 		   " CROSS JOIN LATERAL (SELECT v.state OPERATOR(pg_catalog.=) ANY ('{ready,waiting}')"
@@ -79,9 +89,30 @@ static LlmStatement settle_statement = {
 		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND q.state OPERATOR(pg_catalog.=) 'claimed'"
 		   "  AND q.request OPERATOR(pg_catalog.=) v.request RETURNING x.cancelled)"
 		   " SELECT FROM settled s WHERE s.cancelled",
-	.nargs = 10,
-	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
-			 INT4ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+	.nargs = 11,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
+			 JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID}};
+
+/*
+ * Nobody waits for what was to go into a table that was dropped.  An answer that is kept for
+ * others is theirs.
+ */
+static LlmStatement fail_gone_statement = {
+	.sql = "WITH gone AS MATERIALIZED (SELECT j.id FROM llm.job j WHERE j.state <> 'finished'"
+		   "  AND j.relation OPERATOR(pg_catalog.<>) 0 AND (SELECT true FROM pg_catalog.pg_class r"
+		   "   WHERE r.oid OPERATOR(pg_catalog.=) j.relation) IS NULL),"
+		   " ready AS MATERIALIZED (SELECT p.id FROM gone CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.job OPERATOR(pg_catalog.=) gone.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
+		   "  ORDER BY q.id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $1),"
+		   " waiting AS MATERIALIZED (SELECT p.id FROM gone CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.job OPERATOR(pg_catalog.=) gone.id AND q.state OPERATOR(pg_catalog.=) 'waiting'"
+		   "  AND q.outcome IS NULL AND q.answer IS NULL LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $1)"
+		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'relation_gone',"
+		   "  message = 'the table was dropped before the question was sent', reason = NULL, not_before = NULL,"
+		   "  landed = $2"
+		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
+	.nargs = 2,
+	.args = {INT4OID, INT8OID}};
 
 /* A check of a model has no cell: its task and its job end with its answer. */
 static LlmStatement finish_check_statement = {
@@ -99,13 +130,28 @@ static LlmStatement wake_statement = {
 		   "  AND w.not_before OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
 		   "  ORDER BY w.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
-		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id",
+		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id RETURNING q.job, q.id",
+	.nargs = 1,
+	.args = {INT4OID}};
+
+/*
+ * Claimed later than now: the clock was set back since, and the time until which such a
+ * task waits is as far ahead.
+ */
+static LlmStatement wake_ahead_statement = {
+	.sql = "WITH ahead AS MATERIALIZED (SELECT w.id FROM llm.queue w"
+		   "  WHERE w.state OPERATOR(pg_catalog.=) 'waiting' AND w.outcome IS NULL"
+		   "  AND w.not_before OPERATOR(pg_catalog.<) 'infinity'"
+		   "  AND w.claimed_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
+		   "  ORDER BY w.not_before DESC LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
+		   " FROM ahead WHERE q.id OPERATOR(pg_catalog.=) ahead.id",
 	.nargs = 1,
 	.args = {INT4OID}};
 
 static LlmStatement due_statement = {
 	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
-		   " AND q.outcome IS NULL ORDER BY q.not_before LIMIT 1"};
+		   " AND q.outcome IS NULL AND q.not_before OPERATOR(pg_catalog.<) 'infinity' ORDER BY q.not_before LIMIT 1"};
 
 static LlmStatement add_claimed_statement = {
 	.sql = "INSERT INTO llm.queue AS q (id, job, recipe, role, relation, state, attempts, request,"
@@ -115,6 +161,9 @@ static LlmStatement add_claimed_statement = {
 		   " RETURNING " CLAIM_COLUMNS,
 	.nargs = 4,
 	.args = {INT8OID, INT8OID, OIDOID, TEXTOID}};
+
+/* Written by the callback below: some relation has changed, or gone, since fail_gone() looked. */
+static bool relations_changed = true;
 
 /* One column of the current result as a C string in the caller's context, NULL for NULL. */
 static char *
@@ -167,6 +216,8 @@ read_claim(uint64 i)
 	claim->input = get_text(row, desc, 8, &claim->input_len);
 	claim->fault = get_text(row, desc, 9, NULL);
 	claim->last_answer = get_text(row, desc, 10, NULL);
+	claim->same_as = get_int64(row, desc, 11);
+	claim->followed = DatumGetBool(SPI_getbinval(row, desc, 12, &isnull));
 	return claim;
 }
 
@@ -253,7 +304,7 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 								  INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum *columns[10];
 	bool *nulls[10];
-	Datum values[10];
+	Datum values[11];
 	int rows = 0;
 	uint64 cancelled;
 
@@ -287,19 +338,67 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 		return false;
 	for (int c = 0; c < 10; c++)
 		values[c] = llm_spi_array(types[c], columns[c], nulls[c], rows);
+	values[10] = Int64GetDatum(llm_spi_transaction());
 	cancelled = llm_spi_execute(&settle_statement, values, NULL, false);
 	SPI_freetuptable(SPI_tuptable);
 	return cancelled > 0;
 }
 
-/* Make tasks ready whose wait is over; how many. */
-uint64
+List *
 llm_queue_wake(int limit)
+{
+	Datum values[1];
+	List *woken = NIL;
+
+	values[0] = Int32GetDatum(limit);
+	llm_spi_execute(&wake_statement, values, NULL, false);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		LlmWoken *task = palloc(sizeof(LlmWoken));
+
+		task->job = get_int64(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		task->task = get_int64(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		woken = lappend(woken, task);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return woken;
+}
+
+/* Make tasks ready that wait for a time which the clock has taken back; how many. */
+uint64
+llm_queue_wake_ahead(int limit)
 {
 	Datum values[1];
 
 	values[0] = Int32GetDatum(limit);
-	return llm_spi_execute(&wake_statement, values, NULL, false);
+	return llm_spi_execute(&wake_ahead_statement, values, NULL, false);
+}
+
+static void
+note_relation_change(Datum arg, Oid relation)
+{
+	relations_changed = true;
+}
+
+uint64
+llm_queue_fail_gone(bool anyway, int limit)
+{
+	static bool callback_registered = false;
+	Datum values[2];
+	uint64 failed;
+
+	if (!callback_registered)
+		CacheRegisterRelcacheCallback(note_relation_change, (Datum) 0);
+	callback_registered = true;
+	AcceptInvalidationMessages();
+	if (!relations_changed && !anyway)
+		return 0;
+	relations_changed = false;
+	values[0] = Int32GetDatum(limit);
+	values[1] = Int64GetDatum(llm_spi_transaction());
+	failed = llm_spi_execute(&fail_gone_statement, values, NULL, false);
+	relations_changed = relations_changed || failed > 0;
+	return failed;
 }
 
 TimestampTz

@@ -20,6 +20,13 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
+/* A task that is ready again. */
+typedef struct LlmWoken
+{
+	int64 job;
+	int64 task;
+} LlmWoken;
+
 /* How many tasks of a job to claim, and the id after which they start. */
 typedef struct LlmShare
 {
@@ -37,6 +44,9 @@ typedef struct LlmClaim
 	int64 request; /* number of the HTTP request that is to carry it */
 	int tries;
 	int attempt; /* this one included */
+	int64 same_as; /* task that it followed before; 0: none */
+	bool followed; /* others wait for its answer */
+	bool follows; /* it has been put back, to wait for another one's */
 	Jsonb *key;
 	char *input;
 	size_t input_len;
@@ -54,6 +64,7 @@ typedef struct LlmSettlement
 	int64 job;
 	int64 request;
 	int attempt;
+	int tries; /* charged failures before this request */
 	Jsonb *key;
 
 	/* for the ledger */
@@ -77,6 +88,7 @@ typedef struct LlmSettlement
 	const char *failure; /* failed: short name; else the last error's */
 	const char *message; /* failed: sentence; else the fault to tell the model */
 	const char *last_answer; /* the text at fault */
+	const char *held_back; /* failed for want of a share for retries: its sums; else NULL */
 } LlmSettlement;
 
 extern List *llm_queue_claim(const LlmShare *shares, int nshares);
@@ -84,7 +96,18 @@ extern List *llm_queue_orphans(int limit);
 
 /* True: some of those to be asked again have been cancelled; the writer has work. */
 extern bool llm_queue_settle(LlmSettlement **settlements, int n);
-extern uint64 llm_queue_wake(int limit);
+
+/* Make tasks ready whose wait is over: a list of LlmWoken, in the current context. */
+extern List *llm_queue_wake(int limit);
+
+/* The same for those that were claimed at a time which lies ahead, since the clock was set back. */
+extern uint64 llm_queue_wake_ahead(int limit);
+
+/*
+ * Tasks that were not sent fail when the table that was named is gone; how many did, at
+ * most twice "limit".  Looks when some relation has changed, or anyway.
+ */
+extern uint64 llm_queue_fail_gone(bool anyway, int limit);
 
 /* When the next waiting task of the sender is due; DT_NOEND when none waits. */
 extern TimestampTz llm_queue_next_due(void);

@@ -23,6 +23,9 @@
 /* A provider that fails one input this often will not get it right. */
 #define GIVE_UP_ATTEMPTS 50
 
+/* Retries of a job that no share forbids. */
+#define FREE_RETRIES 20
+
 typedef enum Again
 {
 	AGAIN_NEVER,
@@ -57,6 +60,7 @@ static const Rule rules[] = {
 	[LLM_ERR_QUOTA] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
 	[LLM_ERR_UNKNOWN_MODEL] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
 	[LLM_ERR_CONFIG] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
+	[LLM_ERR_DROPPED] = {AGAIN_BY_ATTEMPTS, false, true, NULL, "unknown"},
 	[LLM_ERR_LOCAL] = {AGAIN_BY_ATTEMPTS, false, false, NULL, "error"},
 };
 
@@ -113,6 +117,25 @@ llm_retry_decide(LlmErrorClass class, int tries, int attempts, int max_tries,
 		verdict.reason = "backoff";
 	}
 	return verdict;
+}
+
+bool
+llm_retry_counts_dollars(const LlmRetrySums *sums)
+{
+	return sums->cost > 0 && sums->tokens > 0;
+}
+
+bool
+llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, double share)
+{
+	bool dollars = llm_retry_counts_dollars(sums);
+	double total = dollars ? sums->cost : (double) sums->tokens;
+	double spent = dollars ? sums->retry_cost : (double) sums->retry_tokens;
+	double this_one = dollars ? tokens * sums->cost / sums->tokens : (double) tokens;
+	double each = sums->retried > 0 ? spent / sums->retried : this_one;
+	double to_come = Max(sums->retries - sums->retried, 0) * each + Max(each, this_one);
+
+	return sums->retries < FREE_RETRIES || spent + to_come <= share * (total + to_come);
 }
 
 const char *

@@ -6,7 +6,7 @@
  *
  *	  class                     charged  again                      final with reason
  *	  TRANSIENT                 no       back-off by attempts       provider_error, after 50 attempts
- *	  LOCAL                     no       back-off by attempts       never
+ *	  LOCAL, DROPPED            no       back-off by attempts       never
  *	  RATE_LIMITED, OVERLOADED  no       at once                    never
  *	  AUTH, QUOTA,
  *	  UNKNOWN_MODEL, CONFIG     no       at once                    never
@@ -33,6 +33,10 @@
 #include "llm_enrich.h"
 
 #include "datatype/timestamp.h"
+#include "ledger.h"
+
+/* Why a task fails although it has tries left: see llm_retry_within_share(). */
+#define LLM_RETRY_SHARE_REASON "retry_share"
 
 typedef struct LlmVerdict
 {
@@ -49,6 +53,16 @@ typedef struct LlmVerdict
  */
 extern LlmVerdict llm_retry_decide(LlmErrorClass class, int tries, int attempts, int max_tries,
 								   double jitter, TimestampTz now);
+
+/*
+ * May a job afford one more retry, of about so many tokens?  It may while retries, those
+ * on their way among them, take no more than "share" of what it spends with them; and
+ * its first 20 anyhow, so that a job of a few rows is not bound by a share of nothing.
+ */
+extern bool llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, double share);
+
+/* Is the share one of dollars?  Else of tokens: no price is known, or it is zero. */
+extern bool llm_retry_counts_dollars(const LlmRetrySums *sums);
 
 /*
  * Value of llm.ledger.outcome for a class.  What the provider's meter may count

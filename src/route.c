@@ -39,6 +39,12 @@
 /* A limiter that waits for somebody else's answer (another database's) is asked again so soon. */
 #define REASK_MS 100
 
+/*
+ * One that knows its time is asked then; once in a while before, since another database
+ * may have mended what it was paused for, and llm.health shows what is waited for.
+ */
+#define REASK_SHUT_MS 2000
+
 /* Sender's life. */
 static dlist_head routes = DLIST_STATIC_INIT(routes);
 static uint64 version = 1; /* counts retirements */
@@ -280,6 +286,15 @@ llm_route_lock_limiter(const LlmRoute *route)
 	return llm_shmem_limiter_lock(route->host, route->fingerprint, route->target->model);
 }
 
+/* When to ask a limiter again that waits, whatever it said itself. */
+static TimestampTz
+reask_at(const LlmRoute *route, TimestampTz now)
+{
+	bool others = (route->wait_reason == LLM_WAIT_CONCURRENCY || route->wake_at == DT_NOEND);
+
+	return TimestampTzPlusMilliseconds(now, others ? REASK_MS : REASK_SHUT_MS);
+}
+
 void
 llm_route_grant(LlmRoute *route, int want, TimestampTz now)
 {
@@ -294,7 +309,7 @@ llm_route_grant(LlmRoute *route, int want, TimestampTz now)
 	if (route->wait_reason == LLM_WAIT_NONE)
 		route->wake_at = DT_NOBEGIN;
 	else
-		route->wake_at = Min(route->wake_at, TimestampTzPlusMilliseconds(now, REASK_MS));
+		route->wake_at = Min(route->wake_at, reask_at(route, now));
 }
 
 void
@@ -362,7 +377,8 @@ mending_hint(const LlmTarget *target, LlmErrorClass class)
 static bool
 is_no_answer(LlmErrorClass class)
 {
-	return class == LLM_ERR_TRANSIENT || class == LLM_ERR_TIMEOUT || class == LLM_ERR_UNKNOWN || class == LLM_ERR_LOCAL;
+	return class == LLM_ERR_TRANSIENT || class == LLM_ERR_TIMEOUT || class == LLM_ERR_UNKNOWN ||
+		   class == LLM_ERR_LOCAL || class == LLM_ERR_DROPPED;
 }
 
 /* Remember why the target cools down, or with NULL that it does not for want of answers. */

@@ -21,12 +21,15 @@
 
 #include "check.h"
 #include "clock.h"
+#include "fence.h"
 #include "flight.h"
 #include "guc.h"
 #include "job.h"
 #include "joblist.h"
 #include "ledger.h"
 #include "scheduler.h"
+#include "scheduler_repeat.h"
+#include "share.h"
 #include "shmem.h"
 #include "spi.h"
 
@@ -56,6 +59,9 @@
 #define WAKE_ROWS 1000
 #define WAKE_MS 50
 
+/* Tasks of a dropped table that fail in one pass. */
+#define GONE_ROWS 1000
+
 /* Orphans settled in one transaction. */
 #define ORPHAN_ROWS 500
 
@@ -69,6 +75,8 @@ static int slots;
 static bool woken = true; /* something may have been queued */
 static bool woken_all = true; /* look at all jobs, old ones too */
 static bool orphaned = false; /* the extension is gone */
+static bool draining = false; /* nothing is to be claimed any more */
+static bool set_back = false; /* the wall clock was: waiting tasks may be due in an hour that is over */
 static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
 static TimestampTz sweep_at = DT_NOBEGIN;
 static TimestampTz reasons_at = DT_NOBEGIN;
@@ -138,9 +146,12 @@ gather_settlements(int *n)
 	return settlements;
 }
 
-/* Inside the transaction: answers and their bills; how many.  *cancelled: some are the writer's now. */
+/*
+ * Inside the transaction: answers and their bills; how many.  *cancelled: some that were
+ * to be asked again are the writer's now.
+ */
 static int
-store(volatile bool *cancelled)
+store(volatile bool *cancelled, LlmRepeatResult *repeats)
 {
 	LlmSettlement **settlements;
 	int n;
@@ -152,7 +163,9 @@ store(volatile bool *cancelled)
 		return 0;
 	settlements = gather_settlements(&n);
 	llm_ledger_record(settlements, n);
+	llm_share_settle(settlements, n);
 	*cancelled = llm_queue_settle(settlements, n);
+	llm_scheduler_repeat_store(&landed, n, *cancelled, repeats);
 	dlist_foreach(iter, &landed)
 	{
 		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
@@ -181,12 +194,14 @@ forget_stored(int n, bool writer_has_work)
 			break;
 		if (job != NULL)
 			job->flights--;
+		if (job != NULL && flight->settlement.held_back != NULL)
+			llm_joblist_hold_back(job, flight->settlement.held_back);
 		if (flight->check)
 			llm_check_deliver_answer(flight);
 		else if (strcmp(state, "ready") == 0 && job != NULL)
 			llm_joblist_put_back(job, flight->task);
 		else if (strcmp(state, "waiting") == 0)
-			due_at = Min(due_at, flight->settlement.not_before);
+			due_at = Min(due_at, llm_clock_from_wall(flight->settlement.not_before));
 		else
 			writer_has_work = true;
 		dlist_delete(&flight->node);
@@ -197,11 +212,32 @@ forget_stored(int n, bool writer_has_work)
 		llm_shmem_wake(MyDatabaseId, LLM_WORKER_WRITER);
 }
 
+/* Tasks whose time has come are ready.  True: some are of jobs that have to be found first. */
+static bool
+wake_due(void)
+{
+	bool unknown = false;
+	ListCell *lc;
+
+	foreach(lc, llm_queue_wake(WAKE_ROWS))
+	{
+		LlmWoken *task = lfirst(lc);
+		LlmJob *job = llm_joblist_find(task->job);
+
+		if (job != NULL)
+			llm_joblist_put_back(job, task->task);
+		else
+			unknown = true;
+	}
+	return unknown;
+}
+
 /* Inside the transaction: tasks that are due, and jobs that have some. */
 static void
 look_around(TimestampTz now)
 {
 	bool all = woken_all;
+	bool look = woken || due_at <= now; /* the writer promotes tasks, too */
 
 	if (sweep_at <= now)
 	{
@@ -210,27 +246,34 @@ look_around(TimestampTz now)
 	}
 	if (llm_joblist_wants_more())
 		all = true;
-	if (due_at <= now)
-		all = llm_queue_wake(WAKE_ROWS) > 0 || all;
+	if (look)
+		all = wake_due() || all;
+	if (set_back || sweep_at <= now)
+	{
+		uint64 woken_rows = llm_queue_wake_ahead(WAKE_ROWS);
+
+		set_back = (woken_rows == WAKE_ROWS);
+		all = woken_rows > 0 || all;
+	}
 	if (all || woken)
 		llm_joblist_discover(all || llm_joblist_is_empty(), now);
-	if (all || due_at <= now)
-		due_at = Max(llm_queue_next_due(), TimestampTzPlusMilliseconds(now, WAKE_MS));
+	if (all || look)
+		due_at = Max(llm_clock_from_wall(llm_queue_next_due()), TimestampTzPlusMilliseconds(now, WAKE_MS));
 }
 
 /*
  * Inside the transaction: claim for the free slots, of which some are "taken".  Recipes
- * are loaded here, since that needs one.
+ * are loaded here, since that needs one.  Beside each claim, in *questions, what it asks.
  */
 static List *
-claim(int taken, TimestampTz now)
+claim(int taken, TimestampTz now, List **questions)
 {
 	LlmShare *shares = palloc(sizeof(LlmShare) * slots);
 	int nshares;
 	List *claims;
 	ListCell *lc;
 
-	if (!llm_guc_enabled)
+	if (!llm_guc_enabled || draining)
 		return NIL;
 	nshares = llm_joblist_plan(slots, llm_http_in_flight() + taken, now, shares);
 	if (nshares == 0)
@@ -238,6 +281,7 @@ claim(int taken, TimestampTz now)
 	claims = llm_queue_claim(shares, nshares);
 	foreach(lc, claims)
 		llm_flight_recipe(((LlmClaim *) lfirst(lc))->recipe);
+	*questions = llm_scheduler_repeat_ask(claims);
 	return claims;
 }
 
@@ -255,26 +299,32 @@ launch(LlmFlight *flight, TimestampTz now)
 }
 
 static void
-launch_claims(List *claims, TimestampTz now)
+launch_claims(List *claims, List *questions, TimestampTz now)
 {
-	ListCell *lc;
+	ListCell *lc,
+		*lq;
 
-	foreach(lc, claims)
+	forboth(lc, claims, lq, questions)
 	{
 		LlmClaim *claimed = lfirst(lc);
-		LlmRoute *route = llm_joblist_find(claimed->job)->route;
+		LlmFlight *flight;
 
-		launch(llm_flight_make(claimed, route, llm_flight_recipe(claimed->recipe)), now);
+		if (claimed->follows)
+			continue;
+		flight = llm_flight_make(claimed, llm_joblist_find(claimed->job)->route, llm_flight_recipe(claimed->recipe));
+		flight->question = lfirst(lq);
+		launch(flight, now);
 	}
 }
 
 /*
- * The transaction of a pass.  On success what was claimed is in *claims and
- * *check; false when it failed and has to be tried again.
+ * The transaction of a pass.  On success what was claimed is in *claims, with its
+ * *questions, and *check; false when it failed and has to be tried again.
  */
 static bool
-transact(TimestampTz now, List **claims, LlmFlight **check)
+transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 {
+	LlmRepeatResult repeats = {0};
 	volatile bool ok = true;
 	volatile int stored = 0;
 	volatile bool cancelled = false;
@@ -283,16 +333,20 @@ transact(TimestampTz now, List **claims, LlmFlight **check)
 	{
 		llm_spi_begin("store and claim");
 		MemoryContextSwitchTo(pass_context);
-		if (!llm_spi_extension_exists())
+		if (!llm_fence_check())
 			orphaned = true;
 		else
 		{
-			stored = store(&cancelled);
+			stored = store(&cancelled, &repeats);
+			llm_scheduler_repeat_tend(sweep_at <= now, now, &repeats);
+			if (repeats.promoted > 0)
+				due_at = DT_NOBEGIN;
+			repeats.served += llm_queue_fail_gone(sweep_at <= now, GONE_ROWS);
 			look_around(now);
 			llm_route_refresh(now);
 			llm_joblist_route(now);
-			*check = llm_check_take(now);
-			*claims = claim(*check != NULL ? 1 : 0, now);
+			*check = draining ? NULL : llm_check_take(now);
+			*claims = claim(*check != NULL ? 1 : 0, now, questions);
 			if (reasons_at <= now && llm_joblist_reasons_changed())
 			{
 				llm_joblist_store_reasons();
@@ -314,14 +368,16 @@ transact(TimestampTz now, List **claims, LlmFlight **check)
 	PG_END_TRY();
 	if (ok)
 	{
+		llm_question_keep();
 		llm_joblist_claimed(*claims);
-		forget_stored(stored, cancelled);
+		forget_stored(stored, cancelled || repeats.served > 0);
 		return true;
 	}
 	/* whatever was looked at is as it was before, and routes may have gone from under their jobs */
 	woken_all = true;
 	due_at = DT_NOBEGIN;
 	llm_joblist_undo();
+	llm_scheduler_repeat_undo(&landed);
 	if (*check != NULL)
 		llm_check_abandon(*check);
 	return false;
@@ -341,28 +397,28 @@ has_work(TimestampTz now)
 {
 	if (retry_at > now)
 		return false;
-	if (woken || woken_all || due_at <= now || sweep_at <= now || llm_joblist_wants_more())
+	if (woken || woken_all || set_back || due_at <= now || sweep_at <= now || llm_joblist_wants_more())
 		return true;
 	if (nlanded > 0 && store_is_due(now))
 		return true;
-	if (reasons_at <= now && llm_joblist_reasons_changed())
+	if (llm_scheduler_repeat_due() <= now || (reasons_at <= now && llm_joblist_reasons_changed()))
 		return true;
-	return llm_guc_enabled && llm_http_in_flight() < slots && nlanded == 0 &&
+	return llm_guc_enabled && !draining && llm_http_in_flight() < slots && nlanded == 0 &&
 		   llm_joblist_is_pending(slots, llm_http_in_flight(), now);
 }
 
 static TimestampTz
 next_pass_at(TimestampTz now)
 {
-	TimestampTz at = Min(sweep_at, due_at);
+	TimestampTz at = Min(Min(sweep_at, due_at), llm_scheduler_repeat_due());
 
 	if (retry_at > now)
 		return retry_at;
-	if (woken || llm_joblist_wants_more())
+	if (woken || set_back || llm_joblist_wants_more())
 		return DT_NOBEGIN;
 	if (nlanded > 0)
 		at = Min(at, TimestampTzPlusMilliseconds(first_landed_at, STORE_DELAY_MS));
-	if (llm_guc_enabled && llm_http_in_flight() < slots)
+	if (llm_guc_enabled && !draining && llm_http_in_flight() < slots)
 		at = Min(at, llm_joblist_wake_at(slots, llm_http_in_flight()));
 	if (llm_joblist_reasons_changed())
 		at = Min(at, reasons_at);
@@ -372,15 +428,18 @@ next_pass_at(TimestampTz now)
 TimestampTz
 llm_scheduler_pass(void)
 {
-	TimestampTz now = llm_clock_now();
+	TimestampTz now = llm_clock_steady();
 	List *claims = NIL;
+	List *questions = NIL;
 	LlmFlight *check = NULL;
 
 	MemoryContextReset(pass_context);
 	land_finished(now);
+	if (llm_clock_was_set_back())
+		set_back = true;
 	if (!has_work(now))
 		return next_pass_at(now);
-	if (!transact(now, &claims, &check))
+	if (!transact(now, &claims, &questions, &check))
 	{
 		retry_at = TimestampTzPlusMilliseconds(now, STORE_RETRY_MS);
 		return retry_at;
@@ -389,7 +448,7 @@ llm_scheduler_pass(void)
 	woken_all = false;
 	if (sweep_at <= now)
 		sweep_at = TimestampTzPlusMilliseconds(now, SWEEP_MS);
-	launch_claims(claims, now);
+	launch_claims(claims, questions, now);
 	if (check != NULL)
 		launch(check, now);
 	llm_joblist_trim();
@@ -405,12 +464,13 @@ recover_some(TimestampTz now)
 	LlmSettlement **settlements;
 	List *orphans;
 	ListCell *lc;
+	bool cancelled = false;
 	int n = 0;
 
 	MemoryContextReset(pass_context);
 	llm_spi_begin("recover");
 	MemoryContextSwitchTo(pass_context);
-	if (!llm_spi_extension_exists())
+	if (!llm_fence_check())
 	{
 		llm_spi_commit();
 		return -1;
@@ -427,9 +487,12 @@ recover_some(TimestampTz now)
 	if (n > 0)
 	{
 		llm_ledger_record(settlements, n);
-		llm_queue_settle(settlements, n);
+		llm_share_settle(settlements, n);
+		cancelled = llm_queue_settle(settlements, n);
 	}
 	llm_spi_commit();
+	if (cancelled)
+		llm_shmem_wake(MyDatabaseId, LLM_WORKER_WRITER);
 	for (int i = 0; i < n; i++)
 		llm_flight_free(flights[i]);
 	return n;
@@ -445,7 +508,7 @@ llm_scheduler_recover(void)
 	int n;
 
 	do
-		n = recover_some(llm_clock_now());
+		n = recover_some(llm_clock_steady());
 	while (n == ORPHAN_ROWS);
 	return n >= 0;
 }
@@ -459,7 +522,15 @@ llm_scheduler_wake(void)
 bool
 llm_scheduler_is_idle(void)
 {
-	return dlist_is_empty(&flying) && nlanded == 0 && llm_joblist_is_empty() && due_at == DT_NOEND && !woken;
+	return dlist_is_empty(&flying) && nlanded == 0 && llm_joblist_is_empty() && due_at == DT_NOEND &&
+		   llm_scheduler_repeat_due() == DT_NOEND && !woken;
+}
+
+bool
+llm_scheduler_drain(void)
+{
+	draining = true;
+	return dlist_is_empty(&flying) && nlanded == 0;
 }
 
 bool

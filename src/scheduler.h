@@ -33,6 +33,9 @@ extern bool llm_scheduler_is_idle(void);
 /* The extension was dropped: there is nothing left to serve. */
 extern bool llm_scheduler_is_orphaned(void);
 
+/* Claim nothing any more.  True as soon as all that was in flight is stored. */
+extern bool llm_scheduler_drain(void);
+
 /* For llm.health. */
 extern int llm_scheduler_slots(void);
 

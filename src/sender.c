@@ -31,7 +31,7 @@
 static long
 wait_ms(TimestampTz at)
 {
-	TimestampTz now = llm_clock_now();
+	TimestampTz now = llm_clock_steady();
 
 	if (at <= now)
 		return 0;
@@ -58,8 +58,6 @@ llm_sender_main(Datum arg)
 
 	if (!llm_worker_start(LLM_WORKER_SENDER, arg))
 		return;
-	/* there is no statement to cancel: all that it could end are requests in flight, which would be paid twice */
-	pqsignal(SIGINT, SIG_IGN);
 	llm_scheduler_init();
 	if (!llm_scheduler_recover())
 		return;
@@ -77,13 +75,15 @@ llm_sender_main(Datum arg)
 		else
 		{
 			if (idle_since == 0)
-				idle_since = llm_clock_now();
+				idle_since = llm_clock_steady();
 			if (llm_worker_may_leave(LLM_WORKER_SENDER, worked, idle_since))
 				return;
 			wake_at = Min(wake_at, TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms));
 		}
-		llm_shmem_report_worker(LLM_WORKER_SENDER, llm_scheduler_is_idle() ? "idle" : "working",
-								llm_http_in_flight(), llm_scheduler_slots());
+		if (!llm_shmem_report_worker(LLM_WORKER_SENDER, llm_scheduler_is_idle() ? "idle" : "working",
+									 llm_http_in_flight(), llm_scheduler_slots()) &&
+			llm_scheduler_drain())
+			return;
 		if (llm_http_wait(wait_ms(wake_at), PG_WAIT_EXTENSION))
 			llm_scheduler_wake();
 		CHECK_FOR_INTERRUPTS();

@@ -165,7 +165,7 @@ LlmDatabase *
 llm_shmem_ensure(Oid database)
 {
 	LlmDatabase *entry = llm_shmem_find(database);
-	TimestampTz now = llm_clock_now();
+	TimestampTz now = llm_clock_steady();
 	int kind;
 
 	if (entry == NULL)
@@ -321,12 +321,12 @@ is_stopped(Oid database, LlmDatabase **entry)
 bool
 llm_shmem_wait_stopped(Oid database, long timeout_ms)
 {
-	TimestampTz give_up_at = TimestampTzPlusMilliseconds(llm_clock_now(), timeout_ms);
+	TimestampTz give_up_at = TimestampTzPlusMilliseconds(llm_clock_steady(), timeout_ms);
 	LlmDatabase *entry;
 
 	while (!is_stopped(database, &entry))
 	{
-		timeout_ms = TimestampDifferenceMilliseconds(llm_clock_now(), give_up_at);
+		timeout_ms = TimestampDifferenceMilliseconds(llm_clock_steady(), give_up_at);
 		if (timeout_ms <= 0)
 			break;
 		ConditionVariableTimedSleep(&entry->worker_left, timeout_ms, PG_WAIT_EXTENSION);
@@ -391,7 +391,7 @@ has_progressed(LlmDatabase **entry)
 bool
 llm_shmem_wait_progress(long timeout_ms)
 {
-	TimestampTz give_up_at = TimestampTzPlusMilliseconds(llm_clock_now(), timeout_ms);
+	TimestampTz give_up_at = TimestampTzPlusMilliseconds(llm_clock_steady(), timeout_ms);
 	LlmDatabase *entry;
 	bool progressed;
 
@@ -399,7 +399,7 @@ llm_shmem_wait_progress(long timeout_ms)
 	for (;;)
 	{
 		progressed = has_progressed(&entry);
-		timeout_ms = TimestampDifferenceMilliseconds(llm_clock_now(), give_up_at);
+		timeout_ms = TimestampDifferenceMilliseconds(llm_clock_steady(), give_up_at);
 		if (progressed || timeout_ms <= 0)
 			break;
 		if (entry == NULL)

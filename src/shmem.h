@@ -105,8 +105,11 @@ extern bool llm_shmem_wait_progress(long timeout_ms); /* backend; false on timeo
 extern LlmLimiter *llm_shmem_limiter_lock(const char *host, uint64 key_fingerprint, const char *model);
 extern void llm_shmem_limiter_unlock(void);
 
-/* What llm.health shows of this worker: short texts, cut to fit. */
-extern void llm_shmem_report_worker(LlmWorkerKind kind, const char *state, int slots_used, int slots);
+/*
+ * What llm.health shows of this worker: short texts, cut to fit.  False when its place
+ * has been given away: store what has come, begin nothing more, and end.
+ */
+extern bool llm_shmem_report_worker(LlmWorkerKind kind, const char *state, int slots_used, int slots);
 
 /* A condition that somebody must mend, by subject ("server openai", "model fast"); NULL clears. */
 extern void llm_shmem_report_problem(const char *subject, const char *problem, const char *hint);

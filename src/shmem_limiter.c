@@ -38,7 +38,7 @@ hash_target(const char *host, uint64 key_fingerprint, const char *model)
 	return (hash == 0) ? 1 : hash; /* 0 marks a free slot */
 }
 
-/* Nothing would be forgotten with it: its buckets have filled up long ago. */
+/* Little would be forgotten with it: its buckets have filled up long ago, and it would be asked as a fresh one. */
 static bool
 is_idle(const LlmLimiter *limiter, TimestampTz now)
 {
@@ -83,7 +83,7 @@ LlmLimiter *
 llm_shmem_limiter_lock(const char *host, uint64 key_fingerprint, const char *model)
 {
 	uint64 hash = hash_target(host, key_fingerprint, model);
-	TimestampTz now = llm_clock_now();
+	TimestampTz now = llm_clock_steady();
 	LlmLimiterSlot *slot;
 	int i;
 

@@ -86,7 +86,7 @@ llm_shmem_report_problem(const char *subject, const char *problem, const char *h
 		{
 			slot = choose_slot();
 			slot->database = MyDatabaseId;
-			slot->since = llm_clock_now();
+			slot->since = llm_clock_steady();
 			memcpy(slot->subject, stored_subject, sizeof(slot->subject));
 		}
 		copy_text(slot->problem, problem, sizeof(slot->problem));

@@ -25,6 +25,23 @@
 /* This process as a worker, set by enter() for its life; NULL in all others. */
 static LlmDatabase *my_entry = NULL;
 static LlmWorkerKind my_kind;
+static Oid my_database;
+
+/*
+ * This process's slot; NULL when its entry has gone to another database, or another
+ * worker was let in, since (the database was dropped while this one could not hear of
+ * it).  Lock held.
+ */
+static LlmWorkerSlot *
+my_slot(LlmWorkerKind kind)
+{
+	LlmWorkerSlot *slot;
+
+	if (my_entry == NULL || my_entry->database != my_database)
+		return NULL;
+	slot = &my_entry->workers[kind];
+	return slot->pid == MyProcPid ? slot : NULL;
+}
 
 /* An end with an error: the next start waits a little longer each time. */
 static void
@@ -51,15 +68,20 @@ worker_exit(int code, Datum arg)
 {
 	LlmWorkerSlot *worker;
 	LlmDatabase *entry = my_entry;
-	TimestampTz now = llm_clock_now();
+	TimestampTz now = llm_clock_steady();
 
 	if (entry == NULL)
 		return;
-	my_entry = NULL;
 	if (!LWLockHeldByMe(llm_shared->lock))
 		LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
 	llm_shmem_limiter_abandon();
-	worker = &entry->workers[my_kind];
+	worker = my_slot(my_kind);
+	my_entry = NULL;
+	if (worker == NULL)
+	{
+		LWLockRelease(llm_shared->lock);
+		return;
+	}
 	if (code == 0)
 	{
 		worker->failures = 0;
@@ -106,9 +128,10 @@ llm_shmem_enter(Oid database, LlmWorkerKind kind)
 		worker->wanted = LLM_WANTED_NOT;
 		worker->stopped = false;
 		worker->no_process = false;
-		worker->since = llm_clock_now();
+		worker->since = llm_clock_steady();
 		strlcpy(worker->state, "starting", sizeof(worker->state));
 		my_kind = kind;
+		my_database = database;
 		my_entry = entry;
 	}
 	LWLockRelease(llm_shared->lock);
@@ -122,9 +145,12 @@ llm_shmem_enter(Oid database, LlmWorkerKind kind)
 void
 llm_shmem_report_extension(bool present)
 {
-	if (my_entry == NULL)
-		return;
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
+	if (my_slot(my_kind) == NULL)
+	{
+		LWLockRelease(llm_shared->lock);
+		return;
+	}
 	my_entry->extension = present ? LLM_EXTENSION_PRESENT : LLM_EXTENSION_ABSENT;
 	if (present && my_kind == LLM_WORKER_SENDER && my_entry->workers[LLM_WORKER_WRITER].pid == 0)
 		llm_shmem_ask_for(my_entry, LLM_WORKER_WRITER, LLM_WANTED_PROBE);
@@ -136,12 +162,12 @@ llm_shmem_report_extension(bool present)
 bool
 llm_shmem_is_probe(LlmWorkerKind kind)
 {
+	const LlmWorkerSlot *worker;
 	bool probe;
 
-	if (my_entry == NULL)
-		return false;
 	LWLockAcquire(llm_shared->lock, LW_SHARED);
-	probe = my_entry->workers[kind].probe && my_entry->workers[kind].wanted != LLM_WANTED_WORK;
+	worker = my_slot(kind);
+	probe = worker != NULL && worker->probe && worker->wanted != LLM_WANTED_WORK;
 	LWLockRelease(llm_shared->lock);
 	return probe;
 }
@@ -152,17 +178,15 @@ llm_shmem_leave(LlmWorkerKind kind)
 	LlmWorkerSlot *worker;
 	bool leave;
 
-	if (my_entry == NULL)
-		return true;
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	worker = &my_entry->workers[kind];
-	leave = (worker->wanted == LLM_WANTED_NOT);
-	if (leave)
+	worker = my_slot(kind);
+	leave = (worker == NULL || worker->wanted == LLM_WANTED_NOT);
+	if (worker != NULL && leave)
 	{
 		worker->latch = NULL;
 		strlcpy(worker->state, "ending", sizeof(worker->state));
 	}
-	else
+	else if (!leave)
 	{
 		worker->wanted = LLM_WANTED_NOT;
 		SetLatch(MyLatch);
@@ -171,14 +195,19 @@ llm_shmem_leave(LlmWorkerKind kind)
 	return leave;
 }
 
-void
+bool
 llm_shmem_report_worker(LlmWorkerKind kind, const char *state, int slots_used, int slots)
 {
-	if (my_entry == NULL)
-		return;
+	LlmWorkerSlot *worker;
+
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	strlcpy(my_entry->workers[kind].state, state, sizeof(my_entry->workers[kind].state));
-	my_entry->workers[kind].slots_used = slots_used;
-	my_entry->workers[kind].slots = slots;
+	worker = my_slot(kind);
+	if (worker != NULL)
+	{
+		strlcpy(worker->state, state, sizeof(worker->state));
+		worker->slots_used = slots_used;
+		worker->slots = slots;
+	}
 	LWLockRelease(llm_shared->lock);
+	return worker != NULL;
 }

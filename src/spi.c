@@ -174,6 +174,12 @@ llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls, bool 
 	return SPI_processed;
 }
 
+int64
+llm_spi_transaction(void)
+{
+	return (int64) U64FromFullTransactionId(GetTopFullTransactionId());
+}
+
 Oid
 llm_spi_owner(void)
 {

@@ -50,6 +50,9 @@ extern void llm_spi_own_end(LlmOwnScope *scope);
 extern uint64 llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls,
 							  bool read_only);
 
+/* Number of the current transaction, which gets one: later ones of this process have higher ones. */
+extern int64 llm_spi_transaction(void);
+
 /* Owner of our tables; InvalidOid when the extension is not here. */
 extern Oid llm_spi_owner(void);
 

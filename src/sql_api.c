@@ -200,11 +200,11 @@ llm_enrich_wait(PG_FUNCTION_ARGS)
 	check_can_wait(atomic);
 	if (timeout != NULL)
 		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(llm_clock_now()),
+														   TimestampTzGetDatum(llm_clock_steady()),
 														   IntervalPGetDatum(timeout)));
 	while (!is_finished(job, atomic, &stand))
 	{
-		long left = TimestampDifferenceMilliseconds(llm_clock_now(), deadline);
+		long left = TimestampDifferenceMilliseconds(llm_clock_steady(), deadline);
 
 		if (left <= 0)
 			raise_wait_timeout(job, &stand, timeout);

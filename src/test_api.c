@@ -15,6 +15,7 @@
  *	  llm_enrich_test_job      options                       → what steers the job
  *	  llm_enrich_test_tokens   words                         → estimated tokens
  *	  llm_enrich_test_clean    words                         → fit to be kept
+ *	  llm_enrich_test_forget   forget who serves this database, in shared memory
  *	  llm_enrich_test_speed    rounds of body, read and check → microseconds per round
  *
  *-------------------------------------------------------------------------
@@ -33,6 +34,7 @@
 #include "error.h"
 #include "json.h"
 #include "operation.h"
+#include "shmem.h"
 
 PG_FUNCTION_INFO_V1(llm_enrich_test_spec);
 PG_FUNCTION_INFO_V1(llm_enrich_test_load);
@@ -42,6 +44,7 @@ PG_FUNCTION_INFO_V1(llm_enrich_test_check);
 PG_FUNCTION_INFO_V1(llm_enrich_test_job);
 PG_FUNCTION_INFO_V1(llm_enrich_test_tokens);
 PG_FUNCTION_INFO_V1(llm_enrich_test_clean);
+PG_FUNCTION_INFO_V1(llm_enrich_test_forget);
 PG_FUNCTION_INFO_V1(llm_enrich_test_speed);
 
 static const LlmOperation *
@@ -341,4 +344,12 @@ llm_enrich_test_speed(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(outer);
 	INSTR_TIME_SUBTRACT(end, start);
 	PG_RETURN_FLOAT8(INSTR_TIME_GET_MILLISEC(end) * 1000 / Max(rounds, 1));
+}
+
+/* () → nothing: as if this database had been dropped, while its workers live on */
+Datum
+llm_enrich_test_forget(PG_FUNCTION_ARGS)
+{
+	llm_shmem_forget(MyDatabaseId);
+	PG_RETURN_VOID();
 }

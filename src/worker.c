@@ -22,21 +22,30 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "clock.h"
 #include "compat.h"
+#include "fence.h"
 #include "guc.h"
 #include "spi.h"
 #include "worker.h"
 
 /* Subject of what llm.health says when library and SQL differ. */
 #define VERSION_SUBJECT "extension " LLM_LIBRARY
+
+/* Subject of what llm.health says while the predecessor of a worker lives. */
+static const char *const place_subjects[LLM_WORKER_KINDS] = {"sender", "writer"};
+
+/* Between two looks whether another worker of this kind has ended: ms. */
+#define PLACE_RETRY_MS 1000
 
 typedef struct SafeSetting
 {
@@ -175,14 +184,56 @@ check_database(void)
 	return version != NULL && check_version(version);
 }
 
+/* Say that another one lives, and sleep until it is worth to look again. */
+static void
+wait_for_place(LlmWorkerKind kind)
+{
+	llm_shmem_report_problem(place_subjects[kind], "another one of this database has not ended yet",
+							 "It is in pg_stat_activity. Unless it ends by itself, end it with pg_terminate_backend().");
+	(void) llm_shmem_report_worker(kind, "waiting for another to end", 0, 0);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PLACE_RETRY_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Become the worker of this kind in this database; waits, with no transaction open,
+ * while another lives.  False when there is nothing to serve.
+ */
+static bool
+take_place(LlmWorkerKind kind)
+{
+	bool waited = false;
+
+	for (;;)
+	{
+		bool serve;
+		bool entered;
+
+		llm_spi_begin("looking for the extension");
+		serve = check_database();
+		entered = serve && llm_fence_enter(kind);
+		llm_spi_commit();
+		if (!serve || entered)
+		{
+			if (waited)
+				llm_shmem_report_problem(place_subjects[kind], NULL, NULL);
+			return serve;
+		}
+		wait_for_place(kind);
+		waited = true;
+	}
+}
+
 bool
 llm_worker_start(LlmWorkerKind kind, Datum arg)
 {
 	Oid database = DatumGetObjectId(arg);
-	bool serve;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	/* there is no statement of anybody's to cancel; the writer lets users' code be cancelled */
+	pqsignal(SIGINT, SIG_IGN);
 	if (!llm_shmem_enter(database, kind))
 		return false;
 	BackgroundWorkerUnblockSignals();
@@ -190,9 +241,8 @@ llm_worker_start(LlmWorkerKind kind, Datum arg)
 
 	llm_spi_begin("looking for the extension");
 	apply_safe_settings(kind, MyBgworkerEntry->bgw_name);
-	serve = check_database();
 	llm_spi_commit();
-	return serve;
+	return take_place(kind);
 }
 
 bool
@@ -201,7 +251,7 @@ llm_worker_may_leave(LlmWorkerKind kind, bool worked, TimestampTz idle_since)
 	if (kind == LLM_WORKER_SENDER && !llm_guc_enabled)
 		return true; /* who asks meanwhile is heard when sending is switched on */
 	if ((worked || !llm_shmem_is_probe(kind)) &&
-		llm_clock_now() < TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms))
+		llm_clock_steady() < TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms))
 		return false;
 	return llm_shmem_leave(kind);
 }

@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "clock.h"
+#include "fence.h"
 #include "shmem.h"
 #include "spi.h"
 #include "writeback.h"
@@ -67,8 +68,14 @@
 /* A set should not take longer: ms.  A job that does gives as much time to the others. */
 #define SLOW_MS 1000
 
+/* A cancelled task whose row somebody has locked is looked at again after so long. */
+#define CANCEL_DELAY_MS 500
+
 /* Dropped roles are looked for at least so often. */
 #define ROLE_CHECK_MS 60000
+
+/* Settled rows that were passed over, since somebody held them, are found again after so long. */
+#define ANEW_MS 60000
 
 /* Jobs and rows whose troubles are remembered; when full, all is forgotten, which only costs a few tries. */
 #define MAX_TROUBLES 4096
@@ -90,6 +97,8 @@ static HTAB *troubles = NULL;
 static int64 last_job = 0; /* the next look at the queue starts behind it */
 static bool roles_changed = true; /* perhaps one was dropped */
 static TimestampTz roles_checked_at = 0;
+static TimestampTz begun_anew_at = 0;
+static bool clock_suspect = true; /* it may have been set back while no writer ran */
 
 static Trouble *
 find_trouble(int64 key, bool enter)
@@ -140,7 +149,7 @@ next_delay(Trouble *trouble, int first_ms, int last_ms)
 static void
 suspend_job(Trouble *trouble, int delay_ms)
 {
-	trouble->until = TimestampTzPlusMilliseconds(llm_clock_now(), delay_ms);
+	trouble->until = TimestampTzPlusMilliseconds(llm_clock_steady(), delay_ms);
 }
 
 /* A row that made a transaction fail goes alone, after the others, so that it fails no other again. */
@@ -190,6 +199,7 @@ serve_job(LlmWriteJob *job, int limit)
 	bool role_exists;
 
 	llm_writeback_begin(psprintf("writing back to %s", job->relation_name));
+	(void) llm_fence_check();
 	role_exists = SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job->role));
 	llm_writeback_carry(job->settings);
 	if (role_exists)
@@ -234,6 +244,7 @@ put_aside(LlmWriteJob *job, ErrorData *error)
 			llm_writeback_fail_by_error(&job->rows[i], error);
 	}
 	llm_writeback_begin("putting off a write-back");
+	(void) llm_fence_check();
 	llm_writeback_connect();
 	settle_rows(job);
 	llm_writeback_commit();
@@ -272,6 +283,9 @@ note_success(LlmWriteJob *job, int64 elapsed_ms)
 	int fitting = (int) Max(1, Min(SET_SIZE, job->nrows * SLOW_MS / Max(elapsed_ms, 1)));
 
 	llm_shmem_announce_progress();
+	llm_writeback_pass_over(job);
+	if (job->promoted)
+		llm_shmem_wake(MyDatabaseId, LLM_WORKER_SENDER);
 	if (job->nrows == 1)
 		forget_trouble(-job->rows[0].task);
 	if (trouble == NULL)
@@ -308,6 +322,7 @@ try_set(LlmWriteJob *job, int limit)
 	MemoryContextReset(job_context);
 	MemoryContextSwitchTo(job_context);
 	job->nrows = 0;
+	job->promoted = false;
 	job->blocked = false;
 	job->delay_ms = LOCK_DELAY_MS;
 	PG_TRY();
@@ -351,7 +366,7 @@ give_turn(LlmWriteJob *job, TimestampTz *wake_at)
 		int limit = trouble != NULL ? trouble->set_size : SET_SIZE;
 
 		CHECK_FOR_INTERRUPTS();
-		if (trouble != NULL && trouble->until > llm_clock_now())
+		if (trouble != NULL && trouble->until > llm_clock_steady())
 		{
 			*wake_at = Min(*wake_at, trouble->until);
 			break;
@@ -378,7 +393,7 @@ note_role_change(Datum arg, int cache, uint32 hash)
 static void
 fail_roleless(void)
 {
-	TimestampTz now = llm_clock_now();
+	TimestampTz now = llm_clock_steady();
 
 	if (!roles_changed && now < TimestampTzPlusMilliseconds(roles_checked_at, ROLE_CHECK_MS))
 		return;
@@ -392,16 +407,31 @@ fail_roleless(void)
 static List *
 look_at_queue(bool ask_empty, TimestampTz *wake_at, bool *empty)
 {
+	TimestampTz now = llm_clock_steady();
 	List *jobs;
+	bool held;
 
 	llm_writeback_connect();
 	(void) llm_writeback_wake(WAKE_SIZE);
+	held = llm_writeback_stop_cancelled(WAKE_SIZE);
+	if (clock_suspect || llm_clock_was_set_back())
+		(void) llm_writeback_wake_ahead();
+	clock_suspect = false;
 	fail_roleless();
+	(void) llm_writeback_fail_late(WAKE_SIZE);
+	if (now >= TimestampTzPlusMilliseconds(begun_anew_at, ANEW_MS))
+	{
+		llm_writeback_begin_anew();
+		begun_anew_at = now;
+	}
 	jobs = llm_writeback_find_jobs(last_job, JOBS_PER_PASS);
 	if (jobs == NIL && last_job != 0)
 		jobs = llm_writeback_find_jobs(0, JOBS_PER_PASS);
 	/* A row that is due and locked must not make us spin. */
-	*wake_at = Max(llm_writeback_next_due(), TimestampTzPlusMilliseconds(llm_clock_now(), LOCK_DELAY_MS));
+	*wake_at = Max(llm_clock_from_wall(llm_writeback_next_due()),
+				   TimestampTzPlusMilliseconds(llm_clock_steady(), LOCK_DELAY_MS));
+	if (held)
+		*wake_at = Min(*wake_at, TimestampTzPlusMilliseconds(llm_clock_steady(), CANCEL_DELAY_MS));
 	*empty = ask_empty && jobs == NIL && llm_writeback_is_empty();
 	return jobs;
 }
@@ -429,7 +459,7 @@ llm_writeback_pass(bool ask_empty, TimestampTz *wake_at)
 	MemoryContextReset(pass_context);
 	MemoryContextSwitchTo(pass_context);
 	llm_writeback_begin("looking for answers to write back");
-	if (!llm_spi_extension_exists())
+	if (!llm_fence_check())
 	{
 		CommitTransactionCommand();
 		return LLM_PASS_NO_EXTENSION;

@@ -7,6 +7,13 @@
  * open job: a job whose table is locked is passed over without a look at its
  * rows, however many they are.
  *
+ * The writer goes upwards by "landed", the number of the sender's transaction that
+ * settled a task, and remembers for each job how far it came: so no claim walks over
+ * entries of tasks that are gone, which a long open snapshot would keep in the index.
+ * One process settles, one transaction after the other, so nothing lands below a number
+ * that has been seen.  What others settle (cancelled, superseded, put off and woken) has
+ * no number and goes first.
+ *
  * A task that was put off keeps in "outcome" what it was, which also tells the
  * writer's waiting tasks from the sender's.
  *
@@ -18,10 +25,12 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "repeat.h"
 #include "spi.h"
 #include "writeback_queue.h"
 
@@ -30,33 +39,44 @@
 
 #define SETTLED "q.state IN ('answered', 'failed', 'cancelled', 'superseded')"
 
-/* The LATERAL with its LIMIT asks for one probe per job, never for a join of all tasks. */
+/* The LATERAL with its LIMITs asks for two probes per job, never for a join of all tasks. */
 static LlmStatement find_statement = {
 	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings"
-		   " FROM llm.job j CROSS JOIN LATERAL (SELECT FROM llm.queue q"
-		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED " LIMIT 1) s"
+		   " FROM llm.job j LEFT JOIN ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) AS c(job, landed)"
+		   "  ON c.job OPERATOR(pg_catalog.=) j.id CROSS JOIN LATERAL ("
+		   "  (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
+		   "   AND q.landed OPERATOR(pg_catalog.>=) COALESCE(c.landed, 0) LIMIT 1) UNION ALL"
+		   "  (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
+		   "   AND q.landed IS NULL LIMIT 1) LIMIT 1) s"
 		   " WHERE j.state <> 'finished' AND j.id OPERATOR(pg_catalog.>) $1 ORDER BY j.id LIMIT $2",
-	.nargs = 2,
-	.args = {INT8OID, INT4OID}};
+	.nargs = 4,
+	.args = {INT8OID, INT4OID, INT8ARRAYOID, INT8ARRAYOID}};
 
 /* Somebody who cancels a task that is answered or failed wants back what was there. */
 static LlmStatement claim_statement = {
-	.sql = "WITH picked AS MATERIALIZED (SELECT q.id, pg_catalog.pg_column_size(q.answer) AS size"
-		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED "  ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
-		   " sized AS (SELECT p.id, pg_catalog.sum(p.size) OVER (ORDER BY p.id"
+	.sql = "WITH others AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
+		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED " AND q.landed IS NULL"
+		   "  ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
+		   " own AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
+		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED
+		   "  AND q.landed OPERATOR(pg_catalog.>=) $3"
+		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
+		   " picked AS MATERIALIZED (SELECT * FROM others UNION ALL SELECT * FROM own LIMIT $2),"
+		   " sized AS (SELECT p.id, pg_catalog.sum(p.size) OVER (ORDER BY p.landed NULLS FIRST, p.id"
 		   "  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM picked p)"
-		   " SELECT q.id, q.relation, q.key, CASE WHEN c.task IS NOT NULL AND q.state IN ('answered', 'failed')"
-		   "  THEN 'cancelled' ELSE q.state END, q.answer, q.error, q.message"
+		   " SELECT q.id, q.relation, q.key, CASE WHEN q.state IN ('answered', 'failed') AND EXISTS (SELECT"
+		   "   FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) q.id)"
+		   "  THEN 'cancelled' ELSE q.state END, q.answer, q.error, q.message, COALESCE(q.same_as, 0), COALESCE(q.landed, 0)"
 		   " FROM sized s JOIN llm.queue q ON q.id OPERATOR(pg_catalog.=) s.id"
-		   " LEFT JOIN llm.cancellation c ON c.task OPERATOR(pg_catalog.=) q.id"
 		   " WHERE COALESCE(s.before, 0) OPERATOR(pg_catalog.<) " CLAIM_BYTES
 		   " ORDER BY q.id",
-	.nargs = 2,
-	.args = {INT8OID, INT4OID}};
+	.nargs = 3,
+	.args = {INT8OID, INT4OID, INT8OID}};
 
 /*
  * A job is paused when so many of its tasks failed, and more than half of those that
- * are final: whatever is wrong, asking the rest would only cost.
+ * are final: whatever is wrong, asking the rest would only cost.  After its deadline no
+ * task is sent anyway.
  */
 #define BREAKER_FAILURES "20"
 
@@ -71,7 +91,8 @@ static LlmStatement settle_statement = {
 		   "   column_name, key, reason, message, tries, attempts, cost, input, last_answer, answer)"
 		   "  SELECT g.id, pg_catalog.clock_timestamp(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
 		   "   j.column_name, g.key, g.reason, g.message, g.tries, g.attempts,"
-		   "   (SELECT pg_catalog.sum(l.cost) FROM llm.ledger l WHERE l.task OPERATOR(pg_catalog.=) g.id),"
+		   "   (SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) 0 THEN 0 ELSE pg_catalog.sum(l.cost) END"
+		   "    FROM llm.ledger l WHERE l.task OPERATOR(pg_catalog.=) g.id),"
 		   "   g.input, g.last_answer, g.answer"
 		   "  FROM gone g JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) $1"
 		   "  WHERE g.fate OPERATOR(pg_catalog.=) 'failed'"
@@ -88,11 +109,13 @@ static LlmStatement settle_statement = {
 		   "  pg_catalog.count(*) AS final FROM gone g),"
 		   " sums AS (SELECT j.id, j.total, j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
 		   "  OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone OPERATOR(pg_catalog.+) n.final AS final,"
-		   "  j.resumed_final, j.failed OPERATOR(pg_catalog.+) n.failed OPERATOR(pg_catalog.-) j.resumed_failed AS failed"
+		   "  j.resumed_final, j.deadline,"
+		   "  j.failed OPERATOR(pg_catalog.+) n.failed OPERATOR(pg_catalog.-) j.resumed_failed AS failed"
 		   "  FROM llm.job j, n WHERE j.id OPERATOR(pg_catalog.=) $1),"
 		   " counted AS (SELECT s.id, COALESCE(s.final OPERATOR(pg_catalog.>=) s.total, false) AS finished,"
 		   "  s.failed OPERATOR(pg_catalog.>=) " BREAKER_FAILURES " AND (s.failed OPERATOR(pg_catalog.*) 2)"
-		   "   OPERATOR(pg_catalog.>) (s.final OPERATOR(pg_catalog.-) s.resumed_final) AS broken,"
+		   "   OPERATOR(pg_catalog.>) (s.final OPERATOR(pg_catalog.-) s.resumed_final)"
+		   "   AND (s.deadline OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) IS NOT TRUE AS broken,"
 		   "  pg_catalog.format('paused: %s of the last %s tasks failed; see llm.dead_letter, then llm.resume(%s)',"
 		   "   s.failed, s.final OPERATOR(pg_catalog.-) s.resumed_final, s.id) AS verdict FROM sums s)"
 		   " UPDATE llm.job j SET done = j.done OPERATOR(pg_catalog.+) n.done,"
@@ -124,18 +147,53 @@ static LlmStatement wake_statement = {
 		   "  WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NOT NULL"
 		   "  AND q.not_before OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
 		   "  ORDER BY q.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
-		   " UPDATE llm.queue q SET state = q.outcome, reason = NULL, not_before = NULL"
+		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
 		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id",
 	.nargs = 1,
 	.args = {INT4OID}};
 
+/* No row is put off for so long: the clock was set back since. */
+static LlmStatement wake_ahead_statement = {
+	.sql = "WITH ahead AS MATERIALIZED (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NOT NULL"
+		   "  AND q.not_before OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp()"
+		   "   OPERATOR(pg_catalog.+) '1 min'::pg_catalog.interval)"
+		   "  FOR NO KEY UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
+		   " FROM ahead WHERE q.id OPERATOR(pg_catalog.=) ahead.id"};
+
 static LlmStatement due_statement = {
 	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
-		   " AND q.outcome IS NOT NULL ORDER BY q.not_before LIMIT 1",
+		   " AND q.outcome IS NOT NULL AND q.not_before IS NOT NULL ORDER BY q.not_before LIMIT 1",
 };
 
 static LlmStatement empty_statement = {
 	.sql = "SELECT FROM llm.queue LIMIT 1",
+};
+
+/*
+ * What was not sent before its job's deadline, with those that wait for its answer; others
+ * that wait come when they are ready again.
+ */
+static LlmStatement fail_late_statement = {
+	.sql = "WITH late AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
+		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
+		   "  WHERE j.deadline OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+		   "  AND j.state <> 'finished' LIMIT $1),"
+		   " same AS MATERIALIZED (SELECT f.id FROM llm.queue f"
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT late.id FROM late))"
+		   "  AND f.state OPERATOR(pg_catalog.=) 'waiting' AND f.not_before IS NULL AND f.outcome IS NULL"
+		   "  LIMIT $1 FOR UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'deadline', same_as = NULL,"
+		   "  message = 'it was not sent before its deadline', reason = NULL, not_before = NULL"
+		   " FROM (SELECT id FROM late UNION ALL SELECT id FROM same) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
+	.nargs = 1,
+	.args = {INT4OID}};
+
+static LlmStatement next_deadline_statement = {
+	.sql = "SELECT j.deadline FROM llm.job j WHERE j.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
+		   " AND j.state <> 'finished' ORDER BY j.deadline LIMIT 1",
 };
 
 /* What nobody will send any more, since the role that asked was dropped. */
@@ -157,11 +215,45 @@ static LlmStatement fail_roleless_statement = {
 	.nargs = 1,
 	.args = {INT4OID}};
 
+/*
+ * Tasks that were locked or under way when they were cancelled, and are to be sent (again)
+ * now: no request leaves for them (queue.c), and here they end.  Some of the cancellations
+ * each time, in the order of their ids; a task whose lock somebody still has comes again.
+ */
+static LlmStatement stop_cancelled_statement = {
+	.sql = "WITH seen AS MATERIALIZED (SELECT c.id, c.task FROM llm.cancellation c"
+		   "  WHERE c.id OPERATOR(pg_catalog.>) $1 ORDER BY c.id LIMIT $2),"
+		   " due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.task FROM seen s))"
+		   "  AND q.state IN ('ready', 'waiting') AND q.outcome IS NULL),"
+		   " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN due ON due.id OPERATOR(pg_catalog.=) q.id"
+		   "  WHERE q.state IN ('ready', 'waiting') AND q.outcome IS NULL FOR UPDATE OF q SKIP LOCKED),"
+		   " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
+		   "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id)"
+		   " SELECT (SELECT pg_catalog.count(*) FROM due) OPERATOR(pg_catalog.-)"
+		   "  (SELECT pg_catalog.count(*) FROM stopped), (SELECT pg_catalog.count(*) FROM seen),"
+		   "  (SELECT pg_catalog.max(id) FROM seen)",
+	.nargs = 2,
+	.args = {INT8OID, INT4OID}};
+
 /* Somebody cancelled a task that was already final in a transaction of the writer. */
 static LlmStatement purge_statement = {
 	.sql = "DELETE FROM llm.cancellation c WHERE NOT EXISTS (SELECT FROM llm.queue q"
 		   " WHERE q.id OPERATOR(pg_catalog.=) c.task)",
 };
+
+/* How far the writer came in a job. */
+typedef struct Progress
+{
+	int64 job; /* hash key: must be first */
+	int64 landed; /* nothing of an earlier transaction of the sender is left */
+} Progress;
+
+/* Jobs of which that is remembered; when full, all is forgotten, which costs a longer look each. */
+#define MAX_PROGRESS 1024
+
+/* The process's life; written by pass_over() and begin_anew(). */
+static HTAB *progress = NULL;
 
 static const char *const fate_names[] = {
 	[LLM_FATE_OPEN] = NULL,
@@ -230,14 +322,81 @@ read_names(uint64 i, int n, LlmWriteJob *job)
 		job->keys[k] = TextDatumGetCString(names[k]);
 }
 
+static Progress *
+find_progress(int64 job, HASHACTION action, bool *found)
+{
+	if (progress == NULL)
+	{
+		HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Progress)};
+
+		progress = hash_create("llm_enrich write-back progress", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	return hash_search(progress, &job, action, found);
+}
+
+void
+llm_writeback_begin_anew(void)
+{
+	if (progress != NULL)
+		hash_destroy(progress);
+	progress = NULL;
+}
+
+/* A row that was left settled, or dropped from the set, must be found again. */
+void
+llm_writeback_pass_over(const LlmWriteJob *job)
+{
+	int64 landed = 0;
+	bool found;
+
+	if (job->nrows < job->nclaimed)
+		return;
+	for (int i = 0; i < job->nrows; i++)
+	{
+		if (job->rows[i].fate == LLM_FATE_OPEN)
+			return;
+		landed = Max(landed, job->rows[i].landed);
+	}
+	if (landed == 0)
+		return;
+	if (progress != NULL && hash_get_num_entries(progress) >= MAX_PROGRESS)
+		llm_writeback_begin_anew();
+	find_progress(job->id, HASH_ENTER, &found)->landed = landed;
+}
+
+/* How far each job came, as two arrays. */
+static void
+progress_arrays(Datum *jobs, Datum *landed)
+{
+	int n = progress == NULL ? 0 : (int) hash_get_num_entries(progress);
+	Datum *columns[2];
+	HASH_SEQ_STATUS scan;
+	Progress *entry;
+
+	columns[0] = palloc(sizeof(Datum) * Max(n, 1));
+	columns[1] = palloc(sizeof(Datum) * Max(n, 1));
+	if (n > 0)
+	{
+		hash_seq_init(&scan, progress);
+		for (int i = 0; (entry = hash_seq_search(&scan)) != NULL; i++)
+		{
+			columns[0][i] = Int64GetDatum(entry->job);
+			columns[1][i] = Int64GetDatum(entry->landed);
+		}
+	}
+	*jobs = llm_spi_array(INT8OID, columns[0], NULL, n);
+	*landed = llm_spi_array(INT8OID, columns[1], NULL, n);
+}
+
 List *
 llm_writeback_find_jobs(int64 after, int limit)
 {
-	Datum values[2];
+	Datum values[4];
 	List *jobs = NIL;
 
 	values[0] = Int64GetDatum(after);
 	values[1] = Int32GetDatum(limit);
+	progress_arrays(&values[2], &values[3]);
 	execute(&find_statement, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -291,6 +450,8 @@ read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
 	row->answer = read_jsonb(i, 5);
 	row->error = read_text(i, 6);
 	row->message = read_text(i, 7);
+	row->same_as = read_int64(i, 8);
+	row->landed = read_int64(i, 9);
 	row->key = palloc(sizeof(char *) * job->nkeys);
 	for (int k = 0; k < job->nkeys; k++)
 	{
@@ -304,15 +465,18 @@ read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
 void
 llm_writeback_claim(LlmWriteJob *job, int limit)
 {
-	Datum values[2];
+	Progress *entry = find_progress(job->id, HASH_FIND, NULL);
+	Datum values[3];
 	int n;
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int32GetDatum(limit);
+	values[2] = Int64GetDatum(entry == NULL ? 0 : entry->landed);
 	n = execute(&claim_statement, values);
 	job->rows = palloc0(sizeof(LlmWriteRow) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		read_row(i, job, &job->rows[i]);
+	job->nclaimed = n;
 	job->nrows = n; /* only now: after an error, rows are put aside by their ids */
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -322,6 +486,23 @@ text_or_null(const char *string, bool *isnull)
 {
 	*isnull = (string == NULL);
 	return string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
+}
+
+/* Tasks have left the queue: who waits for one of them without an answer asks instead. */
+static void
+promote_followers(LlmWriteJob *job)
+{
+	LlmRepeatLead *gone = palloc(sizeof(LlmRepeatLead) * job->nrows);
+	int n = 0;
+
+	for (int i = 0; i < job->nrows; i++)
+	{
+		if (fate_names[job->rows[i].fate] == NULL)
+			continue;
+		gone[n].task = job->rows[i].task;
+		gone[n++].same_as = job->rows[i].same_as;
+	}
+	job->promoted = llm_repeat_promote(gone, n) > 0;
 }
 
 static void
@@ -356,6 +537,7 @@ settle_final(LlmWriteJob *job)
 	for (int c = 1; c < 4; c++)
 		values[c + 1] = llm_spi_array(TEXTOID, columns[c], nulls[c], n);
 	execute(&settle_statement, values);
+	promote_followers(job);
 }
 
 void
@@ -386,6 +568,12 @@ llm_writeback_wake(int limit)
 }
 
 uint64
+llm_writeback_wake_ahead(void)
+{
+	return execute(&wake_ahead_statement, NULL);
+}
+
+uint64
 llm_writeback_fail_roleless(int limit)
 {
 	Datum values[1];
@@ -394,16 +582,48 @@ llm_writeback_fail_roleless(int limit)
 	return execute(&fail_roleless_statement, values);
 }
 
+bool
+llm_writeback_stop_cancelled(int limit)
+{
+	static int64 after = 0; /* the last cancellation that was looked at; 0: begin anew */
+	Datum values[2];
+	bool held;
+
+	values[0] = Int64GetDatum(after);
+	values[1] = Int32GetDatum(limit);
+	execute(&stop_cancelled_statement, values);
+	held = read_int64(0, 1) > 0;
+	after = read_int64(0, 2) == limit ? read_int64(0, 3) : 0;
+	SPI_freetuptable(SPI_tuptable);
+	return held || after > 0;
+}
+
+uint64
+llm_writeback_fail_late(int limit)
+{
+	Datum values[1];
+
+	values[0] = Int32GetDatum(limit);
+	return execute(&fail_late_statement, values);
+}
+
+/* The time that a statement finds, DT_NOEND when it finds none. */
+static TimestampTz
+find_time(LlmStatement *statement)
+{
+	TimestampTz time = DT_NOEND;
+	bool isnull;
+
+	if (execute(statement, NULL) > 0)
+		time = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return time;
+}
+
 TimestampTz
 llm_writeback_next_due(void)
 {
-	TimestampTz due = DT_NOEND;
-	bool isnull;
-
-	if (execute(&due_statement, NULL) > 0)
-		due = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_freetuptable(SPI_tuptable);
-	return due;
+	return Min(find_time(&due_statement), find_time(&next_deadline_statement));
 }
 
 bool

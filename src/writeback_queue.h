@@ -36,6 +36,8 @@ typedef enum LlmFate
 typedef struct LlmWriteRow
 {
 	int64 task;
+	int64 same_as; /* task that it followed, 0: none */
+	int64 landed; /* transaction of the sender that settled it; 0: somebody else did */
 	Oid leaf; /* table that held the row when it was bound */
 	char **key; /* values of the job's key columns as text */
 	char *outcome; /* answered, failed, cancelled, superseded */
@@ -60,6 +62,8 @@ typedef struct LlmWriteJob
 	Jsonb *settings; /* or NULL */
 	LlmWriteRow *rows;
 	int nrows;
+	int nclaimed; /* rows as claimed; some may have been dropped from "rows" since */
+	bool promoted; /* others ask now in place of tasks that ended: the sender has work */
 	bool blocked; /* the table itself cannot be written now */
 	int delay_ms; /* rows that have to wait wait so long at least; the job, too, when it is blocked */
 } LlmWriteJob;
@@ -67,8 +71,14 @@ typedef struct LlmWriteJob
 /* Jobs above "after" with settled tasks, by id; a list of LlmWriteJob in the current context. */
 extern List *llm_writeback_find_jobs(int64 after, int limit);
 
-/* Fill job->rows with at most "limit" settled tasks, by id; fewer when answers are large. */
+/* Fill job->rows with at most "limit" settled tasks, in the order of settling; fewer when answers are large. */
 extern void llm_writeback_claim(LlmWriteJob *job, int limit);
+
+/* The transaction that claimed and settled has committed: the next claim starts behind its rows. */
+extern void llm_writeback_pass_over(const LlmWriteJob *job);
+
+/* Forget that, of all jobs: what was passed over for a lock is found again. */
+extern void llm_writeback_begin_anew(void);
 
 /* Rows with a final fate leave the queue, waiting ones wait. */
 extern void llm_writeback_settle(LlmWriteJob *job);
@@ -76,10 +86,22 @@ extern void llm_writeback_settle(LlmWriteJob *job);
 /* Rows that waited come back when their time has come; how many did. */
 extern uint64 llm_writeback_wake(int limit);
 
+/* The clock was set back: let all come back that wait for a time farther ahead than any wait is. */
+extern uint64 llm_writeback_wake_ahead(void);
+
+/*
+ * Tasks that somebody cancelled and that are not under way end; looks at so many
+ * cancellations.  True when it should be called again soon: more are there, or a task is locked.
+ */
+extern bool llm_writeback_stop_cancelled(int limit);
+
+/* Tasks that were not sent fail when their job's deadline is over; how many did. */
+extern uint64 llm_writeback_fail_late(int limit);
+
 /* Tasks that were not sent fail when the role that asked is gone; how many did. */
 extern uint64 llm_writeback_fail_roleless(int limit);
 
-/* When the next of them is due; DT_NOEND when none waits. */
+/* When the next waiting row or deadline is due; DT_NOEND when there is none. */
 extern TimestampTz llm_writeback_next_due(void);
 
 /* Nothing in the queue at all?  Then cancellations of final tasks go, too. */

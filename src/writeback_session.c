@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lock.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/portal.h"
@@ -35,8 +36,8 @@
 #include "guc.h"
 #include "writeback_session.h"
 
-/* From start_timer() to stop_timer(). */
-static bool timer_started = false;
+/* From start_timer() to stop_timer(); a signal handler reads it. */
+static volatile sig_atomic_t timer_started = false;
 
 static void
 set_local(const char *name, const char *value)
@@ -52,17 +53,17 @@ llm_writeback_pin_path(void)
 
 /*
  * Settings of the transaction.  Whatever the database or its roles have set: key
- * values are read as they were written, a lock is not waited for long, and a set of
- * rows goes by the index of its key.
+ * values are read as they were written, a lock is waited for so long and no longer
+ * (0: for ever), and a set of rows goes by the index of its key.
  */
 static void
-pin_settings(void)
+pin_settings(int lock_timeout_ms)
 {
 	char number[16];
 
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
-	snprintf(number, sizeof(number), "%d", llm_guc_writeback_lock_timeout_ms);
+	snprintf(number, sizeof(number), "%d", lock_timeout_ms);
 	set_local("lock_timeout", number);
 	set_local("datestyle", "ISO, YMD");
 	set_local("intervalstyle", "postgres");
@@ -96,7 +97,7 @@ llm_writeback_begin(const char *activity)
 	MemoryContextSwitchTo(context);
 	pgstat_report_activity(STATE_RUNNING, activity);
 	llm_writeback_pin_path();
-	pin_settings();
+	pin_settings(0); /* our own tables: a lock on those is worth waiting for, VACUUM FULL say */
 }
 
 void
@@ -118,7 +119,8 @@ llm_writeback_carry(Jsonb *settings)
 				carry_setting(name, pnstrdup(value.val.string.val, value.val.string.len));
 		}
 	}
-	pin_settings(); /* these win; the path stays that of the asking session */
+	/* these win; the path stays that of the asking session */
+	pin_settings(llm_guc_writeback_lock_timeout_ms);
 	set_local("llm_enrich.writeback", "on");
 }
 
@@ -200,10 +202,22 @@ llm_writeback_leave_role(void)
 	SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);
 }
 
+/*
+ * SIGINT, from pg_cancel_backend() or from our own timers.  What users' code does can be
+ * cancelled, and is put off; anything else would only end this process.
+ */
+static void
+cancel_users_code(SIGNAL_ARGS)
+{
+	if (timer_started)
+		StatementCancelHandler(postgres_signal_arg);
+}
+
 void
 llm_writeback_session_init(void)
 {
 	RegisterSubXactCallback(renew_cancel, NULL);
+	pqsignal(SIGINT, cancel_users_code);
 }
 
 /*
@@ -221,7 +235,10 @@ llm_writeback_reset_session(void)
 	DropAllPreparedStatements();
 	Async_UnlistenAll();
 	LockReleaseAll(USER_LOCKMETHOD, true);
+	/* catalogs are written to, which takes a snapshot */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	ResetTempTableNamespace();
+	PopActiveSnapshot();
 	ResetSequenceCaches();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

@@ -31,7 +31,7 @@
 static void
 wait_until(TimestampTz wake_at)
 {
-	long timeout_ms = Min(LONGEST_WAIT_MS, TimestampDifferenceMilliseconds(llm_clock_now(), wake_at));
+	long timeout_ms = Min(LONGEST_WAIT_MS, TimestampDifferenceMilliseconds(llm_clock_steady(), wake_at));
 
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
@@ -42,7 +42,7 @@ static bool
 idle_for_long(TimestampTz idle_since)
 {
 	return idle_since != 0 &&
-		   TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms) <= llm_clock_now();
+		   TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms) <= llm_clock_steady();
 }
 
 void
@@ -65,14 +65,16 @@ llm_writer_main(Datum arg)
 		{
 			worked = true;
 			idle_since = 0;
-			llm_shmem_report_worker(LLM_WORKER_WRITER, "writing", 0, 0);
+			if (!llm_shmem_report_worker(LLM_WORKER_WRITER, "writing", 0, 0))
+				return;
 		}
 		else
 		{
 			/* asked whether it could leave, and it could not: not before another while */
 			if (idle_since == 0 || (result == LLM_PASS_NOTHING && idle_for_long(idle_since)))
-				idle_since = llm_clock_now();
-			llm_shmem_report_worker(LLM_WORKER_WRITER, "idle", 0, 0);
+				idle_since = llm_clock_steady();
+			if (!llm_shmem_report_worker(LLM_WORKER_WRITER, "idle", 0, 0))
+				return;
 			if (result == LLM_PASS_EMPTY && llm_worker_may_leave(LLM_WORKER_WRITER, worked, idle_since))
 				return;
 			wait_until(Min(wake_at, TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms)));

@@ -1,8 +1,16 @@
--- Sequences.  Task ids are drawn in blocks of 64 by each session.
+-- Sequences.  Task ids are drawn in blocks of 64 by each session.  They begin at the time, in
+-- microseconds of 2025, so that a marker left by an extension that was dropped, or one that came
+-- from another database, never bears the number of a task here.
 CREATE SEQUENCE llm.task_id INCREMENT BY 64;
+SELECT pg_catalog.setval('llm.task_id', (EXTRACT(epoch FROM pg_catalog.clock_timestamp()
+	OPERATOR(pg_catalog.-) '2025-01-01 00:00:00+00'::timestamptz) OPERATOR(pg_catalog.*) 1000000)::bigint, false);
 COMMENT ON SEQUENCE llm.task_id IS 'task ids, in blocks of 64';
 CREATE SEQUENCE llm.request_id;
 COMMENT ON SEQUENCE llm.request_id IS 'numbers of HTTP requests';
+CREATE SEQUENCE llm.sender_number;
+COMMENT ON SEQUENCE llm.sender_number IS 'number of the last sender that entered: an older one writes nothing';
+CREATE SEQUENCE llm.writer_number;
+COMMENT ON SEQUENCE llm.writer_number IS 'number of the last writer that entered: an older one writes nothing';
 
 -- What the rows of a job share.  Found by content; not unique, since a unique index
 -- would make two sessions that ask the same wait for each other's COMMIT.
@@ -39,6 +47,7 @@ CREATE TABLE llm.job (
 	priority int NOT NULL DEFAULT 0,
 	tags jsonb,
 	settings jsonb,
+	deadline timestamptz,
 	total bigint,
 	done bigint NOT NULL DEFAULT 0,
 	failed bigint NOT NULL DEFAULT 0,
@@ -52,6 +61,7 @@ CREATE TABLE llm.job (
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
+CREATE INDEX job_deadline ON llm.job (deadline) WHERE deadline IS NOT NULL AND state <> 'finished';
 COMMENT ON TABLE llm.job IS 'one row per call site of a statement; single-row statements share one per role, column, recipe and day';
 COMMENT ON COLUMN llm.job.id IS 'number of the job';
 COMMENT ON COLUMN llm.job.created_at IS 'start of the transaction that queued it';
@@ -70,6 +80,7 @@ COMMENT ON COLUMN llm.job.model IS 'model alias asked for; NULL: the default mod
 COMMENT ON COLUMN llm.job.priority IS 'higher goes first';
 COMMENT ON COLUMN llm.job.tags IS 'copied to the ledger';
 COMMENT ON COLUMN llm.job.settings IS 'values of llm_enrich.carry_settings, set for the write-back';
+COMMENT ON COLUMN llm.job.deadline IS 'what is not sent by then fails, unpaid; NULL: never';
 COMMENT ON COLUMN llm.job.total IS 'tasks queued; NULL for a job that single-row statements share';
 COMMENT ON COLUMN llm.job.done IS 'tasks whose answer is in its cell';
 COMMENT ON COLUMN llm.job.failed IS 'tasks in llm.dead_letter, or that were';
@@ -88,7 +99,11 @@ CREATE TABLE llm.job_cost (
 	requests bigint NOT NULL,
 	input_tokens bigint NOT NULL,
 	output_tokens bigint NOT NULL,
-	cost numeric
+	cost numeric,
+	retries bigint NOT NULL DEFAULT 0,
+	retried bigint NOT NULL DEFAULT 0,
+	retry_tokens bigint NOT NULL DEFAULT 0,
+	retry_cost numeric NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE llm.job_cost IS 'running sums of llm.ledger per job';
 COMMENT ON COLUMN llm.job_cost.job IS 'llm.job.id';
@@ -96,6 +111,10 @@ COMMENT ON COLUMN llm.job_cost.requests IS 'HTTP requests so far';
 COMMENT ON COLUMN llm.job_cost.input_tokens IS 'input tokens so far, cached ones included';
 COMMENT ON COLUMN llm.job_cost.output_tokens IS 'output tokens so far';
 COMMENT ON COLUMN llm.job_cost.cost IS 'US dollars so far; NULL when no price is known';
+COMMENT ON COLUMN llm.job_cost.retries IS 'answers at fault after which the task is asked again';
+COMMENT ON COLUMN llm.job_cost.retried IS 'of these, those that were asked again, and whose answer has come';
+COMMENT ON COLUMN llm.job_cost.retry_tokens IS 'tokens that asking again took, all classes';
+COMMENT ON COLUMN llm.job_cost.retry_cost IS 'the part of cost that asking again took';
 
 CREATE TABLE llm.queue (
 	id bigint PRIMARY KEY,
@@ -112,6 +131,8 @@ CREATE TABLE llm.queue (
 	not_before timestamptz,
 	claimed_at timestamptz,
 	request bigint,
+	same_as bigint,
+	landed bigint,
 	outcome text,
 	error text,
 	message text,
@@ -121,8 +142,14 @@ CREATE TABLE llm.queue (
 	answer jsonb
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 CREATE INDEX queue_ready ON llm.queue (job, id) WHERE state = 'ready';
-CREATE INDEX queue_settled ON llm.queue (job, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
-CREATE INDEX queue_waiting ON llm.queue (not_before) WHERE state = 'waiting';
+CREATE INDEX queue_settled ON llm.queue (job, landed, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
+CREATE INDEX queue_waiting ON llm.queue (job) WHERE state = 'waiting';
+CREATE INDEX queue_due ON llm.queue (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
+-- Who waits for another task's answer, and who asks himself after that one ended without.
+CREATE INDEX queue_same ON llm.queue (same_as, id)
+	WHERE state = 'waiting' AND same_as IS NOT NULL AND not_before IS NULL;
+CREATE INDEX queue_promoted ON llm.queue (same_as)
+	WHERE same_as IS NOT NULL AND outcome IS NULL AND (state <> 'waiting' OR not_before IS NOT NULL);
 CREATE INDEX queue_claimed ON llm.queue (id) WHERE state = 'claimed';
 COMMENT ON TABLE llm.queue IS 'one row per task that is not final';
 COMMENT ON COLUMN llm.queue.id IS 'number of the task, as in the cell''s marker';
@@ -138,6 +165,8 @@ COMMENT ON COLUMN llm.queue.queued_at IS 'start of the transaction that queued i
 COMMENT ON COLUMN llm.queue.not_before IS 'waits until then';
 COMMENT ON COLUMN llm.queue.claimed_at IS 'when the last request was about to leave';
 COMMENT ON COLUMN llm.queue.request IS 'number of the last request';
+COMMENT ON COLUMN llm.queue.same_as IS 'task that asks the same question, and whose answer this one takes';
+COMMENT ON COLUMN llm.queue.landed IS 'transaction of the sender that settled it; NULL when somebody else did';
 COMMENT ON COLUMN llm.queue.outcome IS 'answered, failed, cancelled or superseded as soon as that is decided';
 COMMENT ON COLUMN llm.queue.error IS 'last failure, by its short name';
 COMMENT ON COLUMN llm.queue.message IS 'last failure, in a sentence';
@@ -170,14 +199,18 @@ EXCEPTION WHEN feature_not_supported THEN
 END
 $$;
 
--- Tasks that were claimed or answered when somebody cancelled them.  Insert-only, so that a
--- user's open transaction never holds a lock that a worker needs.
+-- Tasks that were under way, or locked, when somebody cancelled them.  Insert-only, so that a
+-- user's open transaction never holds a lock that a worker needs, and not unique by task, so
+-- that two who cancel the same do not wait for each other's COMMIT.
 CREATE TABLE llm.cancellation (
-	task bigint PRIMARY KEY,
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	task bigint NOT NULL,
 	cancelled_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
-COMMENT ON TABLE llm.cancellation IS 'tasks cancelled while a request for them was under way';
-COMMENT ON COLUMN llm.cancellation.task IS 'llm.queue.id';
+CREATE INDEX cancellation_task ON llm.cancellation (task);
+COMMENT ON TABLE llm.cancellation IS 'tasks cancelled while a request for them was under way, or another session held them';
+COMMENT ON COLUMN llm.cancellation.id IS 'number of the row';
+COMMENT ON COLUMN llm.cancellation.task IS 'llm.queue.id; several rows when several sessions cancelled it at once';
 COMMENT ON COLUMN llm.cancellation.cancelled_at IS 'start of the transaction that cancelled it';
 
 CREATE TABLE llm.dead_letter (
@@ -210,7 +243,7 @@ COMMENT ON COLUMN llm.dead_letter.relation IS 'table that held the row';
 COMMENT ON COLUMN llm.dead_letter.relation_name IS 'name of the table or view that the statement named';
 COMMENT ON COLUMN llm.dead_letter.column_name IS 'column that should have got the answer';
 COMMENT ON COLUMN llm.dead_letter.key IS 'values of the key columns';
-COMMENT ON COLUMN llm.dead_letter.reason IS 'invalid_output, refused, truncated, too_long, rejected, forbidden, not_visible, not_writable and so on';
+COMMENT ON COLUMN llm.dead_letter.reason IS 'invalid_output, refused, truncated, too_long, rejected, forbidden, not_visible, not_writable, retry_share and so on';
 COMMENT ON COLUMN llm.dead_letter.message IS 'the same in a sentence';
 COMMENT ON COLUMN llm.dead_letter.tries IS 'answers at fault';
 COMMENT ON COLUMN llm.dead_letter.attempts IS 'HTTP requests';
@@ -291,7 +324,8 @@ SELECT pg_catalog.pg_extension_config_dump('llm.job_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.task_id', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.request_id', '');
 
--- A role sees its own rows, members of llm_admin all.  Only the extension writes.
+-- A role sees its own rows, all rows who has the rights of llm_admin, as for PostgreSQL's own
+-- roles: a member that does not inherit has them after SET ROLE.  Only the extension writes.
 ALTER TABLE llm.recipe ENABLE ROW LEVEL SECURITY;
 ALTER TABLE llm.job ENABLE ROW LEVEL SECURITY;
 ALTER TABLE llm.job_cost ENABLE ROW LEVEL SECURITY;
@@ -314,15 +348,16 @@ CREATE POLICY own ON llm.recipe FOR SELECT USING (
 	EXISTS (SELECT FROM llm.job j WHERE j.recipe OPERATOR(pg_catalog.=) recipe.id));
 CREATE POLICY own ON llm.cancellation FOR SELECT USING (
 	EXISTS (SELECT FROM llm.queue q WHERE q.id OPERATOR(pg_catalog.=) cancellation.task));
-CREATE POLICY admin ON llm.job FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
-CREATE POLICY admin ON llm.queue FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
-CREATE POLICY admin ON llm.dead_letter FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
-CREATE POLICY admin ON llm.ledger FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
-CREATE POLICY admin ON llm.job_cost FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
-CREATE POLICY admin ON llm.recipe FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
-CREATE POLICY admin ON llm.cancellation FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'member')));
+CREATE POLICY admin ON llm.job FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
+CREATE POLICY admin ON llm.queue FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
+CREATE POLICY admin ON llm.dead_letter FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
+CREATE POLICY admin ON llm.ledger FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
+CREATE POLICY admin ON llm.job_cost FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
+CREATE POLICY admin ON llm.recipe FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
+CREATE POLICY admin ON llm.cancellation FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
 GRANT SELECT ON llm.recipe, llm.job, llm.job_cost, llm.queue, llm.cancellation, llm.dead_letter, llm.ledger TO PUBLIC;
 
+COMMENT ON SEQUENCE llm.cancellation_id_seq IS 'numbers of cancellations';
 COMMENT ON SEQUENCE llm.recipe_id_seq IS 'numbers of recipes';
 COMMENT ON SEQUENCE llm.job_id_seq IS 'numbers of jobs';
 COMMENT ON SEQUENCE llm.ledger_id_seq IS 'numbers of ledger rows';

@@ -43,3 +43,8 @@ COMMENT ON FUNCTION llm.keep(internal, bytea, anyelement, anyelement, "any")
 CREATE FUNCTION llm.bind(magic internal, spec bytea, VARIADIC row_values "any") RETURNS boolean
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_bind';
 COMMENT ON FUNCTION llm.bind(internal, bytea, "any") IS 'queue the tasks whose markers a stored row holds; true';
+
+CREATE FUNCTION llm.seen(magic internal, hider text, column_name text, visible boolean, cell anyelement) RETURNS boolean
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_seen';
+COMMENT ON FUNCTION llm.seen(internal, text, text, boolean, anyelement)
+	IS 'an error when a stored row with a pending cell is hidden by a view or by row security; true';

@@ -7,7 +7,7 @@ WITH busy AS (
 	-- Each branch reads a partial index: what is under way is never more than a small part of the queue.
 	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'claimed'
 	UNION ALL
-	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'waiting'
+	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'waiting' AND q.not_before IS NOT NULL
 	UNION ALL
 	SELECT q.job, q.reason FROM llm.queue q WHERE q.state IN ('answered', 'failed', 'cancelled', 'superseded')
 ), under_way AS (
@@ -29,6 +29,7 @@ WITH busy AS (
 		CASE WHEN j.total IS NOT NULL THEN j.total
 			ELSE j.done + j.failed + j.superseded + j.cancelled + j.row_gone + COALESCE(u.tasks, 0)
 				+ (SELECT pg_catalog.count(*) FROM llm.queue q WHERE q.job = j.id AND q.state = 'ready')
+				+ (SELECT pg_catalog.count(*) FROM llm.queue q WHERE q.job = j.id AND q.state = 'waiting' AND q.not_before IS NULL)
 		END AS all_tasks,
 		pg_catalog.date_part('epoch', COALESCE(j.finished_at, pg_catalog.clock_timestamp()) - j.created_at) AS seconds
 	FROM llm.job j LEFT JOIN under_way u ON u.job = j.id

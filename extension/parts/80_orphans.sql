@@ -19,11 +19,12 @@ BEGIN
 		RAISE EXCEPTION 'column "%" of relation "%" does not exist', column_name, relation
 			USING ERRCODE = 'undefined_column';
 	END IF;
-	-- CASE, so that text which is no JSON is never cast
+	-- CASE, so that text which is no JSON is never cast; no function of ours that lives in a
+	-- schema of the user's, which may be renamed
 	EXECUTE format($sql$
 		UPDATE %1$s t SET %2$I = llm.resolve(t.%2$I, 'cancelled', llm.marker_task(t.%2$I), NULL, NULL, NULL)
 		WHERE CASE WHEN llm.marker_task(t.%2$I) IS NULL THEN false
-			ELSE @extschema@.llm_status(t.%2$I::text::jsonb) = 'pending' AND NOT llm.is_queued(llm.marker_task(t.%2$I)) END
+			ELSE t.%2$I::text::jsonb #>> '{llm_enrich,status}' = 'pending' AND NOT llm.is_queued(llm.marker_task(t.%2$I)) END
 		$sql$, relation, column_name);
 	GET DIAGNOSTICS found_rows = ROW_COUNT;
 	RETURN found_rows;

@@ -203,6 +203,12 @@ show_meter(const HttpRequest *request, Lane *lane, bool named, Reply *reply)
 	else if (span_is(path, "/meter/log"))
 		meter_show_log(&reply->body, named ? lane : NULL,
 					   query_number(request->query, "last", 100));
+	else if (span_is(path, "/meter/requests"))
+	{
+		reply->content_type = "application/x-ndjson";
+		meter_show_requests(&reply->body, named ? lane : NULL, query_number(request->query, "since", 0),
+							query_number(request->query, "limit", 1000));
+	}
 	else if (span_is(path, "/meter/last-body"))
 		show_last_body(lane, reply);
 	else

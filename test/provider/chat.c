@@ -121,7 +121,7 @@ tell_limits(const Lane *lane, Reply *reply)
 
 	reply->limits = unlimited;
 	reply->limits_len = sizeof(unlimited) - 1;
-	if (lane->script.requests_per_minute <= 0 && lane->script.tokens_per_minute <= 0)
+	if (lane->script.hide_limits || (lane->script.requests_per_minute <= 0 && lane->script.tokens_per_minute <= 0))
 		return;
 	reply->limits = limited;
 	reply->limits_len = (size_t) snprintf(

@@ -106,13 +106,26 @@ add_example(Span input, Span answer)
 	buf_char(&hints, '\n');
 }
 
+/*
+ * Is this user message the one to answer?  The last one is, but for a remark on a
+ * faulty answer to one that has a mark.
+ */
+static bool
+is_question(const ChatRequest *chat, Span content)
+{
+	Span whole;
+
+	return chat->user.at == NULL || chat_find_mark(chat->user, &whole).len == 0 ||
+		   chat_find_mark(content, &whole).len > 0;
+}
+
 static void
 take_message(ChatRequest *chat, Span role, Span content)
 {
 	chat->messages++;
 	chat->message_bytes += content.len;
 	if (span_is(role, "user"))
-		chat->user = content;
+		chat->user = is_question(chat, content) ? content : chat->user;
 	else if (span_is(role, "assistant"))
 		add_example(chat->user, content);
 	else

@@ -336,17 +336,28 @@ add_retry_after(Buf *out, const Reply *reply)
 		buf_print(out, "\r\nretry-after-ms: %.0f", ceil(wait * 1000));
 }
 
-static void
-add_request_id(Buf *out)
+/*
+ * The name of a request as its client learns it: looks random, and ends with the
+ * request's number in the log.
+ */
+void
+http_request_id(Buf *out, uint64_t number)
 {
-	static uint64_t counter = 0;
-	uint64_t id;
+	buf_text(out, "req_");
+	buf_hex(out, hash_bytes(&number, sizeof(number), 77));
+	buf_hex(out, number);
+}
 
-	counter++;
-	id = hash_bytes(&counter, sizeof(counter), 77);
-	buf_text(out, "\r\nx-request-id: req_");
-	buf_hex(out, id);
-	buf_hex(out, counter);
+/*
+ * What is not metered has numbers of its own, from the other end.
+ */
+static void
+add_request_id(Buf *out, const Reply *reply)
+{
+	static uint64_t unmetered = UINT64_MAX;
+
+	buf_text(out, "\r\nx-request-id: ");
+	http_request_id(out, reply->lane != NULL ? reply->entry : unmetered--);
 }
 
 /*
@@ -368,7 +379,7 @@ http_write_reply(Buf *out, Reply *reply, bool keep_alive)
 	buf_text(out, reply->content_type != NULL ? reply->content_type : "application/json");
 	buf_text(out, "\r\ncontent-length: ");
 	buf_uint(out, body_len);
-	add_request_id(out);
+	add_request_id(out, reply);
 	if (reply->limits != NULL)
 	{
 		buf_text(out, "\r\nopenai-processing-ms: ");

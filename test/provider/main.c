@@ -26,6 +26,7 @@ typedef struct Options
 	const char *pid_file;
 	const char *key;
 	uint64_t seed;
+	long log;
 	bool exit_with_stdin;
 } Options;
 
@@ -39,6 +40,7 @@ usage(FILE *to)
 		  "  --pid-file PATH     write the process id there\n"
 		  "  --key KEY           require \"Authorization: Bearer KEY\"\n"
 		  "  --seed N            start of the random numbers (default 1)\n"
+		  "  --log N             keep the last N requests (default 10000)\n"
 		  "  --exit-with-stdin   exit when standard input is closed\n"
 		  "  --help              show this\n",
 		  to);
@@ -67,6 +69,7 @@ read_options(Options *options, int argc, char **argv)
 		{"pid-file", required_argument, NULL, 'i'},
 		{"key", required_argument, NULL, 'k'},
 		{"seed", required_argument, NULL, 's'},
+		{"log", required_argument, NULL, 'l'},
 		{"exit-with-stdin", no_argument, NULL, 'x'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
@@ -91,6 +94,9 @@ read_options(Options *options, int argc, char **argv)
 				break;
 			case 's':
 				options->seed = (uint64_t) number_option(optarg, "seed", 2147483647);
+				break;
+			case 'l':
+				options->log = number_option(optarg, "log", 10000000);
 				break;
 			case 'x':
 				options->exit_with_stdin = true;
@@ -126,7 +132,7 @@ int
 main(int argc, char **argv)
 {
 	struct sigaction action = {.sa_handler = server_stop};
-	Options options = {.seed = 1};
+	Options options = {.seed = 1, .log = LOG_ENTRIES};
 	sigset_t stop_signals;
 
 	read_options(&options, argc, argv);
@@ -141,6 +147,7 @@ main(int argc, char **argv)
 	sigaction(SIGPIPE, &action, NULL);
 	random_seed(options.seed);
 	api_set_key(options.key);
+	meter_keep(options.log > 0 ? (size_t) options.log : 1);
 	if (options.pid_file != NULL)
 		write_pid_file(options.pid_file);
 	server_run(options.port, options.port_file, options.exit_with_stdin);

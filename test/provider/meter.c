@@ -11,6 +11,10 @@
  * they are "unseen".  Marks are the [[mark:...]] texts of tests: they prove
  * which rows were sent, and how often.
  *
+ * The log holds the last requests one by one, with the id that the client was
+ * told and the tokens, so that both books can be compared line by line.
+ *
+ *	  meter_keep()		at most once, before anything else
  *	  meter_receive()	then, for each request, in this order
  *	  meter_settle()
  *	  meter_leave()
@@ -58,9 +62,12 @@ typedef struct LogEntry
 	char model[MAX_NAME + 1];
 	uint64_t key_print;
 	size_t bytes;
+	Usage usage;
+	bool told; /* the client could read the usage */
 } LogEntry;
 
 static LogEntry *request_log = NULL;
+static size_t log_entries = LOG_ENTRIES; /* a ring of so many */
 static uint64_t last_entry = 0;
 static Lane *lanes[MAX_LANES];
 static size_t lanes_used = 0;
@@ -128,7 +135,7 @@ lane_reset(Lane *lane)
 	lane->meter.max_in_flight = in_flight;
 	lane->requests = lane->tokens = (Bucket){0};
 	lane->reset_at = last_entry;
-	for (size_t i = 0; request_log != NULL && i < LOG_ENTRIES; i++)
+	for (size_t i = 0; request_log != NULL && i < log_entries; i++)
 	{
 		if (request_log[i].lane == lane)
 			request_log[i].number = 0;
@@ -204,14 +211,23 @@ copy_name(char *to, Span from)
 	to[len] = '\0';
 }
 
+/*
+ * Keep so many requests in the log.
+ */
+void
+meter_keep(size_t entries)
+{
+	log_entries = entries;
+}
+
 static uint64_t
 log_request(const Lane *lane, const Received *received, double now)
 {
 	LogEntry *entry;
 
 	if (request_log == NULL)
-		request_log = need(calloc(LOG_ENTRIES, sizeof(LogEntry)));
-	entry = &request_log[++last_entry % LOG_ENTRIES];
+		request_log = need(calloc(log_entries, sizeof(LogEntry)));
+	entry = &request_log[++last_entry % log_entries];
 	entry->number = last_entry;
 	entry->at = now;
 	entry->lane = lane;
@@ -219,6 +235,8 @@ log_request(const Lane *lane, const Received *received, double now)
 	entry->outcome = -1;
 	entry->key_print = received->key_print;
 	entry->bytes = received->body.len;
+	entry->usage = (Usage){0};
+	entry->told = false;
 	copy_name(entry->mark, received->mark);
 	copy_name(entry->model, received->model);
 	return last_entry;
@@ -270,7 +288,7 @@ void
 meter_settle(Lane *lane, uint64_t entry, int status, Outcome outcome, const Usage *usage, bool told)
 {
 	Meter *meter = &lane->meter;
-	LogEntry *logged = &request_log[entry % LOG_ENTRIES];
+	LogEntry *logged = &request_log[entry % log_entries];
 
 	if (entry <= lane->reset_at)
 		return;
@@ -289,6 +307,8 @@ meter_settle(Lane *lane, uint64_t entry, int status, Outcome outcome, const Usag
 	{
 		logged->status = status;
 		logged->outcome = (int) outcome;
+		logged->usage = *usage;
+		logged->told = told;
 	}
 }
 
@@ -384,7 +404,18 @@ show_entry(Buf *out, const LogEntry *entry)
 		buf_print(out, "\"%08x\"", (unsigned) (entry->key_print & 0xffffffffu));
 	else
 		buf_text(out, "null");
-	buf_print(out, ",\"bytes\":%zu}", entry->bytes);
+	buf_print(out, ",\"bytes\":%zu,\"request_id\":\"", entry->bytes);
+	http_request_id(out, entry->number);
+	buf_text(out, "\",");
+	show_usage(out, entry->told ? "billed" : "unseen", &entry->usage, entry->usage.prompt > 0);
+	buf_char(out, '}');
+}
+
+/* The number of the oldest request that the log still holds; 1 when it is empty. */
+static uint64_t
+first_kept(void)
+{
+	return last_entry >= log_entries ? last_entry - log_entries + 1 : 1;
 }
 
 /*
@@ -393,20 +424,20 @@ show_entry(Buf *out, const LogEntry *entry)
 void
 meter_show_log(Buf *out, const Lane *lane, uint64_t last)
 {
-	uint64_t first = last_entry >= LOG_ENTRIES ? last_entry - LOG_ENTRIES + 1 : 1;
+	uint64_t first = first_kept();
 	uint64_t from = last_entry + 1;
 	const char *comma = "";
 
 	for (uint64_t found = 0; request_log != NULL && from > first && found < last; from--)
 	{
-		const LogEntry *entry = &request_log[(from - 1) % LOG_ENTRIES];
+		const LogEntry *entry = &request_log[(from - 1) % log_entries];
 
 		found += entry->number == from - 1 && (lane == NULL || entry->lane == lane);
 	}
 	buf_char(out, '[');
 	for (; request_log != NULL && from <= last_entry; from++)
 	{
-		const LogEntry *entry = &request_log[from % LOG_ENTRIES];
+		const LogEntry *entry = &request_log[from % log_entries];
 
 		if (entry->number != from || (lane != NULL && entry->lane != lane))
 			continue;
@@ -415,6 +446,29 @@ meter_show_log(Buf *out, const Lane *lane, uint64_t last)
 		comma = ",\n";
 	}
 	buf_text(out, "]\n");
+}
+
+/*
+ * Show up to "limit" requests with numbers above "since", oldest first and one to
+ * a line, so that a long log is read page by page; of all lanes if lane is NULL.
+ */
+void
+meter_show_requests(Buf *out, const Lane *lane, uint64_t since, uint64_t limit)
+{
+	uint64_t from = first_kept();
+
+	if (since >= from)
+		from = since + 1;
+	for (; request_log != NULL && from <= last_entry && limit > 0; from++)
+	{
+		const LogEntry *entry = &request_log[from % log_entries];
+
+		if (entry->number != from || (lane != NULL && entry->lane != lane))
+			continue;
+		show_entry(out, entry);
+		buf_char(out, '\n');
+		limit--;
+	}
 }
 
 /* ---- token buckets ---- */

@@ -45,7 +45,7 @@
 #define MAX_LANES 1000
 #define MAX_NAME 64 /* lane names and marks */
 #define MAX_WORDS 400 /* words of an input that are looked at */
-#define LOG_ENTRIES 10000
+#define LOG_ENTRIES 10000 /* requests kept, if --log does not say otherwise */
 
 /* ---- buffer.c ---- */
 
@@ -160,6 +160,7 @@ typedef struct Script
 	int status;
 	char *body;
 	bool http_close;
+	bool hide_limits;
 	bool enum_by_mark;
 	bool reject_temperature;
 	bool reject_max_tokens;
@@ -299,6 +300,7 @@ extern size_t lane_count(void);
 extern Lane *lane_at(size_t number);
 extern void lane_reset(Lane *lane);
 extern void lanes_free(void);
+extern void meter_keep(size_t entries);
 extern uint64_t meter_receive(Lane *lane, const Received *received);
 extern void meter_settle(Lane *lane, uint64_t entry, int status, Outcome outcome,
 						 const Usage *usage, bool told);
@@ -306,6 +308,7 @@ extern void meter_leave(Lane *lane);
 extern void meter_show(Buf *out, const Lane *lane);
 extern void meter_show_marks(Buf *out, const Lane *lane, uint64_t at_least);
 extern void meter_show_log(Buf *out, const Lane *lane, uint64_t last);
+extern void meter_show_requests(Buf *out, const Lane *lane, uint64_t since, uint64_t limit);
 extern double bucket_wait(Bucket *bucket, double per_minute, double capacity, double amount);
 extern void bucket_take(Bucket *bucket, double amount);
 
@@ -377,6 +380,7 @@ typedef struct Reply
 extern Progress http_parse_head(HttpRequest *request, char *bytes, size_t len);
 extern Progress http_read_chunks(Chunks *chunks, char *bytes, size_t len);
 extern void http_write_reply(Buf *out, Reply *reply, bool keep_alive);
+extern void http_request_id(Buf *out, uint64_t number);
 extern bool http_query(Span query, const char *name, char *value, size_t size);
 
 /* ---- server.c ---- */

@@ -71,6 +71,7 @@ static const struct
 	const char *name;
 	size_t offset;
 } switch_settings[] = {
+	{"hide_limits", offsetof(Script, hide_limits)},
 	{"http_close", offsetof(Script, http_close)},
 	{"enum_by_mark", offsetof(Script, enum_by_mark)},
 	{"reject_temperature", offsetof(Script, reject_temperature)},

@@ -190,6 +190,28 @@ is(outcome($jobs[1]), 'done 20 failed 0 superseded 0 cancelled 0 row_gone 0', 'P
 sql('DROP TRIGGER sleep ON sleepy');
 is(outcome($jobs[2]), 'done 20 failed 0 superseded 0 cancelled 0 row_gone 0', 'P4: and the row that slept');
 
+# One row of a hundred is refused.
+make_table('hundred', 100, q(CREATE FUNCTION refuse_one() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF NEW.id = 42 AND NEW.label ? 'label' THEN RAISE 'not this one'; END IF;
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER refuse_one BEFORE UPDATE ON hundred FOR EACH ROW EXECUTE FUNCTION refuse_one();));
+my $requests = $provider->meter->{requests};
+$job = enrich('hundred');
+is(outcome($job), 'done 99 failed 1 superseded 0 cancelled 0 row_gone 0', 'P4: of 100 rows one is refused, 99 are applied');
+is($provider->meter->{requests}, $requests + 100, 'P3: 100 were billed');
+is(sql("SELECT count(*) || ' ' || count(DISTINCT task) FROM llm.ledger WHERE job = $job AND outcome = 'ok'"), '100 100', 'P3: once each');
+is(sql("SELECT format('%s %s %s %s', key ->> 'id', reason, attempts, answer) FROM llm.dead_letter WHERE job = $job"),
+	'42 not_writable 1 {"label": "billing"}', 'P4: the one is a dead letter with its answer');
+is(labels('hundred'), 99, 'P5: and its cell has none');
+sql('DROP TRIGGER refuse_one ON hundred');
+is(sql("SELECT llm.retry(job => $job)"), 1, 'the trigger is mended: one is retried');
+is(outcome(sql('SELECT max(id) FROM llm.job')), 'done 1 failed 0 superseded 0 cancelled 0 row_gone 0', 'P4: and applied');
+is(labels('hundred'), 100, 'P4: every cell has its answer');
+is($provider->meter->{requests}, $requests + 100, 'P4: without another request');
+is(sql("SELECT count(*) FROM llm.dead_letter WHERE relation = 'hundred'::regclass"), 0, 'no dead letter is left');
+
 # Killed at any moment: each task ends once.
 make_table('crashing', 3000);
 $job = enrich('crashing');

@@ -16,7 +16,7 @@ my $node = new_node('meanwhile', 'llm_enrich.writeback_timeout = 500ms', 'llm_en
 my $provider = start_provider();
 setup_model($node, $provider);
 sql('CREATE ROLE ana; GRANT USAGE ON FOREIGN SERVER sim TO ana; GRANT CREATE ON SCHEMA public TO ana; CREATE SCHEMA elsewhere;',
-	'GRANT USAGE ON SCHEMA elsewhere TO ana;');
+	'GRANT USAGE ON SCHEMA elsewhere TO ana; CREATE SCHEMA closed;');
 
 sub sql { return $node->safe_psql('postgres', join("\n", @_)); }
 
@@ -97,6 +97,7 @@ my @cases = (
 	# the table
 	[ 'table_renamed', {}, 'ALTER TABLE $t RENAME TO new_name', '4 done' ],
 	[ 'table_moved', {}, 'ALTER TABLE $t SET SCHEMA elsewhere', '4 done' ],
+	[ 'schema_closed', {}, 'ALTER TABLE $t SET SCHEMA closed', '4 failed', 'forbidden 42501' ],
 	[ 'table_dropped', {}, 'DROP TABLE $t', '4 failed', 'relation_gone' ],
 	[ 'table_anew', {}, 'CREATE TEMP TABLE copy AS SELECT * FROM $t; DROP TABLE $t; CREATE TABLE $t AS SELECT * FROM copy; GRANT ALL ON $t TO ana',
 		'4 failed', 'relation_gone' ],
@@ -145,6 +146,24 @@ my @cases = (
 		CREATE FUNCTION $t_f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 			UPDATE $t_2 SET label = llm_summarize('summary of ' || NEW.body) WHERE id = NEW.id; RETURN NEW; END $$;
 		CREATE TRIGGER f AFTER UPDATE ON $t FOR EACH ROW WHEN (NEW.label ? 'label') EXECUTE FUNCTION $t_f();) }, 'SELECT', '4 done' ],
+	[ 'trigger_updates_its_row', {}, q(CREATE FUNCTION $t_f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF pg_trigger_depth() = 1 AND NEW.label ->> 'label' = 'bug' THEN UPDATE $t SET body = 'mine' WHERE id = NEW.id; END IF; RETURN NEW; END $$;
+		CREATE TRIGGER f BEFORE UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION $t_f()),
+		'2 done, 2 failed', 'not_writable 27000' ],
+	[ 'trigger_writes_after_us', {}, q(CREATE FUNCTION $t_f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		UPDATE $t SET label = '{"by": "trigger"}' WHERE id = NEW.id; RETURN NULL; END $$;
+		CREATE TRIGGER f AFTER UPDATE ON $t FOR EACH ROW WHEN (NEW.label ? 'label') EXECUTE FUNCTION $t_f()),
+		'4 done', undef, q(SELECT count(*) FROM $t WHERE label ->> 'by' = 'trigger'), 4 ],
+	[ 'trigger_cancels', {}, q(CREATE FUNCTION $t_f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM llm.cancel(task => llm.marker_task(OLD.label)); RETURN NEW; END $$;
+		CREATE TRIGGER f BEFORE UPDATE ON $t FOR EACH ROW WHEN (NEW.label ? 'label') EXECUTE FUNCTION $t_f()),
+		'4 done', undef, $label, 4 ],
+	[ 'trigger_fails_to_serialize', { more => 'SET ROLE ana; CREATE SEQUENCE $t_n' },
+		q(CREATE FUNCTION $t_f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF nextval('$t_n') < 4 THEN RAISE 'not now' USING ERRCODE = 'serialization_failure'; END IF;
+		RETURN NEW; END $$;
+		CREATE TRIGGER f BEFORE UPDATE ON $t FOR EACH ROW WHEN (NEW.label ? 'label') EXECUTE FUNCTION $t_f()),
+		'4 done', undef, $label, 4 ],
 	[ 'rule_diverts', {}, q(CREATE RULE r AS ON UPDATE TO $t WHERE NEW.id = 1 DO INSTEAD NOTHING), '4 failed', 'not_writable 0A000' ],
 	# row security
 	[ 'policy_hides', {}, q(ALTER TABLE $t ENABLE ROW LEVEL SECURITY; ALTER TABLE $t FORCE ROW LEVEL SECURITY; CREATE POLICY p ON $t USING (id > 1)),
@@ -169,6 +188,9 @@ my @cases = (
 	(map { my ($case, @rest) = @{$_}; [ $case, { create => $view }, @rest ] }
 		[ 'view_stays', 'DELETE FROM $t_below WHERE nr = 1', '3 done, 1 row_gone', undef, $label, 3 ],
 		[ 'view_narrowed', 'CREATE OR REPLACE VIEW $t AS SELECT nr AS id, label, body FROM $t_below WHERE nr > 1', '3 done, 1 failed', 'not_visible' ],
+		[ 'view_hides_answers', q(CREATE OR REPLACE VIEW $t AS SELECT nr AS id, label, body FROM $t_below
+			WHERE label IS NULL OR llm_is_pending(label)), '4 done', undef, q(SELECT count(*) FROM $t_below WHERE label ? 'label'), 4 ],
+		[ 'view_hides_pending', 'CREATE OR REPLACE VIEW $t AS SELECT nr AS id, label, body FROM $t_below WHERE label IS NULL', '4 failed', 'not_visible' ],
 		[ 'view_dropped', 'DROP VIEW $t', '4 failed', 'relation_gone' ],
 		[ 'view_not_updatable', 'CREATE OR REPLACE VIEW $t AS SELECT DISTINCT nr AS id, label, body FROM $t_below', '4 failed', 'not_writable 0A000' ]),
 );
@@ -193,7 +215,10 @@ foreach (@cases)
 	is(join(': ', grep { $_ ne '' } outcome($job{$case}), reasons($job{$case})), join(': ', grep { defined } $expected, $reasons), $case);
 	is(sql($query =~ s/\$t(?=\b|_)/$case/gr), $result, "$case: $query") if defined $query;
 }
-is(sql("SELECT count(*) FROM llm.dead_letter WHERE answer IS NULL"), 0, 'P4: every dead letter has its paid answer');
+my $dropped = join ', ', @job{qw(table_dropped table_anew view_dropped)};
+is(sql("SELECT count(*) FROM llm.ledger WHERE job IN ($dropped)"), 0, 'P3: nothing is asked for a table that was dropped before');
+is(sql("SELECT count(*), sum(cost) FROM llm.dead_letter WHERE job IN ($dropped) AND answer IS NULL"), '12|0', 'P3: nor paid');
+is(sql("SELECT count(*) FROM llm.dead_letter WHERE job NOT IN ($dropped) AND answer IS NULL"), 0, 'P4: every other dead letter has its paid answer');
 $node->poll_query_until('postgres', q(SELECT count(*) = 4 FROM trigger_asks_on_2 WHERE label ? 'summary')) or die 'no chain';
 pass('a trigger of the write-back asks the next question');
 

@@ -130,7 +130,7 @@ like(hint_of(q(UPDATE ticket SET label = llm_classify(body, model => 'fats')), '
 	qr/^Models are: "fast"\./, 'the hint names those there are');
 
 $hint = hint_of(q(UPDATE bare SET label = llm_classify(body, '{invoice,crash,other}')), 'no primary key',
-	qr/ERROR:  0A000: cannot defer llm_classify\(\) for relation "bare"\n.*DETAIL:  It has no primary key/s);
+	qr/ERROR:  0A000: cannot defer llm_classify\(\) for relation "bare"\n.*DETAIL:  It has no key by which a row could be found again/s);
 is($hint, 'Add a primary key.', 'the hint says so');
 
 $node->safe_psql('postgres', 'CREATE ROLE analyst; GRANT SELECT, INSERT, UPDATE ON ticket TO analyst');

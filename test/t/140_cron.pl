@@ -40,7 +40,7 @@ sub new_tickets
 	my $n = shift;
 
 	$rows += $n;
-	$node->safe_psql('postgres', "INSERT INTO tickets (body) SELECT 'a billing question' FROM generate_series(1, $n)");
+	$node->safe_psql('postgres', "INSERT INTO tickets (body) SELECT 'billing question ' || i FROM generate_series(1, $n) i");
 	return;
 }
 

@@ -68,7 +68,7 @@ $node->safe_psql('old', q(
 	CREATE USER MAPPING FOR CURRENT_USER SERVER sim OPTIONS (api_key 'sk-mine');
 	CREATE TABLE ticket (id int PRIMARY KEY, body text, label jsonb);
 	CREATE INDEX ON ticket (id) WHERE ai.llm_is_pending(label);
-	INSERT INTO ticket SELECT i, CASE i % 2 WHEN 0 THEN 'a billing question' ELSE 'a bug' END FROM generate_series(1, 100) i;
+	INSERT INTO ticket SELECT i, CASE i % 2 WHEN 0 THEN 'a billing question ' ELSE 'a bug ' END || i FROM generate_series(1, 100) i;
 	UPDATE ticket SET label = ai.llm_classify(body, '{billing,bug}');
 	CALL llm.wait();
 	UPDATE ticket SET label = ai.llm_classify(body, '{billing,bug}', model => 'second') WHERE id <= 10;
@@ -85,7 +85,7 @@ ledger_equals_meter($node, $provider, 'P3: ledger equals meter', db => 'old');
 # Some work stays behind in the queue.
 set_sending('old', 'off');
 $node->safe_psql('old', q(
-	INSERT INTO ticket VALUES (101, 'a bug', NULL);
+	INSERT INTO ticket VALUES (101, 'a bug 101', NULL);
 	UPDATE ticket SET label = ai.llm_classify(body, '{calm,angry}') WHERE id > 98));
 is(counts('old', 'llm.queue', 'llm.ledger', 'llm.price'), '3|110|3', 'there is something to dump');
 my $before = belongings('old');
@@ -101,8 +101,14 @@ foreach my $target ('restored', 'again')
 }
 is(belongings('old'), $before, 'and nothing has changed where they come from');
 
-# One takes back, the other asks again.
-$node->safe_psql('again', q(SELECT llm.reset_orphans('ticket', 'label')));
+# One takes back, the other asks again.  The schema of the functions may have another name by then.
+$node->safe_psql('again', 'ALTER SCHEMA ai RENAME TO brain');
+is($node->safe_psql('again', q(SELECT llm.reset_orphans('ticket', 'label'))), 3, 'pending cells are found, whatever the schema is called');
+is($node->safe_psql('again', q(BEGIN; UPDATE ticket SET label = brain.llm_classify(body) WHERE id = 1;
+	SELECT brain.llm_status(label) FROM ticket WHERE id = 1; ROLLBACK)), 'pending', 'so are the functions');
+like(($node->psql('again', 'ALTER EXTENSION llm_enrich SET SCHEMA public'))[2], qr/extension "llm_enrich" does not support SET SCHEMA/,
+	'the extension itself stays in its schema');
+$node->safe_psql('again', 'ALTER SCHEMA brain RENAME TO ai');
 is($node->safe_psql('again', q(SELECT id, label FROM ticket WHERE id > 98 ORDER BY id)),
 	qq(99|{"label": "bug"}\n100|{"label": "billing"}\n101|), 'what pending cells held comes back');
 
@@ -173,9 +179,10 @@ $session->query_safe($_) foreach (
 	'DROP EXTENSION llm_enrich CASCADE',
 	'RESET client_min_messages');
 is($node->safe_psql('again', q(SELECT count(*) FROM ticket WHERE label ? 'llm_enrich')), 101, 'DROP EXTENSION leaves the cells as they are');
+my $last_task = $node->safe_psql('again', q(SELECT max((label #>> '{llm_enrich,task}')::bigint) FROM ticket));
 like(($node->psql('again', q(UPDATE ticket SET label = ai.llm_classify(body))))[2], qr/function ai\.llm_classify\(text\) does not exist/, 'and no function');
 
-# Its numbers begin anew, and meet markers of the same numbers, which are nobody's now.
+# Its numbers begin behind those of the markers that were left, which are nobody's now.
 $session->query_safe($_) foreach (
 	'CREATE EXTENSION llm_enrich SCHEMA ai',
 	"CREATE SERVER anew FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url '$base_url')",
@@ -184,6 +191,7 @@ $session->query_safe($_) foreach (
 	'EXECUTE ask(100)',
 	q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}') WHERE id < 100));
 is(counts('again', 'llm.queue', 'llm.ledger'), '101|0', 'CREATE EXTENSION begins with nothing, and takes every row');
+is($node->safe_psql('again', "SELECT min(id) > $last_task FROM llm.queue"), 't', 'P5: no task has the number of a marker that was left');
 set_sending('again', 'on');
 is($session->query_safe('CALL llm.wait(); SELECT done, failed, superseded FROM llm.job WHERE id = llm.last_job()'), '99|0|0',
 	'the session goes on');

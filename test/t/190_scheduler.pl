@@ -11,6 +11,7 @@ use lib $FindBin::RealBin;
 use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 
 use LLMTest;
 
@@ -32,15 +33,16 @@ sub wait_until
 	return;
 }
 
-# Share of a processor that the sender uses while nothing changes.
+# Share of a processor that the sender uses while nothing changes for it, and somebody else does so much work.
 sub busy
 {
 	my $pid = sql(q(SELECT pid FROM llm.health WHERE kind = 'sender'));
 	my $used = sub { my @field = split / /, slurp_file("/proc/$pid/stat"); return $field[13] + $field[14] };
 	my $before = $used->();
+	my $start = time;
 
-	sleep 3;
-	return ($used->() - $before) / POSIX::sysconf(POSIX::_SC_CLK_TCK()) / 3;
+	sql('SELECT 1') foreach 1 .. 40;
+	return ($used->() - $before) / POSIX::sysconf(POSIX::_SC_CLK_TCK()) / (time - $start);
 }
 
 # Test that the sender does not turn in circles, where the kernel tells.
@@ -141,6 +143,53 @@ wait_idle($node);
 is(sql(q(SELECT count(*) FROM ticket WHERE llm_is_pending(label))), 0, 'and what hung, when its sender ends');
 is(sql("SELECT count(*) FROM llm.ledger WHERE server = 'stuck' AND outcome = 'unknown' AND estimated"), CAP, 'P3: it is on the ledger as unknown');
 is($provider->meter('stuck')->{requests}, CAP, 'and was not sent again');
+
+# ---------------------------------------------------------------------------
+# Two targets in trouble beside a third
+# ---------------------------------------------------------------------------
+
+# Rows a second of a third target, from COMMIT to the last cell. Its provider takes its time, so
+# that the rate is that of the requests in flight and not that of a busy machine.
+sub rate
+{
+	my $job = sql(q(UPDATE third SET label = llm_classify(body, '{billing,bug}', model => 'third');
+		SELECT llm.last_job()));
+
+	sql("CALL llm.wait($job, '1 minute')");
+	return sql("SELECT done / extract(epoch FROM finished_at - created_at) FROM llm.job WHERE id = $job");
+}
+
+sub median { return (sort { $a <=> $b } @_)[ @_ / 2 ]; }
+
+make_target('third', 'right', max_concurrency => 16);
+make_target('refused', 'wrong');
+make_target('hanging', 'right', max_concurrency => 16);
+$provider->script({ latency_ms => 20 }, 'third');
+$provider->script({ hang => 1 }, 'hanging');
+sql(q(CREATE TABLE third AS SELECT * FROM ticket; ALTER TABLE third ADD PRIMARY KEY (id);
+	UPDATE third SET label = NULL));
+rate(); # the window opens
+my (@alone, @beside);
+my $since = time;
+foreach (1 .. 3)
+{
+	push @alone, rate();
+	sql(q(UPDATE ticket SET label = NULL;
+		UPDATE ticket SET label = llm_classify(body, '{billing,bug}', model => 'refused') WHERE id <= 1000;
+		UPDATE ticket SET label = llm_classify(body, '{billing,bug}', model => 'hanging') WHERE id > 1000));
+	wait_until("(SELECT count(*) FROM llm.queue WHERE state = 'claimed') = 16", 'requests hang');
+	push @beside, rate();
+	sql(q(SELECT llm.cancel(relation => 'ticket')));
+	wait_until("NOT EXISTS (SELECT FROM llm.queue WHERE state <> 'claimed')", 'what was not sent is gone');
+	sql(q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'llm_enrich sender'));
+	wait_idle($node);
+}
+# a paused target is probed once a minute
+my $most = 1 + int((time - $since) / 60);
+note(sprintf '2000 rows: alone %.0f, beside them %.0f rows a second (medians of 3)', median(@alone), median(@beside));
+cmp_ok((sort { $b <=> $a } @beside)[0], '>=', 0.9 * (sort { $b <=> $a } @alone)[0],
+	'P6: beside a server that hangs and one whose key is wrong, 2000 rows of a third take no longer than alone');
+cmp_ok($provider->meter('refused')->{requests}, '<=', $most, 'P7: the wrong key was met by one request, over three jobs');
 
 # ---------------------------------------------------------------------------
 # Settings changed under way

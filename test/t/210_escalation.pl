@@ -98,7 +98,7 @@ my @attempts = (
 	q(COPY seen TO PROGRAM 'cat'), q(COPY (SELECT 1) TO '/tmp/never'), q(SELECT pg_read_file('/etc/passwd')),
 	q(LOAD '/tmp/never'), 'SET session_replication_role = replica', 'SET llm_enrich.writeback = off',
 	q(SET llm_enrich.carry_settings = 'role'), 'UPDATE pg_authid SET rolsuper = true',
-	'DELETE FROM llm.queue', "UPDATE llm.job SET role = '$super'::regrole", 'INSERT INTO llm.cancellation VALUES (1)',
+	'DELETE FROM llm.queue', "UPDATE llm.job SET role = '$super'::regrole", 'INSERT INTO llm.cancellation (task) VALUES (1)',
 	'SELECT public.with_role()', 'SELECT public.trusting()',
 	"CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.event()");
 my $list = join ', ', map { quoted($_) } @attempts;
@@ -292,7 +292,7 @@ refused('mallory', "INSERT INTO llm.$_", qr/row-level security policy for table/
 is(as('mallory', "WITH u AS (UPDATE llm.job SET role = 10 RETURNING 1) SELECT count(*) FROM u"), 0, 'P9: nor can it change a job');
 sql('REVOKE pg_write_all_data FROM mallory');
 refused('mallory', "SELECT llm.$_", qr/ERROR/, "P9: llm.$_ is refused")
-	foreach "issue(NULL, '', 'x')", "keep(NULL, '', '{}'::jsonb, '{}'::jsonb, 1)", "bind(NULL, '', 1)", 'catalog_changed()', 'price_check()',
+	foreach "issue(NULL, '', 'x')", "keep(NULL, '', '{}'::jsonb, '{}'::jsonb, 1)", "bind(NULL, '', 1)", 'catalog_changed()', 'price_check()', 'ignore_replicated()',
 	"fdw_validator('{}', 0)";
 refused('mallory', $_, qr/ERROR/, 'P9: ' . substr($_, 0, 40) . '... is refused')
 	foreach "CREATE FUNCTION forge(internal, bytea) RETURNS jsonb LANGUAGE internal AS 'llm_enrich_issue'",
@@ -360,6 +360,14 @@ is(sql("SELECT count(*) FROM llm.queue WHERE job = $open{ana}"), 2, 'they are as
 is(as('boss', "SELECT llm.retry(job => $job{ana})"), 1, 'members of llm_admin retry for all');
 $node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM llm.dead_letter WHERE relation = 'own_ana'::regclass)) or die 'no retry';
 is(sql("SELECT role::regrole FROM llm.dead_letter WHERE relation = 'own_ana'::regclass"), 'ana', 'P9: and the task stays that of the role that asked');
+
+# A member that does not inherit has the rights of llm_admin only while it is that role.
+sql('CREATE ROLE deputy LOGIN NOINHERIT; GRANT llm_admin TO deputy;');
+my $seen = "SELECT (SELECT count(*) FROM llm.queue)";
+is(as('deputy', "$seen || ' ' || llm.cancel(job => $open{ana})"), '0 0', 'P9: who does not inherit llm_admin neither sees nor acts');
+refused('deputy', "SELECT llm.add_model('x', server => 'sim', model => 'x')", qr/permission denied|must be/, 'P9: nor changes models');
+like(as('deputy', 'SET ROLE llm_admin;', "$seen || ' ' || llm.cancel(job => $open{ben})"), qr/^[1-9]\d* 1$/,
+	'and does both after SET ROLE llm_admin');
 is(as('boss', "SELECT llm.cancel(job => $open{ana})"), 1, 'members of llm_admin cancel for all');
 
 # Providers.

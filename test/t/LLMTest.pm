@@ -252,6 +252,15 @@ sub log
 	return @{ $json->decode($self->ask('GET', '/meter/log', $lane // 'default', undef, %query)) };
 }
 
+# Requests of the log as text, one JSON object to a line: up to limit of them whose
+# numbers are above since.
+sub requests
+{
+	my ($self, $lane, %query) = @_;
+
+	return $self->ask('GET', '/meter/requests', $lane // 'default', undef, %query);
+}
+
 # The body of the last request as it was sent, byte for byte.
 sub last_body
 {

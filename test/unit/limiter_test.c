@@ -9,6 +9,8 @@
  */
 #include "tap.h"
 
+#include <math.h>
+
 #include "limiter.h"
 
 #define START INT64CONST(800000000000000)
@@ -29,6 +31,15 @@ fresh(int requests_per_minute, int tokens_per_minute, int max_concurrency)
 	limits.tokens_per_minute = tokens_per_minute;
 	limits.max_concurrency = max_concurrency;
 	now = START;
+}
+
+/* As after many answers: only what the options tell holds back. */
+static void
+proven(int requests_per_minute, int tokens_per_minute, int max_concurrency)
+{
+	fresh(requests_per_minute, tokens_per_minute, max_concurrency);
+	limiter.window = 1e6;
+	limiter.accepted = 1000;
 }
 
 static int
@@ -93,14 +104,14 @@ test_requests_per_minute(void)
 	is(provider.rejected, 0, "P7 47 rows at 60 a minute: no 429 from a provider without burst");
 	ok(now - START <= 46 * SECOND * 11 / 10, "P7 47 rows at 60 a minute: at most 1.1 times 46 s");
 
-	fresh(60, 0, 64);
+	proven(60, 0, 64);
 	is(grant(10, 100), 1, "one of ten leaves at once");
 	is(reason, LLM_WAIT_REQUESTS, "the others wait for requests per minute");
 	ok(wake_at > now && wake_at <= now + 11 * SECOND / 10, "and know for how long");
 	now += 3600 * SECOND;
 	is(grant(10, 100), 1, "an idle hour saves up no burst");
 
-	fresh(60000, 0, 0);
+	proven(60000, 0, 0);
 	is(grant(1000, 100), 47, "1000 a second: what 50 ms bring");
 }
 
@@ -109,7 +120,7 @@ test_tokens_per_minute(void)
 {
 	int64 sent = 0;
 
-	fresh(0, 60000, 0);
+	proven(0, 60000, 0);
 	for (int i = 0; i < 6000; i++)
 	{
 		int n = grant(10, 500);
@@ -121,7 +132,7 @@ test_tokens_per_minute(void)
 	}
 	ok(sent <= 60000 && sent >= 55000, "P7 a minute at 60000 tokens a minute uses them and no more");
 
-	fresh(0, 60000, 0);
+	proven(0, 60000, 0);
 	is(grant(5, 5000), 1, "a request larger than the bucket leaves when it is full");
 	is(grant(1, 10), 0, "and overdraws it");
 	is(reason, LLM_WAIT_TOKENS, "so that others wait for tokens");
@@ -129,7 +140,7 @@ test_tokens_per_minute(void)
 	now = wake_at;
 	is(grant(1, 10), 1, "and leave when told to ask again");
 
-	fresh(0, 60000, 0);
+	proven(0, 60000, 0);
 	(void) grant(1, 900);
 	llm_limiter_settle(&limiter, &limits, LLM_OK, limiter.generation, 900, 100, -1, 0.5, now);
 	is(grant(1, 800), 1, "tokens that were not used come back");
@@ -140,7 +151,7 @@ test_tokens_per_minute(void)
 static void
 test_concurrency(void)
 {
-	fresh(0, 0, 8);
+	proven(0, 0, 8);
 	is(grant(20, 100), 8, "no more than max_concurrency in flight");
 	is(reason, LLM_WAIT_CONCURRENCY, "the others wait for it");
 	ok(wake_at == DT_NOEND, "until something finishes");
@@ -161,7 +172,7 @@ test_one_429_of_a_hundred(void)
 	uint32 before;
 	int extra = 0;
 
-	fresh(0, 0, 100);
+	proven(0, 0, 100);
 	is(grant(100, 100), 100, "a hundred in flight");
 	before = limiter.generation;
 	settle_as(before, LLM_ERR_RATE_LIMITED, 2000, 0.0);
@@ -191,8 +202,15 @@ test_one_429_of_a_hundred(void)
 	is(grant(10, 100), 1, "with one probe after it");
 	settle(LLM_OK);
 	settle_as(before, LLM_ERR_RATE_LIMITED, 2000, 0.5);
-	is(grant(100, 100), 25, "an answered probe lets a window through: 100, halved twice");
-	is(limiter.in_flight, 25, "all are accounted for");
+	is(grant(100, 100), 1, "P7 after an answered probe the next one leaves, alone");
+	is(limiter.in_flight, 1, "all are accounted for");
+	for (int i = 0; i < 6; i++)
+	{
+		for (int n = limiter.in_flight; n > 0; n--)
+			settle(LLM_OK);
+		(void) grant(100, 100);
+	}
+	ok(limiter.in_flight >= 50 && limiter.in_flight < 54, "some round trips later half of what met the 429, and hardly more");
 }
 
 static void
@@ -223,6 +241,16 @@ test_backoff(void)
 	(void) grant(1, 100);
 	settle(LLM_OK);
 	is(limiter.failures, 0, "the next answer does");
+	for (int i = 0; i < 12; i++)
+	{
+		(void) grant(1, 100);
+		settle_as(limiter.generation, LLM_ERR_RATE_LIMITED, 50, 0.5);
+		now = limiter.not_before;
+	}
+	(void) grant(1, 100);
+	settle_as(limiter.generation, LLM_ERR_UNKNOWN, -1, 0.999);
+	ok(limiter.not_before - now <= SECOND, "cool-downs of a told length do not lengthen one that nobody told");
+	now = limiter.not_before;
 	(void) grant(1, 100);
 	settle_as(limiter.generation, LLM_ERR_RATE_LIMITED, INT64CONST(1) << 60, 0.5);
 	ok(limiter.not_before - now < 2 * 24 * 3600 * SECOND, "an absurd Retry-After is cut to a day");
@@ -231,7 +259,7 @@ test_backoff(void)
 static void
 test_outage(void)
 {
-	fresh(0, 0, 64);
+	proven(0, 0, 64);
 	(void) grant(64, 100);
 	for (int i = 0; i < 4; i++)
 		settle(LLM_ERR_TRANSIENT);
@@ -249,7 +277,9 @@ test_outage(void)
 	now = wake_at;
 	(void) grant(10, 100);
 	settle(LLM_ERR_BAD_REQUEST);
-	is(grant(5, 100), 5, "any answer at all ends it");
+	is(grant(5, 100), 1, "any answer at all ends it, and sending begins anew");
+	settle(LLM_OK);
+	is(grant(5, 100), 2, "as with a target of which nothing is known");
 }
 
 static void
@@ -257,7 +287,7 @@ test_pause(void)
 {
 	uint32 before;
 
-	fresh(0, 0, 64);
+	proven(0, 0, 64);
 	(void) grant(64, 100);
 	before = limiter.generation;
 	settle(LLM_ERR_AUTH);
@@ -274,7 +304,7 @@ test_pause(void)
 	settle_as(before, LLM_ERR_AUTH, -1, 0.5);
 	is(limiter.pause_class, LLM_OK, "answers to the old key pause nothing");
 	settle(LLM_OK);
-	is(grant(3, 100), 3, "and open again");
+	is(grant(3, 100), 1, "and open again");
 	settle(LLM_ERR_QUOTA);
 	(void) grant(1, 100);
 	ok(wake_at == now + 300 * SECOND, "a spent quota pauses for five minutes");
@@ -312,36 +342,307 @@ test_clock_jumps(void)
 	ok(wake_at <= now + 60 * SECOND, "set back while paused: no longer than a minute");
 }
 
+/* All that is in flight is answered, and as much as may leave does. */
+static int
+round_trip(int want)
+{
+	for (int n = limiter.in_flight; n > 0; n--)
+		settle(LLM_OK);
+	now += 50 * MS;
+	return grant(want, 100);
+}
+
 static void
-test_window(void)
+test_first_requests(void)
 {
 	int rounds = 0;
 
 	fresh(0, 0, 64);
+	is(grant(64, 100), 1, "P7 to a target of which nothing is known one request leaves");
+	is(reason, LLM_WAIT_CONCURRENCY, "the others wait for its answer");
+	settle(LLM_ERR_AUTH);
+	is(grant(64, 100), 0, "P7 a wrong key is met by one request");
+
+	fresh(0, 0, 256);
+	(void) grant(256, 100);
+	is(round_trip(256), 1, "P7 after its answer the next one leaves, alone");
+	is(round_trip(256), 2, "then two at a time");
+	for (; limiter.in_flight < 256; rounds++)
+		(void) round_trip(256);
+	is(rounds, 4, "and in four more round trips 256");
+	is(round_trip(1000), 256, "which is the limit");
+
+	fresh(0, 0, 256);
+	for (int i = 0; i < 100; i++)
+	{
+		(void) grant(256, 100);
+		llm_limiter_give_back(&limiter, limiter.generation, limiter.in_flight - 1, 100);
+		settle(LLM_OK);
+		now += 50 * MS;
+	}
+	ok(limiter.window <= 5, "a target that is asked one by one earns nothing by it");
+}
+
+static void
+test_silence(void)
+{
+	fresh(0, 0, 64);
+	(void) grant(64, 100);
+	is(grant(64, 100), 0, "one request is out");
+	ok(wake_at == now + SECOND / 2, "half a second without a word counts as a good one");
+	now = wake_at - 1;
+	is(grant(64, 100), 0, "not less");
+	now++;
+	is(grant(64, 100), 1, "then a second one leaves");
+	now = wake_at;
+	is(grant(64, 100), 2, "then two at once");
+	now = wake_at;
+	is(grant(64, 100), 12, "then sixteen are out");
+	now = wake_at;
+	is(limiter.in_flight + grant(64, 100), 64, "after two seconds all that may");
+	(void) grant(64, 100);
+	ok(wake_at == DT_NOEND, "and from then on only an answer counts");
+	settle_as(limiter.generation, LLM_ERR_RATE_LIMITED, 1000, 0.0);
+	now = limiter.not_before;
+	is(grant(64, 100), 1, "a probe after a 429");
+	now += 60 * SECOND;
+	is(grant(64, 100), 0, "P7 is waited for, however long it takes");
+
+	fresh(0, 0, 64);
+	(void) grant(64, 100);
+	now -= 3600 * SECOND;
+	(void) grant(64, 100);
+	ok(wake_at <= now + SECOND / 2, "a clock that is set back does not prolong the silence");
+}
+
+static void
+test_window(void)
+{
+	int rounds = 0;
+	double before;
+
+	proven(0, 0, 64);
 	(void) grant(64, 100);
 	settle_as(limiter.generation, LLM_ERR_OVERLOADED, 1000, 0.0);
-	is((int64) limiter.window, 32, "the window is halved");
+	is((int64) limiter.threshold, 32, "half of what was in flight is where care begins");
 	for (int i = 0; i < 63; i++)
 		settle_as(0, LLM_ERR_OVERLOADED, 1000, 0.0);
-	is((int64) limiter.window, 32, "once for all that were in flight");
+	is((int64) limiter.threshold, 32, "once for all that were in flight");
+	now = limiter.not_before;
+	(void) grant(1, 100);
+	settle_as(limiter.generation, LLM_ERR_OVERLOADED, 1000, 0.0);
+	is((int64) limiter.threshold, 32, "a probe that is refused says nothing about it");
 	now = limiter.not_before;
 	(void) grant(1, 100);
 	settle(LLM_OK);
-	is(grant(100, 100), 32, "so many leave then");
-	for (int i = 0; i < 32; i++)
+	while (limiter.window < 32 && rounds++ < 10)
+		(void) round_trip(100);
+	is((int64) limiter.window, 32, "the window grows fast up to there");
+	before = limiter.window;
+	for (int n = limiter.in_flight; n > 0; n--)
 		settle(LLM_OK);
-	ok(limiter.window > 32 && limiter.window < 33.01, "a window of answers widens it by about one");
-	while (limiter.window > 0 && rounds++ < 100)
+	ok(limiter.window > before && limiter.window < before + 1.01, "then by about one for a window of answers");
+	for (rounds = 0; limiter.window < 64 && rounds < 100; rounds++)
+		(void) round_trip(100);
+	ok(rounds > 20 && rounds < 100, "until it is as wide as the limit");
+	is(round_trip(100), 64, "which holds again");
+	is((int64) limiter.threshold, 0, "and the refusal is forgotten");
+}
+
+static void
+test_give_back_refused(void)
+{
+	LlmToldLimit told = {60, 40, 20000};
+	LlmToldLimit none = {-1, -1, -1};
+	double level;
+
+	proven(0, 0, 64);
+	(void) grant(1, 100);
+	settle(LLM_OK);
+	llm_limiter_correct(&limiter, &limits, &told, &told, now);
+	level = limiter.requests;
+	(void) grant(10, 3);
+	for (int i = 0; i < 10; i++)
+		llm_limiter_settle(&limiter, &limits, LLM_ERR_RATE_LIMITED, 0, 3, -1, 1000, 0.5, now);
+	ok(limiter.requests == level && limiter.tokens == 40, "P7 what was refused was not counted where answers tell the limits");
+
+	proven(60, 6000, 64);
+	(void) grant(1, 50);
+	llm_limiter_correct(&limiter, &limits, &none, &none, now);
+	llm_limiter_settle(&limiter, &limits, LLM_ERR_RATE_LIMITED, 0, 50, -1, 1000, 0.5, now);
+	ok(limiter.requests < 0.1 && limiter.tokens < 46, "it was where the options tell them");
+}
+
+/*
+ * A provider with a bucket and some way to it.  It tells no limits but Retry-After;
+ * refusals come sooner than answers.
+ */
+typedef struct Provider
+{
+	double rate; /* per second */
+	double burst;
+	int64 latency;
+	int64 refusal;
+	bool whole_seconds; /* Retry-After is rounded up to them */
+	double chance; /* of a refusal, whatever the bucket holds */
+	double level;
+	TimestampTz filled_at;
+	unsigned int dice;
+} Provider;
+
+typedef struct Request
+{
+	TimestampTz back_at;
+	LlmErrorClass class;
+	int64 retry_after_ms;
+	uint32 generation;
+} Request;
+
+typedef struct Outcome
+{
+	int answered;
+	int refused;
+	int crowded; /* refusals within the Retry-After of the one before */
+	int64 elapsed;
+} Outcome;
+
+#define MOST_IN_FLIGHT 64
+
+static double
+throw_dice(Provider *provider)
+{
+	provider->dice = provider->dice * 1103515245u + 12345u;
+	return (provider->dice >> 8) / 16777216.0;
+}
+
+static Request
+ask(Provider *provider)
+{
+	Request request = {now + provider->latency, LLM_OK, -1, limiter.generation};
+
+	provider->level = Min(provider->burst, provider->level + provider->rate * (now - provider->filled_at) / 1e6);
+	provider->filled_at = now;
+	if (provider->level >= 1.0 - 1e-9 && throw_dice(provider) >= provider->chance)
 	{
-		for (int n = grant(100, 100); n > 0; n--)
-			settle(LLM_OK);
+		provider->level -= 1.0;
+		return request;
 	}
-	ok(rounds > 30 && rounds < 100, "until it is as wide as the limit");
-	is(grant(100, 100), 64, "which holds again");
-	fresh(0, 0, 0);
-	is(grant(1000, 100), 1000, "no limit told, none made up");
-	settle_as(limiter.generation, LLM_ERR_RATE_LIMITED, 1000, 0.0);
-	is((int64) limiter.window, 500, "until the provider says so");
+	request.class = LLM_ERR_RATE_LIMITED;
+	request.back_at = now + provider->refusal;
+	request.retry_after_ms = (int64) ceil(Max(1.0 - provider->level, 0.05 * provider->rate) / provider->rate * 1000);
+	if (provider->whole_seconds)
+		request.retry_after_ms = (request.retry_after_ms + 999) / 1000 * 1000;
+	return request;
+}
+
+/* Have so many rows answered, none of them told anything but by the answers. */
+static Outcome
+enrich(Provider *provider, int rows)
+{
+	Request flying[MOST_IN_FLIGHT];
+	int nflying = 0;
+	int ready = rows;
+	TimestampTz cool_until = 0;
+	Outcome outcome = {0};
+
+	fresh(0, 0, MOST_IN_FLIGHT);
+	provider->level = provider->burst;
+	provider->filled_at = now;
+	while (outcome.answered < rows)
+	{
+		TimestampTz next = DT_NOEND;
+
+		for (int n = ready > 0 ? grant(MOST_IN_FLIGHT, 100) : 0; n > 0; n--)
+		{
+			if (ready == 0)
+			{
+				llm_limiter_give_back(&limiter, limiter.generation, n, 100);
+				break;
+			}
+			ready--;
+			flying[nflying++] = ask(provider);
+			if (flying[nflying - 1].class == LLM_OK)
+				continue;
+			outcome.refused++;
+			if (now < cool_until)
+				outcome.crowded++;
+			else
+				cool_until = now + flying[nflying - 1].retry_after_ms * MS;
+		}
+		if (ready > 0)
+			next = wake_at;
+		for (int i = 0; i < nflying; i++)
+			next = Min(next, flying[i].back_at);
+		now = Max(next, now + 1);
+		for (int i = 0; i < nflying;)
+		{
+			Request request = flying[i];
+
+			if (request.back_at > now)
+			{
+				i++;
+				continue;
+			}
+			settle_as(request.generation, request.class, request.retry_after_ms, throw_dice(provider));
+			if (request.class == LLM_OK)
+				outcome.answered++;
+			else
+				ready++;
+			flying[i] = flying[--nflying];
+		}
+	}
+	outcome.elapsed = now - START;
+	return outcome;
+}
+
+/* No burst, and nothing told: each 429 starts a cool-down of its own. */
+static void
+test_untold_without_burst(void)
+{
+	static const double rates[] = {1, 3, 10, 100};
+	static const int64 latencies[] = {0, 30, 400, 1500, 2500, 6000};
+	char name[150];
+
+	for (int r = 0; r < lengthof(rates); r++)
+		for (int l = 0; l < lengthof(latencies); l++)
+			for (int whole = 0; whole < 2; whole++)
+			{
+				Provider provider = {.rate = rates[r],
+									 .burst = 1,
+									 .latency = latencies[l] * MS,
+									 .refusal = Min(latencies[l], 5) * MS,
+									 .whole_seconds = whole};
+				Outcome outcome = enrich(&provider, 47);
+
+				snprintf(name, sizeof(name), "P7 not told, %g a second, %lld ms: %d refused in %.1f s%s", rates[r],
+						 (long long) latencies[l], outcome.refused, outcome.elapsed / 1e6,
+						 whole ? ", Retry-After in whole seconds" : "");
+				is(outcome.crowded, 0, name);
+			}
+}
+
+static void
+test_untold_rates(void)
+{
+	Provider slow = {.rate = 1, .burst = 1, .latency = 20 * MS, .refusal = 5 * MS, .whole_seconds = true};
+	Provider fast = {.rate = 100, .burst = 1, .latency = 20 * MS, .refusal = 5 * MS, .whole_seconds = true};
+	Provider bursty = {.rate = 10, .burst = 20, .latency = 20 * MS, .refusal = 5 * MS, .whole_seconds = true};
+	Provider unlucky = {.rate = 1e6, .burst = 1e6, .latency = 2 * MS, .refusal = 2 * MS, .chance = 0.1, .dice = 1};
+	Outcome outcome = enrich(&slow, 470);
+
+	printf("# one a second: %d refused in %.1f s\n", outcome.refused, outcome.elapsed / 1e6);
+	ok(outcome.refused < 15, "P7 one a second, not told: the pace is found out");
+	ok(outcome.elapsed < 1.1 * 469 * SECOND, "and used to nine tenths");
+	outcome = enrich(&fast, 5000);
+	printf("# a hundred a second: %d refused in %.1f s\n", outcome.refused, outcome.elapsed / 1e6);
+	ok(outcome.elapsed < 2 * 50 * SECOND, "a pace that was too slow at first is raised: half of 100 a second");
+	is(outcome.crowded, 0, "P7 and each 429 starts a cool-down of its own");
+	outcome = enrich(&bursty, 1000);
+	printf("# ten a second, bursts of 20: %d refused in %.1f s\n", outcome.refused, outcome.elapsed / 1e6);
+	ok(outcome.elapsed < 2 * 98 * SECOND, "half of 10 a second at least with bursts of 20");
+	outcome = enrich(&unlucky, 20000);
+	printf("# one in ten refused by chance: %d refused in %.1f s\n", outcome.refused, outcome.elapsed / 1e6);
+	ok(outcome.elapsed < 20000 / 50 * SECOND, "one in ten refused by chance, Retry-After 50 ms: no pace that does not help");
 }
 
 /* A provider that counts 60 a minute, tells it in headers, and answers after 100 ms. */
@@ -353,7 +654,7 @@ test_learned_limits(void)
 	int sent = 0;
 	LlmToldLimit none = {-1, -1, -1};
 
-	fresh(0, 0, 8);
+	proven(0, 0, 8);
 	for (; sent < 150; now += 100 * MS)
 	{
 		int n = grant(150 - sent, 100);
@@ -380,7 +681,7 @@ test_learned_limits(void)
 	llm_limiter_correct(&limiter, &limits, &none, &none, now);
 	is(grant(8, 100), 8, "what answers tell no more does not limit");
 
-	fresh(60, 0, 8);
+	proven(60, 0, 8);
 	llm_limiter_correct(&limiter, &limits, &(LlmToldLimit){10000, 9999, 6}, &none, now);
 	is(grant(8, 100), 1, "what the options tell stands");
 }
@@ -421,6 +722,11 @@ main(void)
 	test_pause();
 	test_clock_jumps();
 	test_window();
+	test_first_requests();
+	test_silence();
+	test_give_back_refused();
+	test_untold_without_burst();
+	test_untold_rates();
 	test_learned_limits();
 	test_parsing();
 	return finish();

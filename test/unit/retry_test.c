@@ -105,6 +105,36 @@ test_giving_up(void)
 	ok(verdict.final && verdict.charged, "max_tries of one: asked once");
 }
 
+static void
+test_share(void)
+{
+	LlmRetrySums sums = {.cost = 0.10,
+						 .retry_cost = 0.009,
+						 .tokens = 100000,
+						 .retry_tokens = 9000,
+						 .retries = 90,
+						 .retried = 90};
+
+	ok(llm_retry_within_share(&sums, 100, 0.1), "P3 a retry that keeps within the share is affordable");
+	ok(!llm_retry_within_share(&sums, 1200, 0.1), "P3 one that would exceed it is not");
+	sums.retries = 105;
+	ok(!llm_retry_within_share(&sums, 100, 0.1), "P3 nor one beside retries that are on their way");
+	ok(llm_retry_within_share(&sums, 100, 0.2), "a larger share allows them");
+	sums.retries = 1000000;
+	ok(llm_retry_within_share(&sums, 100, 1.0), "the whole share allows any number");
+	ok(llm_retry_counts_dollars(&sums), "dollars count where a price is known");
+	sums.cost = 0;
+	ok(!llm_retry_counts_dollars(&sums), "else tokens");
+	sums.retries = 90;
+	ok(llm_retry_within_share(&sums, 100, 0.1) && !llm_retry_within_share(&sums, 1200, 0.1), "with the same result");
+	sums = (LlmRetrySums){.tokens = 100, .retries = 19};
+	ok(llm_retry_within_share(&sums, 1000, 0.0), "the first 20 retries of a job are free");
+	sums.retries = 20;
+	ok(!llm_retry_within_share(&sums, 1000, 0.0), "the next is not");
+	sums = (LlmRetrySums){.retries = 20};
+	ok(llm_retry_within_share(&sums, 0, 0.0), "a retry that costs nothing takes no share");
+}
+
 int
 main(void)
 {
@@ -113,5 +143,6 @@ main(void)
 	is(same(llm_retry_outcome(LLM_OK), "ok"), true, "an answer is ok in the ledger");
 	test_backoff();
 	test_giving_up();
+	test_share();
 	return finish();
 }

@@ -1,0 +1,108 @@
+# Memory does not grow with the backlog, nor with what a provider sends (P10): an answer
+# of 200 MB, a million queued tasks. LLM_TEST_SCALE tasks are queued, 200,000 unless it is set.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use LLMTest;
+
+use constant FEW => 1_000;
+use constant ANSWERED => 900;
+use constant MB => 1024;
+
+my $many = $ENV{LLM_TEST_SCALE} // 200_000;
+
+plan skip_all => 'there is no /proc/PID/smaps_rollup' unless -r "/proc/$$/smaps_rollup";
+
+my $node = new_node('bounds', 'max_wal_size = 4GB', 'shared_buffers = 256MB', 'autovacuum = off');
+my $provider = start_provider();
+setup_model($node, $provider, options => { max_concurrency => 4 });
+
+sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
+
+sub wait_until
+{
+	my ($condition, $what) = @_;
+
+	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
+	return;
+}
+
+# Memory of the sender's own, in kB: what it has allocated, not the buffers that it has looked at.
+sub memory
+{
+	my $pid = sql(q(SELECT pid FROM llm.health WHERE kind = 'sender'));
+
+	return (slurp_file("/proc/$pid/smaps_rollup") =~ /^Anonymous:\s+(\d+) kB/m)[0];
+}
+
+# The most that it ever had, buffers included.
+sub peak
+{
+	my $pid = sql(q(SELECT pid FROM llm.health WHERE kind = 'sender'));
+
+	return (slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m)[0];
+}
+
+# ---------------------------------------------------------------------------
+# A large answer
+# ---------------------------------------------------------------------------
+
+sql(q(
+	CREATE TABLE note (id int PRIMARY KEY, body text NOT NULL, label jsonb);
+	INSERT INTO note SELECT i, 'billing ' || i FROM generate_series(1, 100) i;
+	UPDATE note SET label = llm_classify(body, '{billing,bug}')));
+wait_idle($node);
+my $before = peak();
+$provider->script({ oversized => 1, oversized_bytes => 200_000_000 });
+my $job = sql(q(UPDATE note SET label = llm_classify(body, '{billing,bug,other}') WHERE id = 1; SELECT llm.last_job()));
+sql("CALL llm.wait($job, '1 min')");
+is(sql("SELECT reason FROM llm.dead_letter WHERE job = $job"), 'too_large', 'P10: an answer of 200 MB is too large');
+cmp_ok(peak() - $before, '<', 24 * MB, 'P10: and never was in memory: the sender grew by less than 24 MB at most');
+is(sql("SELECT count(*) FROM llm.ledger WHERE job = $job"), $provider->meter->{requests} - 100, 'P3: each of its requests is on the ledger');
+
+# ---------------------------------------------------------------------------
+# A large backlog
+# ---------------------------------------------------------------------------
+
+sub enabled
+{
+	sql("ALTER SYSTEM SET llm_enrich.enabled = $_[0]");
+	$node->reload;
+	return;
+}
+
+# Queue so many tasks while nothing is sent; let it send until some are answered; its memory then.
+sub memory_with
+{
+	my $rows = shift;
+
+	enabled('off');
+	sql(qq(
+		DROP TABLE IF EXISTS ticket;
+		CREATE TABLE ticket (id int PRIMARY KEY, body text NOT NULL, label jsonb);
+		INSERT INTO ticket SELECT i, 'bug' || i FROM generate_series(1, $rows) i;));
+	# a sender of its own, which has seen nothing else
+	sql(q(SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE backend_type = 'llm_enrich sender'));
+	sql('TRUNCATE llm.ledger');
+	my $job = sql(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}'); SELECT llm.last_job()));
+	is(sql("SELECT count(*) FROM llm.queue WHERE job = $job"), $rows, "$rows tasks are queued");
+	enabled('on');
+	wait_until('(SELECT count(*) FROM llm.ledger) >= ' . ANSWERED, 'some are answered');
+	return memory();
+}
+
+$provider->reset;
+$provider->script({ latency_ms => 2 });
+my $few = memory_with(FEW);
+my $most = memory_with($many);
+note("memory of the sender: $few kB with @{[FEW]} tasks, $most kB with $many");
+cmp_ok(abs($most - $few), '<=', $few / 10, "P10: with $many tasks queued the sender has within a tenth of the memory that it has with @{[FEW]}");
+
+done_testing();
