@@ -14,7 +14,8 @@ OBJS        = $(SOURCES:.c=.o)
 DATA        = $(sort $(wildcard extension/llm_enrich--*--*.sql))
 DATA_built  = llm_enrich--$(EXTVERSION).sql
 SHLIB_LINK += -lcurl
-EXTRA_CLEAN = tmp_check tmp_prefix results regression.diffs regression.out llm_enrich--*.sql src/*.o src/*.bc llm_enrich-*.zip
+EXTRA_CLEAN = tmp_check tmp_prefix results regression.diffs regression.out llm_enrich--*.sql src/*.o src/*.bc src/.made-with \
+              llm_enrich-*.zip
 
 # Clean with gcc 12 and clang 14 on the headers of PostgreSQL 15. A warning is an
 # error only on request, so that a newer compiler never breaks a packager's build.
@@ -23,8 +24,15 @@ LLM_WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missin
 ifeq ($(LLM_WERROR),1)
 LLM_WARNINGS += -Werror
 endif
-# override: so that `make PG_CFLAGS=-fsanitize=undefined` adds to these instead of replacing them
-override PG_CFLAGS := $(LLM_WARNINGS) -DLLM_ENRICH_VERSION='"$(EXTVERSION)"' $(PG_CFLAGS)
+# LLM_SANITIZE=undefined or =address: the first fault ends the process with a report (script/sanitize).
+LLM_SANITIZER = $(filter undefined address,$(LLM_SANITIZE))
+ifneq ($(LLM_SANITIZER),)
+# The server is built with -fwrapv, under which no overflow would be a fault.
+LLM_SANITIZE_FLAGS = -fsanitize=$(LLM_SANITIZER) -fno-sanitize-recover=$(LLM_SANITIZER) -fno-omit-frame-pointer -fno-wrapv
+SHLIB_LINK += -fsanitize=$(LLM_SANITIZER)
+endif
+# override: so that `make PG_CFLAGS=-DUSE_ASSERT_CHECKING` adds to these instead of replacing them
+override PG_CFLAGS := $(LLM_WARNINGS) $(LLM_SANITIZE_FLAGS) -DLLM_ENRICH_VERSION='"$(EXTVERSION)"' $(PG_CFLAGS)
 
 # No bitcode by default: it needs the very clang the server was built with, and the
 # time goes into waiting for a provider. `make with_llvm=yes` builds it all the same.
@@ -66,18 +74,22 @@ endif
 include $(PGXS)
 
 # Every object on every header: the tree is small, and a stale object costs more than a rebuild.
-$(OBJS): $(wildcard src/*.h) Makefile llm_enrich.control
+$(OBJS): $(wildcard src/*.h) Makefile llm_enrich.control src/.made-with
+
+# Objects made with another sanitizer, or with none, are made again.
+src/.made-with: made-with-what
+	@echo 'sanitizer: $(or $(LLM_SANITIZER),none)' | cmp -s - $@ || echo 'sanitizer: $(or $(LLM_SANITIZER),none)' >$@
 
 # The folder is named too, so that a part taken away is noticed.
 $(DATA_built): $(SQL_PARTS) extension/parts llm_enrich.control
 	cat $(SQL_PARTS) > $@.tmp && mv $@.tmp $@
 
-.PHONY: lint format format-check bench dist help clean-programs
+.PHONY: lint format format-check chaos fuzz bench dist help clean-programs made-with-what
 
 clean: clean-programs
 
 clean-programs:
-	@for dir in test/provider test/unit bench; do \
+	@for dir in test/provider test/unit test/fuzz bench; do \
 		[ ! -e $$dir/Makefile ] || $(MAKE) -s --no-print-directory -C $$dir clean; \
 	done
 
@@ -89,6 +101,13 @@ format:
 
 format-check:
 	@tools/format --check
+
+# The test of the suite, ten times as long.
+chaos:
+	@PG_CONFIG='$(PG_CONFIG)' LLM_CHAOS_TASKS=$${LLM_CHAOS_TASKS:-20000} tools/check tap 300_chaos
+
+fuzz:
+	@$(MAKE) -s --no-print-directory -C test/fuzz fuzz PG_CONFIG='$(PG_CONFIG)'
 
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' bench/run $(BENCH)
@@ -103,6 +122,8 @@ help:
 	@echo 'make installcheck   test on a running server that preloads llm_enrich'
 	@echo 'make lint           every rule of tools/lint'
 	@echo 'make format         rewrite the C files with clang-format 14 (format-check: only look)'
+	@echo 'make chaos          everything killed all the while, for minutes (LLM_CHAOS_SEED=N for other dice)'
+	@echo 'make fuzz           fuzz what reads answers, FUZZ_SECONDS=600 for each of FUZZ="answer json ..."'
 	@echo 'make bench          measure against the simulated provider'
 	@echo 'make dist           PGXN archive of the last commit'
 	@echo 'make clean          remove what was built'
