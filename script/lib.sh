@@ -177,8 +177,9 @@ copy_tree()
 
 	if [ "${2-}" = clean ]; then
 		skip+=('--exclude=*.o' '--exclude=*.so' '--exclude=*.bc' '--exclude=./llm_enrich--*.sql'
+			--exclude=./src/.made-with --exclude=./test/fuzz/build --exclude=./bench/limit
 			--exclude=./test/provider/llm-provider --exclude=./test/provider/llm-provider-asan
-			'--exclude=./test/unit/*_test' --exclude=./bench/limit)
+			'--exclude=./test/unit/*_test')
 	fi
 	mkdir -p "$1" || die "could not make $1"
 	# a file that changes while we read it is no trouble
@@ -283,7 +284,7 @@ run_in_copy()
 	run_job ${as_user[@]+"${as_user[@]}"} env "HOME=$LLM_TMP/home" LLM_IN_COPY=1 "$LLM_TMP/tree/$script" "$@"
 	status=$?
 	cd "$LLM_ROOT" || exit 1
-	[ "$status" = 0 ] || keep_results "$LLM_TMP/tree/tmp_check"
+	[ "$status" = 0 ] || keep_results "$LLM_TMP/tree/tmp_check" "${LLM_SANITIZE-}"
 	exit "$status"
 }
 
@@ -348,6 +349,44 @@ copy_server()
 		make -C "$LLM_ROOT" -s install DESTDIR="$prefix" >/dev/null || return 1
 	# shellcheck disable=SC2034
 	LLM_BINDIR=$prefix$bindir
+}
+
+# LLM_SANITIZE=undefined, address or valgrind: every process that finds a fault writes a
+# report into a folder and dies, or under valgrind goes on. The server that copy_server made
+# is told so. Of undefined behaviour the server reports in its log: by then it has written
+# over its environment, so that gcc's library finds no options. Sets LLM_REPORTS.
+watch_faults()
+{
+	local known
+
+	known=$("$PG_CONFIG" --sharedir)/valgrind.supp
+	LLM_REPORTS=$1
+	mkdir -p "$LLM_REPORTS"
+	case "${LLM_SANITIZE-}" in
+		undefined | address)
+			export UBSAN_OPTIONS="abort_on_error=1:print_stacktrace=1:log_path=$LLM_REPORTS/report"
+			# what lives as long as its process is no leak to it
+			export ASAN_OPTIONS="abort_on_error=1:detect_leaks=0:log_path=$LLM_REPORTS/report"
+			;;
+	esac
+	case "${LLM_SANITIZE-}" in
+		address) wrap_server "export LD_PRELOAD='$(gcc -print-file-name=libasan.so)'; exec -a \"\$0\"" ;;
+		valgrind)
+			[ -e "$known" ] || known=/dev/null
+			wrap_server "exec valgrind --quiet --leak-check=no --gen-suppressions=all --error-limit=no \
+				--trace-children=yes '--log-file=$LLM_REPORTS/report.%p' '--suppressions=$known'"
+			;;
+	esac
+}
+
+# Have the copied server started by a command of bash, under the same process id.
+wrap_server()
+{
+	local postgres=$LLM_BINDIR/postgres
+
+	mv "$postgres" "$postgres.real"
+	printf '#!/bin/bash\n%s "%s" "$@"\n' "$1" "$postgres.real" >"$postgres"
+	chmod 755 "$postgres"
 }
 
 # Make and start a cluster in a folder: superuser postgres, no password, reached

@@ -5,14 +5,20 @@
 # 15 runs on this machine; others run on the release of Debian that has them, in
 # a temporary folder that debootstrap fills. Sourced by script/test, after lib.sh.
 #
+# 15+undefined is 15 once more, built with the sanitizer of that name (script/sanitize).
+#
 #     run_matrix MAJORS ARG...  each version in turn, then the sum of all; exits
 #     run_leg MAJOR ARG...      one version in a folder, in a process of its own; exits
 #
-# Needs root and the network, but mounts nothing: in the folder there is no /proc.
+# Needs root and the network. Where the machine allows it, the folder has a /proc
+# in a mount namespace of its own, which goes with the last process there, however
+# that ends; elsewhere it has none, and a test that reads it skips.
+#
 # A version whose folder cannot be made is named together with the reason, and is
-# no failure. LLM_FOLDER_LIMIT is the seconds that making a folder may take (900),
-# LLM_MATRIX_LIMIT those after which no further version is begun (none),
-# LLM_DEBIAN_MIRROR the address that debootstrap takes packages from (its own).
+# no failure. LLM_VERSION_LIMIT is the seconds that a version may take (none),
+# LLM_FOLDER_LIMIT those for making its folder (900), LLM_MATRIX_LIMIT those after
+# which no further folder is begun (none), LLM_DEBIAN_MIRROR the address that
+# debootstrap takes packages from (its own).
 
 COULD_NOT_RUN=3
 
@@ -30,30 +36,30 @@ debian_with()
 
 run_matrix()
 {
-	local majors=$1 major status=0 passed=0 failed=0 ran='' outcomes=() outcome
+	local versions=$1 version name status=0 passed=0 failed=0 ran='' missed='' outcomes=''
 
 	shift
 	make_temp
 	# a folder of 2 GB takes a while to go
 	LLM_PATIENCE=120
-	for major in ${majors//,/ }; do
-		LLM_OUTPUT=$LLM_TMP/$major.log
-		run_version "$major" "$@"
+	for version in ${versions//,/ }; do
+		LLM_OUTPUT=$LLM_TMP/$version.log
+		name=${version/+undefined/ (undefined behaviour sanitizer)}
+		say "== PostgreSQL $name =="
+		run_version "$version" "$@"
 		case $? in
-			0) ran+=" $major" ;;
-			"$COULD_NOT_RUN") ;;
-			*) ran+=" $major"; status=1 ;;
+			0) ;;
+			"$COULD_NOT_RUN") missed+=$'\n'"$name: not run: $OUTCOME"; continue ;;
+			*) status=1 ;;
 		esac
-		outcomes+=("PostgreSQL $major: $OUTCOME")
+		ran+=${ran:+, }$name
+		outcomes+=$'\n'"PostgreSQL $name: $OUTCOME"
 		passed=$((passed + PASSED))
 		failed=$((failed + FAILED))
 	done
-	say
-	for outcome in "${outcomes[@]}"; do
-		say "$outcome"
-	done
-	say "ran on PostgreSQL${ran:- none}"
+	say "$outcomes"
 	say "$passed passed, $failed failed"
+	say "ran: ${ran:-none}$missed"
 	[ -n "$ran" ] || status=1
 	exit "$status"
 }
@@ -61,26 +67,32 @@ run_matrix()
 # Run one version and return its status. Sets PASSED, FAILED and OUTCOME.
 run_version()
 {
-	local major=$1 status line leg=
+	local major=${1%%+*} sanitizer=${1#"${1%%+*}"} lint=${LLM_LINT-} status line leg=
 
 	shift
 	PASSED=0 FAILED=0
-	if [ "$SECONDS" -ge "${LLM_MATRIX_LIMIT:-$((SECONDS + 1))}" ]; then
-		OUTCOME="not run: the versions before it took $SECONDS s"
+	[ -z "$(debian_with "$major")" ] || leg=1
+	if [ -n "$leg" ] && [ "$SECONDS" -ge "${LLM_MATRIX_LIMIT:-$((SECONDS + 1))}" ]; then
+		OUTCOME="the versions before it took $SECONDS s"
 		return "$COULD_NOT_RUN"
 	fi
-	say "== PostgreSQL $major =="
-	[ -z "$(debian_with "$major")" ] || leg=1
-	run_recorded env "LLM_PG_MAJOR=$major" "LLM_LEG=$leg" "$LLM_ROOT/script/test" "$@"
+	[ -z "$sanitizer" ] || lint=no
+	# 0: no limit. What is ended in this way cleans up after itself, unless that takes for ever.
+	run_recorded timeout -k 300 "${LLM_VERSION_LIMIT:-0}" env "LLM_PG_MAJOR=$major" "LLM_LEG=$leg" "LLM_SANITIZE=${sanitizer#+}" "LLM_LINT=$lint" \
+		"$LLM_ROOT/script/test" "$@"
 	status=$?
 	if [ "$status" = "$COULD_NOT_RUN" ]; then
-		OUTCOME="not run: $(sed -n 's/^test: //p' "$LLM_OUTPUT" | tail -n 1)"
+		OUTCOME=$(sed -n 's/^test: //p' "$LLM_OUTPUT" | tail -n 1)
 		return "$status"
 	fi
 	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$LLM_OUTPUT" | tail -n 1)
 	[ -z "$line" ] || read -r PASSED _ FAILED _ <<<"$line"
-	OUTCOME=${line:-no test ran}
-	[ "$status" = 0 ] || [ "$FAILED" -gt 0 ] || OUTCOME+=', but it ended with an error: see above'
+	OUTCOME=${line:-no test ran to the end}
+	case "$status" in
+		0) ;;
+		124) OUTCOME+=", ended after $LLM_VERSION_LIMIT s" ;;
+		*) [ "$FAILED" -gt 0 ] || OUTCOME+=', but it ended with an error: see above' ;;
+	esac
 	return "$status"
 }
 
@@ -183,12 +195,15 @@ settle_folder()
 
 command_in_folder()
 {
-	local folder=$1 major=$2 name settings=()
+	local folder=$1 major=$2 name settings=() with_proc
 
-	for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY CI LLM_WERROR; do
+	# shellcheck disable=SC2016
+	with_proc=(unshare --mount --propagation private sh -c 'mount -t proc proc "$0/proc" && exec "$@"' "$folder")
+	"${with_proc[@]}" true 2>/dev/null || with_proc=()
+	for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY CI LLM_WERROR LLM_SANITIZE; do
 		[ -z "${!name-}" ] || settings+=("$name=${!name}")
 	done
-	IN_FOLDER=(chroot "$folder" /usr/bin/env -i HOME=/ LANG=C.UTF-8 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+	IN_FOLDER=(${with_proc[@]+"${with_proc[@]}"} chroot "$folder" /usr/bin/env -i HOME=/ LANG=C.UTF-8 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 		"LLM_PG_MAJOR=$major" LLM_LINT=no ${settings[@]+"${settings[@]}"} /llm_enrich/script/test)
 }
 
