@@ -77,8 +77,9 @@ run_version()
 		return "$COULD_NOT_RUN"
 	fi
 	[ -z "$sanitizer" ] || lint=no
-	# 0: no limit. What is ended in this way cleans up after itself, unless that takes for ever.
-	run_recorded timeout -k 300 "${LLM_VERSION_LIMIT:-0}" env "LLM_PG_MAJOR=$major" "LLM_LEG=$leg" "LLM_SANITIZE=${sanitizer#+}" "LLM_LINT=$lint" \
+	# 0 is no limit; what is ended by it has time to clean up after itself
+	run_recorded timeout -k 300 "${LLM_VERSION_LIMIT:-0}" \
+		env "LLM_PG_MAJOR=$major" "LLM_LEG=$leg" "LLM_SANITIZE=${sanitizer#+}" "LLM_LINT=$lint" \
 		"$LLM_ROOT/script/test" "$@"
 	status=$?
 	if [ "$status" = "$COULD_NOT_RUN" ]; then
@@ -203,8 +204,9 @@ command_in_folder()
 	for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY CI LLM_WERROR LLM_SANITIZE; do
 		[ -z "${!name-}" ] || settings+=("$name=${!name}")
 	done
-	IN_FOLDER=(${with_proc[@]+"${with_proc[@]}"} chroot "$folder" /usr/bin/env -i HOME=/ LANG=C.UTF-8 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
-		"LLM_PG_MAJOR=$major" LLM_LINT=no ${settings[@]+"${settings[@]}"} /llm_enrich/script/test)
+	IN_FOLDER=(${with_proc[@]+"${with_proc[@]}"} chroot "$folder" /usr/bin/env -i HOME=/ LANG=C.UTF-8
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin" "LLM_PG_MAJOR=$major" LLM_LINT=no
+		${settings[@]+"${settings[@]}"} /llm_enrich/script/test)
 }
 
 # Before the folder is removed: end what runs there, and undo what an interrupted debootstrap mounted.

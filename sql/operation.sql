@@ -121,6 +121,10 @@ SELECT answer, pg_temp.chk('classify', '{"labels": ["bug", "billing"], "multi": 
 	'{"labels": "bug"}', '{"labels": [1]}', '{"label": "bug"}']) answer;
 SELECT answer, pg_temp.chk('classify', '{}', answer) FROM unnest(ARRAY[
 	'{"label": "late delivery"}', '{"label": ""}', '{"label": "  "}', '{"label": 5}', '{"label": "' || repeat('ä', 60) || '"}', '{"label": "' || repeat('ä', 61) || '"}']) answer;
+-- what the model writes cannot break a line of the log
+SELECT pg_temp.chk('classify', spec, answer) ->> 'fault' FROM (VALUES
+	('{"labels": ["a\tb"]}'::jsonb, '{"label": "x\nLOG:  \"y\"\u001b[2J"}'),
+	('{"multi": true}', '{"labels": ["x\ny", "x\ny"]}')) v(spec, answer);
 -- a fault stays short, however long the labels
 SELECT length(pg_temp.chk('classify', jsonb_build_object('labels', (SELECT jsonb_agg(repeat('ä', 190) || i) FROM generate_series(1, 50) i)),
 	'{"label": "' || repeat('ö', 5000) || '"}') ->> 'fault');

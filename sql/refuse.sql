@@ -195,6 +195,12 @@ BEGIN;
 UPDATE todo SET label = CASE WHEN id > 1 THEN llm_classify(NULL) ELSE '{"label": "a"}' END;
 SELECT id, label FROM h ORDER BY id;
 ROLLBACK;
+-- a view may show columns that every table has
+BEGIN;
+CREATE VIEW placed AS SELECT tableoid AS of, ctid AS at, * FROM h WHERE tableoid = 'refuse.h'::regclass;
+UPDATE placed SET label = llm_classify(body) WHERE id = 1;
+SELECT count(*) FROM llm.queue;
+ROLLBACK;
 DROP TABLE h CASCADE;
 DROP OWNED BY refuse_hidden;
 DROP ROLE refuse_hidden;

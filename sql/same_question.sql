@@ -149,6 +149,34 @@ SELECT count(*) AS same FROM told a JOIN told b ON a.direct AND NOT b.direct AND
 :forget
 COMMIT;
 
+-- whatever somebody adds to the queue holds as for an INSERT by SQL
+UPDATE note SET label = NULL;
+\set ask 'UPDATE note SET label = llm_classify(body, ''{x,y}'') WHERE id = 1'
+\set VERBOSITY terse
+BEGIN;
+SAVEPOINT start;
+ALTER TABLE llm.queue ADD CONSTRAINT brief CHECK (length(input) > 1000);
+:ask;
+ROLLBACK TO start;
+ALTER TABLE llm.queue ADD CONSTRAINT here CHECK (tableoid = 'llm.queue'::regclass);
+:ask;
+SELECT count(*) FROM llm.queue;
+ROLLBACK TO start;
+ALTER TABLE llm.queue ADD tenant int NOT NULL;
+:ask;
+ROLLBACK TO start;
+CREATE DOMAIN llm.more AS int DEFAULT 7 CHECK (VALUE > 6);
+ALTER TABLE llm.queue ADD number bigint GENERATED ALWAYS AS IDENTITY, ADD more llm.more;
+:ask;
+SELECT number, more FROM llm.queue;
+ROLLBACK TO start;
+DROP VIEW asked, broken, tally;
+ALTER TABLE llm.queue ALTER key TYPE json, ALTER input TYPE varchar;
+:ask;
+SELECT key, input = (SELECT body FROM note WHERE id = 1) AS input FROM llm.queue;
+ROLLBACK;
+\set VERBOSITY default
+
 -- P10: memory does not grow with the rows of a statement, and what is remembered of their
 -- texts not beyond what a hash table may have; beyond it they are asked one by one
 CREATE TABLE many (id int PRIMARY KEY, body text, label jsonb, memory bigint);

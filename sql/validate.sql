@@ -87,6 +87,8 @@ SELECT pg_temp.chk('extract', '{"schema": {"type": "object", "required": ["a"]}}
 -- it stays short
 SELECT length(pg_temp.chk('extract', jsonb_build_object('schema', jsonb_build_object('type', 'object', 'properties', jsonb_build_object('a', jsonb_build_object('enum',
 	(SELECT jsonb_agg(repeat('ä', i)) FROM generate_series(1, 100) i))))), jsonb_build_object('a', repeat('ö', 1000))::text) ->> 'fault');
+-- nor do its keys break a line
+SELECT pg_temp.chk('extract', '{"schema": {"type": "object", "additionalProperties": {"type": "integer"}}}', '{"x\nLOG:  y\u001b": "z"}') ->> 'fault';
 -- references recurse with the answer
 SELECT value, pg_temp.chk('extract', '{"schema": {"type": "object", "properties": {"v": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["v", "next"]}}', value)
 FROM unnest(ARRAY['{"v": 1, "next": {"v": 2, "next": null}}', '{"v": 1, "next": {"v": 2, "next": {"v": "x", "next": null}}}', '{"v": 1, "next": {"v": 2}}']) value;

@@ -57,6 +57,12 @@ typedef struct LlmTarget
  */
 extern void llm_catalog_check_call(const char *alias, Oid role);
 
+/*
+ * Raise unless the current role may give a server this name: models name their server, so
+ * whoever takes a name that became free gets the calls of all whom he lets use his.
+ */
+extern void llm_catalog_check_server_name(const char *name);
+
 /* In the sender, inside a transaction.  Result in the current context. */
 extern LlmTarget *llm_catalog_target(const char *alias, Oid role);
 

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * catalog_model.c
- *	  llm.add_model() and its kin: what writes llm.model.
+ *	  llm.add_model() and its kin: what writes llm.model, and who may have a server
+ *	  of a name that is used there.
  *
  * Who may: a superuser, a member of llm_admin, or the owner of the server; the
  * default model, which decides where the calls of all others go, is for the
@@ -24,6 +25,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog.h"
 #include "catalog_price.h"
 #include "compat.h"
 #include "fdw.h"
@@ -191,6 +193,33 @@ check_default_right(void)
 				 errdetail("Members of \"%s\" and superusers may, since it decides where the calls of all roles go.",
 						   ADMIN_ROLE),
 				 errhint("Set \"llm_enrich.model\" to choose for yourself.")));
+}
+
+void
+llm_catalog_check_server_name(const char *name)
+{
+	static LlmStatement find_model = {
+		"SELECT m.alias FROM llm.model m WHERE m.server OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		1,
+		{TEXTOID}};
+	Oid server = get_foreign_server_oid(name, true);
+	Datum value = CStringGetTextDatum(name);
+	LlmOwnScope scope;
+
+	/* CREATE SERVER IF NOT EXISTS of one's own is none */
+	if (!llm_spi_extension_exists() || is_admin() || (OidIsValid(server) && llm_owns_server(server, GetUserId())))
+		return;
+	llm_spi_own_begin(&scope);
+	SPI_connect();
+	if (llm_spi_execute(&find_model, &value, NULL, false) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to give a server the name \"%s\"", name),
+				 errdetail("Model \"%s\" names it, and its calls would go there.",
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Choose another name, or ask a member of \"%s\".", ADMIN_ROLE)));
+	SPI_finish();
+	llm_spi_own_end(&scope);
 }
 
 /* Write between begin and end: one at a time, as the owner of our tables. */

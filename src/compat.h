@@ -115,6 +115,13 @@ typedef RTEPermissionInfo LlmPermission;
 #define llm_target_permission(query, rte) getRTEPermissionInfo((query)->rteperminfos, rte)
 #endif
 
+/* All settings and their number; the array is not ours.  Needs utils/guc_tables.h. */
+#if PG_VERSION_NUM < 160000
+#define llm_settings(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
+#else
+#define llm_settings(n) get_guc_variables(n)
+#endif
+
 /* Needs executor/executor.h.  16 added an argument for UPDATE. */
 #if PG_VERSION_NUM < 160000
 #define llm_insert_index_tuples(target, slot, estate) \

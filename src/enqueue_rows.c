@@ -9,9 +9,9 @@
  * logged by the page, an input that is compressed as it is.
  *
  * What an INSERT by SQL would do besides, this does not: triggers, rules, row
- * security of the owner.  The table has none that matter here; where somebody has
- * added one, the rows go by SQL as before.  CHECK constraints of ours hold for what is
- * written here.
+ * security of the owner, values that differ from row to row, types that are not ours.
+ * The table has none that matter here; where somebody has added one, the rows go by SQL
+ * as before.  CHECK and NOT NULL are looked at for each row, whoever added them.
  *
  *-------------------------------------------------------------------------
  */
@@ -65,20 +65,24 @@ typedef enum QueueColumn
 	QUEUE_COLUMNS
 } QueueColumn;
 
-static const char *const column_names[] = {
-	"id",
-	"job",
-	"recipe",
-	"role",
-	"relation",
-	"state",
-	"reason",
-	"same_as",
-	"key",
-	"input",
+static const struct
+{
+	const char *name;
+	Oid type;
+} queue_columns[] = {
+	{"id", INT8OID},
+	{"job", INT8OID},
+	{"recipe", INT8OID},
+	{"role", OIDOID},
+	{"relation", OIDOID},
+	{"state", TEXTOID},
+	{"reason", TEXTOID},
+	{"same_as", INT8OID},
+	{"key", JSONBOID},
+	{"input", TEXTOID},
 };
 
-StaticAssertDecl(lengthof(column_names) == QUEUE_COLUMNS, "a name for each column");
+StaticAssertDecl(lengthof(queue_columns) == QUEUE_COLUMNS, "a name for each column");
 
 /* The table while a set is written. */
 typedef struct QueueTable
@@ -109,7 +113,7 @@ static LlmStatement add_tasks_statement = {
 
 /*
  * Fill the row of defaults; false when one of them is for an INSERT by SQL to make: it
- * may differ from row to row.
+ * may differ from row to row, or is the domain's.
  */
 static bool
 read_defaults(QueueTable *table)
@@ -126,7 +130,11 @@ read_defaults(QueueTable *table)
 		Node *expression;
 
 		table->nulls[i] = true;
-		if (attribute->attisdropped || !attribute->atthasdef)
+		if (attribute->attisdropped)
+			continue;
+		if (attribute->attidentity != '\0' || get_typtype(attribute->atttypid) == TYPTYPE_DOMAIN)
+			return false;
+		if (!attribute->atthasdef)
 			continue;
 		expression = build_column_default(table->relation, i + 1);
 		if (attribute->attgenerated != '\0' || contain_volatile_functions(expression))
@@ -165,32 +173,24 @@ takes_rows(Relation queue)
 		   check_enable_rls(RelationGetRelid(queue), InvalidOid, true) != RLS_ENABLED;
 }
 
-/* Find the columns by name, and see that no other must have a value. */
-static void
+/* Find the columns by name; false when one is not of the type that is written here. */
+static bool
 find_columns(QueueTable *table)
 {
-	TupleDesc desc = RelationGetDescr(table->relation);
-	bool *is_nullable = palloc(desc->natts * sizeof(bool));
 	int i;
 
-	for (i = 0; i < desc->natts; i++)
-		is_nullable[i] = table->nulls[i] && !TupleDescAttr(desc, i)->attisdropped;
 	for (i = 0; i < QUEUE_COLUMNS; i++)
 	{
-		AttrNumber number = get_attnum(RelationGetRelid(table->relation), column_names[i]);
+		AttrNumber number = get_attnum(RelationGetRelid(table->relation), queue_columns[i].name);
 
 		if (number <= 0)
 			elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(table->relation),
-				 column_names[i]);
+				 queue_columns[i].name);
+		if (TupleDescAttr(RelationGetDescr(table->relation), number - 1)->atttypid != queue_columns[i].type)
+			return false;
 		table->columns[i] = number - 1;
-		is_nullable[number - 1] = false;
 	}
-	for (i = 0; i < desc->natts; i++)
-	{
-		if (is_nullable[i] && TupleDescAttr(desc, i)->attnotnull)
-			elog(ERROR, "column \"%s\" of table \"%s\" has no default", NameStr(TupleDescAttr(desc, i)->attname),
-				 RelationGetRelationName(table->relation));
-	}
+	return true;
 }
 
 /* One row as the executor has it. */
@@ -218,6 +218,8 @@ fill_row(const QueueTable *table, const LlmNewTask *task, TupleTableSlot *slot)
 	values[columns[QUEUE_KEY]] = JsonbPGetDatum(task->key);
 	values[columns[QUEUE_INPUT]] = PointerGetDatum(task->input);
 	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(table->relation);
+	ExecConstraints(table->target, slot, table->estate);
 }
 
 /* Store and index the rows in the first n slots. */
@@ -282,10 +284,9 @@ write_directly(Relation queue, const LlmNewTask *tasks, int ntasks)
 	table = palloc0(sizeof(QueueTable));
 	table->relation = queue;
 	table->estate = estate;
-	possible = read_defaults(table);
+	possible = read_defaults(table) && find_columns(table);
 	if (possible)
 	{
-		find_columns(table);
 		table->ready = CStringGetTextDatum(STATE_READY);
 		table->waiting = CStringGetTextDatum(STATE_WAITING);
 		table->same = CStringGetTextDatum(REASON_SAME);

@@ -41,8 +41,8 @@ extern LlmJobRow *llm_job_get(int64 id);
 extern LlmRecipe *llm_job_recipe(int64 recipe);
 
 /*
- * Note why jobs wait (NULL: it does not).  Skips those that are locked: how many were
- * noted, and which in "jobs".
+ * Note why jobs wait (NULL: it does not).  Skips those that are locked: how many need
+ * not be told again, and which in "jobs": noted, or NULL for one that is open no more.
  */
 extern int llm_job_set_reasons(int64 *jobs, const char **reasons, int n);
 

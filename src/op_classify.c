@@ -212,15 +212,17 @@ report_foreign(const Classify *own, const JsonbValue *label, StringInfo fault)
 {
 	int i;
 
-	appendStringInfo(fault, "The label \"%.*s\" is not one of: ",
-					 (int) llm_json_clip(label->val.string.val, label->val.string.len, 60), label->val.string.val);
+	appendStringInfoString(fault, "The label ");
+	llm_json_append_string(fault, label->val.string.val,
+						   llm_json_clip(label->val.string.val, label->val.string.len, 60));
+	appendStringInfoString(fault, " is not one of: ");
 	for (i = 0; i < own->n && fault->len < LLM_FAULT_MAX; i++)
 	{
 		const JsonbValue *known = &own->given->val.array.elems[i];
 
 		if (i > 0)
 			appendStringInfoString(fault, ", ");
-		appendBinaryStringInfo(fault, known->val.string.val, known->val.string.len);
+		llm_json_escape(fault, known->val.string.val, known->val.string.len);
 	}
 	appendStringInfoChar(fault, '.');
 	llm_validate_clip(fault);
@@ -277,7 +279,10 @@ accept_labels(const Classify *own, const JsonbValue *labels, StringInfo fault)
 	{
 		if (compare_labels(&sorted[i - 1], &sorted[i]) != 0)
 			continue;
-		appendStringInfo(fault, "The label \"%s\" is given twice.", llm_json_cstring(&sorted[i]));
+		appendStringInfoString(fault, "The label ");
+		llm_json_append_string(fault, sorted[i].val.string.val, sorted[i].val.string.len);
+		appendStringInfoString(fault, " is given twice.");
+		llm_validate_clip(fault);
 		return false;
 	}
 	return true;

@@ -75,7 +75,8 @@ mentions_marked_walker(Node *node, Walk *walk)
 		Var *var = (Var *) node;
 
 		return var->varno == walk->level->varno && var->varlevelsup == walk->depth &&
-			   (var->varattno == InvalidAttrNumber || bms_is_member(var->varattno, walk->level->marked));
+			   (var->varattno == InvalidAttrNumber ||
+				(var->varattno > 0 && bms_is_member(var->varattno, walk->level->marked)));
 	}
 	if (IsA(node, Query))
 	{

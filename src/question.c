@@ -3,9 +3,11 @@
  * question.c
  *	  What is being asked now.
  *
- * Equal is what has the same role, model, recipe and bytes of input.  Rights end at
- * the role, so an answer never goes to another one.  The sender's memory holds one
- * question for each request in flight: nothing grows with the backlog.
+ * Equal is what has the same route, recipe and bytes of input.  A route is of one role,
+ * and rights end there: an answer never goes to another role.  It is also of one target:
+ * after a change of server or model nobody waits for what was asked of the old one.  The
+ * sender's memory holds one question for each request in flight, which keeps its route:
+ * nothing grows with the backlog.
  *
  * The table finds a question by a hash of all that; what is there is compared in
  * full.  Of two questions with one hash only one is found, which costs a call at
@@ -49,48 +51,37 @@ find_entry(uint64 hash, HASHACTION action, bool *found)
 static bool
 is_same(const LlmQuestion *a, const LlmQuestion *b)
 {
-	if (a->role != b->role || a->recipe != b->recipe || a->input_len != b->input_len)
-		return false;
-	if (a->model == NULL || b->model == NULL ? a->model != b->model : strcmp(a->model, b->model) != 0)
-		return false;
-	return memcmp(a->input, b->input, a->input_len) == 0;
+	return a->route == b->route && a->recipe == b->recipe && a->input_len == b->input_len &&
+		   memcmp(a->input, b->input, a->input_len) == 0;
 }
 
 static uint64
 hash_of(const LlmQuestion *question)
 {
 	uint64 hash = hash_bytes_extended((const unsigned char *) question->input, (int) question->input_len,
-									  question->role);
+									  (uint64) (uintptr_t) question->route);
 
-	hash = hash_combine64(hash, (uint64) question->recipe);
-	if (question->model != NULL)
-		hash = hash_combine64(hash, hash_bytes_extended((const unsigned char *) question->model,
-														(int) strlen(question->model), 0));
-	return hash;
+	return hash_combine64(hash, (uint64) question->recipe);
 }
 
 /* A copy in one piece of memory. */
 static LlmQuestion *
 copy_question(const LlmQuestion *from)
 {
-	size_t model_len = from->model == NULL ? 0 : strlen(from->model) + 1;
-	LlmQuestion *question = MemoryContextAllocExtended(TopMemoryContext,
-													   sizeof(LlmQuestion) + model_len + from->input_len,
+	LlmQuestion *question = MemoryContextAllocExtended(TopMemoryContext, sizeof(LlmQuestion) + from->input_len,
 													   MCXT_ALLOC_HUGE);
 	char *bytes = (char *) (question + 1);
 
 	*question = *from;
 	memcpy(bytes, from->input, from->input_len);
 	question->input = bytes;
-	if (from->model != NULL)
-		question->model = memcpy(bytes + from->input_len, from->model, model_len);
 	return question;
 }
 
 LlmQuestion *
-llm_question_ask(Oid role, const char *model, int64 recipe, const char *input, size_t input_len, int64 task)
+llm_question_ask(const LlmRoute *route, int64 recipe, const char *input, size_t input_len, int64 task)
 {
-	LlmQuestion asked = {.role = role, .model = model, .recipe = recipe, .input = input, .input_len = input_len};
+	LlmQuestion asked = {.route = route, .recipe = recipe, .input = input, .input_len = input_len};
 	LlmQuestion *question;
 	QuestionEntry *entry;
 	bool found;

@@ -17,13 +17,13 @@
 #include "llm_enrich.h"
 
 #include "lib/ilist.h"
+#include "route.h"
 
 typedef struct LlmQuestion
 {
 	dlist_node node; /* while the claim has not committed */
 	uint64 hash;
-	Oid role;
-	const char *model; /* alias, or NULL */
+	const LlmRoute *route; /* whose: role and target */
 	int64 recipe;
 	const char *input;
 	size_t input_len;
@@ -35,8 +35,8 @@ typedef struct LlmQuestion
  * The question of a claimed task, allocated until forget(), or the one of another task
  * under way that is the same: then ->task is not this one's.
  */
-extern LlmQuestion *llm_question_ask(Oid role, const char *model, int64 recipe, const char *input,
-									 size_t input_len, int64 task);
+extern LlmQuestion *llm_question_ask(const LlmRoute *route, int64 recipe, const char *input, size_t input_len,
+									 int64 task);
 extern void llm_question_undo(void);
 extern void llm_question_keep(void);
 extern void llm_question_close(LlmQuestion *question);

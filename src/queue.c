@@ -98,7 +98,7 @@ static LlmStatement settle_statement = {
  * others is theirs.
  */
 static LlmStatement fail_gone_statement = {
-	.sql = "WITH gone AS MATERIALIZED (SELECT j.id FROM llm.job j WHERE j.state <> 'finished'"
+	.sql = "WITH gone AS MATERIALIZED (SELECT j.id FROM llm.job j WHERE j.state OPERATOR(pg_catalog.<>) 'finished'"
 		   "  AND j.relation OPERATOR(pg_catalog.<>) 0 AND (SELECT true FROM pg_catalog.pg_class r"
 		   "   WHERE r.oid OPERATOR(pg_catalog.=) j.relation) IS NULL),"
 		   " ready AS MATERIALIZED (SELECT p.id FROM gone CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
@@ -123,11 +123,14 @@ static LlmStatement finish_check_statement = {
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
-/* Tasks with an outcome wait for the writer, and are the writer's to wake. */
+/*
+ * Tasks with an outcome wait for the writer, and are the writer's to wake.  The time is asked for
+ * once, in a sub-select: compared with a volatile function, all that waits would be looked at.
+ */
 static LlmStatement wake_statement = {
 	.sql = "WITH due AS MATERIALIZED (SELECT w.id FROM llm.queue w"
 		   "  WHERE w.state OPERATOR(pg_catalog.=) 'waiting' AND w.outcome IS NULL"
-		   "  AND w.not_before OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+		   "  AND w.not_before OPERATOR(pg_catalog.<=) (SELECT pg_catalog.clock_timestamp())"
 		   "  ORDER BY w.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
 		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id RETURNING q.job, q.id",
@@ -135,19 +138,21 @@ static LlmStatement wake_statement = {
 	.args = {INT4OID}};
 
 /*
- * Claimed later than now: the clock was set back since, and the time until which such a
- * task waits is as far ahead.
+ * Claimed later than now, or not at all and yet to wait: the clock was set back since, and the
+ * time until which such a task waits is as far ahead.  Only what is due later than in $2 seconds
+ * is looked at.
  */
 static LlmStatement wake_ahead_statement = {
 	.sql = "WITH ahead AS MATERIALIZED (SELECT w.id FROM llm.queue w"
 		   "  WHERE w.state OPERATOR(pg_catalog.=) 'waiting' AND w.outcome IS NULL"
-		   "  AND w.not_before OPERATOR(pg_catalog.<) 'infinity'"
-		   "  AND w.claimed_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
+		   "  AND w.not_before OPERATOR(pg_catalog.<) 'infinity' AND w.not_before OPERATOR(pg_catalog.>)"
+		   "   (SELECT pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $2))"
+		   "  AND (w.claimed_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) IS NOT TRUE"
 		   "  ORDER BY w.not_before DESC LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
 		   " FROM ahead WHERE q.id OPERATOR(pg_catalog.=) ahead.id",
-	.nargs = 1,
-	.args = {INT4OID}};
+	.nargs = 2,
+	.args = {INT4OID, FLOAT8OID}};
 
 static LlmStatement due_statement = {
 	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
@@ -366,11 +371,12 @@ llm_queue_wake(int limit)
 
 /* Make tasks ready that wait for a time which the clock has taken back; how many. */
 uint64
-llm_queue_wake_ahead(int limit)
+llm_queue_wake_ahead(int limit, int least_s)
 {
-	Datum values[1];
+	Datum values[2];
 
 	values[0] = Int32GetDatum(limit);
+	values[1] = Float8GetDatum((float8) least_s);
 	return llm_spi_execute(&wake_ahead_statement, values, NULL, false);
 }
 

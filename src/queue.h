@@ -100,8 +100,11 @@ extern bool llm_queue_settle(LlmSettlement **settlements, int n);
 /* Make tasks ready whose wait is over: a list of LlmWoken, in the current context. */
 extern List *llm_queue_wake(int limit);
 
-/* The same for those that were claimed at a time which lies ahead, since the clock was set back. */
-extern uint64 llm_queue_wake_ahead(int limit);
+/*
+ * The same for those that would wait for longer than so many seconds, since the clock was set
+ * back; how many.  Walks over all that wait for so long.
+ */
+extern uint64 llm_queue_wake_ahead(int limit, int least_s);
 
 /*
  * Tasks that were not sent fail when the table that was named is gone; how many did, at

@@ -15,6 +15,10 @@
  * others, however many they are.  Only what any repeat would meet for certain is
  * shared of failures: the provider refused these very bytes, and billed nothing.
  *
+ * Tasks of another job, strangers, follow a request and not a task: as soon as it is
+ * over without an answer they ask for themselves.  Their leader may be asked again late
+ * or never: its job may be paused, of low priority, or behind its deadline.
+ *
  * What a follower's row is locked by (somebody cancels or supersedes it) is not
  * waited for.  If that comes to nothing, the sweep finds the row, and it asks.
  *
@@ -51,6 +55,18 @@
 	"COALESCE((SELECT true FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) led.label"             \
 	"  AND h.outcome IS NULL), (SELECT true FROM llm.queue h WHERE h.same_as OPERATOR(pg_catalog.=)" \
 	"  led.label AND " PROMOTED " LIMIT 1))"
+
+/* Is an answer on its way to those who follow led.label, whatever becomes of anybody's job?  NULL: no. */
+#define COMING "(h.state OPERATOR(pg_catalog.=) 'claimed' OR h.answer IS NOT NULL)"
+#define HOPE                                                                             \
+	"COALESCE((SELECT true FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) led.label" \
+	"  AND h.outcome IS NULL AND " COMING "), (SELECT true FROM llm.queue h"             \
+	"  WHERE h.same_as OPERATOR(pg_catalog.=) led.label AND " PROMOTED " AND " COMING " LIMIT 1))"
+
+/* One of those who follow led.label, of a job below or above led.job. */
+#define STRANGER(than)                                                               \
+	"(SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) led.label" \
+	"  AND f.job OPERATOR(pg_catalog." than ") led.job AND " FOLLOWS " LIMIT 1)"
 
 static LlmStatement follow_statement = {
 	.sql = "UPDATE llm.queue q SET state = 'waiting', reason = 'same_question', same_as = v.leader,"
@@ -113,9 +129,20 @@ static LlmStatement keep_statement = {
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
+#define SOURCE                                                       \
+	"q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NULL" \
+	" AND q.not_before OPERATOR(pg_catalog.=) 'infinity'"
+
+/* Leaders that keep an answer back, locked: what is found can be released. */
 static LlmStatement sources_statement = {
-	.sql = "SELECT q.id FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NULL"
-		   " AND q.not_before OPERATOR(pg_catalog.=) 'infinity' LIMIT $1",
+	.sql = "SELECT q.id FROM llm.queue q WHERE " SOURCE " LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED",
+	.nargs = 1,
+	.args = {INT4OID}};
+
+/* Those that somebody else has locked, if anybody follows them: that one's lock is not their affair. */
+static LlmStatement held_statement = {
+	.sql = "SELECT q.id FROM llm.queue q WHERE " SOURCE " AND (SELECT true FROM llm.queue f"
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[q.id, q.same_as]) AND " FOLLOWS " LIMIT 1) LIMIT $1",
 	.nargs = 1,
 	.args = {INT4OID}};
 
@@ -128,28 +155,54 @@ static LlmStatement release_statement = {
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
-/* Back to the sender as what is due at once. */
+/*
+ * Back to the sender as what is due at once: the first follower of each label in $1 that nobody
+ * leads, of the job in $2; and at most $3 of other jobs that no answer is coming to, which lead
+ * and follow nobody from then on.
+ */
 static LlmStatement promote_statement = {
-	.sql = "WITH led AS MATERIALIZED (SELECT v.label, p.id FROM unnest($1) AS v(label) CROSS JOIN LATERAL ("
-		   "  SELECT f.id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) v.label AND " FOLLOWS
+	.sql = "WITH led AS MATERIALIZED (SELECT v.label, v.job FROM unnest($1, $2) AS v(label, job)"
+		   "  WHERE (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) v.label AND " FOLLOWS
+		   " LIMIT 1)),"
+		   " lost AS MATERIALIZED (SELECT led.label, led.job FROM led WHERE " HOPE
+		   " IS NULL),"
+		   " own AS MATERIALIZED (SELECT lost.label, p.id FROM lost CROSS JOIN LATERAL ("
+		   "  SELECT f.id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) lost.label"
+		   "  AND f.job OPERATOR(pg_catalog.=) lost.job AND " FOLLOWS
 		   "  ORDER BY f.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) p),"
-		   " next AS MATERIALIZED (SELECT led.id FROM led WHERE " LEADER
-		   " IS NULL)"
-		   " UPDATE llm.queue q SET not_before = pg_catalog.clock_timestamp()"
+		   " stranger AS MATERIALIZED (SELECT p.id FROM lost CROSS JOIN LATERAL (VALUES"
+		   "  (0::pg_catalog.int8, lost.job OPERATOR(pg_catalog.-) 1),"
+		   "  (lost.job OPERATOR(pg_catalog.+) 1, 9223372036854775807)) AS r(low, high) CROSS JOIN LATERAL ("
+		   "  SELECT f.id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) lost.label"
+		   "  AND f.job OPERATOR(pg_catalog.>=) r.low AND f.job OPERATOR(pg_catalog.<=) r.high AND " FOLLOWS
+		   "  LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $3),"
+		   " next AS MATERIALIZED (SELECT led.id, true AS leads FROM own led WHERE " LEADER
+		   "  IS NULL UNION ALL SELECT stranger.id, false FROM stranger)"
+		   " UPDATE llm.queue q SET not_before = pg_catalog.clock_timestamp(),"
+		   "  same_as = CASE WHEN next.leads THEN q.same_as END"
 		   " FROM next WHERE q.id OPERATOR(pg_catalog.=) next.id",
-	.nargs = 1,
-	.args = {INT8ARRAYOID}};
+	.nargs = 3,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4OID}};
 
-/* One probe for each group, from the first above $1; which of them nobody leads. */
+/*
+ * One probe for each group, from the first above $1: the job of who leads it, or should;
+ * whether nobody does; and whether there is anything to do.
+ */
 static LlmStatement sweep_statement = {
-	.sql = "WITH RECURSIVE led AS ("
-		   " (SELECT f.same_as AS label FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.>) $1 AND " FOLLOWS
+	.sql = "WITH RECURSIVE label AS ("
+		   " (SELECT f.same_as AS id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.>) $1 AND " FOLLOWS
 		   "  ORDER BY f.same_as LIMIT 1)"
 		   " UNION ALL SELECT (SELECT f.same_as FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.>) led.label AND " FOLLOWS
-		   "  ORDER BY f.same_as LIMIT 1) FROM led WHERE led.label IS NOT NULL)"
-		   " SELECT led.label, " LEADER
-		   " IS NULL FROM led WHERE led.label IS NOT NULL LIMIT $2",
+		   "  WHERE f.same_as OPERATOR(pg_catalog.>) label.id AND " FOLLOWS
+		   "  ORDER BY f.same_as LIMIT 1) FROM label WHERE label.id IS NOT NULL),"
+		   " led AS MATERIALIZED (SELECT l.id AS label, COALESCE("
+		   "  (SELECT h.job FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) l.id),"
+		   "  (SELECT h.job FROM llm.queue h WHERE h.same_as OPERATOR(pg_catalog.=) l.id AND " PROMOTED " LIMIT 1),"
+		   "  (SELECT f.job FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) l.id AND " FOLLOWS
+		   "   ORDER BY f.job LIMIT 1)) AS job FROM label l WHERE l.id IS NOT NULL LIMIT $2),"
+		   " seen AS MATERIALIZED (SELECT led.label, led.job, " LEADER
+		   " IS NULL AS dead FROM led)"
+		   " SELECT led.label, led.job, led.dead, led.dead OR (" HOPE " IS NULL AND COALESCE(" STRANGER("<") ", " STRANGER(">") ", false)) FROM seen led",
 	.nargs = 2,
 	.args = {INT8OID, INT4OID}};
 
@@ -250,16 +303,27 @@ serve(Datum *leaders, int n, LlmRepeatResult *result)
 uint64
 llm_repeat_promote(const LlmRepeatLead *leads, int n)
 {
-	Datum *labels = palloc(sizeof(Datum) * Max(n, 1) * 2);
+	Datum *columns[2];
+	Datum values[3];
 	int nlabels = 0;
 
+	if (n == 0)
+		return 0;
+	columns[0] = palloc(sizeof(Datum) * n * 2);
+	columns[1] = palloc(sizeof(Datum) * n * 2);
 	for (int i = 0; i < n; i++)
 	{
-		labels[nlabels++] = Int64GetDatum(leads[i].task);
-		if (leads[i].same_as != 0)
-			labels[nlabels++] = Int64GetDatum(leads[i].same_as);
+		columns[0][nlabels] = Int64GetDatum(leads[i].task);
+		columns[1][nlabels++] = Int64GetDatum(leads[i].job);
+		if (leads[i].same_as == 0)
+			continue;
+		columns[0][nlabels] = Int64GetDatum(leads[i].same_as);
+		columns[1][nlabels++] = Int64GetDatum(leads[i].job);
 	}
-	return nlabels == 0 ? 0 : over_ids(&promote_statement, labels, nlabels);
+	values[0] = llm_spi_array(INT8OID, columns[0], NULL, nlabels);
+	values[1] = llm_spi_array(INT8OID, columns[1], NULL, nlabels);
+	values[2] = Int32GetDatum(SERVE_ROWS);
+	return llm_spi_execute(&promote_statement, values, NULL, false);
 }
 
 void
@@ -273,24 +337,37 @@ llm_repeat_settled(const LlmRepeatLead *leads, int n, LlmRepeatResult *result)
 	result->promoted += llm_repeat_promote(leads, n);
 }
 
+/* Serve those who follow what the statement finds; the leaders, *n of them. */
+static Datum *
+serve_found(LlmStatement *statement, int *n, LlmRepeatResult *result)
+{
+	Datum values[1];
+	Datum *sources;
+
+	values[0] = Int32GetDatum(SOURCES);
+	llm_spi_execute(statement, values, NULL, false);
+	sources = read_ids(n);
+	serve(sources, *n, result);
+	return sources;
+}
+
 void
 llm_repeat_go_on(LlmRepeatResult *result)
 {
 	LlmRepeatResult served = {0};
-	Datum values[1];
 	Datum *sources;
 	int n;
 
-	values[0] = Int32GetDatum(SOURCES);
-	llm_spi_execute(&sources_statement, values, NULL, false);
-	sources = read_ids(&n);
+	sources = serve_found(&sources_statement, &n, &served);
 	if (n == 0)
-		return;
-	serve(sources, n, &served);
-	if (!served.more)
+	{
+		(void) serve_found(&held_statement, &n, &served);
+		served.more = (served.served > 0);
+	}
+	else if (!served.more)
 	{
 		served.served += over_ids(&release_statement, sources, n);
-		served.more = (n == SOURCES);
+		served.more = true; /* there may be others */
 	}
 	result->served += served.served;
 	result->more = result->more || served.more;
@@ -301,7 +378,9 @@ llm_repeat_sweep(int64 *after, LlmRepeatResult *result)
 {
 	Datum values[2];
 	LlmRepeatLead *dead;
+	LlmRepeatLead *stalled;
 	int ndead = 0;
+	int nstalled = 0;
 	int n;
 	bool isnull;
 
@@ -309,16 +388,24 @@ llm_repeat_sweep(int64 *after, LlmRepeatResult *result)
 	values[1] = Int32GetDatum(SWEEP_GROUPS);
 	n = (int) llm_spi_execute(&sweep_statement, values, NULL, false);
 	dead = palloc0(sizeof(LlmRepeatLead) * Max(n, 1));
+	stalled = palloc0(sizeof(LlmRepeatLead) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		LlmRepeatLead lead = {0};
 
-		*after = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
-		if (DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull)))
-			dead[ndead++].task = *after;
+		lead.task = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+		lead.job = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+		*after = lead.task;
+		if (DatumGetBool(SPI_getbinval(row, desc, 3, &isnull)))
+			dead[ndead++] = lead;
+		else if (DatumGetBool(SPI_getbinval(row, desc, 4, &isnull)))
+			stalled[nstalled++] = lead;
 	}
 	SPI_freetuptable(SPI_tuptable);
 	if (ndead > 0)
 		llm_repeat_settled(dead, ndead, result);
+	result->promoted += llm_repeat_promote(stalled, nstalled);
 	return n == SWEEP_GROUPS;
 }

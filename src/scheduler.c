@@ -59,6 +59,9 @@
 #define WAKE_ROWS 1000
 #define WAKE_MS 50
 
+/* No back-off is so long: who waits for longer does so by a clock that was set back. */
+#define LONGEST_WAIT_S 1200
+
 /* Tasks of a dropped table that fail in one pass. */
 #define GONE_ROWS 1000
 
@@ -76,7 +79,7 @@ static bool woken = true; /* something may have been queued */
 static bool woken_all = true; /* look at all jobs, old ones too */
 static bool orphaned = false; /* the extension is gone */
 static bool draining = false; /* nothing is to be claimed any more */
-static bool set_back = false; /* the wall clock was: waiting tasks may be due in an hour that is over */
+static bool set_back = true; /* the wall clock was, perhaps: waiting tasks may be due in an hour that is over */
 static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
 static TimestampTz sweep_at = DT_NOBEGIN;
 static TimestampTz reasons_at = DT_NOBEGIN;
@@ -165,7 +168,7 @@ store(volatile bool *cancelled, LlmRepeatResult *repeats)
 	llm_ledger_record(settlements, n);
 	llm_share_settle(settlements, n);
 	*cancelled = llm_queue_settle(settlements, n);
-	llm_scheduler_repeat_store(&landed, n, *cancelled, repeats);
+	llm_scheduler_repeat_store(&landed, n, repeats);
 	dlist_foreach(iter, &landed)
 	{
 		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
@@ -182,6 +185,8 @@ store(volatile bool *cancelled, LlmRepeatResult *repeats)
 static void
 forget_stored(int n, bool writer_has_work)
 {
+	bool several = writer_has_work;
+	int64 written = 0; /* the job that the writer has work of, or one of them */
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &landed)
@@ -203,13 +208,16 @@ forget_stored(int n, bool writer_has_work)
 		else if (strcmp(state, "waiting") == 0)
 			due_at = Min(due_at, llm_clock_from_wall(flight->settlement.not_before));
 		else
-			writer_has_work = true;
+		{
+			several = several || (written != 0 && written != flight->job);
+			written = flight->job;
+		}
 		dlist_delete(&flight->node);
 		nlanded--;
 		llm_flight_free(flight);
 	}
-	if (writer_has_work)
-		llm_shmem_wake(MyDatabaseId, LLM_WORKER_WRITER);
+	if (several || written != 0)
+		llm_shmem_wake_writer(several ? 0 : written);
 }
 
 /* Tasks whose time has come are ready.  True: some are of jobs that have to be found first. */
@@ -250,7 +258,7 @@ look_around(TimestampTz now)
 		all = wake_due() || all;
 	if (set_back || sweep_at <= now)
 	{
-		uint64 woken_rows = llm_queue_wake_ahead(WAKE_ROWS);
+		uint64 woken_rows = llm_queue_wake_ahead(WAKE_ROWS, set_back ? 0 : LONGEST_WAIT_S);
 
 		set_back = (woken_rows == WAKE_ROWS);
 		all = woken_rows > 0 || all;
@@ -375,6 +383,7 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 	}
 	/* whatever was looked at is as it was before, and routes may have gone from under their jobs */
 	woken_all = true;
+	set_back = true;
 	due_at = DT_NOBEGIN;
 	llm_joblist_undo();
 	llm_scheduler_repeat_undo(&landed);

@@ -59,8 +59,7 @@ llm_scheduler_repeat_ask(List *claims)
 		LlmQuestion *question = NULL;
 
 		if (claim->same_as == 0 && is_shareable(llm_flight_recipe(claim->recipe)))
-			question = llm_question_ask(route->role, route->alias, claim->recipe, claim->input, claim->input_len,
-										claim->task);
+			question = llm_question_ask(route, claim->recipe, claim->input, claim->input_len, claim->task);
 		if (question != NULL && question->task != claim->task)
 		{
 			claim->follows = true;
@@ -76,7 +75,7 @@ llm_scheduler_repeat_ask(List *claims)
 }
 
 void
-llm_scheduler_repeat_store(dlist_head *landed, int n, bool cancelled, LlmRepeatResult *result)
+llm_scheduler_repeat_store(dlist_head *landed, int n, LlmRepeatResult *result)
 {
 	LlmRepeatLead *leads = palloc(sizeof(LlmRepeatLead) * Max(n, 1));
 	int nleads = 0;
@@ -85,7 +84,6 @@ llm_scheduler_repeat_store(dlist_head *landed, int n, bool cancelled, LlmRepeatR
 	dlist_foreach(iter, landed)
 	{
 		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
-		const char *state = flight->settlement.state;
 
 		if (n-- == 0)
 			break;
@@ -93,9 +91,8 @@ llm_scheduler_repeat_store(dlist_head *landed, int n, bool cancelled, LlmRepeatR
 			llm_question_close(flight->question);
 		if (!flight->followed && (flight->question == NULL || !flight->question->followed))
 			continue;
-		if (!cancelled && (strcmp(state, "ready") == 0 || strcmp(state, "waiting") == 0))
-			continue;
 		leads[nleads].task = flight->task;
+		leads[nleads].job = flight->job;
 		leads[nleads++].same_as = flight->same_as;
 	}
 	if (nleads == 0)

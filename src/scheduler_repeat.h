@@ -23,8 +23,8 @@
 /* Sets claim->follows of those who have to wait.  A list beside "claims": LlmQuestion, or NULL. */
 extern List *llm_scheduler_repeat_ask(List *claims);
 
-/* The first "n" of the landed flights have been settled; some were cancelled, perhaps. */
-extern void llm_scheduler_repeat_store(dlist_head *landed, int n, bool cancelled, LlmRepeatResult *result);
+/* The first "n" of the landed flights have been settled. */
+extern void llm_scheduler_repeat_store(dlist_head *landed, int n, LlmRepeatResult *result);
 
 /* "sweep": it is time to look at all groups. */
 extern void llm_scheduler_repeat_tend(bool sweep, TimestampTz now, LlmRepeatResult *result);

@@ -196,8 +196,9 @@ llm_shmem_wake_launcher(void)
 		SetLatch(llm_shared->launcher_latch);
 }
 
-void
-llm_shmem_ask_for(LlmDatabase *entry, LlmWorkerKind kind, LlmWanted wanted)
+/* Not counted in "asked": more of what the worker does anyway. */
+static void
+remind(LlmDatabase *entry, LlmWorkerKind kind, LlmWanted wanted)
 {
 	LlmWorkerSlot *worker = (entry == NULL) ? NULL : &entry->workers[kind];
 
@@ -207,6 +208,14 @@ llm_shmem_ask_for(LlmDatabase *entry, LlmWorkerKind kind, LlmWanted wanted)
 		SetLatch(worker->latch);
 	else
 		llm_shmem_wake_launcher();
+}
+
+void
+llm_shmem_ask_for(LlmDatabase *entry, LlmWorkerKind kind, LlmWanted wanted)
+{
+	if (entry != NULL)
+		entry->workers[kind].asked++;
+	remind(entry, kind, wanted);
 }
 
 /* As above, for work.  A sender with work will have answers soon, so its writer comes along. */
@@ -225,6 +234,20 @@ llm_shmem_wake(Oid database, LlmWorkerKind kind)
 		return;
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
 	ask_for_work(llm_shmem_ensure(database), kind);
+	LWLockRelease(llm_shared->lock);
+}
+
+void
+llm_shmem_wake_writer(int64 job)
+{
+	LlmDatabase *entry;
+
+	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
+	entry = llm_shmem_ensure(MyDatabaseId);
+	if (entry != NULL && job != 0 && entry->workers[LLM_WORKER_WRITER].serving == job)
+		remind(entry, LLM_WORKER_WRITER, LLM_WANTED_WORK);
+	else
+		ask_for_work(entry, LLM_WORKER_WRITER);
 	LWLockRelease(llm_shared->lock);
 }
 

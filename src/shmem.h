@@ -40,6 +40,9 @@ extern bool llm_shmem_is_preloaded(void);
  */
 extern void llm_shmem_wake(Oid database, LlmWorkerKind kind);
 
+/* The same, by the sender of this database: answers of one job have come, or of several (0). */
+extern void llm_shmem_wake_writer(int64 job);
+
 /* The same, but only when the database is known to have the extension; else nothing. */
 extern void llm_shmem_wake_known(Oid database, LlmWorkerKind kind);
 
@@ -58,6 +61,14 @@ extern void llm_shmem_request_sweep(void);
  * by itself when the process exits, after it has left the list of backends.
  */
 extern bool llm_shmem_enter(Oid database, LlmWorkerKind kind);
+
+/*
+ * How often this worker was asked for, apart from answers of the job that it serves (the
+ * writer's last slow one): when that changes, others may have work.  asked() takes no
+ * lock and may be called in a signal handler; 0 without a place.
+ */
+extern uint32 llm_shmem_asked(void);
+extern void llm_shmem_report_serving(int64 job);
 
 /* The worker has looked: is the extension here? */
 extern void llm_shmem_report_extension(bool present);

@@ -6,7 +6,7 @@
  *	  launcher_census.c and health.c.
  *	  Everybody else calls shmem.h.
  *
- * All fields are guarded by the one lock, but for the condition variables, which
+ * All fields are guarded by the one lock, but for "asked" and the condition variables, which
  * guard themselves and are never initialised again while the server runs: whoever
  * still sleeps on one when its entry goes to another database wakes up harmlessly.
  *
@@ -62,6 +62,8 @@ typedef struct LlmWorkerSlot
 	bool probe; /* the running one was started to look */
 	bool stopped; /* the running one was told to end by block() */
 	bool no_process; /* max_worker_processes are in use */
+	volatile uint32 asked; /* how often; read without the lock by its own process */
+	int64 serving; /* the writer's slow job: for this one alone it need not be asked; 0: none */
 	uint32 arrivals; /* processes that came to life for it, also those that were refused */
 	int failures; /* ends with an error in a row */
 	TimestampTz not_before; /* back-off after them */

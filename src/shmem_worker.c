@@ -128,6 +128,7 @@ llm_shmem_enter(Oid database, LlmWorkerKind kind)
 		worker->wanted = LLM_WANTED_NOT;
 		worker->stopped = false;
 		worker->no_process = false;
+		worker->serving = 0;
 		worker->since = llm_clock_steady();
 		strlcpy(worker->state, "starting", sizeof(worker->state));
 		my_kind = kind;
@@ -193,6 +194,25 @@ llm_shmem_leave(LlmWorkerKind kind)
 	}
 	LWLockRelease(llm_shared->lock);
 	return leave;
+}
+
+/* Its entry may have gone to another database meanwhile: then it sees another count, and looks in vain. */
+uint32
+llm_shmem_asked(void)
+{
+	return my_entry == NULL ? 0 : my_entry->workers[my_kind].asked;
+}
+
+void
+llm_shmem_report_serving(int64 job)
+{
+	LlmWorkerSlot *worker;
+
+	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
+	worker = my_slot(my_kind);
+	if (worker != NULL)
+		worker->serving = job;
+	LWLockRelease(llm_shared->lock);
 }
 
 bool

@@ -11,6 +11,9 @@
  * left.  Only who may run the command can cause that; else PostgreSQL is left to
  * refuse it.
  *
+ * And a server gets no name that models use, unless an administrator gives it
+ * (catalog_model.c).
+ *
  * The hook looks at the kind of the statement only, so others pay next to nothing.
  *
  *-------------------------------------------------------------------------
@@ -23,6 +26,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
@@ -30,7 +34,9 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "catalog.h"
 #include "compat.h"
+#include "fdw.h"
 #include "shmem.h"
 #include "utility.h"
 
@@ -185,6 +191,21 @@ names_extension(const DropStmt *stmt)
 	return false;
 }
 
+/* A database's workers are in the way; a server's name may be one that models use. */
+static void
+before_rename(const RenameStmt *stmt)
+{
+	if (stmt->renameType == OBJECT_DATABASE && may_create_databases())
+		(void) stop_owned(stmt->subname);
+	if (stmt->renameType == OBJECT_FOREIGN_SERVER)
+	{
+		ForeignServer *server = GetForeignServerByName(strVal(stmt->object), true);
+
+		if (server != NULL && strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, LLM_FDW_NAME) == 0)
+			llm_catalog_check_server_name(stmt->newname);
+	}
+}
+
 static void
 before_command(Node *stmt)
 {
@@ -200,8 +221,7 @@ before_command(Node *stmt)
 			before_alter_database((AlterDatabaseStmt *) stmt);
 			break;
 		case T_RenameStmt:
-			if (((RenameStmt *) stmt)->renameType == OBJECT_DATABASE && may_create_databases())
-				(void) stop_owned(((RenameStmt *) stmt)->subname);
+			before_rename((RenameStmt *) stmt);
 			break;
 		case T_DropStmt:
 			if (names_extension((DropStmt *) stmt))
@@ -218,8 +238,12 @@ before_command(Node *stmt)
 			if (strcmp(((CreateExtensionStmt *) stmt)->extname, LLM_LIBRARY) == 0)
 				extension_arrived = true;
 			break;
-		case T_AlterForeignServerStmt:
 		case T_CreateForeignServerStmt:
+			if (strcmp(((CreateForeignServerStmt *) stmt)->fdwname, LLM_FDW_NAME) == 0)
+				llm_catalog_check_server_name(((CreateForeignServerStmt *) stmt)->servername);
+			servers_changed = true;
+			break;
+		case T_AlterForeignServerStmt:
 		case T_CreateUserMappingStmt:
 		case T_AlterUserMappingStmt:
 		case T_DropUserMappingStmt:

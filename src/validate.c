@@ -89,8 +89,8 @@ append_path(StringInfo buf, const Place *place)
 	else
 	{
 		appendStringInfoChar(buf, '/');
-		appendBinaryStringInfo(buf, place->name->val.string.val,
-							   llm_json_clip(place->name->val.string.val, place->name->val.string.len, MAX_SHOWN));
+		llm_json_escape(buf, place->name->val.string.val,
+						llm_json_clip(place->name->val.string.val, place->name->val.string.len, MAX_SHOWN));
 	}
 }
 

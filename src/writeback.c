@@ -15,6 +15,11 @@
  * That one waits longer each time, apart from the others, and fails for good when
  * it has failed so often that no accident explains it.
  *
+ * A set may take all of llm_enrich.writeback_timeout only when it is a single row and
+ * nobody else has work: a table whose sets do not fit a short slice is slow, and has its
+ * turn when the others have had theirs (writeback_slice.c).  What is stopped before
+ * its time is over has not failed: nothing was changed, and it is tried again.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -31,22 +36,24 @@
 
 #include "clock.h"
 #include "fence.h"
+#include "guc.h"
 #include "shmem.h"
 #include "spi.h"
 #include "writeback.h"
 #include "writeback_cells.h"
 #include "writeback_queue.h"
 #include "writeback_session.h"
+#include "writeback_slice.h"
 #include "writeback_sql.h"
-
-/* Rows of one transaction: enough to make its fixed cost small, few enough to commit within some 10 ms. */
-#define SET_SIZE 500
 
 /* Jobs that one look at the queue finds; the next look goes on behind them. */
 #define JOBS_PER_PASS 64
 
 /* Sets of one job before the next job has its turn: a look at the queue costs more than a set's share. */
 #define SETS_PER_TURN 8
+
+/* Slow tables that are remembered; when full, all are forgotten and found out again. */
+#define MAX_SLICES 1024
 
 /* Rows that come back from waiting in one go. */
 #define WAKE_SIZE 1000
@@ -65,9 +72,6 @@
 /* So many time-outs or failed commits of one row alone are no accident. */
 #define MAX_STRIKES 20
 
-/* A set should not take longer: ms.  A job that does gives as much time to the others. */
-#define SLOW_MS 1000
-
 /* A cancelled task whose row somebody has locked is looked at again after so long. */
 #define CANCEL_DELAY_MS 500
 
@@ -85,19 +89,31 @@ typedef struct Trouble
 {
 	int64 key;
 	int count; /* in a row, without a success */
-	int set_size; /* of a job */
 	int singles; /* of a job: rows yet to go alone, to find the one that is at fault */
 	TimestampTz until; /* of a job: leave it alone */
 } Trouble;
+
+/* Who is to have the turn that slow tables get after each round through all jobs. */
+typedef struct SlowTurn
+{
+	int64 job; /* 0: nobody so far */
+	int64 turn_at; /* of its table: the one that waited longest goes first */
+} SlowTurn;
 
 /* All live as long as the process and are written here only. */
 static MemoryContext pass_context = NULL; /* reset in each pass */
 static MemoryContext job_context = NULL; /* reset for each job */
 static HTAB *troubles = NULL;
-static int64 last_job = 0; /* the next look at the queue starts behind it */
+static HTAB *slices = NULL; /* of slow tables */
+static LlmSliceClock slice_clock = {0};
+static int64 last_job = 0; /* the next look at the queue starts behind it; 0: a new round */
+static SlowTurn slow_turn = {0}; /* of this round */
+static int64 round_busy_us = 0; /* slice_clock.busy_us when it began */
+static TimestampTz round_wake_at = DT_NOEND; /* what the looks before the last one found */
 static bool roles_changed = true; /* perhaps one was dropped */
 static TimestampTz roles_checked_at = 0;
 static TimestampTz begun_anew_at = 0;
+static uint32 asked = 0; /* how often the writer had been asked when the round began */
 static bool clock_suspect = true; /* it may have been set back while no writer ran */
 
 static Trouble *
@@ -121,7 +137,6 @@ find_trouble(int64 key, bool enter)
 	if (enter && !found)
 	{
 		trouble->count = 0;
-		trouble->set_size = SET_SIZE;
 		trouble->singles = 0;
 		trouble->until = 0;
 	}
@@ -133,6 +148,30 @@ forget_trouble(int64 key)
 {
 	if (troubles != NULL)
 		(void) hash_search(troubles, &key, HASH_REMOVE, NULL);
+}
+
+/* What is known of a slow table, NULL of an ordinary one; "enter" makes it slow. */
+static LlmSlice *
+find_slice(Oid relation, bool enter)
+{
+	LlmSlice *slice;
+	bool found;
+
+	if (slices != NULL && enter && hash_get_num_entries(slices) >= MAX_SLICES)
+	{
+		hash_destroy(slices);
+		slices = NULL;
+	}
+	if (slices == NULL)
+	{
+		HASHCTL ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(LlmSlice)};
+
+		slices = hash_create("llm_enrich slow tables", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	slice = hash_search(slices, &relation, enter ? HASH_ENTER : HASH_FIND, &found);
+	if (enter && !found)
+		llm_slice_init(slice);
+	return slice;
 }
 
 /* Count one more and say how long to wait, doubled each time. */
@@ -176,7 +215,7 @@ claim_rows(LlmWriteJob *job, int limit)
 	int64 struck = troubles != NULL ? hash_get_num_entries(troubles) : 0;
 
 	llm_spi_own_begin(&scope);
-	llm_writeback_claim(job, (int) Min(SET_SIZE, limit + struck));
+	llm_writeback_claim(job, (int) Min(LLM_SET_SIZE, limit + struck));
 	llm_spi_own_end(&scope);
 	separate_struck(job);
 	job->nrows = Min(job->nrows, limit);
@@ -194,19 +233,19 @@ settle_rows(LlmWriteJob *job)
 
 /* One transaction for one set of the job's rows; raises. */
 static void
-serve_job(LlmWriteJob *job, int limit)
+serve_job(LlmWriteJob *job, const LlmSliceTerms *terms)
 {
 	bool role_exists;
 
 	llm_writeback_begin(psprintf("writing back to %s", job->relation_name));
 	(void) llm_fence_check();
 	role_exists = SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job->role));
-	llm_writeback_carry(job->settings);
 	if (role_exists)
 		llm_writeback_enter_role(job->role);
-	llm_writeback_start_timer();
+	llm_writeback_carry(job->settings);
+	llm_writeback_start_timer(terms->sure_ms, terms->most_ms, asked);
 	llm_writeback_connect();
-	claim_rows(job, limit);
+	claim_rows(job, terms->rows);
 	if (role_exists)
 		llm_writeback_cells(job);
 	else
@@ -262,7 +301,6 @@ recover_from(LlmWriteJob *job, ErrorData *error)
 	else
 	{
 		job->delay_ms = next_delay(trouble, FAILURE_DELAY_MS, FAILURE_DELAY_MAX_MS);
-		trouble->set_size = 1;
 		trouble->singles = job->nrows > 1 ? job->nrows : Max(trouble->singles - 1, 1);
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
@@ -272,20 +310,12 @@ recover_from(LlmWriteJob *job, ErrorData *error)
 	put_aside(job, error);
 }
 
-/*
- * The transaction is committed: what does it tell about the job?  A job that takes long
- * gets smaller sets, and gives as much time to the others as it took.
- */
+/* The transaction is committed: what does it tell about the job's troubles? */
 static void
-note_success(LlmWriteJob *job, int64 elapsed_ms)
+end_troubles(LlmWriteJob *job)
 {
-	Trouble *trouble = find_trouble(job->id, job->blocked || elapsed_ms > SLOW_MS);
-	int fitting = (int) Max(1, Min(SET_SIZE, job->nrows * SLOW_MS / Max(elapsed_ms, 1)));
+	Trouble *trouble = find_trouble(job->id, job->blocked);
 
-	llm_shmem_announce_progress();
-	llm_writeback_pass_over(job);
-	if (job->promoted)
-		llm_shmem_wake(MyDatabaseId, LLM_WORKER_SENDER);
 	if (job->nrows == 1)
 		forget_trouble(-job->rows[0].task);
 	if (trouble == NULL)
@@ -296,28 +326,71 @@ note_success(LlmWriteJob *job, int64 elapsed_ms)
 		return;
 	}
 	trouble->count = 0;
-	if (elapsed_ms > SLOW_MS)
-		suspend_job(trouble, (int) elapsed_ms);
-	if (trouble->singles > 0)
-	{
-		trouble->singles -= Max(job->nrows, 1);
-		if (trouble->singles <= 0)
-			trouble->set_size = fitting;
-	}
-	else if (elapsed_ms > SLOW_MS)
-		trouble->set_size = fitting;
-	else if (trouble->set_size < SET_SIZE)
-		trouble->set_size = Min(SET_SIZE, trouble->set_size * 2);
-	else
+	trouble->singles -= Max(job->nrows, 1);
+	if (trouble->singles <= 0)
 		forget_trouble(job->id);
 }
 
-/* Serve one set of a job's rows and bear what comes of it.  False when no row was free. */
+/* The transaction is committed: what does it tell about the table's pace? */
+static void
+note_success(LlmWriteJob *job, const LlmSliceTerms *terms, int64 start_us)
+{
+	int64 now = llm_clock_monotonic_us();
+	LlmSlice *slice;
+
+	llm_shmem_announce_progress();
+	llm_writeback_pass_over(job);
+	if (job->promoted)
+		llm_shmem_wake(MyDatabaseId, LLM_WORKER_SENDER);
+	end_troubles(job);
+	if (job->blocked || job->nrows == 0)
+		return;
+	slice = find_slice(job->relation, now - start_us > 2 * LLM_SLICE_MS * INT64CONST(1000));
+	if (slice == NULL)
+		llm_slice_served(&slice_clock, start_us, now);
+	else if (!llm_slice_fitted(slice, &slice_clock, job->nrows, terms->rows, now - start_us))
+		(void) hash_search(slices, &job->relation, HASH_REMOVE, NULL);
+}
+
+/*
+ * The transaction was stopped before its time: nothing has changed.  A single row that
+ * has used its slice lets the job's other rows go first, which may be faster.
+ */
+static void
+note_stop(LlmWriteJob *job, bool called_off, int64 start_us)
+{
+	LlmSlice *slice = find_slice(job->relation, true);
+
+	if (job->nrows == 1 && !called_off)
+		(void) find_trouble(-job->rows[0].task, true);
+	llm_slice_stopped(slice, &slice_clock, job->nrows, llm_clock_monotonic_us() - start_us,
+					  llm_guc_writeback_timeout_ms, called_off);
+	ereport(DEBUG1, (errmsg_internal("write-back to %s was stopped for others after %d ms", job->relation_name,
+									 (int) ((llm_clock_monotonic_us() - start_us) / 1000))));
+}
+
+/* The transaction failed: a table that is slow, or is now, has had its turn for that. */
+static void
+pay_for_failure(LlmWriteJob *job, bool timed_out, int64 start_us)
+{
+	LlmSlice *slice = find_slice(job->relation, timed_out);
+
+	if (slice != NULL)
+		llm_slice_stopped(slice, &slice_clock, job->nrows, llm_clock_monotonic_us() - start_us,
+						  llm_guc_writeback_timeout_ms, false);
+}
+
+/*
+ * Serve one set of a job's rows and bear what comes of it.  False when no row was free.
+ */
 static bool
-try_set(LlmWriteJob *job, int limit)
+try_set(LlmWriteJob *job, const LlmSliceTerms *terms)
 {
 	int64 start_us = llm_clock_monotonic_us();
 	ErrorData *volatile error = NULL;
+	volatile bool called_off = false;
+	volatile bool timed_out = false;
+	volatile bool stopped = false;
 
 	MemoryContextReset(job_context);
 	MemoryContextSwitchTo(job_context);
@@ -327,15 +400,21 @@ try_set(LlmWriteJob *job, int limit)
 	job->delay_ms = LOCK_DELAY_MS;
 	PG_TRY();
 	{
-		serve_job(job, limit);
+		serve_job(job, terms);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(job_context);
 		error = CopyErrorData();
 		FlushErrorState();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && llm_writeback_time_is_over())
-			error->message = "it took longer than \"llm_enrich.writeback_timeout\"";
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		{
+			called_off = llm_writeback_was_called_off();
+			timed_out = llm_writeback_time_is_over();
+			stopped = called_off || (timed_out && terms->most_ms < llm_guc_writeback_timeout_ms);
+			if (timed_out)
+				error->message = "it took longer than \"llm_enrich.writeback_timeout\"";
+		}
 		llm_writeback_stop_timer();
 		AbortOutOfAnyTransaction();
 		llm_writeback_leave_role();
@@ -343,39 +422,168 @@ try_set(LlmWriteJob *job, int limit)
 		llm_writeback_reset_session();
 	}
 	PG_END_TRY();
-	if (error != NULL)
+	if (stopped)
+		note_stop(job, called_off, start_us);
+	else if (error != NULL)
+	{
+		if (!llm_writeback_is_lock_error(error->sqlerrcode))
+			pay_for_failure(job, timed_out, start_us);
 		recover_from(job, error);
+	}
 	else
-		note_success(job, (llm_clock_monotonic_us() - start_us) / 1000);
+		note_success(job, terms, start_us);
 	MemoryContextSwitchTo(pass_context);
-	return job->nrows > 0;
+	return stopped || job->nrows > 0;
+}
+
+/* May the job be tried at all, for its troubles?  They may want its rows to go alone. */
+static bool
+is_free(LlmWriteJob *job, int *rows, TimestampTz *wake_at)
+{
+	Trouble *trouble = find_trouble(job->id, false);
+
+	if (trouble == NULL)
+		return true;
+	if (trouble->singles > 0)
+		*rows = 1;
+	if (trouble->until <= llm_clock_steady())
+		return true;
+	*wake_at = Min(*wake_at, trouble->until);
+	return false;
 }
 
 /*
- * Serve a job until nothing is left, it gets into trouble or its turn is over.  False
- * when it had to be left alone or no row was free.
+ * Serve a job of an ordinary table until nothing is left, it gets into trouble or its turn
+ * is over.  False when it had to be left alone or no row was free.
  */
 static bool
 give_turn(LlmWriteJob *job, TimestampTz *wake_at)
 {
+	int64 end = llm_clock_monotonic_us() + LLM_SLICE_MS * INT64CONST(1000);
+	LlmSliceTerms terms;
 	bool worked = false;
 
-	for (int i = 0; i < SETS_PER_TURN; i++)
+	for (int i = 0; i < SETS_PER_TURN && (i == 0 || llm_clock_monotonic_us() < end); i++)
 	{
-		Trouble *trouble = find_trouble(job->id, false);
-		int limit = trouble != NULL ? trouble->set_size : SET_SIZE;
-
 		CHECK_FOR_INTERRUPTS();
-		if (trouble != NULL && trouble->until > llm_clock_steady())
-		{
-			*wake_at = Min(*wake_at, trouble->until);
+		(void) llm_slice_admit(&slice_clock, NULL, false, 0, llm_guc_writeback_timeout_ms, &terms);
+		if (!is_free(job, &terms.rows, wake_at))
 			break;
-		}
-		if (try_set(job, limit))
+		if (try_set(job, &terms))
 			worked = true;
-		if (job->nrows < limit)
+		if (job->nrows < terms.rows || find_slice(job->relation, false) != NULL)
 			break;
 	}
+	return worked;
+}
+
+/* Was anything of an ordinary table written in this round? */
+static bool
+others_have_work(void)
+{
+	return slice_clock.busy_us != round_busy_us;
+}
+
+/* May the job of a slow table be tried now, and on what terms? */
+static bool
+may_try(LlmWriteJob *job, const LlmSlice *slice, LlmSliceTerms *terms, TimestampTz *wake_at)
+{
+	int64 now = llm_clock_monotonic_us();
+
+	if (llm_slice_admit(&slice_clock, slice, others_have_work(), now, llm_guc_writeback_timeout_ms, terms))
+		return is_free(job, &terms->rows, wake_at);
+	*wake_at = Min(*wake_at, llm_clock_steady() + Max(llm_slice_quiet_at(&slice_clock) - now, 0));
+	return false;
+}
+
+/* A job of a slow table wants a turn at the end of the round. */
+static void
+note_slow(LlmWriteJob *job, TimestampTz *wake_at)
+{
+	LlmSlice *slice = find_slice(job->relation, false);
+	int64 turn_at = slice == NULL ? 0 : slice->turn_at;
+	LlmSliceTerms terms;
+
+	if ((slow_turn.job != 0 && slow_turn.turn_at <= turn_at) || !may_try(job, slice, &terms, wake_at))
+		return;
+	slow_turn.job = job->id;
+	slow_turn.turn_at = turn_at;
+}
+
+/* The job that is to have the turn: found in this look or, when there are many, again. */
+static LlmWriteJob *
+find_slow(List *jobs)
+{
+	ListCell *lc;
+
+	foreach(lc, jobs)
+	{
+		if (((LlmWriteJob *) lfirst(lc))->id == slow_turn.job)
+			return lfirst(lc);
+	}
+	llm_writeback_begin("looking for answers to write back");
+	llm_writeback_connect();
+	jobs = llm_writeback_find_jobs(slow_turn.job - 1, 1);
+	llm_writeback_commit();
+	return jobs == NIL ? NULL : linitial(jobs);
+}
+
+/*
+ * Serve one set of the slow table that has waited longest, if it may have its turn now.
+ * False when it has to wait or no row was free.
+ */
+static bool
+give_slow_turn(List *jobs, TimestampTz *wake_at)
+{
+	LlmWriteJob *job = find_slow(jobs);
+	LlmSlice *slice;
+	LlmSliceTerms terms;
+
+	if (job == NULL)
+		return false;
+	slice = find_slice(job->relation, false);
+	if (!may_try(job, slice, &terms, wake_at))
+		return false;
+	if (slice != NULL)
+		slice->turn_at = llm_clock_monotonic_us();
+	CHECK_FOR_INTERRUPTS();
+	llm_shmem_report_serving(job->id);
+	return try_set(job, &terms);
+}
+
+/* What a look has found: ordinary tables at once, slow ones when the round is over.  True when rows moved. */
+static bool
+serve_jobs(List *jobs, TimestampTz *wake_at)
+{
+	bool worked = false;
+	ListCell *lc;
+
+	if (last_job == 0)
+	{
+		slow_turn.job = 0;
+		round_busy_us = slice_clock.busy_us;
+		round_wake_at = DT_NOEND;
+	}
+	foreach(lc, jobs)
+	{
+		LlmWriteJob *job = lfirst(lc);
+
+		if (find_slice(job->relation, false) != NULL)
+			note_slow(job, wake_at);
+		else if (give_turn(job, wake_at))
+			worked = true;
+	}
+	if (list_length(jobs) == JOBS_PER_PASS)
+	{
+		last_job = ((LlmWriteJob *) llast(jobs))->id;
+		round_wake_at = Min(round_wake_at, *wake_at);
+		return true;
+	}
+	last_job = 0;
+	*wake_at = Min(*wake_at, round_wake_at);
+	llm_slice_look(&slice_clock, others_have_work());
+	if (slow_turn.job != 0 && give_slow_turn(jobs, wake_at))
+		worked = true;
 	return worked;
 }
 
@@ -425,14 +633,12 @@ look_at_queue(bool ask_empty, TimestampTz *wake_at, bool *empty)
 		begun_anew_at = now;
 	}
 	jobs = llm_writeback_find_jobs(last_job, JOBS_PER_PASS);
-	if (jobs == NIL && last_job != 0)
-		jobs = llm_writeback_find_jobs(0, JOBS_PER_PASS);
 	/* A row that is due and locked must not make us spin. */
 	*wake_at = Max(llm_clock_from_wall(llm_writeback_next_due()),
 				   TimestampTzPlusMilliseconds(llm_clock_steady(), LOCK_DELAY_MS));
 	if (held)
 		*wake_at = Min(*wake_at, TimestampTzPlusMilliseconds(llm_clock_steady(), CANCEL_DELAY_MS));
-	*empty = ask_empty && jobs == NIL && llm_writeback_is_empty();
+	*empty = ask_empty && jobs == NIL && last_job == 0 && llm_writeback_is_empty();
 	return jobs;
 }
 
@@ -452,12 +658,12 @@ LlmPassResult
 llm_writeback_pass(bool ask_empty, TimestampTz *wake_at)
 {
 	List *jobs;
-	ListCell *lc;
-	bool worked = false;
 	bool empty;
 
 	MemoryContextReset(pass_context);
 	MemoryContextSwitchTo(pass_context);
+	if (last_job == 0)
+		asked = llm_shmem_asked();
 	llm_writeback_begin("looking for answers to write back");
 	if (!llm_fence_check())
 	{
@@ -467,15 +673,7 @@ llm_writeback_pass(bool ask_empty, TimestampTz *wake_at)
 	jobs = look_at_queue(ask_empty, wake_at, &empty);
 	llm_writeback_commit();
 
-	foreach(lc, jobs)
-	{
-		LlmWriteJob *job = lfirst(lc);
-
-		last_job = job->id;
-		if (give_turn(job, wake_at))
-			worked = true;
-	}
-	if (worked)
+	if (serve_jobs(jobs, wake_at))
 		return LLM_PASS_WORKED;
 	return empty ? LLM_PASS_EMPTY : LLM_PASS_NOTHING;
 }

@@ -4,7 +4,8 @@
  *	  Put settled tasks into their cells, with the rights of the roles that asked.
  *
  *	  init()   once, in the writer
- *	  pass()   then, again and again: some sets of rows of some dozens of jobs
+ *	  pass()   then, again and again: some sets of rows of some dozens of jobs,
+ *	           and one of a slow table
  *
  * pass() opens and ends its own transactions; none of them lasts longer than
  * llm_enrich.writeback_timeout.

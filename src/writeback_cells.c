@@ -19,10 +19,9 @@
 #include "utils/guc.h"
 #include "utils/resowner.h"
 
-#include "clock.h"
-#include "guc.h"
 #include "writeback_cells.h"
 #include "writeback_diag.h"
+#include "writeback_session.h"
 #include "writeback_sql.h"
 
 /* Each row that has to wait for a lock costs the lock time-out: after so many the others go first. */
@@ -200,7 +199,6 @@ leave_failed_marker(LlmWriteTarget *target, LlmWriteRow *row)
 static void
 write_one_by_one(LlmWriteJob *job, Attempt *all)
 {
-	int64 deadline = llm_clock_monotonic_us() + (int64) llm_guc_writeback_timeout_ms * 500;
 	int waits = 0;
 
 	for (int i = 0; i < all->n; i++)
@@ -208,7 +206,7 @@ write_one_by_one(LlmWriteJob *job, Attempt *all)
 		Attempt attempt = {.target = all->target, .rows = &all->rows[i], .n = 1, .written = &all->written[i]};
 		ErrorData *error;
 
-		if (waits == MAX_LOCK_WAITS || (i > 0 && llm_clock_monotonic_us() > deadline))
+		if (waits == MAX_LOCK_WAITS || (i > 0 && llm_writeback_half_time_is_over()))
 		{
 			for (int later = i; later < all->n; later++)
 				all->rows[later] = NULL;

@@ -48,7 +48,7 @@ static LlmStatement find_statement = {
 		   "   AND q.landed OPERATOR(pg_catalog.>=) COALESCE(c.landed, 0) LIMIT 1) UNION ALL"
 		   "  (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
 		   "   AND q.landed IS NULL LIMIT 1) LIMIT 1) s"
-		   " WHERE j.state <> 'finished' AND j.id OPERATOR(pg_catalog.>) $1 ORDER BY j.id LIMIT $2",
+		   " WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND j.id OPERATOR(pg_catalog.>) $1 ORDER BY j.id LIMIT $2",
 	.nargs = 4,
 	.args = {INT8OID, INT4OID, INT8ARRAYOID, INT8ARRAYOID}};
 
@@ -145,7 +145,7 @@ static LlmStatement put_off_statement = {
 static LlmStatement wake_statement = {
 	.sql = "WITH due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
 		   "  WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NOT NULL"
-		   "  AND q.not_before OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+		   "  AND q.not_before OPERATOR(pg_catalog.<=) (SELECT pg_catalog.clock_timestamp())"
 		   "  ORDER BY q.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
 		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id",
@@ -176,16 +176,18 @@ static LlmStatement empty_statement = {
  * that wait come when they are ready again.
  */
 static LlmStatement fail_late_statement = {
-	.sql = "WITH late AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
+	.sql = "WITH late AS MATERIALIZED (SELECT p.id, p.job, p.same_as FROM llm.job j CROSS JOIN LATERAL ("
+		   "  SELECT q.id, q.job, q.same_as FROM llm.queue q"
 		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
 		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
 		   "  WHERE j.deadline OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
-		   "  AND j.state <> 'finished' LIMIT $1),"
-		   " same AS MATERIALIZED (SELECT f.id FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT late.id FROM late))"
-		   "  AND f.state OPERATOR(pg_catalog.=) 'waiting' AND f.not_before IS NULL AND f.outcome IS NULL"
-		   "  LIMIT $1 FOR UPDATE SKIP LOCKED)"
-		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'deadline', same_as = NULL,"
+		   "  AND j.state OPERATOR(pg_catalog.<>) 'finished' LIMIT $1),"
+		   " same AS MATERIALIZED (SELECT s.id FROM late CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[late.id, late.same_as])"
+		   "  AND f.job OPERATOR(pg_catalog.=) late.job AND f.state OPERATOR(pg_catalog.=) 'waiting'"
+		   "  AND f.same_as IS NOT NULL AND f.not_before IS NULL AND f.outcome IS NULL"
+		   "  LIMIT $1 FOR UPDATE SKIP LOCKED) s LIMIT $1)"
+		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'deadline',"
 		   "  message = 'it was not sent before its deadline', reason = NULL, not_before = NULL"
 		   " FROM (SELECT id FROM late UNION ALL SELECT id FROM same) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
 	.nargs = 1,
@@ -193,22 +195,22 @@ static LlmStatement fail_late_statement = {
 
 static LlmStatement next_deadline_statement = {
 	.sql = "SELECT j.deadline FROM llm.job j WHERE j.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
-		   " AND j.state <> 'finished' ORDER BY j.deadline LIMIT 1",
+		   " AND j.state OPERATOR(pg_catalog.<>) 'finished' ORDER BY j.deadline LIMIT 1",
 };
 
 /* What nobody will send any more, since the role that asked was dropped. */
 #define ROLELESS_JOB \
 	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid OPERATOR(pg_catalog.=) j.role)"
-#define ROLELESS_TASK \
-	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid OPERATOR(pg_catalog.=) q.role)"
 
 static LlmStatement fail_roleless_statement = {
 	.sql = "WITH ready AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
 		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
 		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
 		   "  WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND " ROLELESS_JOB " LIMIT $1),"
-		   " waiting AS MATERIALIZED (SELECT q.id FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
-		   "  AND q.outcome IS NULL AND " ROLELESS_TASK " LIMIT $1 FOR UPDATE SKIP LOCKED)"
+		   " waiting AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'waiting'"
+		   "  AND q.outcome IS NULL LIMIT $1 FOR UPDATE SKIP LOCKED) p"
+		   "  WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND " ROLELESS_JOB " LIMIT $1)"
 		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'role_gone',"
 		   "  message = 'the role that asked was dropped', reason = NULL, not_before = NULL"
 		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
@@ -500,6 +502,7 @@ promote_followers(LlmWriteJob *job)
 		if (fate_names[job->rows[i].fate] == NULL)
 			continue;
 		gone[n].task = job->rows[i].task;
+		gone[n].job = job->id;
 		gone[n++].same_as = job->rows[i].same_as;
 	}
 	job->promoted = llm_repeat_promote(gone, n) > 0;

@@ -6,11 +6,16 @@
  * What a trigger can leave behind (settings, temporary tables, cursors, prepared
  * statements, advisory locks) is gone before the next transaction; what it can
  * take is bounded by a timer that runs until the commit is over, and that a trigger
- * which catches the cancel does not escape.
+ * which catches the cancel does not escape.  The same cancel calls a slow row off when
+ * others' answers come: a second timer looks for them, since the latch is not ours to
+ * watch while a trigger sleeps.
  *
  * The role is the session's user as well: functions of others (SECURITY DEFINER)
  * and policies ask session_user whom they serve, and must not find the superuser
  * as whom this process runs.
+ *
+ * Whatever ends this process ends everybody's write-back, and again each time that the
+ * row's turn comes: so no trigger may turn its error into the end of the session.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,16 +33,29 @@
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/jsonb.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
+#include "clock.h"
+#include "compat.h"
 #include "guc.h"
+#include "shmem.h"
 #include "writeback_session.h"
 
-/* From start_timer() to stop_timer(); a signal handler reads it. */
+/* Between two looks whether others' answers came: ms. */
+#define WATCH_MS 10
+
+/* From start_timer() to stop_timer(); signal handlers read the first, and write the second. */
 static volatile sig_atomic_t timer_started = false;
+static volatile sig_atomic_t called_off = false;
+
+static uint32 asked = 0; /* how often the writer had been asked when the watch was set */
+static int64 started_us = 0; /* when the timer was, and what it was set to */
+static int started_ms = 0;
+static TimeoutId watch; /* for the life of the process */
 
 static void
 set_local(const char *name, const char *value)
@@ -76,15 +94,18 @@ pin_settings(int lock_timeout_ms)
 }
 
 /*
- * One setting that the asking session had, for policies and triggers that read it.  A
- * value that is not valid any more is left out: what reads it says what is wrong then.
+ * One setting that the asking session had, for policies and triggers that read it.  It is
+ * set with the role's rights: a session can give any value to a setting whose library is
+ * not loaded, also to one that only a superuser may set.  A value that the role may not
+ * set, or that is not valid any more, is left out: what reads it says what is wrong then.
  */
 static void
 carry_setting(const char *name, const char *value)
 {
 	if (pg_strcasecmp(name, "role") == 0 || pg_strcasecmp(name, "session_authorization") == 0)
 		return;
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, DEBUG1, false);
+	(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, DEBUG1, false);
 }
 
 void
@@ -151,11 +172,22 @@ llm_writeback_commit(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* Has the timer run out since it was started? */
 bool
 llm_writeback_time_is_over(void)
 {
 	return timer_started && !get_timeout_active(STATEMENT_TIMEOUT);
+}
+
+bool
+llm_writeback_was_called_off(void)
+{
+	return timer_started && called_off;
+}
+
+bool
+llm_writeback_half_time_is_over(void)
+{
+	return llm_clock_monotonic_us() - started_us > (int64) started_ms * 500;
 }
 
 /*
@@ -165,24 +197,41 @@ llm_writeback_time_is_over(void)
 static void
 renew_cancel(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
 {
-	if (event != SUBXACT_EVENT_ABORT_SUB || !llm_writeback_time_is_over())
+	if (event != SUBXACT_EVENT_ABORT_SUB || !(llm_writeback_time_is_over() || llm_writeback_was_called_off()))
 		return;
 	QueryCancelPending = true;
 	InterruptPending = true;
 }
 
-/* Bound what users' code may take, from here to the end of the commit. */
-void
-llm_writeback_start_timer(void)
+/* In a signal handler: plain loads of shared memory, and what a cancel does. */
+static void
+look_for_others(void)
 {
-	enable_timeout_after(STATEMENT_TIMEOUT, llm_guc_writeback_timeout_ms);
+	if (!timer_started || llm_shmem_asked() == asked)
+		return;
+	called_off = true;
+	StatementCancelHandler(SIGALRM);
+}
+
+void
+llm_writeback_start_timer(int sure_ms, int most_ms, uint32 asked_before)
+{
+	asked = asked_before;
+	called_off = false;
+	started_us = llm_clock_monotonic_us();
+	started_ms = most_ms;
 	timer_started = true;
+	enable_timeout_after(STATEMENT_TIMEOUT, most_ms);
+	if (sure_ms < most_ms)
+		enable_timeout_every(watch, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(sure_ms, WATCH_MS)),
+							 WATCH_MS);
 }
 
 void
 llm_writeback_stop_timer(void)
 {
 	timer_started = false;
+	disable_timeout(watch, false);
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	QueryCancelPending = false;
 }
@@ -213,10 +262,30 @@ cancel_users_code(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
+/*
+ * Settings by which anybody could end this process: an error that ends the session, a
+ * transaction that takes too long (17 and later; ours have a timer).  worker.c has set
+ * them as they must be; in this process only a superuser may change them (ADR 27).
+ */
+static void
+disarm_settings(void)
+{
+	int n;
+	struct config_generic **settings = llm_settings(&n);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(settings[i]->name, "exit_on_error") == 0 || strcmp(settings[i]->name, "transaction_timeout") == 0)
+			settings[i]->context = PGC_SUSET;
+	}
+}
+
 void
 llm_writeback_session_init(void)
 {
+	disarm_settings();
 	RegisterSubXactCallback(renew_cancel, NULL);
+	watch = RegisterTimeout(USER_TIMEOUT, look_for_others);
 	pqsignal(SIGINT, cancel_users_code);
 }
 

@@ -4,7 +4,7 @@
  *	  The writer's transactions and its session, in which users' triggers run.
  *
  *	  init()  once; then, for each transaction
- *	  begin()  carry()  enter_role()  start_timer()  connect()  ... SQL ...
+ *	  begin()  enter_role()  carry()  start_timer()  connect()  ... SQL ...
  *	  commit()  stop_timer()  leave_role()  reset_session()
  *
  * After an ERROR: stop_timer(), AbortOutOfAnyTransaction(), leave_role(),
@@ -47,8 +47,19 @@ extern void llm_writeback_connect(void);
 /* Close what connect() opened, commit, flush statistics. */
 extern void llm_writeback_commit(void);
 
-extern void llm_writeback_start_timer(void);
+/*
+ * Bound what users' code may take, from here to the end of the commit: it is cancelled
+ * after most_ms; after sure_ms as soon as llm_shmem_asked() is not "asked" any more.
+ */
+extern void llm_writeback_start_timer(int sure_ms, int most_ms, uint32 asked);
+
+/* Since start_timer(): most_ms are over; others' answers came.  Only until stop_timer(). */
 extern bool llm_writeback_time_is_over(void);
+extern bool llm_writeback_was_called_off(void);
+
+/* Half of most_ms is over: begin nothing that can as well be done in the next transaction. */
+extern bool llm_writeback_half_time_is_over(void);
+
 extern void llm_writeback_stop_timer(void);
 
 extern void llm_writeback_reset_session(void);

@@ -5,7 +5,8 @@
  *
  * The launcher starts it on the first commit that queued something, the sender
  * wakes it by its latch whenever answers are stored.  It owns no sockets; all
- * that a user's trigger can do to it is cost it llm_enrich.writeback_timeout.
+ * that a user's trigger can do to it is cost it a slice of its time, and
+ * llm_enrich.writeback_timeout while nobody else has work (ADR 26).
  * It may die at any moment: cell and queue change in one transaction.
  *
  *-------------------------------------------------------------------------

@@ -144,9 +144,13 @@ CREATE TABLE llm.queue (
 CREATE INDEX queue_ready ON llm.queue (job, id) WHERE state = 'ready';
 CREATE INDEX queue_settled ON llm.queue (job, landed, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
 CREATE INDEX queue_waiting ON llm.queue (job) WHERE state = 'waiting';
-CREATE INDEX queue_due ON llm.queue (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
+-- One for the sender and one for the writer: who asks what is due next passes over nobody else's.
+CREATE INDEX queue_due ON llm.queue (not_before)
+	WHERE state = 'waiting' AND not_before IS NOT NULL AND outcome IS NULL;
+CREATE INDEX queue_put_off ON llm.queue (not_before)
+	WHERE state = 'waiting' AND not_before IS NOT NULL AND outcome IS NOT NULL;
 -- Who waits for another task's answer, and who asks himself after that one ended without.
-CREATE INDEX queue_same ON llm.queue (same_as, id)
+CREATE INDEX queue_same ON llm.queue (same_as, job, id)
 	WHERE state = 'waiting' AND same_as IS NOT NULL AND not_before IS NULL;
 CREATE INDEX queue_promoted ON llm.queue (same_as)
 	WHERE same_as IS NOT NULL AND outcome IS NULL AND (state <> 'waiting' OR not_before IS NOT NULL);

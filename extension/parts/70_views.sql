@@ -7,7 +7,9 @@ WITH busy AS (
 	-- Each branch reads a partial index: what is under way is never more than a small part of the queue.
 	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'claimed'
 	UNION ALL
-	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'waiting' AND q.not_before IS NOT NULL
+	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'waiting' AND q.not_before IS NOT NULL AND q.outcome IS NULL
+	UNION ALL
+	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'waiting' AND q.not_before IS NOT NULL AND q.outcome IS NOT NULL
 	UNION ALL
 	SELECT q.job, q.reason FROM llm.queue q WHERE q.state IN ('answered', 'failed', 'cancelled', 'superseded')
 ), under_way AS (

@@ -21,6 +21,8 @@
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
+#include "compat.h"
+
 typedef struct LlmFuzzTarget
 {
 	const char *name;
@@ -39,7 +41,7 @@ extern const LlmFuzzTarget llm_fuzz_schema;
 extern const LlmFuzzTarget llm_fuzz_words;
 
 /* fuzz.c: end the process; the sentence says what should have held. */
-extern void llm_fuzz_fail(const char *sentence, const char *file, int line) pg_attribute_noreturn();
+pg_noreturn extern void llm_fuzz_fail(const char *sentence, const char *file, int line);
 
 #define must(holds) ((holds) ? (void) 0 : llm_fuzz_fail(#holds, __FILE__, __LINE__))
 

@@ -222,7 +222,7 @@ isnt(launcher($node), $launcher, 'by a new launcher');
 at_once($node, 'postgres', 'DROP DATABASE orphan', 'DROP DATABASE after that');
 
 ($sender) = split /\|/, workers($node, 'labour');
-kill 'KILL', $sender;
+crash_server($node, $sender) or die 'there was no sender to kill';
 ok( $node->poll_query_until('postgres', qq(
 		SELECT count(*) = 1 FROM pg_stat_activity
 		WHERE datname = 'labour' AND backend_type = 'llm_enrich sender' AND pid <> $sender)),

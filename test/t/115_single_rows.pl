@@ -52,6 +52,20 @@ is(answered(60), 'done', 'and many of both');
 is($node->safe_psql('postgres', "SELECT count(*) FROM note WHERE llm_status(label) = 'done'"), 60, 'P2: nothing is lost');
 is($node->safe_psql('postgres', 'SELECT count(*), sum(done), bool_and(day IS NOT NULL) FROM llm.job'), '1|60|t',
 	'one job of the day for all of them');
+
+# Many tasks wait for a time, of the sender's and of the writer's: who adds one has nothing to do with them
+my $read = q(SELECT sum(idx_tup_read) FROM pg_stat_all_indexes
+	WHERE schemaname = 'llm' AND indexrelname IN ('queue_due', 'queue_put_off'));
+$node->safe_psql('postgres', q(
+	INSERT INTO llm.queue (id, job, recipe, role, relation, state, reason, outcome, not_before, claimed_at, key, input)
+	SELECT -i, -1, 1, 10, 0, 'waiting', 'backoff', CASE WHEN i % 2 = 0 THEN 'answered' END,
+		now() + interval '10 min', now(), '{}', ''
+	FROM generate_series(1, 20000) i));
+my $before = $node->safe_psql('postgres', $read);
+insert($session[0], $_) foreach 61 .. 70;
+is(answered(70), 'done', 'P6: tasks that wait hold up nobody');
+cmp_ok($node->safe_psql('postgres', $read) - $before, '<', 10_000, 'P10: nor is any of them looked at for it');
+$node->safe_psql('postgres', 'DELETE FROM llm.queue WHERE job = -1');
 $_->quit foreach @session;
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
 

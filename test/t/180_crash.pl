@@ -36,17 +36,7 @@ sub process
 	return $node->safe_psql('postgres', "SELECT pid $select");
 }
 
-# Kill -9, after which the postmaster ends all processes and starts again.
-sub crash
-{
-	my $pid = process($_[0]);
-
-	kill 'KILL', $pid;
-	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)")
-		or die 'the server did not come back';
-	return;
-}
-
+sub crash { return crash_server($node, process($_[0])) || die "there was no $_[0] to kill"; }
 sub terminate { return sql('SELECT pg_terminate_backend(' . process($_[0]) . ', 10000)'); }
 sub power_cut { $node->stop('immediate'); return $node->start; }
 

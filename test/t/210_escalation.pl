@@ -195,6 +195,41 @@ sql('TRUNCATE seen; DROP TRIGGER deferred ON trap; UPDATE trap SET label = NULL;
 is(outcome(enrich('ana', 'trap')), 'done 2 failed 0 superseded 0 cancelled 0 row_gone 0', "another's table is written");
 is(sql('SELECT DISTINCT who, session FROM seen'), 'ana|ana', 'P9: its triggers run as the role that asked');
 
+# Nor does a trigger end the writer, which would hold up everybody again and again.
+make_table('mallory', 'fatal', 1);
+make_table('ana', 'beside', 1);
+as('mallory', q(CREATE FUNCTION public.fatal() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF NOT current_setting('llm_enrich.writeback')::boolean THEN RETURN NEW; END IF;
+		BEGIN SET exit_on_error = on; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
+		RAISE 'the end';
+	END $$;
+	CREATE TRIGGER fatal BEFORE UPDATE ON fatal FOR EACH ROW EXECUTE FUNCTION fatal();));
+my $writer = sql("SELECT pid FROM llm.health WHERE kind = 'writer'");
+my $fatal_job = enrich('mallory', 'fatal');
+is(outcome($fatal_job), 'done 0 failed 1 superseded 0 cancelled 0 row_gone 0',
+	'a trigger whose error would end the session fails its own row');
+like(sql("SELECT message FROM llm.dead_letter WHERE job = $fatal_job"), qr/the end/, 'and its error is told');
+is(outcome(enrich('ana', 'beside')), 'done 1 failed 0 superseded 0 cancelled 0 row_gone 0',
+	'P6: others are served');
+is(sql("SELECT pid FROM llm.health WHERE kind = 'writer'"), $writer, 'P6: by the same writer');
+
+# A session may give any value to a setting whose library it has not loaded. What is carried
+# is not set with more rights.
+sql('ALTER ROLE mallory SET llm_enrich.carry_settings = \'plpgsql.variable_conflict, app.tenant\'; TRUNCATE seen;');
+make_table('mallory', 'carried', 1);
+as('mallory', q(CREATE FUNCTION public.carried() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM public.note(concat_ws(' ', current_setting('plpgsql.variable_conflict'),
+			current_setting('app.tenant')));
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER carried BEFORE UPDATE ON carried FOR EACH ROW WHEN (NEW.label ? 'label') EXECUTE FUNCTION carried();));
+is(outcome(enrich('mallory', 'carried', "SET plpgsql.variable_conflict = 'use_column'; SET app.tenant = 'mine';")),
+	'done 1 failed 0 superseded 0 cancelled 0 row_gone 0', 'a session with settings of a superuser is served');
+is(sql('SELECT what FROM seen'), 'error mine', 'P9: the write-back has those that the role may set');
+sql('ALTER ROLE mallory RESET llm_enrich.carry_settings');
+
 # Names that look like ours, in schemas that come first. Whoever runs one of them is noted.
 sql('CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; GRANT CREATE, USAGE ON SCHEMA ext TO PUBLIC; TRUNCATE seen;');
 as('ana', 'CREATE DOMAIN name_key AS ext.citext; CREATE DOMAIN object AS jsonb;',
@@ -386,6 +421,17 @@ refused('keeper', $_, qr/ERROR:  (permission denied|must be owner)/, "P9: nor go
 	foreach 'ALTER FOREIGN DATA WRAPPER llm_enrich NO VALIDATOR', q(SELECT llm.add_model('x', server => 'sim', model => 'x')),
 	q(SELECT llm.alter_model('fast', server => 'kept')), q(ALTER SERVER sim OPTIONS (SET base_url 'https://evil.example.com/v1'));
 refused('keeper', "UPDATE trap SET label = llm_classify('x', '{a}')", qr/permission denied|may not use server/, 'who may not use a server asks nothing');
+
+# A model names its server. Nobody takes a name that became free, and with it everybody's calls.
+sql("ALTER SERVER sim RENAME TO away;
+	CREATE SERVER own FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'https://api.example.com/v1');
+	ALTER SERVER own OWNER TO keeper;");
+refused('keeper', $_, qr/permission denied to give a server the name "sim"/, "P9: nobody takes the name of a server that models use: $_")
+	foreach q(CREATE SERVER sim FOREIGN DATA WRAPPER llm_enrich
+		OPTIONS (dialect 'openai', base_url 'https://evil.example.com/v1')), 'ALTER SERVER own RENAME TO sim';
+is(as('keeper', 'ALTER SERVER own RENAME TO mine;',
+	"SELECT count(*) FROM pg_foreign_server WHERE srvname = 'mine';"), 1, 'other names are free');
+sql('ALTER SERVER away RENAME TO sim; DROP SERVER mine;');
 
 # Rights that go and come back while tasks wait.
 sub meter_requests { return $provider->meter->{requests}; }

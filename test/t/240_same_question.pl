@@ -63,7 +63,6 @@ sub queue_texts
 	enable('off');
 	sql("CREATE TABLE $table (id int PRIMARY KEY, body text, summary jsonb); INSERT INTO $table (id, body) $select");
 	my $job = sql("UPDATE $table SET summary = llm_summarize(body, 20", $option // '', '); SELECT llm.last_job()');
-	#SHIM
 	is(sql("SELECT count(*) FROM llm.queue WHERE job = $job AND state = 'ready'"), sql("SELECT count(DISTINCT body) FROM $table"),
 		"$table: one task of each text is to be sent") unless $option;
 	return $job;
@@ -88,9 +87,7 @@ sub kill_sender
 	my $select = "FROM pg_stat_activity WHERE backend_type = 'llm_enrich sender'";
 
 	await("SELECT count(*) = 1 $select", 'there is no sender');
-	my $pid = sql("SELECT pid $select");
-	kill 'KILL', $pid;
-	await("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)", 'the server did not come back');
+	crash_server($node, sql("SELECT pid $select")) or die 'there was no sender to kill';
 	return;
 }
 
@@ -225,6 +222,83 @@ sub at_once
 at_once('sessions', [qw(ana ana ana)], '', 1, 'three statements of one role');
 at_once('roles', [qw(ana ben)], '', 2, 'two roles share nothing');
 at_once('sampled', [qw(ana ana)], q(, options => '{"temperature": 1}'), 4, 'who samples wants an answer of his own');
+# A statement asks, and that takes a while; another one waits for its answer.  Returns both jobs.
+sub one_behind_the_other
+{
+	my ($name, $step, $between) = @_;
+	my @jobs;
+
+	$provider->script({ sequence => [ { match => "The $name text", delay_ms => 1500, %{$step} } ] });
+	foreach my $number (1, 2)
+	{
+		my $table = "${name}_$number";
+
+		push @jobs, sql("CREATE TABLE $table (id int PRIMARY KEY, body text, summary jsonb);
+			INSERT INTO $table VALUES (1, 'The $name text'), (2, 'The $name text');
+			UPDATE $table SET summary = llm_summarize(body, 20); SELECT llm.last_job()");
+		await("SELECT count(*) = 1 FROM llm.queue WHERE job = $jobs[0] AND state = 'claimed'", 'nothing is under way');
+		$between->() if $between && $number == 1;
+	}
+	return @jobs;
+}
+
+sub await_stranger
+{
+	await("SELECT count(*) = 1 FROM llm.queue f JOIN llm.queue l ON l.id = f.same_as WHERE l.job = $_[0] AND f.job = $_[1]",
+		'the second statement does not wait for the first');
+	return;
+}
+
+foreach my $case (
+	[ 'paused', "state = 'paused'", 'is paused' ],
+	[ 'late', 'deadline = clock_timestamp()', 'has a deadline' ])
+{
+	my ($name, $change, $why) = @{$case};
+	my @jobs = one_behind_the_other($name, { action => 'error_500' });
+
+	await_stranger(@jobs);
+	sql("UPDATE llm.job SET $change WHERE id = $jobs[0]");
+	is(outcome($jobs[1]), '2 done', "P6: nobody waits for a task whose job $why");
+	sql("SELECT llm.resume($jobs[0])") if $name eq 'paused';
+	is(outcome($jobs[0]), $name eq 'paused' ? '2 done' : '2 failed', "P2: a job that $why ends all the same");
+	is(asked(), $name eq 'paused' ? 3 : 2, 'P3: each of them asks once more, if at all');
+}
+my @jobs = one_behind_the_other('changed', { action => 'ok' }, sub { sql("SELECT llm.alter_model('fast', model => 'sim-2')") });
+is(outcome($jobs[1]), '2 done', 'the model of an alias is changed while one asks');
+is(sql("SELECT DISTINCT model FROM llm.ledger WHERE job = $jobs[1]"), 'sim-2', 'who asks then asks the new one');
+is(outcome($jobs[0]), '2 done', 'P2: and the first is answered by the old one');
+sql("SELECT llm.alter_model('fast', model => 'sim-1')");
+asked();
+
+# The deadline passes while one asks, in vain
+$provider->script({ sequence => [ { match => 'The one text', action => 'refusal', delay_ms => 1500 } ] });
+$job = queue_texts('too_late', $ten);
+enable('on');
+await("SELECT count(*) = 1 FROM llm.queue WHERE job = $job AND state = 'claimed'", 'nothing is under way');
+sql("UPDATE llm.job SET deadline = clock_timestamp() WHERE id = $job");
+is(outcome($job), '10 failed', 'P2: repeats end with their deadline');
+is(asked(), 1, 'P3: unsent');
+
+# Answers that are kept for others, and whose rows somebody has locked
+$job = queue_texts('held', "SELECT i, 'Text ' || i % 150 FROM generate_series(1, 300) i");
+sql("UPDATE llm.queue SET state = 'waiting', reason = 'same_question', not_before = 'infinity', answer = '{\"summary\": \"kept\"}',
+	attempts = 1 WHERE job = $job AND state = 'ready'");
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN');
+$holder->query_safe("SELECT FROM llm.queue WHERE job = $job AND not_before = 'infinity' FOR UPDATE");
+enable('on');
+await("SELECT count(pg_terminate_backend(pid)) = 1 FROM pg_stat_activity WHERE backend_type = 'llm_enrich sender'", 'there is no sender');
+await("SELECT done = 150 FROM llm.job WHERE id = $job", 'an answer is not handed on while its own row is locked');
+my $commits = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'postgres'";
+my $before = sql($commits);
+sql('SELECT pg_sleep(1)');
+cmp_ok(sql($commits) - $before, '<', 100, 'P10: the sender does not spin meanwhile');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+kill_sender(); # which looks at all of it anew
+is(outcome($job), '300 done', 'P2: all are written when the rows are free');
+is(asked(), 0, 'P3: nothing was asked');
+
 is(sql(q(SELECT count(*) FROM llm.ledger c JOIN llm.ledger p ON p.task = c.paid_by WHERE c.role <> p.role)), 0, 'P9: no answer went to another role');
 is(sql('SELECT count(*) FROM llm.queue'), 0, 'P2: nothing is left');
 

@@ -200,6 +200,17 @@ sub deeds
 	return map { $deed{ $of[ $_ % @of ] }->() } 1 .. DEEDS;
 }
 
+# Run psql: its status, 2 while the server is away, its output and its complaint. It may have
+# gone without reading what was written to it.
+sub try_psql
+{
+	my @result = eval { $node->psql('postgres', $_[0]) };
+
+	return @result if @result;
+	die $@ unless $@ =~ /Broken pipe/;
+	return (2, '', $@);
+}
+
 # The n-th of so many deeds comes when its share of the work is done, or all of it.
 sub wait_for_work
 {
@@ -208,7 +219,7 @@ sub wait_for_work
 
 	foreach (1 .. LOOKS)
 	{
-		my ($status, $done) = $node->psql('postgres',
+		my ($status, $done) = try_psql(
 			"SELECT (SELECT count(*) FROM llm.ledger) >= $requests OR NOT EXISTS (SELECT FROM llm.queue)");
 		return 1 if $status == 0 && $done eq 't';
 		sleep 0.2;
@@ -224,7 +235,7 @@ sub insist
 
 	foreach (1 .. LOOKS)
 	{
-		my $status = $node->psql('postgres', $deed, stdout => \my $out, stderr => \$message);
+		(my ($status), undef, $message) = try_psql($deed);
 		return '' if $status == 0;
 		last if $status != 2;
 		sleep 0.2;
@@ -265,7 +276,7 @@ sub wait_until
 
 	foreach (1 .. LOOKS)
 	{
-		my ($status, $holds) = $node->psql('postgres', "SELECT $condition");
+		my ($status, $holds) = try_psql("SELECT $condition");
 		return if $status == 0 && $holds eq 't';
 		sleep 0.2;
 	}
@@ -279,7 +290,7 @@ sub wait_for_all
 
 	while ($looks++ < LOOKS)
 	{
-		my ($status, $stand) = $node->psql('postgres',
+		my ($status, $stand) = try_psql(
 			'SELECT (SELECT count(*) FROM llm.queue), (SELECT count(*) FROM llm.ledger)');
 		my ($left, $requests) = split /\|/, $stand // '';
 		next if $status != 0;
@@ -301,13 +312,11 @@ sub process
 	return sql("SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE backend_type = 'llm_enrich $kind'");
 }
 
-# Kill -9, after which the postmaster ends all processes and starts again.
 sub crash
 {
 	my $pid = process($_[0]) || return 0;
 
-	return 0 unless kill 'KILL', $pid;
-	wait_until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)", 'the server comes back');
+	return 0 unless crash_server($node, $pid);
 	$restarts++;
 	$sender_deaths++;
 	return 1;

@@ -21,8 +21,9 @@ use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node start_provider setup_model wait_idle ledger_equals_meter);
+our @EXPORT = qw(new_node crash_server start_provider setup_model wait_idle ledger_equals_meter);
 
 # A running server that preloads the extension, which is created in database
 # postgres. Further arguments are lines of postgresql.conf, or one hash of
@@ -43,6 +44,26 @@ sub new_node
 	$node->safe_psql('postgres', 'CREATE EXTENSION llm_enrich')
 		unless exists $option{extension} && !$option{extension};
 	return $node;
+}
+
+# Kill -9 a process of a server, after which the postmaster ends all the others and begins
+# anew, and wait until it has; false if there was no such process. It is looked for with
+# psql -c: poll_query_until() writes into a pipe that a psql refused during recovery does not
+# read, and may die of that.
+sub crash_server
+{
+	my ($node, $pid) = @_;
+	my $query = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)";
+
+	kill 'KILL', $pid or return 0;
+	foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my ($back) = run_command([ 'psql', '-XAt', '-d', $node->connstr('postgres'), '-c', $query ]);
+
+		return 1 if $back eq 't';
+		usleep(100_000);
+	}
+	die 'the server did not come back';
 }
 
 # The simulated provider on a free port; arguments are its options.
