@@ -367,7 +367,7 @@ part_latency()
 {
 	local rows _
 
-	rows=$(scaled 30000)
+	rows=$(scaled 60000)
 	make_database latency
 	warm_up latency
 	provide '{"latency_ms": 50}'

@@ -43,6 +43,19 @@ typedef struct LlmOwnScope
 extern void llm_spi_own_begin(LlmOwnScope *scope);
 extern void llm_spi_own_end(LlmOwnScope *scope);
 
+/* A setting and its value. */
+typedef struct LlmSetting
+{
+	const char *name;
+	const char *value;
+} LlmSetting;
+
+/* What our own statements are planned with. */
+#define LLM_SPI_BY_INDEX 5
+extern const LlmSetting llm_spi_by_index[LLM_SPI_BY_INDEX];
+extern int llm_spi_by_index_begin(void);
+extern void llm_spi_by_index_end(int nest);
+
 /*
  * Execute; raises on any error.  SPI must be connected.  Returns SPI_processed.
  * The current memory context is the same afterwards, which SPI itself does not keep.

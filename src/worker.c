@@ -47,17 +47,11 @@ static const char *const place_subjects[LLM_WORKER_KINDS] = {"sender", "writer"}
 /* Between two looks whether another worker of this kind has ended: ms. */
 #define PLACE_RETRY_MS 1000
 
-typedef struct SafeSetting
-{
-	const char *name;
-	const char *value;
-} SafeSetting;
-
 /*
  * What could stop a worker or change the meaning of its SQL; all else is left as the
  * database has it, since users' triggers run in the writer.
  */
-static const SafeSetting safe_settings[] = {
+static const LlmSetting safe_settings[] = {
 	{"default_transaction_deferrable", "off"},
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_read_only", "off"},
@@ -76,18 +70,6 @@ static const SafeSetting safe_settings[] = {
 	LLM_TRANSACTION_TIMEOUT_SETTING};
 
 /*
- * The sender runs nothing but our statements, each of which has one right plan: by index
- * from the few rows that are asked for, however many there are and whatever statistics
- * say.  The writer runs users' triggers, and leaves planning as it is.
- */
-static const SafeSetting sender_settings[] = {
-	{"enable_bitmapscan", "off"}, /* only a plain index scan clears dead entries out of its way */
-	{"enable_hashjoin", "off"},
-	{"enable_mergejoin", "off"},
-	{"enable_seqscan", "off"},
-	{"plan_cache_mode", "force_generic_plan"}};
-
-/*
  * As defaults of this session, so that RESET comes back to them.  The user first: it
  * may have been set as well, and what follows needs a superuser.
  */
@@ -101,8 +83,9 @@ apply_safe_settings(LlmWorkerKind kind, const char *name)
 	SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
 	for (i = 0; i < lengthof(safe_settings); i++)
 		SetConfigOption(safe_settings[i].name, safe_settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
-	for (i = 0; kind == LLM_WORKER_SENDER && i < lengthof(sender_settings); i++)
-		SetConfigOption(sender_settings[i].name, sender_settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+	/* the writer runs users' triggers, too, and plans those as ever */
+	for (i = 0; kind == LLM_WORKER_SENDER && i < LLM_SPI_BY_INDEX; i++)
+		SetConfigOption(llm_spi_by_index[i].name, llm_spi_by_index[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_OVERRIDE);
 }
 

@@ -167,8 +167,18 @@ static LlmStatement due_statement = {
 		   " AND q.outcome IS NOT NULL AND q.not_before IS NOT NULL ORDER BY q.not_before LIMIT 1",
 };
 
+/*
+ * Is anything to come?  A job whose size is known ends with its last task; of one that single rows
+ * share, what is claimed is not looked for: the sender calls us when it is settled.
+ */
 static LlmStatement empty_statement = {
-	.sql = "SELECT FROM llm.queue LIMIT 1",
+	.sql = "SELECT FROM llm.job j WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND (j.total IS NOT NULL"
+		   " OR (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'ready' LIMIT 1)"
+		   " OR (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'waiting' LIMIT 1)"
+		   " OR (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
+		   "  LIMIT 1)) LIMIT 1",
 };
 
 /*
@@ -272,8 +282,10 @@ static uint64
 execute(LlmStatement *statement, Datum *values)
 {
 	MemoryContext context = CurrentMemoryContext;
+	int nest = llm_spi_by_index_begin();
 	uint64 processed = llm_spi_execute(statement, values, NULL, false);
 
+	llm_spi_by_index_end(nest);
 	MemoryContextSwitchTo(context);
 	return processed;
 }
@@ -496,6 +508,7 @@ promote_followers(LlmWriteJob *job)
 {
 	LlmRepeatLead *gone = palloc(sizeof(LlmRepeatLead) * job->nrows);
 	int n = 0;
+	int nest;
 
 	for (int i = 0; i < job->nrows; i++)
 	{
@@ -505,7 +518,9 @@ promote_followers(LlmWriteJob *job)
 		gone[n].job = job->id;
 		gone[n++].same_as = job->rows[i].same_as;
 	}
+	nest = llm_spi_by_index_begin();
 	job->promoted = llm_repeat_promote(gone, n) > 0;
+	llm_spi_by_index_end(nest);
 }
 
 static void
