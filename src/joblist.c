@@ -82,7 +82,10 @@ is_same_model(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* May one more job of its role, model and priority be kept in mind? */
+/*
+ * May one more job of its role, model and priority be kept in mind?  One that has nothing
+ * to send is soon forgotten and takes up none of that room.
+ */
 static bool
 has_room(const LlmJobRow *row)
 {
@@ -95,7 +98,8 @@ has_room(const LlmJobRow *row)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (job->role == row->role && job->priority == row->priority && is_same_model(job->model, row->model))
+		if (!job->exhausted && job->role == row->role && job->priority == row->priority &&
+			is_same_model(job->model, row->model))
 			n++;
 	}
 	return n < JOBS_OF_GROUP;
@@ -130,22 +134,41 @@ add_job(const LlmJobRow *row)
 	report(job, NULL, NULL); /* what a sender that was killed had said of it */
 }
 
-void
-llm_joblist_discover(bool all, TimestampTz now)
+/*
+ * The jobs in mind, after a look at those above "from" that found these: what was looked
+ * for and not found has nothing to send.  A target that is paused gives no claim by which
+ * that would show.
+ */
+static void
+take_stock(int64 from, bool from_bottom, List *found)
 {
-	int64 from = all ? 0 : Max(0, newest_seen - LATE_COMMIT_WINDOW);
 	dlist_iter iter;
-	List *found;
 	ListCell *lc;
 
 	dlist_foreach(iter, &jobs)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		job->exhausted = false;
-		if (all || job->shared)
+		job->exhausted = (job->id > from);
+		if (from_bottom || job->shared)
 			job->after = 0;
 	}
+	foreach(lc, found)
+	{
+		LlmJob *job = llm_joblist_find(((LlmJobRow *) lfirst(lc))->id);
+
+		if (job != NULL)
+			job->exhausted = false;
+	}
+}
+
+void
+llm_joblist_discover(bool all, TimestampTz now)
+{
+	int64 from = all ? 0 : Max(0, newest_seen - LATE_COMMIT_WINDOW);
+	List *found;
+	ListCell *lc;
+
 	if (jobs_by_id == NULL)
 		create_job_table();
 	if (all)
@@ -155,6 +178,7 @@ llm_joblist_discover(bool all, TimestampTz now)
 	}
 	/* one more than there is room for: so it shows that there are more */
 	found = llm_job_find_ready(from, JOBS_OF_GROUP + 1, JOBS_IN_MIND + 1);
+	take_stock(from, all, found);
 	foreach(lc, found)
 	{
 		LlmJobRow *row = lfirst(lc);
