@@ -22,6 +22,9 @@
 /* What the model is asked: it can only answer with the one label there is. */
 #define CHECK_INPUT "Everything is ok."
 
+/* Taken, and neither answered nor in flight yet; 0: none.  Written by take() and abandon(). */
+static uint64 open_ticket = 0;
+
 /*
  * Ask the limiter for one request of the route; why not, or NULL when it is granted.
  * It stays in route->granted, so that it is handed back if the transaction fails.
@@ -67,13 +70,22 @@ llm_check_take(TimestampTz now)
 
 	while (llm_mailbox_take(model, &role, &ticket))
 	{
-		LlmRoute *route = llm_route_find(model[0] == '\0' ? NULL : model, role, now);
-		char *role_name = GetUserNameFromId(role, true);
-		const char *obstacle = role_name == NULL ? "the role is gone" : grant_one(route, now);
+		LlmRoute *route;
+		char *role_name;
+		const char *obstacle;
+		LlmFlight *flight;
 
-		if (obstacle == NULL)
-			return make_check(route, role_name, ticket);
-		llm_mailbox_answer(ticket, psprintf("not sent: %s", obstacle));
+		open_ticket = ticket; /* whatever fails from here on, the asker is told */
+		route = llm_route_find(model[0] == '\0' ? NULL : model, role, now);
+		role_name = GetUserNameFromId(role, true);
+		obstacle = role_name == NULL ? "the role is gone" : grant_one(route, now);
+		flight = obstacle == NULL ? make_check(route, role_name, ticket) : NULL;
+
+		if (flight == NULL)
+			llm_mailbox_answer(ticket, psprintf("not sent: %s", obstacle));
+		open_ticket = 0;
+		if (flight != NULL)
+			return flight;
 	}
 	return NULL;
 }
@@ -110,7 +122,13 @@ llm_check_deliver_answer(LlmFlight *flight)
 void
 llm_check_abandon(LlmFlight *flight)
 {
+	uint64 ticket = flight != NULL ? flight->ticket : open_ticket;
+
+	open_ticket = 0;
+	if (ticket != 0)
+		llm_mailbox_answer(ticket, "not sent: the sender could not store the request; see the server's log");
+	if (flight == NULL)
+		return;
 	llm_flight_give_back(flight);
-	llm_mailbox_answer(flight->ticket, "not sent: the sender could not store the request; see the server's log");
 	llm_flight_free(flight);
 }

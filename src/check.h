@@ -7,7 +7,7 @@
  *	                    when nobody asks any more; those that cannot be sent are answered
  *	  prepare_answer()  inside the transaction that stores its settlement
  *	  deliver_answer()  after that has committed
- *	  abandon()         when the transaction of take() failed
+ *	  abandon()         when the transaction of take() failed, with its flight if there was one
  *
  *-------------------------------------------------------------------------
  */

@@ -387,8 +387,7 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 	due_at = DT_NOBEGIN;
 	llm_joblist_undo();
 	llm_scheduler_repeat_undo(&landed);
-	if (*check != NULL)
-		llm_check_abandon(*check);
+	llm_check_abandon(*check);
 	return false;
 }
 

@@ -212,4 +212,15 @@ foreach my $request (grep { $_->{outcome} eq 'ok' } $provider->log(undef, last =
 is("$input $output", join(' ', @{ $provider->meter->{billed} }{qw(prompt_tokens completion_tokens)}),
 	'P3: known tokens, and those of answers that were not kept, are what was billed');
 
+# ---------------------------------------------------------------------------
+# The request of a check cannot be stored
+# ---------------------------------------------------------------------------
+
+$provider->reset;
+sql('ALTER TABLE llm.queue ADD CONSTRAINT no_check CHECK (relation <> 0) NOT VALID');
+like(sql('SELECT llm.check()'), qr/^not sent: the sender could not store the request/, 'P6: who asked is told so, and does not wait');
+is($provider->meter->{requests}, 0, 'P3: and nothing was sent');
+sql('ALTER TABLE llm.queue DROP CONSTRAINT no_check');
+like(sql('SELECT llm.check()'), qr/^ok: /, 'P6: the next one is answered');
+
 done_testing();
