@@ -4,8 +4,8 @@
  *	  What users do to tasks that are queued: cancel, retry, wait.
  *
  * No worker must ever wait for a user's transaction.  So cancel() locks tasks
- * that are not under way only, passes over what somebody else has locked, and
- * leaves word in llm.cancellation for the rest; and retry() opens a job of its
+ * that are not under way only (queue_lock.c), passes over what somebody else has
+ * locked, and leaves word in llm.cancellation for the rest; and retry() opens a job of its
  * own instead of touching the counts of the old one, which are the writer's.
  *
  *-------------------------------------------------------------------------
@@ -36,18 +36,21 @@
 	"  WHERE j.id OPERATOR(pg_catalog.=) " t ".job AND j.relation OPERATOR(pg_catalog.=) $3))"      \
 	" AND ($5 OR " t ".role OPERATOR(pg_catalog.=) $4)"
 
+/* What is under way, or locked, cannot be stopped at once: word is left for it. */
 static LlmStatement cancel_statement = {
-	.sql = "WITH mine AS MATERIALIZED (SELECT q.id FROM llm.queue q WHERE " MINE("q") "  AND q.state OPERATOR(pg_catalog.<>) ALL ('{cancelled,superseded,failed}')),"
-																					  " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN mine ON mine.id OPERATOR(pg_catalog.=) q.id"
-																					  "  WHERE q.state IN ('ready', 'waiting') FOR UPDATE OF q SKIP LOCKED),"
-																					  " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
-																					  "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id),"
-																					  " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
-																					  "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id OPERATOR(pg_catalog.=) mine.id)"
-																					  "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) mine.id)"
-																					  "  RETURNING task)"
-																					  " SELECT (SELECT pg_catalog.count(*) FROM stopped)"
-																					  "  OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM asked)",
+	.sql = "WITH mine AS MATERIALIZED (SELECT q.id, q.ctid AS place, q.state IN ('ready', 'waiting') AS is_free"
+		   "  FROM llm.queue q WHERE " MINE("q")
+		   "  AND q.state OPERATOR(pg_catalog.<>) ALL ('{cancelled,superseded,failed}')),"
+		   " free AS MATERIALIZED (SELECT mine.id FROM mine"
+		   "  WHERE CASE WHEN mine.is_free THEN llm.lock_task(mine.place) ELSE false END),"
+		   " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
+		   "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id),"
+		   " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
+		   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id OPERATOR(pg_catalog.=) mine.id)"
+		   "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) mine.id)"
+		   "  RETURNING task)"
+		   " SELECT (SELECT pg_catalog.count(*) FROM stopped)"
+		   "  OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM asked)",
 	.nargs = 5,
 	.args = SELECTION_ARGS,
 	.fresh = true};

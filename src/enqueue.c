@@ -84,15 +84,16 @@ static LlmStatement set_total_statement = {
 	.nargs = 2,
 	.args = {INT8OID, INT8OID}};
 
+/* What is under way is left alone: its answer will find the cell taken. */
 static LlmStatement supersede_statement = {
 	.sql = "UPDATE llm.queue q SET state = 'superseded', outcome = 'superseded', reason = NULL, not_before = NULL"
-		   " FROM (SELECT w.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		   " FROM (WITH old AS MATERIALIZED (SELECT w.id, w.ctid AS place FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 		   "   pg_catalog.unnest($4)) AS o(id, relation, key, column_name)"
 		   "  JOIN llm.queue w ON w.id OPERATOR(pg_catalog.=) o.id"
 		   "  JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) w.job"
 		   "  WHERE w.state IN ('ready', 'waiting') AND w.relation OPERATOR(pg_catalog.=) o.relation"
-		   "  AND w.key OPERATOR(pg_catalog.=) o.key AND j.column_name OPERATOR(pg_catalog.=) o.column_name"
-		   "  FOR UPDATE OF w SKIP LOCKED) p"
+		   "  AND w.key OPERATOR(pg_catalog.=) o.key AND j.column_name OPERATOR(pg_catalog.=) o.column_name)"
+		   "  SELECT old.id FROM old WHERE llm.lock_task(old.place)) p"
 		   " WHERE q.id OPERATOR(pg_catalog.=) p.id",
 	.nargs = 4,
 	.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID},

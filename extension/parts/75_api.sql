@@ -1,3 +1,10 @@
+-- Of the extension's own statements, which run as the owner of its tables.
+CREATE FUNCTION llm.lock_task(place tid)
+RETURNS boolean LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_lock_task';
+COMMENT ON FUNCTION llm.lock_task(tid) IS
+	'lock the task whose row the statement sees at that place, and return whether it is as seen and free';
+REVOKE ALL ON FUNCTION llm.lock_task(tid) FROM PUBLIC;
+
 CREATE FUNCTION llm.cancel(job bigint DEFAULT NULL, task bigint DEFAULT NULL, relation regclass DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_cancel';
 COMMENT ON FUNCTION llm.cancel(bigint, bigint, regclass) IS

@@ -304,6 +304,34 @@ sql('DROP TRIGGER f ON stubborn');
 done_or_die($busy{stubborn}, 4);
 pass('P4: and when the trigger is');
 
+# ---------------------------------------------------------------------------
+# An open transaction that cancels, or asks anew, while the sender is at work
+# ---------------------------------------------------------------------------
+
+# What the sender claims between the statement's snapshot and its locks is not locked by it.
+sub beside
+{
+	my ($what, $statement) = @_;
+	my $user = $node->background_psql('postgres');
+
+	sql(q(UPDATE many SET label = NULL; UPDATE many SET label = llm_classify(body, '{billing,bug}')));
+	$node->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM llm.queue WHERE state = 'claimed'))) or die 'nothing is sent';
+	$user->query_safe('BEGIN');
+	$user->query_safe($statement);
+	done_or_die(enrich('normal', 'RESET llm_enrich.tags;'), 4);
+	pass("P6: others go on beside an open transaction that $what");
+	$user->query_safe('ROLLBACK');
+	$user->quit;
+	sql(q(SELECT llm.cancel(relation => 'many')));
+	wait_idle($node);
+	return;
+}
+
+sql(q(CREATE TABLE many (id int PRIMARY KEY, body text, label jsonb);
+	INSERT INTO many SELECT i, 'A bug ' || i FROM generate_series(1, 20000) i));
+beside('cancels', q(SELECT llm.cancel(relation => 'many')));
+beside('asks anew', q(UPDATE many SET label = llm_classify(body, '{billing,bug,other}')));
+
 # Whatever database and role have set, keys are found again and answers are written.
 sql(q(CREATE TYPE mood AS ENUM ('good', 'bad'); SET timezone = 'Asia/Kolkata';
 	SET ROLE ana;
