@@ -222,6 +222,31 @@ llm_catalog_check_server_name(const char *name)
 	llm_spi_own_end(&scope);
 }
 
+/*
+ * Between begin_writing() and end_writing(): raise when tasks of others wait for a model of
+ * this name, which was dropped.  Whoever has a server of his own would get their inputs.
+ */
+static void
+check_alias(const char *alias, Oid caller)
+{
+	static LlmStatement find_job = {
+		"SELECT j.role_name FROM llm.job j WHERE j.state OPERATOR(pg_catalog.<>) 'finished'"
+		" AND j.model OPERATOR(pg_catalog.=) $1 AND NOT pg_catalog.pg_has_role($2, j.role, 'USAGE') LIMIT 1",
+		2,
+		{TEXTOID, OIDOID}};
+	Datum values[2];
+
+	values[0] = CStringGetTextDatum(alias);
+	values[1] = ObjectIdGetDatum(caller);
+	if (llm_spi_execute(&find_job, values, NULL, false) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to give a model the name \"%s\"", alias),
+				 errdetail("Tasks of role \"%s\" wait for a model of that name, and would go there.",
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Choose another name, or ask a member of \"%s\".", ADMIN_ROLE)));
+}
+
 /* Write between begin and end: one at a time, as the owner of our tables. */
 static void
 begin_writing(LlmOwnScope *scope)
@@ -281,6 +306,8 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 	ForeignServer *server = get_server(get_name(fcinfo, 1, "server", true));
 	char *model = get_name(fcinfo, 2, "model", true);
 	bool is_default = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
+	Oid caller = GetUserId();
+	bool admin = is_admin();
 	LlmOwnScope scope;
 	LlmPrices prices;
 	Datum values[4 + LIMITS];
@@ -298,6 +325,8 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 		check_default_right();
 
 	begin_writing(&scope);
+	if (!admin)
+		check_alias(alias, caller);
 	values[0] = CStringGetTextDatum(alias);
 	values[1] = CStringGetTextDatum(server->servername);
 	values[2] = CStringGetTextDatum(model);

@@ -431,7 +431,21 @@ refused('keeper', $_, qr/permission denied to give a server the name "sim"/, "P9
 		OPTIONS (dialect 'openai', base_url 'https://evil.example.com/v1')), 'ALTER SERVER own RENAME TO sim';
 is(as('keeper', 'ALTER SERVER own RENAME TO mine;',
 	"SELECT count(*) FROM pg_foreign_server WHERE srvname = 'mine';"), 1, 'other names are free');
-sql('ALTER SERVER away RENAME TO sim; DROP SERVER mine;');
+sql('ALTER SERVER away RENAME TO sim;');
+
+# Nor the name of a model that others' tasks wait for.
+make_table('ana', 'passing', 4);
+sql(q(SELECT llm.add_model('passing', server => 'sim', model => 'sim-1');
+	BEGIN; SET LOCAL ROLE ana; UPDATE passing SET label = llm_classify(body, '{billing,bug}', model => 'passing'); RESET ROLE;
+	SELECT llm.drop_model('passing'); COMMIT));
+$job = sql('SELECT max(id) FROM llm.job');
+refused('keeper', q(SELECT llm.add_model('passing', server => 'mine', model => 'x')), qr/permission denied to give a model the name "passing"/,
+	"P9: nobody takes the name of a model that others' tasks wait for");
+is(as('keeper', q(SELECT llm.add_model('other', server => 'mine', model => 'x'); SELECT llm.drop_model('other');
+	SELECT count(*) FROM llm.model WHERE server = 'mine')) =~ /0$/, 1, 'other names are free');
+sql(q(SELECT llm.add_model('passing', server => 'sim', model => 'sim-1')));
+is(outcome($job), 'done 4 failed 0 superseded 0 cancelled 0 row_gone 0', 'an admin gives it back, and they are answered');
+sql(q(SELECT llm.drop_model('passing'); DROP SERVER mine;));
 
 # Rights that go and come back while tasks wait.
 sub meter_requests { return $provider->meter->{requests}; }
