@@ -1,8 +1,9 @@
 -- A restored dump has cells whose tasks stayed behind: the queue is not dumped.
 -- Whether a task is on its way is asked as the owner, since row security shows a
--- role its own tasks only.
+-- role its own tasks only; and VOLATILE, for what is committed by now: an UPDATE that waited for
+-- a row finds a marker there whose task its own snapshot does not show.
 CREATE FUNCTION llm.is_queued(task bigint) RETURNS boolean
-	LANGUAGE sql STABLE STRICT SECURITY DEFINER PARALLEL SAFE
+	LANGUAGE sql VOLATILE STRICT SECURITY DEFINER PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 	AS $$ SELECT EXISTS (SELECT FROM llm.queue q WHERE q.id OPERATOR(pg_catalog.=) $1) $$;
 COMMENT ON FUNCTION llm.is_queued(bigint) IS 'true while a task is in the queue, whoever asked for it';
