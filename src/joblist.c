@@ -9,8 +9,9 @@
  * whatever it is allowed, a quarter of what the others leave stays free.
  *
  * Memory holds a bounded number of jobs, and of each role, model and priority a
- * part of that: a target that is paused or slow may gather any number of jobs
- * without keeping those of others out.
+ * part of that; when it is full, the largest of these groups gives way to a small one.
+ * So a target that is paused or slow may gather any number of jobs, of however many
+ * roles, without keeping those of others out.
  *
  * Claiming goes upwards by task id, and each job remembers how far it came
  * ("after"): no claim walks over entries of tasks that are gone, which a long
@@ -21,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -49,6 +51,20 @@ typedef struct JobEntry
 	LlmJob *job;
 } JobEntry;
 
+/* Jobs of one role, model and priority; two models of one hash share a group's room, which does no harm. */
+typedef struct GroupKey
+{
+	Oid role;
+	int priority;
+	uint32 model;
+} GroupKey;
+
+typedef struct Group
+{
+	GroupKey key; /* hash key: must be first */
+	int njobs;
+} Group;
+
 /* All static: the sender's life. */
 static dlist_head jobs = DLIST_STATIC_INIT(jobs); /* in the order of service */
 static HTAB *jobs_by_id = NULL; /* the same, as JobEntry */
@@ -76,33 +92,38 @@ create_job_table(void)
 	jobs_by_id = hash_create("llm_enrich jobs", JOBS_OF_GROUP, &ctl, HASH_ELEM | HASH_BLOBS);
 }
 
-static bool
-is_same_model(const char *a, const char *b)
+/* The entry for jobs of this role, model and priority, made when there is none. */
+static Group *
+find_group(HTAB *groups, Oid role, const char *model, int priority)
 {
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+	GroupKey key = {role, priority, model == NULL ? 0 : hash_bytes((const unsigned char *) model, strlen(model))};
+	bool found;
+	Group *group = hash_search(groups, &key, HASH_ENTER, &found);
+
+	if (!found)
+		group->njobs = 0;
+	return group;
 }
 
 /*
- * May one more job of its role, model and priority be kept in mind?  One that has nothing
- * to send is soon forgotten and takes up none of that room.
+ * The groups of the jobs in mind, in the current context.  A job that has nothing to send
+ * is soon forgotten and takes up no room of its group.
  */
-static bool
-has_room(const LlmJobRow *row)
+static HTAB *
+count_groups(void)
 {
+	HASHCTL ctl = {.keysize = sizeof(GroupKey), .entrysize = sizeof(Group), .hcxt = CurrentMemoryContext};
+	HTAB *groups = hash_create("llm_enrich groups of jobs", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_iter iter;
-	int n = 0;
 
-	if (njobs >= JOBS_IN_MIND)
-		return false;
 	dlist_foreach(iter, &jobs)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (!job->exhausted && job->role == row->role && job->priority == row->priority &&
-			is_same_model(job->model, row->model))
-			n++;
+		if (!job->exhausted)
+			find_group(groups, job->role, job->model, job->priority)->njobs++;
 	}
-	return n < JOBS_OF_GROUP;
+	return groups;
 }
 
 /* What llm.health says of a job; NULL: nothing. */
@@ -134,10 +155,21 @@ add_job(const LlmJobRow *row)
 	report(job, NULL, NULL); /* what a sender that was killed had said of it */
 }
 
+static void
+forget_job(LlmJob *job)
+{
+	if (job->held_back != NULL)
+		report(job, NULL, NULL);
+	dlist_delete(&job->node);
+	hash_search(jobs_by_id, &job->id, HASH_REMOVE, NULL);
+	njobs--;
+	MemoryContextDelete(job->context);
+}
+
 /*
  * The jobs in mind, after a look at those above "from" that found these: what was looked
  * for and not found has nothing to send.  A target that is paused gives no claim by which
- * that would show.
+ * that would show.  An older job gets ready tasks by put_back(), unless others add to it.
  */
 static void
 take_stock(int64 from, bool from_bottom, List *found)
@@ -149,7 +181,10 @@ take_stock(int64 from, bool from_bottom, List *found)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		job->exhausted = (job->id > from);
+		if (job->id > from)
+			job->exhausted = true;
+		else if (job->shared)
+			job->exhausted = false;
 		if (from_bottom || job->shared)
 			job->after = 0;
 	}
@@ -162,12 +197,63 @@ take_stock(int64 from, bool from_bottom, List *found)
 	}
 }
 
+/*
+ * Memory is full: forget a job, so that one of a group that has so few has room.  The
+ * job is one without a request in flight of the largest group; false when that group
+ * has not more than twice as many.
+ */
+static bool
+make_room(HTAB *groups, int few)
+{
+	HASH_SEQ_STATUS scan;
+	Group *largest = NULL;
+	Group *group;
+	dlist_iter iter;
+
+	hash_seq_init(&scan, groups);
+	while ((group = hash_seq_search(&scan)) != NULL)
+	{
+		if (largest == NULL || group->njobs > largest->njobs)
+			largest = group;
+	}
+	if (largest == NULL || largest->njobs <= 2 * (few + 1))
+		return false;
+	dlist_reverse_foreach(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+
+		if (job->flights > 0 || job->exhausted || find_group(groups, job->role, job->model, job->priority) != largest)
+			continue;
+		largest->njobs--;
+		left_out = true;
+		forget_job(job);
+		return true;
+	}
+	return false;
+}
+
+/* Keep in mind a job that was found, or note that it was left out. */
+static void
+take_in(HTAB *groups, const LlmJobRow *row)
+{
+	Group *group = find_group(groups, row->role, row->model, row->priority);
+
+	if (group->njobs >= JOBS_OF_GROUP || (njobs >= JOBS_IN_MIND && !make_room(groups, group->njobs)))
+	{
+		left_out = true;
+		return;
+	}
+	group->njobs++;
+	add_job(row);
+}
+
 void
 llm_joblist_discover(bool all, TimestampTz now)
 {
 	int64 from = all ? 0 : Max(0, newest_seen - LATE_COMMIT_WINDOW);
 	List *found;
 	ListCell *lc;
+	HTAB *groups;
 
 	if (jobs_by_id == NULL)
 		create_job_table();
@@ -179,18 +265,16 @@ llm_joblist_discover(bool all, TimestampTz now)
 	/* one more than there is room for: so it shows that there are more */
 	found = llm_job_find_ready(from, JOBS_OF_GROUP + 1, JOBS_IN_MIND + 1);
 	take_stock(from, all, found);
+	groups = count_groups();
 	foreach(lc, found)
 	{
 		LlmJobRow *row = lfirst(lc);
 
 		newest_seen = Max(newest_seen, row->id);
-		if (llm_joblist_find(row->id) != NULL)
-			continue;
-		if (has_room(row))
-			add_job(row);
-		else
-			left_out = true;
+		if (llm_joblist_find(row->id) == NULL)
+			take_in(groups, row);
 	}
+	hash_destroy(groups);
 }
 
 bool
@@ -246,8 +330,9 @@ static int
 room_of(const LlmRoute *route, int slots, int in_flight)
 {
 	int left = slots - (in_flight - route->in_flight);
+	int kept = (left > 1) ? Max(left / 4, 1) : 0;
 
-	return Min(slots - in_flight, Max(left - left / 4, 1) - route->in_flight);
+	return Min(slots - in_flight, left - kept - route->in_flight);
 }
 
 /* Spread what a route was granted over its jobs of the highest priority. */
@@ -494,13 +579,8 @@ llm_joblist_trim(void)
 
 		if (!job->exhausted || job->flights > 0 || job->reason != NULL)
 			continue;
-		if (job->held_back != NULL)
-			report(job, NULL, NULL);
-		dlist_delete(&job->node);
-		hash_search(jobs_by_id, &job->id, HASH_REMOVE, NULL);
-		njobs--;
+		forget_job(job);
 		ngone++;
-		MemoryContextDelete(job->context);
 	}
 }
 
