@@ -66,24 +66,29 @@ static LlmStatement reasons_statement = {
 
 /*
  * A session that adds a task to a job of the day holds FOR KEY SHARE on it until
- * it commits, which FOR UPDATE respects and passes over.
+ * it commits, which FOR UPDATE respects and passes over.  Whether anything is left is
+ * asked with the lock in hand, by a snapshot that is taken after it: in one statement, a
+ * task committed between snapshot and lock would be left in a job that is over.
  */
-static LlmStatement close_statement = {
-	.sql = "WITH over AS MATERIALIZED (SELECT j.id FROM llm.job j"
-		   "  WHERE j.day OPERATOR(pg_catalog.<) (pg_catalog.timezone('UTC', pg_catalog.now()))::pg_catalog.date"
-		   "  AND j.state OPERATOR(pg_catalog.=) 'open'"
-		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "   AND q.state OPERATOR(pg_catalog.=) 'ready')"
-		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "   AND q.state OPERATOR(pg_catalog.=) 'claimed')"
-		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "   AND q.state OPERATOR(pg_catalog.=) 'waiting')"
-		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "   AND q.state IN ('answered', 'failed', 'cancelled', 'superseded'))"
-		   "  FOR UPDATE SKIP LOCKED)"
-		   " UPDATE llm.job j SET state = 'finished', finished_at = pg_catalog.clock_timestamp()"
-		   " FROM over WHERE j.id OPERATOR(pg_catalog.=) over.id",
+static LlmStatement lock_days_statement = {
+	.sql = "SELECT j.id FROM llm.job j"
+		   " WHERE j.day OPERATOR(pg_catalog.<) (pg_catalog.timezone('UTC', pg_catalog.now()))::pg_catalog.date"
+		   " AND j.state OPERATOR(pg_catalog.=) 'open' FOR UPDATE SKIP LOCKED",
 };
+
+static LlmStatement close_statement = {
+	.sql = "UPDATE llm.job j SET state = 'finished', finished_at = pg_catalog.clock_timestamp()"
+		   " WHERE j.id OPERATOR(pg_catalog.=) ANY ($1)"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'ready')"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'claimed')"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'waiting')"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state IN ('answered', 'failed', 'cancelled', 'superseded'))",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
 
 static LlmStatement check_recipe_statement = {
 	.sql = "INSERT INTO llm.recipe (hash, operation, spec) VALUES ('', $1, $2) RETURNING id",
@@ -202,7 +207,17 @@ llm_job_set_reasons(int64 *jobs, const char **reasons, int n)
 void
 llm_job_close_days(void)
 {
-	llm_spi_execute(&close_statement, NULL, NULL, false);
+	int n = (int) llm_spi_execute(&lock_days_statement, NULL, NULL, false);
+	Datum *ids = palloc(sizeof(Datum) * Max(n, 1));
+	Datum values[1];
+	bool isnull;
+
+	for (int i = 0; i < n; i++)
+		ids[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
+	SPI_freetuptable(SPI_tuptable);
+	if (n > 0)
+		llm_spi_execute(&close_statement, values, NULL, false);
 }
 
 /* The id in the single row of the current result. */
