@@ -107,17 +107,33 @@ llm_spi_begin(const char *activity)
 }
 
 /*
- * Commit what begin() opened.  Statistics are flushed at once and not once a second:
- * a worker that goes idle next would keep the rest from autovacuum.
+ * Commit what begin() opened, and no more: whoever takes an error for a rollback must
+ * not meet one that comes after the commit.
  */
 void
-llm_spi_commit(void)
+llm_spi_commit_silently(void)
 {
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+}
+
+/*
+ * After a commit.  Statistics are flushed at once and not once a second: a worker that
+ * goes idle next would keep the rest from autovacuum.
+ */
+void
+llm_spi_report_commit(void)
+{
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+llm_spi_commit(void)
+{
+	llm_spi_commit_silently();
+	llm_spi_report_commit();
 }
 
 /*

@@ -28,9 +28,11 @@ typedef struct LlmStatement
 	SPIPlanPtr plan; /* NULL until prepared */
 } LlmStatement;
 
-/* In a worker.  commit() also flushes statistics and says idle. */
+/* In a worker.  commit() also flushes statistics and says idle: it is the two below it. */
 extern void llm_spi_begin(const char *activity);
 extern void llm_spi_commit(void);
+extern void llm_spi_commit_silently(void);
+extern void llm_spi_report_commit(void);
 
 /* In a backend or in the writer's transaction: run as the owner of our tables with a pinned search_path. */
 typedef struct LlmOwnScope

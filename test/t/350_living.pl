@@ -153,6 +153,8 @@ is(sql("SELECT count(*) FROM llm.ledger WHERE outcome NOT IN ('ok', 'unknown')")
 # An old snapshot, autovacuum and maintenance
 # ---------------------------------------------------------------------------
 
+# what they did until now is counted
+wait_until(q(bool_and(state = 'idle') FROM llm.health WHERE kind IN ('sender', 'writer')), 'the workers rest');
 sql('SELECT pg_stat_reset(); ALTER TABLE llm.queue SET (autovacuum_vacuum_threshold = 2000)');
 $provider->reset;
 $provider->script({ key => 'right' });

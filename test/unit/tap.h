@@ -14,10 +14,22 @@
 #include "postgres.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* The server's own stands in a library that is not linked here. */
 #undef printf
 #undef snprintf
+
+/* Stands for ExceptionalCondition(), see Makefile. */
+void llm_tap_assertion_failed(void);
+
+void
+llm_tap_assertion_failed(void)
+{
+	printf("Bail out! an assertion failed\n");
+	fflush(stdout);
+	abort();
+}
 
 static int tests_run = 0;
 static int tests_failed = 0;
