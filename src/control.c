@@ -29,17 +29,16 @@
 		INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID \
 	}
 
-#define MINE(t)                                                                                     \
-	"($1 IS NULL OR " t ".job OPERATOR(pg_catalog.=) $1)"                                           \
-	" AND ($2 IS NULL OR " t ".id OPERATOR(pg_catalog.=) $2)"                                       \
-	" AND ($3 IS NULL OR " t ".relation OPERATOR(pg_catalog.=) $3 OR EXISTS (SELECT FROM llm.job j" \
-	"  WHERE j.id OPERATOR(pg_catalog.=) " t ".job AND j.relation OPERATOR(pg_catalog.=) $3))"      \
-	" AND ($5 OR " t ".role OPERATOR(pg_catalog.=) $4)"
+#define MINE                                                                                             \
+	"($1 IS NULL OR q.job OPERATOR(pg_catalog.=) $1) AND ($2 IS NULL OR q.id OPERATOR(pg_catalog.=) $2)" \
+	" AND ($3 IS NULL OR q.relation OPERATOR(pg_catalog.=) $3 OR EXISTS (SELECT FROM llm.job j"          \
+	"  WHERE j.id OPERATOR(pg_catalog.=) q.job AND j.relation OPERATOR(pg_catalog.=) $3))"               \
+	" AND ($5 OR q.role OPERATOR(pg_catalog.=) $4)"
 
 /* What is under way, or locked, cannot be stopped at once: word is left for it. */
 static LlmStatement cancel_statement = {
 	.sql = "WITH mine AS MATERIALIZED (SELECT q.id, q.ctid AS place, q.state IN ('ready', 'waiting') AS is_free"
-		   "  FROM llm.queue q WHERE " MINE("q")
+		   "  FROM llm.queue q WHERE " MINE
 		   "  AND q.state OPERATOR(pg_catalog.<>) ALL ('{cancelled,superseded,failed}')),"
 		   " free AS MATERIALIZED (SELECT mine.id FROM mine"
 		   "  WHERE CASE WHEN mine.is_free THEN llm.lock_task(mine.place) ELSE false END),"

@@ -176,6 +176,7 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 	flight->request = claim->request;
 	flight->attempt = claim->attempt;
 	flight->tries = claim->tries;
+	flight->faults = claim->faults;
 	flight->same_as = claim->same_as;
 	flight->followed = claim->followed;
 	flight->granted_tokens = route->tokens_each;
@@ -303,9 +304,10 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 		s->state = "answered";
 		return;
 	}
-	verdict = llm_retry_decide(class, flight->tries, flight->attempt, llm_guc_max_tries,
+	verdict = llm_retry_decide(class, flight->tries, flight->faults, llm_guc_max_tries,
 							   llm_clock_jitter(), now);
 	s->charged = verdict.charged;
+	s->fault = verdict.fault;
 	if (verdict.final)
 	{
 		s->state = "failed";
@@ -401,6 +403,10 @@ llm_flight_orphan(const LlmClaim *claim, TimestampTz now)
 	LlmFlight *flight = llm_flight_make(claim, route, llm_flight_recipe(claim->recipe));
 	LlmSettlement *s = &flight->settlement;
 
+	/* its length was wanted; many of them may be all that was in memory when the sender died of that */
+	if (flight->exchange.body != NULL)
+		pfree(unconstify(char *, flight->exchange.body));
+	flight->exchange.body = NULL;
 	s->outcome = "unknown";
 	s->error = "the sender ended before the answer came";
 	s->usage.input = Max(flight->input_tokens, llm_dialect_estimate_tokens(claim->input, claim->input_len));

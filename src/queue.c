@@ -32,7 +32,7 @@
  * Only what was wrong with an answer is told to the model.
  */
 #define CLAIM_COLUMNS                                                                               \
-	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.key, q.input,"                        \
+	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.faults, q.key, q.input,"              \
 	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer," \
 	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=)" \
 	"  ANY (ARRAY[q.id, q.same_as]) AND f.state OPERATOR(pg_catalog.=) 'waiting'"                   \
@@ -61,11 +61,16 @@ static LlmStatement claim_statement = {
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}};
 
+/* So many, or so many bytes of inputs: their length is known without reading them. */
 static LlmStatement orphan_statement = {
-	.sql = "SELECT " CLAIM_COLUMNS " FROM llm.queue q"
-		   " WHERE q.state OPERATOR(pg_catalog.=) 'claimed' ORDER BY q.id LIMIT $1",
-	.nargs = 1,
-	.args = {INT4OID}};
+	.sql = "SELECT " CLAIM_COLUMNS " FROM (SELECT o.id, pg_catalog.sum(pg_catalog.octet_length(o.input))"
+		   "   OVER (ORDER BY o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before"
+		   "  FROM (SELECT c.id, c.input FROM llm.queue c WHERE c.state OPERATOR(pg_catalog.=) 'claimed'"
+		   "   ORDER BY c.id LIMIT $1) o) p"
+		   " JOIN llm.queue q ON q.id OPERATOR(pg_catalog.=) p.id"
+		   " WHERE COALESCE(p.before, 0) OPERATOR(pg_catalog.<) $2 ORDER BY q.id",
+	.nargs = 2,
+	.args = {INT4OID, INT8OID}};
 
 /*
  * A task that would be sent again but was cancelled meanwhile is cancelled
@@ -78,20 +83,21 @@ static LlmStatement settle_statement = {
 		   "   WHEN v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN v.state END,"
 		   "  reason = v.reason, not_before = v.not_before,"
 		   "  tries = q.tries OPERATOR(pg_catalog.+) v.charged,"
+		   "  faults = q.faults OPERATOR(pg_catalog.+) v.fault,"
 		   "  answer = v.answer, error = COALESCE(v.error, q.error),"
 		   "  message = CASE WHEN v.error IS NULL THEN q.message ELSE v.message END,"
 		   "  last_answer = COALESCE(v.last_answer, q.last_answer),"
-		   "  landed = CASE WHEN x.cancelled OR v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN $11 END"
-		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-		   "  AS v(task, request, state, reason, not_before, charged, answer, error, message, last_answer)"
+		   "  landed = CASE WHEN x.cancelled OR v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN $12 END"
+		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+		   "  AS v(task, request, state, reason, not_before, charged, fault, answer, error, message, last_answer)"
 		   " CROSS JOIN LATERAL (SELECT v.state OPERATOR(pg_catalog.=) ANY ('{ready,waiting}')"
 		   "  AND EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) v.task)) AS x(cancelled)"
 		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND q.state OPERATOR(pg_catalog.=) 'claimed'"
 		   "  AND q.request OPERATOR(pg_catalog.=) v.request RETURNING x.cancelled)"
 		   " SELECT FROM settled s WHERE s.cancelled",
-	.nargs = 11,
+	.nargs = 12,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
-			 JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID}};
+			 INT4ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID}};
 
 /*
  * Nobody waits for what was to go into a table that was dropped.  An answer that is kept for
@@ -167,8 +173,12 @@ static LlmStatement add_claimed_statement = {
 	.nargs = 4,
 	.args = {INT8OID, INT8OID, OIDOID, TEXTOID}};
 
+/* After a look for tables that are gone, which asks of every open job: the next one, however many relations change. */
+#define LOOK_GONE_MS 1000
+
 /* Written by the callback below: some relation has changed, or gone, since fail_gone() looked. */
 static bool relations_changed = true;
+static TimestampTz look_gone_at = DT_NOBEGIN; /* not before */
 
 /* One column of the current result as a C string in the caller's context, NULL for NULL. */
 static char *
@@ -217,12 +227,13 @@ read_claim(uint64 i)
 	claim->request = get_int64(row, desc, 4);
 	claim->tries = get_int32(row, desc, 5);
 	claim->attempt = get_int32(row, desc, 6);
-	claim->key = (Jsonb *) PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 7, &isnull));
-	claim->input = get_text(row, desc, 8, &claim->input_len);
-	claim->fault = get_text(row, desc, 9, NULL);
-	claim->last_answer = get_text(row, desc, 10, NULL);
-	claim->same_as = get_int64(row, desc, 11);
-	claim->followed = DatumGetBool(SPI_getbinval(row, desc, 12, &isnull));
+	claim->faults = get_int32(row, desc, 7);
+	claim->key = (Jsonb *) PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 8, &isnull));
+	claim->input = get_text(row, desc, 9, &claim->input_len);
+	claim->fault = get_text(row, desc, 10, NULL);
+	claim->last_answer = get_text(row, desc, 11, NULL);
+	claim->same_as = get_int64(row, desc, 12);
+	claim->followed = DatumGetBool(SPI_getbinval(row, desc, 13, &isnull));
 	return claim;
 }
 
@@ -263,13 +274,14 @@ llm_queue_claim(const LlmShare *shares, int nshares)
 	return read_claims();
 }
 
-/* Tasks that a dead sender left claimed: the list of LlmClaim, in the current context. */
+/* Tasks that a dead sender left claimed: a list of LlmClaim, in the current context; empty when there are none. */
 List *
-llm_queue_orphans(int limit)
+llm_queue_orphans(int limit, int64 bytes)
 {
-	Datum values[1];
+	Datum values[2];
 
 	values[0] = Int32GetDatum(limit);
+	values[1] = Int64GetDatum(bytes);
 	llm_spi_execute(&orphan_statement, values, NULL, false);
 	return read_claims();
 }
@@ -305,15 +317,15 @@ finish_checks(LlmSettlement **settlements, int n)
 bool
 llm_queue_settle(LlmSettlement **settlements, int n)
 {
-	static const Oid types[10] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID,
-								  INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
-	Datum *columns[10];
-	bool *nulls[10];
-	Datum values[11];
+	static const Oid types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID,
+								INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum *columns[lengthof(types)];
+	bool *nulls[lengthof(types)];
+	Datum values[lengthof(types) + 1];
 	int rows = 0;
 	uint64 cancelled;
 
-	for (int c = 0; c < 10; c++)
+	for (int c = 0; c < lengthof(types); c++)
 	{
 		columns[c] = palloc0(sizeof(Datum) * n);
 		nulls[c] = palloc0(sizeof(bool) * n);
@@ -331,19 +343,20 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 		columns[4][rows] = TimestampTzGetDatum(s->not_before);
 		nulls[4][rows] = (s->not_before == 0);
 		columns[5][rows] = Int32GetDatum(s->charged ? 1 : 0);
-		columns[6][rows] = PointerGetDatum(s->answer);
-		nulls[6][rows] = (s->answer == NULL);
-		set_text(&columns[7][rows], &nulls[7][rows], s->failure);
-		set_text(&columns[8][rows], &nulls[8][rows], s->message);
-		set_text(&columns[9][rows], &nulls[9][rows], s->last_answer);
+		columns[6][rows] = Int32GetDatum(s->fault ? 1 : 0);
+		columns[7][rows] = PointerGetDatum(s->answer);
+		nulls[7][rows] = (s->answer == NULL);
+		set_text(&columns[8][rows], &nulls[8][rows], s->failure);
+		set_text(&columns[9][rows], &nulls[9][rows], s->message);
+		set_text(&columns[10][rows], &nulls[10][rows], s->last_answer);
 		rows++;
 	}
 	finish_checks(settlements, n);
 	if (rows == 0)
 		return false;
-	for (int c = 0; c < 10; c++)
+	for (int c = 0; c < lengthof(types); c++)
 		values[c] = llm_spi_array(types[c], columns[c], nulls[c], rows);
-	values[10] = Int64GetDatum(llm_spi_transaction());
+	values[lengthof(types)] = Int64GetDatum(llm_spi_transaction());
 	cancelled = llm_spi_execute(&settle_statement, values, NULL, false);
 	SPI_freetuptable(SPI_tuptable);
 	return cancelled > 0;
@@ -386,8 +399,14 @@ note_relation_change(Datum arg, Oid relation)
 	relations_changed = true;
 }
 
+TimestampTz
+llm_queue_gone_due(void)
+{
+	return relations_changed ? look_gone_at : DT_NOEND;
+}
+
 uint64
-llm_queue_fail_gone(bool anyway, int limit)
+llm_queue_fail_gone(bool anyway, int limit, TimestampTz now)
 {
 	static bool callback_registered = false;
 	Datum values[2];
@@ -397,13 +416,18 @@ llm_queue_fail_gone(bool anyway, int limit)
 		CacheRegisterRelcacheCallback(note_relation_change, (Datum) 0);
 	callback_registered = true;
 	AcceptInvalidationMessages();
-	if (!relations_changed && !anyway)
+	if (!anyway && (!relations_changed || now < look_gone_at))
 		return 0;
 	relations_changed = false;
+	look_gone_at = TimestampTzPlusMilliseconds(now, LOOK_GONE_MS);
 	values[0] = Int32GetDatum(limit);
 	values[1] = Int64GetDatum(llm_spi_transaction());
 	failed = llm_spi_execute(&fail_gone_statement, values, NULL, false);
-	relations_changed = relations_changed || failed > 0;
+	if (failed > 0)
+	{
+		relations_changed = true;
+		look_gone_at = DT_NOBEGIN;
+	}
 	return failed;
 }
 

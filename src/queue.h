@@ -44,6 +44,7 @@ typedef struct LlmClaim
 	int64 request; /* number of the HTTP request that is to carry it */
 	int tries;
 	int attempt; /* this one included */
+	int faults; /* requests before that count for the back-off, see retry.h */
 	int64 same_as; /* task that it followed before; 0: none */
 	bool followed; /* others wait for its answer */
 	bool follows; /* it has been put back, to wait for another one's */
@@ -84,6 +85,7 @@ typedef struct LlmSettlement
 	const char *reason; /* why it waits */
 	TimestampTz not_before; /* waiting: until then */
 	bool charged;
+	bool fault; /* one more that counts for the back-off */
 	Jsonb *answer; /* answered */
 	const char *failure; /* failed: short name; else the last error's */
 	const char *message; /* failed: sentence; else the fault to tell the model */
@@ -92,7 +94,7 @@ typedef struct LlmSettlement
 } LlmSettlement;
 
 extern List *llm_queue_claim(const LlmShare *shares, int nshares);
-extern List *llm_queue_orphans(int limit);
+extern List *llm_queue_orphans(int limit, int64 bytes);
 
 /* True: some of those to be asked again have been cancelled; the writer has work. */
 extern bool llm_queue_settle(LlmSettlement **settlements, int n);
@@ -108,9 +110,12 @@ extern uint64 llm_queue_wake_ahead(int limit, int least_s);
 
 /*
  * Tasks that were not sent fail when the table that was named is gone; how many did, at
- * most twice "limit".  Looks when some relation has changed, or anyway.
+ * most twice "limit".  Looks when some relation has changed, at most once a second, or anyway.
  */
-extern uint64 llm_queue_fail_gone(bool anyway, int limit);
+extern uint64 llm_queue_fail_gone(bool anyway, int limit, TimestampTz now);
+
+/* When that is to look again; DT_NOEND while no relation has changed. */
+extern TimestampTz llm_queue_gone_due(void);
 
 /* When the next waiting task of the sender is due; DT_NOEND when none waits. */
 extern TimestampTz llm_queue_next_due(void);

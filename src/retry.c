@@ -18,10 +18,10 @@
 #define BACKOFF_LATE_CAP_MS 600000
 
 /* From here on the late cap holds. */
-#define LATE_ATTEMPTS 20
+#define LATE_FAULTS 20
 
 /* A provider that fails one input this often will not get it right. */
-#define GIVE_UP_ATTEMPTS 50
+#define GIVE_UP_FAULTS 50
 
 /* Retries of a job that no share forbids. */
 #define FREE_RETRIES 20
@@ -31,7 +31,7 @@ typedef enum Again
 	AGAIN_NEVER,
 	AGAIN_AT_ONCE,
 	AGAIN_BY_TRIES, /* back-off that grows with the charged failures */
-	AGAIN_BY_ATTEMPTS /* back-off that grows with the requests */
+	AGAIN_BY_FAULTS /* back-off that grows with the failures of this kind */
 } Again;
 
 typedef struct Rule
@@ -45,7 +45,7 @@ typedef struct Rule
 
 static const Rule rules[] = {
 	[LLM_OK] = {AGAIN_NEVER, false, true, NULL, "ok"},
-	[LLM_ERR_TRANSIENT] = {AGAIN_BY_ATTEMPTS, false, false, "provider_error", "error"},
+	[LLM_ERR_TRANSIENT] = {AGAIN_BY_FAULTS, false, false, "provider_error", "error"},
 	[LLM_ERR_RATE_LIMITED] = {AGAIN_AT_ONCE, false, false, NULL, "rate_limited"},
 	[LLM_ERR_OVERLOADED] = {AGAIN_AT_ONCE, false, false, NULL, "rate_limited"},
 	[LLM_ERR_TIMEOUT] = {AGAIN_BY_TRIES, true, true, "timeout", "timeout"},
@@ -60,8 +60,8 @@ static const Rule rules[] = {
 	[LLM_ERR_QUOTA] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
 	[LLM_ERR_UNKNOWN_MODEL] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
 	[LLM_ERR_CONFIG] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
-	[LLM_ERR_DROPPED] = {AGAIN_BY_ATTEMPTS, false, true, NULL, "unknown"},
-	[LLM_ERR_LOCAL] = {AGAIN_BY_ATTEMPTS, false, false, NULL, "error"},
+	[LLM_ERR_DROPPED] = {AGAIN_BY_FAULTS, false, true, NULL, "unknown"},
+	[LLM_ERR_LOCAL] = {AGAIN_BY_FAULTS, false, false, NULL, "error"},
 };
 
 static const Rule *
@@ -72,7 +72,7 @@ rule_of(LlmErrorClass class)
 }
 
 static bool
-is_final(const Rule *rule, int tries, int attempts, int max_tries)
+is_final(const Rule *rule, int tries, int faults, int max_tries)
 {
 	if (rule->reason == NULL)
 		return false;
@@ -80,7 +80,7 @@ is_final(const Rule *rule, int tries, int attempts, int max_tries)
 		return true;
 	if (rule->charged)
 		return tries + 1 >= max_tries;
-	return attempts >= GIVE_UP_ATTEMPTS;
+	return faults + 1 >= GIVE_UP_FAULTS;
 }
 
 /* Full jitter: anything from 0 up to the cap that so many earlier failures have earned. */
@@ -94,15 +94,16 @@ backoff_us(int earlier, int64 cap_ms, double jitter)
 }
 
 LlmVerdict
-llm_retry_decide(LlmErrorClass class, int tries, int attempts, int max_tries,
+llm_retry_decide(LlmErrorClass class, int tries, int faults, int max_tries,
 				 double jitter, TimestampTz now)
 {
 	const Rule *rule = rule_of(class);
 	LlmVerdict verdict = {0};
-	int earlier = (rule->again == AGAIN_BY_TRIES) ? tries : attempts - 1;
+	int earlier = (rule->again == AGAIN_BY_TRIES) ? tries : faults;
 
 	verdict.charged = rule->charged;
-	if (is_final(rule, tries, attempts, max_tries))
+	verdict.fault = (rule->again == AGAIN_BY_FAULTS);
+	if (is_final(rule, tries, faults, max_tries))
 	{
 		verdict.final = true;
 		verdict.reason = rule->reason;
@@ -111,7 +112,7 @@ llm_retry_decide(LlmErrorClass class, int tries, int attempts, int max_tries,
 		verdict.requeue_now = true;
 	else
 	{
-		int64 cap_ms = (attempts < LATE_ATTEMPTS) ? BACKOFF_CAP_MS : BACKOFF_LATE_CAP_MS;
+		int64 cap_ms = (earlier + 1 < LATE_FAULTS) ? BACKOFF_CAP_MS : BACKOFF_LATE_CAP_MS;
 
 		verdict.not_before = now + backoff_us(earlier, cap_ms, jitter);
 		verdict.reason = "backoff";

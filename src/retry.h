@@ -5,8 +5,8 @@
  *	  it is charged) or final (with which reason).  Pure.
  *
  *	  class                     charged  again                      final with reason
- *	  TRANSIENT                 no       back-off by attempts       provider_error, after 50 attempts
- *	  LOCAL, DROPPED            no       back-off by attempts       never
+ *	  TRANSIENT                 no       back-off by faults         provider_error, after 50 of them
+ *	  LOCAL, DROPPED            no       back-off by faults         never
  *	  RATE_LIMITED, OVERLOADED  no       at once                    never
  *	  AUTH, QUOTA,
  *	  UNKNOWN_MODEL, CONFIG     no       at once                    never
@@ -42,16 +42,17 @@ typedef struct LlmVerdict
 {
 	bool final; /* the task is over, failed */
 	bool charged; /* counts as a try */
+	bool fault; /* counts as a fault */
 	bool requeue_now; /* back to ready: the target's limiter does the waiting */
 	TimestampTz not_before; /* else when to ask again; 0 when final or at once */
 	const char *reason; /* failed reason (final) or wait reason; NULL at once */
 } LlmVerdict;
 
 /*
- * tries: charged failures before this one; attempts: requests so far, this one
- * included; jitter in [0,1).  Not to be asked about LLM_OK.
+ * tries: charged failures before this one; faults: those of the classes that back off
+ * by them; jitter in [0,1).  Not to be asked about LLM_OK.
  */
-extern LlmVerdict llm_retry_decide(LlmErrorClass class, int tries, int attempts, int max_tries,
+extern LlmVerdict llm_retry_decide(LlmErrorClass class, int tries, int faults, int max_tries,
 								   double jitter, TimestampTz now);
 
 /*

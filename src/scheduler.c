@@ -65,8 +65,9 @@
 /* Tasks of a dropped table that fail in one pass. */
 #define GONE_ROWS 1000
 
-/* Orphans settled in one transaction. */
+/* Orphans settled in one transaction: so many, or inputs of so many bytes; a single larger one goes alone. */
 #define ORPHAN_ROWS 500
+#define ORPHAN_BYTES (16 * 1024 * 1024)
 
 /* All static: the sender's life. */
 static MemoryContext pass_context; /* reset at the start of each pass */
@@ -349,7 +350,7 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 			llm_scheduler_repeat_tend(sweep_at <= now, now, &repeats);
 			if (repeats.promoted > 0)
 				due_at = DT_NOBEGIN;
-			repeats.served += llm_queue_fail_gone(sweep_at <= now, GONE_ROWS);
+			repeats.served += llm_queue_fail_gone(sweep_at <= now, GONE_ROWS, now);
 			look_around(now);
 			llm_route_refresh(now);
 			llm_joblist_route(now);
@@ -361,7 +362,7 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 				reasons_at = TimestampTzPlusMilliseconds(now, REASONS_MS);
 			}
 		}
-		llm_spi_commit();
+		llm_spi_commit_silently();
 	}
 	PG_CATCH();
 	{
@@ -379,6 +380,7 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 		llm_question_keep();
 		llm_joblist_claimed(*claims);
 		forget_stored(stored, cancelled || repeats.served > 0);
+		llm_spi_report_commit();
 		return true;
 	}
 	/* whatever was looked at is as it was before, and routes may have gone from under their jobs */
@@ -409,7 +411,9 @@ has_work(TimestampTz now)
 		return true;
 	if (nlanded > 0 && store_is_due(now))
 		return true;
-	if (llm_scheduler_repeat_due() <= now || (reasons_at <= now && llm_joblist_reasons_changed()))
+	if (llm_scheduler_repeat_due() <= now || llm_queue_gone_due() <= now)
+		return true;
+	if (reasons_at <= now && llm_joblist_reasons_changed())
 		return true;
 	return llm_guc_enabled && !draining && llm_http_in_flight() < slots && nlanded == 0 &&
 		   llm_joblist_is_pending(slots, llm_http_in_flight(), now);
@@ -418,7 +422,7 @@ has_work(TimestampTz now)
 static TimestampTz
 next_pass_at(TimestampTz now)
 {
-	TimestampTz at = Min(Min(sweep_at, due_at), llm_scheduler_repeat_due());
+	TimestampTz at = Min(Min(sweep_at, due_at), Min(llm_scheduler_repeat_due(), llm_queue_gone_due()));
 
 	if (retry_at > now)
 		return retry_at;
@@ -483,7 +487,7 @@ recover_some(TimestampTz now)
 		llm_spi_commit();
 		return -1;
 	}
-	orphans = llm_queue_orphans(ORPHAN_ROWS);
+	orphans = llm_queue_orphans(ORPHAN_ROWS, ORPHAN_BYTES);
 	flights = palloc(sizeof(LlmFlight *) * Max(list_length(orphans), 1));
 	settlements = palloc(sizeof(LlmSettlement *) * Max(list_length(orphans), 1));
 	foreach(lc, orphans)
@@ -517,7 +521,7 @@ llm_scheduler_recover(void)
 
 	do
 		n = recover_some(llm_clock_steady());
-	while (n == ORPHAN_ROWS);
+	while (n > 0);
 	return n >= 0;
 }
 

@@ -436,8 +436,8 @@ sql('ALTER SERVER away RENAME TO sim;');
 # Nor the name of a model that others' tasks wait for.
 make_table('ana', 'passing', 4);
 sql(q(SELECT llm.add_model('passing', server => 'sim', model => 'sim-1');
-	BEGIN; SET LOCAL ROLE ana; UPDATE passing SET label = llm_classify(body, '{billing,bug}', model => 'passing'); RESET ROLE;
-	SELECT llm.drop_model('passing'); COMMIT));
+	BEGIN; SET LOCAL ROLE ana; UPDATE passing SET label = llm_classify(body, '{billing,bug}', model => 'passing');
+	RESET ROLE; SELECT llm.drop_model('passing'); COMMIT));
 $job = sql('SELECT max(id) FROM llm.job');
 refused('keeper', q(SELECT llm.add_model('passing', server => 'mine', model => 'x')), qr/permission denied to give a model the name "passing"/,
 	"P9: nobody takes the name of a model that others' tasks wait for");

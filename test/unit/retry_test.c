@@ -53,8 +53,8 @@ same(const char *a, const char *b)
 static void
 test_class(const Expected *e)
 {
-	LlmVerdict first = llm_retry_decide(e->class, 0, 1, MAX_TRIES, 0.5, NOW);
-	LlmVerdict third = llm_retry_decide(e->class, MAX_TRIES - 1, MAX_TRIES, MAX_TRIES, 0.5, NOW);
+	LlmVerdict first = llm_retry_decide(e->class, 0, 0, MAX_TRIES, 0.5, NOW);
+	LlmVerdict third = llm_retry_decide(e->class, MAX_TRIES - 1, MAX_TRIES - 1, MAX_TRIES, 0.5, NOW);
 	char name[100];
 
 	snprintf(name, sizeof(name), "%s: the first time", e->name);
@@ -68,9 +68,9 @@ test_class(const Expected *e)
 }
 
 static int64
-wait_after(LlmErrorClass class, int tries, int attempts, double jitter)
+wait_after(LlmErrorClass class, int tries, int faults, double jitter)
 {
-	LlmVerdict verdict = llm_retry_decide(class, tries, attempts, 100, jitter, NOW);
+	LlmVerdict verdict = llm_retry_decide(class, tries, faults, 100, jitter, NOW);
 
 	if (verdict.final || verdict.requeue_now || !same(verdict.reason, "backoff"))
 		return -1;
@@ -80,25 +80,26 @@ wait_after(LlmErrorClass class, int tries, int attempts, double jitter)
 static void
 test_backoff(void)
 {
-	is(wait_after(LLM_ERR_TRANSIENT, 0, 2, 0.5), SECOND / 4, "the second 500 waits for up to half a second");
-	is(wait_after(LLM_ERR_TRANSIENT, 0, 3, 0.5), SECOND / 2, "the third for up to one");
-	is(wait_after(LLM_ERR_TRANSIENT, 0, 2, 0.0), 0, "with full jitter");
-	is(wait_after(LLM_ERR_TRANSIENT, 0, 19, 0.5), 30 * SECOND, "then up to a minute");
-	is(wait_after(LLM_ERR_TRANSIENT, 0, 49, 0.5), 300 * SECOND, "at last up to ten");
+	is(wait_after(LLM_ERR_TRANSIENT, 0, 1, 0.5), SECOND / 4, "the second 500 waits for up to half a second");
+	is(wait_after(LLM_ERR_TRANSIENT, 0, 2, 0.5), SECOND / 2, "the third for up to one");
+	is(wait_after(LLM_ERR_TRANSIENT, 0, 1, 0.0), 0, "with full jitter");
+	is(wait_after(LLM_ERR_TRANSIENT, 0, 18, 0.5), 30 * SECOND, "then up to a minute");
+	is(wait_after(LLM_ERR_TRANSIENT, 0, 48, 0.5), 300 * SECOND, "at last up to ten");
 	is(wait_after(LLM_ERR_LOCAL, 0, 1000000, 0.5), 300 * SECOND, "local trouble is never final");
-	is(wait_after(LLM_ERR_TIMEOUT, 1, 40, 0.5), SECOND / 4, "a time-out waits by its tries, not by 429s before it");
+	is(wait_after(LLM_ERR_TIMEOUT, 1, 40, 0.5), SECOND / 4, "a time-out waits by its tries, not by other failures before it");
 	is(wait_after(LLM_ERR_UNKNOWN, 2, 3, 0.5), SECOND / 2, "so does a lost answer");
 }
 
 static void
 test_giving_up(void)
 {
-	LlmVerdict verdict = llm_retry_decide(LLM_ERR_TRANSIENT, 0, 50, MAX_TRIES, 0.5, NOW);
+	LlmVerdict verdict = llm_retry_decide(LLM_ERR_TRANSIENT, 0, 49, MAX_TRIES, 0.5, NOW);
 
 	ok(verdict.final && same(verdict.reason, "provider_error") && !verdict.charged,
 	   "an input that always gives a 500 is given up in the end");
 	verdict = llm_retry_decide(LLM_ERR_RATE_LIMITED, 0, 100000, MAX_TRIES, 0.5, NOW);
 	ok(!verdict.final && verdict.requeue_now, "P7 a 429 is never a failure of the task");
+	ok(!verdict.fault, "P7 nor one of those that are counted for a back-off");
 	verdict = llm_retry_decide(LLM_ERR_AUTH, 2, 100000, MAX_TRIES, 0.5, NOW);
 	ok(!verdict.final && !verdict.charged, "a rejected key is never a failure of the task");
 	verdict = llm_retry_decide(LLM_ERR_INVALID, 0, 1, 1, 0.5, NOW);
