@@ -48,6 +48,12 @@
 /* A tokens bucket holds what one second brings: providers count tokens by the minute. */
 #define TOKENS_HELD_S 1.0
 
+/*
+ * A bucket that is right as of later than now is left alone: its time only goes forward.
+ * Farther ahead than this it cannot be, and would stand still.
+ */
+#define BELIEVED_AHEAD_US (INT64CONST(60) * 1000 * 1000)
+
 /* A bucket this much short of full, or of one request, passes: doubles are not exact. */
 #define ROUNDING 1e-6
 
@@ -159,7 +165,11 @@ refill_bucket(const Bucket *bucket, int64 elapsed_us)
 		*bucket->level = Min(bucket->capacity, *bucket->level + bucket->rate * (elapsed_us / 1e6));
 }
 
-/* Bring both buckets up to now.  A fresh limiter starts with full ones. */
+/*
+ * Bring both buckets up to now.  A fresh limiter starts with full ones.  A sender takes
+ * the time before it stores answers, and asks after it: others may have asked later by
+ * then, and what has flowed in since must not flow in for them once more.
+ */
 static void
 refill(LlmLimiter *limiter, const LlmLimits *limits, TimestampTz now)
 {
@@ -171,6 +181,8 @@ refill(LlmLimiter *limiter, const LlmLimits *limits, TimestampTz now)
 		limiter->requests = requests.capacity;
 		limiter->tokens = tokens.capacity;
 	}
+	else if (now <= limiter->refilled_at && now > limiter->refilled_at - BELIEVED_AHEAD_US)
+		return;
 	else if (now > limiter->refilled_at)
 	{
 		refill_bucket(&requests, now - limiter->refilled_at);
@@ -180,11 +192,11 @@ refill(LlmLimiter *limiter, const LlmLimits *limits, TimestampTz now)
 }
 
 /*
- * How many of "want" units of size "each" the bucket holds; when fewer, *wake_at is
- * when the next will be there.  One that is larger than the bucket needs a full one.
+ * How many of "want" units of size "each" the bucket holds, which is right as of
+ * "right_at"; when fewer, *wake_at is when the next will be there.  One that is larger than the bucket needs a full one.
  */
 static int
-take_from(const Bucket *bucket, int want, double each, TimestampTz now, TimestampTz *wake_at)
+take_from(const Bucket *bucket, int want, double each, TimestampTz right_at, TimestampTz *wake_at)
 {
 	double level = *bucket->level;
 	double fit;
@@ -199,7 +211,7 @@ take_from(const Bucket *bucket, int want, double each, TimestampTz now, Timestam
 	if (fit >= want)
 		return want;
 	missing = Min(each, bucket->capacity) - (level - fit * each);
-	*wake_at = now + (int64) ceil(Max(0.0, missing) / bucket->rate * 1e6);
+	*wake_at = right_at + (int64) ceil(Max(0.0, missing) / bucket->rate * 1e6);
 	return (int) fit;
 }
 
@@ -314,14 +326,14 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 		*reason = LLM_WAIT_CONCURRENCY;
 		*wake_at = at;
 	}
-	fit = take_from(&requests, n, 1.0, now, &at);
+	fit = take_from(&requests, n, 1.0, limiter->refilled_at, &at);
 	if (fit < n)
 	{
 		n = fit;
 		*reason = LLM_WAIT_REQUESTS;
 		*wake_at = at;
 	}
-	fit = take_from(&tokens, n, (double) tokens_each, now, &at);
+	fit = take_from(&tokens, n, (double) tokens_each, limiter->refilled_at, &at);
 	if (fit < n)
 	{
 		n = fit;

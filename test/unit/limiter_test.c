@@ -333,13 +333,45 @@ test_clock_jumps(void)
 	settle(LLM_OK);
 	now -= 3600 * SECOND;
 	(void) grant(1, 100);
-	ok(wake_at <= now + 2 * SECOND, "set back by an hour: the bucket fills as before");
+	ok(wake_at <= now + 2 * SECOND, "set back by an hour, which no steady clock is: the bucket does not stand still for it");
 	now += 86400 * SECOND;
 	is(grant(100, 100), 1, "set forward by a day: no burst");
 	settle(LLM_ERR_AUTH);
 	now -= 86400 * SECOND;
 	(void) grant(1, 100);
 	ok(wake_at <= now + 60 * SECOND, "set back while paused: no longer than a minute");
+}
+
+/* Two databases ask in turn, each by the time of its pass's beginning: what they send in a minute. */
+static int
+send_with_old_times(int databases, int64 age)
+{
+	int sent = 0;
+
+	proven(6000, 0, 0);
+	for (TimestampTz clock = START; clock < START + 60 * SECOND; clock += MS)
+	{
+		for (int i = 0; i < databases; i++)
+		{
+			now = clock - i * age;
+			sent += grant(1000, 100);
+		}
+	}
+	return sent;
+}
+
+static void
+test_times_of_senders(void)
+{
+	ok(send_with_old_times(2, 20 * MS) <= 6000, "P7 two databases, one with a time that is 20 ms old, keep the rate");
+	ok(send_with_old_times(4, 300 * MS) <= 6000, "P7 so do four, with times up to 0.9 s old");
+	ok(send_with_old_times(4, 300 * MS) >= 5500, "and use it");
+
+	proven(60, 0, 0);
+	(void) grant(1, 100);
+	now -= 5 * SECOND;
+	is(grant(1, 100), 0, "five seconds before the last grant: nothing has flowed in");
+	ok(wake_at > START && wake_at < START + 2 * SECOND, "and it is known when it will have");
 }
 
 /* All that is in flight is answered, and as much as may leave does. */
@@ -721,6 +753,7 @@ main(void)
 	test_outage();
 	test_pause();
 	test_clock_jumps();
+	test_times_of_senders();
 	test_window();
 	test_first_requests();
 	test_silence();
