@@ -28,6 +28,9 @@
 /* Weight of a new answer in the moving averages of a route. */
 #define AVERAGE_WEIGHT 0.05
 
+/* A usage of more tokens is booked as told, but believed by no average: no model takes so many. */
+#define MOST_TOKENS 1e8
+
 /* Recipes kept although no flight uses them. */
 #define IDLE_RECIPES 64
 
@@ -262,6 +265,19 @@ read_answer(LlmFlight *flight, LlmReply *reply)
 	return reply->class;
 }
 
+/* What the next requests of the route are expected to use. */
+static void
+note_usage(LlmRoute *route, const LlmUsage *usage)
+{
+	double input = (double) usage->input + usage->cached + usage->cache_write;
+	double output = usage->output;
+
+	if (input + output > MOST_TOKENS)
+		return;
+	route->input_tokens += AVERAGE_WEIGHT * (input - route->input_tokens);
+	route->output_tokens += AVERAGE_WEIGHT * (output - route->output_tokens);
+}
+
 /* Tokens as told, or estimated where the provider may have billed and told nothing. */
 static void
 fill_usage(LlmFlight *flight, LlmErrorClass class, const LlmUsage *usage)
@@ -271,14 +287,9 @@ fill_usage(LlmFlight *flight, LlmErrorClass class, const LlmUsage *usage)
 
 	if (usage->known)
 	{
-		double input = usage->input + usage->cached + usage->cache_write;
-
 		s->usage = *usage;
 		if (class == LLM_OK)
-		{
-			route->input_tokens += AVERAGE_WEIGHT * (input - route->input_tokens);
-			route->output_tokens += AVERAGE_WEIGHT * (usage->output - route->output_tokens);
-		}
+			note_usage(route, usage);
 	}
 	else if (llm_retry_may_be_billed(class))
 	{

@@ -54,6 +54,15 @@
  */
 #define BELIEVED_AHEAD_US (INT64CONST(60) * 1000 * 1000)
 
+/*
+ * No bucket is overdrawn by more than this brings: providers count by the minute, and an
+ * absurd usage that one of them reports must not hold anyone up for longer.
+ */
+#define DEBT_S 60.0
+
+/* No wait for a bucket is longer, whatever it comes to: it must fit into an int64. */
+#define LONGEST_WAIT_US 86400e6
+
 /* A bucket this much short of full, or of one request, passes: doubles are not exact. */
 #define ROUNDING 1e-6
 
@@ -191,6 +200,17 @@ refill(LlmLimiter *limiter, const LlmLimits *limits, TimestampTz now)
 	limiter->refilled_at = now;
 }
 
+/* Take so much out, or put it back where it is less than 0.  What is overdrawn for another cause stays so. */
+static void
+debit(const Bucket *bucket, double amount)
+{
+	double least = Min(*bucket->level, -DEBT_S * bucket->rate);
+
+	*bucket->level -= amount;
+	if (amount > 0)
+		*bucket->level = Max(*bucket->level, least);
+}
+
 /*
  * How many of "want" units of size "each" the bucket holds, which is right as of
  * "right_at"; when fewer, *wake_at is when the next will be there.  One that is larger than the bucket needs a full one.
@@ -211,7 +231,7 @@ take_from(const Bucket *bucket, int want, double each, TimestampTz right_at, Tim
 	if (fit >= want)
 		return want;
 	missing = Min(each, bucket->capacity) - (level - fit * each);
-	*wake_at = right_at + (int64) ceil(Max(0.0, missing) / bucket->rate * 1e6);
+	*wake_at = right_at + (int64) Min(ceil(Max(0.0, missing) / bucket->rate * 1e6), LONGEST_WAIT_US);
 	return (int) fit;
 }
 
@@ -281,8 +301,11 @@ pass_window(LlmLimiter *limiter, const LlmLimits *limits, int want, TimestampTz 
 
 /* Take what is granted from the buckets; it is in flight now. */
 static void
-take(LlmLimiter *limiter, int n, int64 tokens_each, TimestampTz now)
+take(LlmLimiter *limiter, const LlmLimits *limits, int n, int64 tokens_each, TimestampTz now)
 {
+	Bucket requests = requests_bucket(limiter, limits);
+	Bucket tokens = tokens_bucket(limiter, limits);
+
 	if (n <= 0)
 		return;
 	if (limiter->half_open)
@@ -291,8 +314,8 @@ take(LlmLimiter *limiter, int n, int64 tokens_each, TimestampTz now)
 		limiter->probed_at = now;
 	if (limiter->occupied == 0)
 		limiter->quiet_since = now;
-	limiter->requests -= n;
-	limiter->tokens -= (double) n * tokens_each;
+	debit(&requests, n);
+	debit(&tokens, (double) n * tokens_each);
 	limiter->in_flight += n;
 	limiter->occupied += n;
 }
@@ -341,7 +364,7 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 		*wake_at = at;
 	}
 	limiter->held_by = *reason;
-	take(limiter, n, tokens_each, now);
+	take(limiter, limits, n, tokens_each, now);
 	return n;
 }
 
@@ -460,10 +483,11 @@ static void
 return_unused(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
 			  int64 tokens_estimated, int64 tokens_used)
 {
+	Bucket tokens = tokens_bucket(limiter, limits);
 	bool refused = (class == LLM_ERR_RATE_LIMITED);
 
 	if (tokens_used >= 0)
-		limiter->tokens += (double) (tokens_estimated - tokens_used);
+		debit(&tokens, (double) tokens_used - (double) tokens_estimated);
 	else if (refused && limits->tokens_per_minute <= 0)
 		limiter->tokens += (double) tokens_estimated;
 	if (refused && limits->requests_per_minute <= 0 && limiter->pace <= 0)

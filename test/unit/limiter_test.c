@@ -149,6 +149,29 @@ test_tokens_per_minute(void)
 }
 
 static void
+test_absurd_usage(void)
+{
+	proven(0, 60000, 0);
+	(void) grant(1, 500);
+	for (int i = 0; i < 3; i++)
+		llm_limiter_settle(&limiter, &limits, LLM_OK, limiter.generation, 500, INT64CONST(4294967295), -1, 0.5, now);
+	is(grant(1, 500), 0, "an absurd usage overdraws the bucket");
+	ok(wake_at > now + 50 * SECOND && wake_at < now + 65 * SECOND, "P6 by no more than a minute brings");
+	now = wake_at;
+	is(grant(1, 500), 1, "after which the next one leaves");
+	llm_limiter_settle(&limiter, &limits, LLM_OK, limiter.generation, 500, PG_INT64_MAX, -1, 0.5, now);
+	is(grant(1, PG_INT64_MAX), 0, "the largest numbers there are");
+	ok(wake_at > now + 50 * SECOND && wake_at < now + 65 * SECOND, "make no difference");
+
+	proven(0, 0, 0);
+	llm_limiter_correct(&limiter, &limits, &(LlmToldLimit){-1, -1, -1},
+						&(LlmToldLimit){INT64CONST(1000000000000000), INT64CONST(999999999999999), 86400000}, now);
+	limiter.tokens = 0;
+	is(grant(1, INT64CONST(1000000000000)), 0, "a large request waits for a learned rate of next to nothing");
+	ok(wake_at > now && wake_at <= now + 86400 * SECOND, "not for ever");
+}
+
+static void
 test_concurrency(void)
 {
 	proven(0, 0, 8);
@@ -747,6 +770,7 @@ main(void)
 {
 	test_requests_per_minute();
 	test_tokens_per_minute();
+	test_absurd_usage();
 	test_concurrency();
 	test_one_429_of_a_hundred();
 	test_backoff();
