@@ -6,12 +6,8 @@
  * Four gates, from the outside in: a circuit (cool-down or pause, then one
  * probe), requests per minute, tokens per minute, requests in flight.
  *
- * Both rates are token buckets that fill continuously and hold very little: a
- * provider that allows 60 requests a minute may allow one a second and no burst.
- * They run a little below the told rate, since the way to the provider squeezes
- * gaps.  A request of more tokens than the bucket can hold passes when it is full,
- * and overdraws it.  Where no rate is told by the options, the one that answers
- * tell in their headers stands in.
+ * Both rates are kept by buckets (limiter_bucket.c).  Where no rate is told by the
+ * options, the one that answers tell in their headers stands in.
  *
  * Concurrency adapts as TCP does (limiter_window.c), from one request up: a target
  * of which nothing is known, and one that was shut, is asked by one request first.
@@ -32,39 +28,9 @@
 
 #include <math.h>
 
+#include "limiter_bucket.h"
 #include "limiter_pace.h"
 #include "limiter_window.h"
-
-/* Sent at most, as a share of the told rate: gaps of a second may shrink by 50 ms on the way. */
-#define PACE 0.95
-
-/*
- * What a requests bucket holds: one request, and 2% so that a late wake-up is made
- * up for (two requests are still 3% farther apart than told), or what 50 ms bring.
- */
-#define REQUESTS_HELD 1.02
-#define REQUESTS_HELD_S 0.05
-
-/* A tokens bucket holds what one second brings: providers count tokens by the minute. */
-#define TOKENS_HELD_S 1.0
-
-/*
- * A bucket that is right as of later than now is left alone: its time only goes forward.
- * Farther ahead than this it cannot be, and would stand still.
- */
-#define BELIEVED_AHEAD_US (INT64CONST(60) * 1000 * 1000)
-
-/*
- * No bucket is overdrawn by more than this brings: providers count by the minute, and an
- * absurd usage that one of them reports must not hold anyone up for longer.
- */
-#define DEBT_S 60.0
-
-/* No wait for a bucket is longer, whatever it comes to: it must fit into an int64. */
-#define LONGEST_WAIT_US 86400e6
-
-/* A bucket this much short of full, or of one request, passes: doubles are not exact. */
-#define ROUNDING 1e-6
 
 /* Back-off where the provider names no time. */
 #define BACKOFF_BASE_MS 1000
@@ -84,14 +50,6 @@
 #define PAUSE_QUOTA_MS 300000
 
 #define MS_TO_US(ms) ((ms) *INT64CONST(1000))
-
-/* One of the two buckets with the rate that holds for it now. */
-typedef struct Bucket
-{
-	double *level;
-	double rate; /* per second; 0 = not limited */
-	double capacity;
-} Bucket;
 
 /* What an answer says about its target, whatever it means for its task. */
 typedef enum Meaning
@@ -131,108 +89,6 @@ meaning_of(LlmErrorClass class)
 			break;
 	}
 	return MEANS_ALIVE;
-}
-
-static Bucket
-requests_bucket(LlmLimiter *limiter, const LlmLimits *limits)
-{
-	Bucket bucket = {&limiter->requests, limiter->learned_requests_rate, limiter->learned_requests_limit};
-
-	if (limits->requests_per_minute > 0)
-	{
-		bucket.rate = PACE * limits->requests_per_minute / 60.0;
-		bucket.capacity = Max(REQUESTS_HELD, bucket.rate * REQUESTS_HELD_S);
-	}
-	if (limiter->pace > 0 && (bucket.rate <= 0 || limiter->pace < bucket.rate))
-	{
-		bucket.rate = limiter->pace;
-		bucket.capacity = REQUESTS_HELD;
-	}
-	return bucket;
-}
-
-static Bucket
-tokens_bucket(LlmLimiter *limiter, const LlmLimits *limits)
-{
-	Bucket bucket = {&limiter->tokens, limiter->learned_tokens_rate, limiter->learned_tokens_limit};
-
-	if (limits->tokens_per_minute > 0)
-	{
-		bucket.rate = PACE * limits->tokens_per_minute / 60.0;
-		bucket.capacity = Max(1.0, bucket.rate * TOKENS_HELD_S);
-	}
-	return bucket;
-}
-
-/* Add what so many microseconds bring; a bucket without a rate is kept full. */
-static void
-refill_bucket(const Bucket *bucket, int64 elapsed_us)
-{
-	if (bucket->rate <= 0)
-		*bucket->level = 0;
-	else
-		*bucket->level = Min(bucket->capacity, *bucket->level + bucket->rate * (elapsed_us / 1e6));
-}
-
-/*
- * Bring both buckets up to now.  A fresh limiter starts with full ones.  A sender takes
- * the time before it stores answers, and asks after it: others may have asked later by
- * then, and what has flowed in since must not flow in for them once more.
- */
-static void
-refill(LlmLimiter *limiter, const LlmLimits *limits, TimestampTz now)
-{
-	Bucket requests = requests_bucket(limiter, limits);
-	Bucket tokens = tokens_bucket(limiter, limits);
-
-	if (limiter->refilled_at == 0)
-	{
-		limiter->requests = requests.capacity;
-		limiter->tokens = tokens.capacity;
-	}
-	else if (now <= limiter->refilled_at && now > limiter->refilled_at - BELIEVED_AHEAD_US)
-		return;
-	else if (now > limiter->refilled_at)
-	{
-		refill_bucket(&requests, now - limiter->refilled_at);
-		refill_bucket(&tokens, now - limiter->refilled_at);
-	}
-	limiter->refilled_at = now;
-}
-
-/* Take so much out, or put it back where it is less than 0.  What is overdrawn for another cause stays so. */
-static void
-debit(const Bucket *bucket, double amount)
-{
-	double least = Min(*bucket->level, -DEBT_S * bucket->rate);
-
-	*bucket->level -= amount;
-	if (amount > 0)
-		*bucket->level = Max(*bucket->level, least);
-}
-
-/*
- * How many of "want" units of size "each" the bucket holds, which is right as of
- * "right_at"; when fewer, *wake_at is when the next will be there.  One that is larger than the bucket needs a full one.
- */
-static int
-take_from(const Bucket *bucket, int want, double each, TimestampTz right_at, TimestampTz *wake_at)
-{
-	double level = *bucket->level;
-	double fit;
-	double missing;
-
-	if (bucket->rate <= 0 || each <= 0)
-		return want;
-	if (each > bucket->capacity)
-		fit = (level >= bucket->capacity - ROUNDING) ? 1 : 0;
-	else
-		fit = Max(0.0, floor(level / each + ROUNDING));
-	if (fit >= want)
-		return want;
-	missing = Min(each, bucket->capacity) - (level - fit * each);
-	*wake_at = right_at + (int64) Min(ceil(Max(0.0, missing) / bucket->rate * 1e6), LONGEST_WAIT_US);
-	return (int) fit;
 }
 
 /* The places in flight that are free: all that is in flight counts for the limit, this generation for the window. */
@@ -303,9 +159,6 @@ pass_window(LlmLimiter *limiter, const LlmLimits *limits, int want, TimestampTz 
 static void
 take(LlmLimiter *limiter, const LlmLimits *limits, int n, int64 tokens_each, TimestampTz now)
 {
-	Bucket requests = requests_bucket(limiter, limits);
-	Bucket tokens = tokens_bucket(limiter, limits);
-
 	if (n <= 0)
 		return;
 	if (limiter->half_open)
@@ -314,8 +167,8 @@ take(LlmLimiter *limiter, const LlmLimits *limits, int n, int64 tokens_each, Tim
 		limiter->probed_at = now;
 	if (limiter->occupied == 0)
 		limiter->quiet_since = now;
-	debit(&requests, n);
-	debit(&tokens, (double) n * tokens_each);
+	llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_REQUESTS, n, now);
+	llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_TOKENS, (double) n * tokens_each, now);
 	limiter->in_flight += n;
 	limiter->occupied += n;
 }
@@ -325,8 +178,6 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 				  int64 tokens_each, TimestampTz now,
 				  LlmWaitReason *reason, TimestampTz *wake_at)
 {
-	Bucket requests = requests_bucket(limiter, limits);
-	Bucket tokens = tokens_bucket(limiter, limits);
 	TimestampTz at = DT_NOEND;
 	int n = want;
 	int fit;
@@ -335,7 +186,7 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 	*wake_at = DT_NOEND;
 	if (want <= 0)
 		return 0;
-	refill(limiter, limits, now);
+	llm_bucket_tell(limiter, limits, now);
 	if (limiter->window <= 0)
 		llm_window_begin(limiter, now);
 	if (limiter->half_open)
@@ -349,14 +200,14 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 		*reason = LLM_WAIT_CONCURRENCY;
 		*wake_at = at;
 	}
-	fit = take_from(&requests, n, 1.0, limiter->refilled_at, &at);
+	fit = llm_bucket_fit(limiter, limits, LLM_BUCKETS_OF_REQUESTS, n, 1.0, now, &at);
 	if (fit < n)
 	{
 		n = fit;
 		*reason = LLM_WAIT_REQUESTS;
 		*wake_at = at;
 	}
-	fit = take_from(&tokens, n, (double) tokens_each, limiter->refilled_at, &at);
+	fit = llm_bucket_fit(limiter, limits, LLM_BUCKETS_OF_TOKENS, n, (double) tokens_each, now, &at);
 	if (fit < n)
 	{
 		n = fit;
@@ -419,8 +270,7 @@ cool_down(LlmLimiter *limiter, int64 retry_after_ms, double jitter, TimestampTz 
  * probe meets says how long to stay away, and nothing about how much may be sent.
  */
 static void
-slow_down(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
-		  int64 retry_after_ms, double jitter, TimestampTz now)
+slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double jitter, TimestampTz now)
 {
 	bool probe = limiter->half_open;
 	int accepted = limiter->accepted;
@@ -431,9 +281,7 @@ slow_down(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
 	if (probe || class != LLM_ERR_RATE_LIMITED)
 		return;
 	llm_pace_note_refusal(limiter, accepted, now);
-	/* the bucket of a pace has room for the probe when the cool-down ends */
-	if (limiter->pace > 0 && limits->requests_per_minute <= 0)
-		limiter->requests = 1.0 - requests_bucket(limiter, limits).rate * (limiter->cooldown_us / 1e6);
+	llm_bucket_keep_for_probe(limiter, now);
 }
 
 /*
@@ -481,17 +329,16 @@ pause_target(LlmLimiter *limiter, LlmErrorClass class, TimestampTz now)
  */
 static void
 return_unused(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
-			  int64 tokens_estimated, int64 tokens_used)
+			  int64 tokens_estimated, int64 tokens_used, TimestampTz now)
 {
-	Bucket tokens = tokens_bucket(limiter, limits);
 	bool refused = (class == LLM_ERR_RATE_LIMITED);
 
 	if (tokens_used >= 0)
-		debit(&tokens, (double) tokens_used - (double) tokens_estimated);
-	else if (refused && limits->tokens_per_minute <= 0)
-		limiter->tokens += (double) tokens_estimated;
-	if (refused && limits->requests_per_minute <= 0 && limiter->pace <= 0)
-		limiter->requests += 1;
+		llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_TOKENS, (double) tokens_used - (double) tokens_estimated, now);
+	else if (refused)
+		llm_bucket_uncount(limiter, LLM_BUCKETS_OF_TOKENS, (double) tokens_estimated, now);
+	if (refused)
+		llm_bucket_uncount(limiter, LLM_BUCKETS_OF_REQUESTS, 1, now);
 }
 
 void
@@ -499,7 +346,7 @@ llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass c
 				   uint32 generation, int64 tokens_estimated, int64 tokens_used,
 				   int64 retry_after_ms, double jitter, TimestampTz now)
 {
-	return_unused(limiter, limits, class, tokens_estimated, tokens_used);
+	return_unused(limiter, limits, class, tokens_estimated, tokens_used, now);
 	if (generation == limiter->generation)
 	{
 		limiter->quiet_since = now;
@@ -509,7 +356,7 @@ llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass c
 				note_alive(limiter, limits);
 				break;
 			case MEANS_SLOW_DOWN:
-				slow_down(limiter, limits, class, retry_after_ms, jitter, now);
+				slow_down(limiter, class, retry_after_ms, jitter, now);
 				break;
 			case MEANS_NO_ANSWER:
 				note_no_answer(limiter, jitter, retry_after_ms, now);
@@ -525,11 +372,12 @@ llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass c
 }
 
 void
-llm_limiter_give_back(LlmLimiter *limiter, uint32 generation, int n, int64 tokens_each)
+llm_limiter_give_back(LlmLimiter *limiter, const LlmLimits *limits, uint32 generation, int n,
+					  int64 tokens_each, TimestampTz now)
 {
 	limiter->in_flight = Max(0, limiter->in_flight - n);
-	limiter->requests += n;
-	limiter->tokens += (double) n * tokens_each;
+	llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_REQUESTS, -n, now);
+	llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_TOKENS, -(double) n * tokens_each, now);
 	if (n > 0 && generation == limiter->generation)
 	{
 		limiter->probing = false;
@@ -538,44 +386,14 @@ llm_limiter_give_back(LlmLimiter *limiter, uint32 generation, int n, int64 token
 	}
 }
 
-/*
- * Take in one kind of limit.  The rate is what flows back between now and "reset",
- * but never more than the limit per minute: a window of fixed length looks faster
- * than it is towards its end.
- *
- * "remaining" was true when the request was admitted.  At first, what is in flight
- * comes off it; from then on our own count of what has left and flown back is the
- * better one, and "remaining" only shows what others use up: it is taken as up to
- * a second old.
- */
-static void
-learn(const LlmToldLimit *told, int in_flight, double *level, double *rate, double *limit)
-{
-	double left = (double) told->remaining;
-
-	if (told->limit <= 0 || told->remaining < 0)
-	{
-		*rate = 0;
-		return;
-	}
-	*level = (*rate <= 0) ? left - in_flight : Min(*level, left + Max(1.0, *rate));
-	*limit = (double) told->limit;
-	*rate = PACE * told->limit / 60.0;
-	if (told->reset_ms > 0 && told->remaining < told->limit)
-		*rate = Min(*rate, PACE * (told->limit - told->remaining) * 1000.0 / told->reset_ms);
-}
-
 void
 llm_limiter_correct(LlmLimiter *limiter, const LlmLimits *limits, const LlmToldLimit *requests,
 					const LlmToldLimit *tokens, TimestampTz now)
 {
-	refill(limiter, limits, now);
 	if (limits->requests_per_minute <= 0)
-		learn(requests, limiter->in_flight, &limiter->requests,
-			  &limiter->learned_requests_rate, &limiter->learned_requests_limit);
+		llm_bucket_learn(limiter, LLM_BUCKETS_OF_REQUESTS, requests, now);
 	if (limits->tokens_per_minute <= 0)
-		learn(tokens, 0, &limiter->tokens,
-			  &limiter->learned_tokens_rate, &limiter->learned_tokens_limit);
+		llm_bucket_learn(limiter, LLM_BUCKETS_OF_TOKENS, tokens, now);
 }
 
 void
@@ -583,7 +401,7 @@ llm_limiter_unpause(LlmLimiter *limiter)
 {
 	if (limiter->pause_class == LLM_OK)
 		return;
-	open_circuit(limiter, limiter->refilled_at);
+	open_circuit(limiter, limiter->quiet_since);
 	limiter->not_before = 0;
 	limiter->cooldown_us = 0;
 }

@@ -14,6 +14,9 @@
  *	  give_back() for granted requests that were not sent after all
  *	  correct()   after settle(), when the answer told rate limits
  *
+ * Aliases of one target share it, each with the limits that its own options tell:
+ * each is kept to its own, and all together to the loosest.
+ *
  * A process that ends with requests in flight gives them back on its way out;
  * nothing here can know that it is gone.
  *
@@ -44,6 +47,32 @@ typedef enum LlmWaitReason
 	LLM_WAIT_PAUSED /* key or model paused: see pause_class */
 } LlmWaitReason;
 
+/* Fills continuously, up to what it can hold. */
+typedef struct LlmBucket
+{
+	TimestampTz refilled_at; /* right as of here; 0: fresh, which is full */
+	double level; /* what is left; less than 0 when overdrawn */
+} LlmBucket;
+
+/* Different rates that aliases of one target are told at the same time, and each has a bucket for. */
+#define LLM_TOLD_PLACES 4
+
+typedef struct LlmToldBucket
+{
+	int per_minute; /* as the options tell it; 0: a free place */
+	TimestampTz told_at; /* by who asked last */
+	LlmBucket bucket;
+} LlmToldBucket;
+
+/* All that holds for one kind: requests per minute, or tokens. */
+typedef struct LlmBuckets
+{
+	LlmToldBucket told[LLM_TOLD_PLACES];
+	LlmBucket learned;
+	double learned_rate; /* per second, from answers' headers; 0 = not told there */
+	double learned_limit;
+} LlmBuckets;
+
 /*
  * All plain data, fixed size: it lives in shared memory.  Zeroed = fresh: closed, with
  * a window of one request.
@@ -60,15 +89,13 @@ typedef enum LlmWaitReason
  */
 typedef struct LlmLimiter
 {
-	TimestampTz refilled_at; /* buckets are right as of here */
-	double requests; /* requests left in the bucket; less than 0 when overdrawn */
-	double tokens; /* tokens left in the bucket; less than 0 when overdrawn */
-	double learned_requests_rate; /* per second, from answers' headers; 0 = not told there */
-	double learned_requests_limit;
-	double learned_tokens_rate;
-	double learned_tokens_limit;
 	int in_flight;
 	LlmWaitReason held_by; /* what left less than wanted at the last grant; NONE when nothing did */
+
+	/* limiter_bucket.c */
+	LlmBuckets requests;
+	LlmBuckets tokens;
+	LlmBucket paced; /* requests, where there is a pace */
 
 	/* limiter_window.c */
 	double window; /* so many of a generation may be in flight; 0 = nothing was sent yet */
@@ -125,8 +152,9 @@ extern void llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, Llm
 							   uint32 generation, int64 tokens_estimated, int64 tokens_used,
 							   int64 retry_after_ms, double jitter, TimestampTz now);
 
-/* n requests, granted in that generation, were not sent: as if never granted. */
-extern void llm_limiter_give_back(LlmLimiter *limiter, uint32 generation, int n, int64 tokens_each);
+/* n requests, granted with these limits in that generation, were not sent: as if never granted. */
+extern void llm_limiter_give_back(LlmLimiter *limiter, const LlmLimits *limits, uint32 generation, int n,
+								  int64 tokens_each, TimestampTz now);
 
 /*
  * Take in what the headers of a successful answer told of requests and tokens left.

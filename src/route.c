@@ -317,7 +317,7 @@ llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each
 {
 	LlmLimiter *limiter = llm_route_lock_limiter(route);
 
-	llm_limiter_give_back(limiter, generation, n, tokens_each);
+	llm_limiter_give_back(limiter, &route->limits, generation, n, tokens_each, llm_clock_steady());
 	llm_shmem_limiter_unlock();
 }
 

@@ -60,6 +60,12 @@ settle(LlmErrorClass class)
 	settle_as(limiter.generation, class, -1, 0.5);
 }
 
+static void
+give_back(int n)
+{
+	llm_limiter_give_back(&limiter, &limits, limiter.generation, n, 100, now);
+}
+
 /* A provider that allows a request each "gap" and nothing in advance. */
 typedef struct StrictProvider
 {
@@ -166,7 +172,7 @@ test_absurd_usage(void)
 	proven(0, 0, 0);
 	llm_limiter_correct(&limiter, &limits, &(LlmToldLimit){-1, -1, -1},
 						&(LlmToldLimit){INT64CONST(1000000000000000), INT64CONST(999999999999999), 86400000}, now);
-	limiter.tokens = 0;
+	limiter.tokens.learned.level = 0;
 	is(grant(1, INT64CONST(1000000000000)), 0, "a large request waits for a learned rate of next to nothing");
 	ok(wake_at > now && wake_at <= now + 86400 * SECOND, "not for ever");
 }
@@ -180,7 +186,7 @@ test_concurrency(void)
 	ok(wake_at == DT_NOEND, "until something finishes");
 	settle(LLM_OK);
 	is(grant(20, 100), 1, "one back, one out");
-	llm_limiter_give_back(&limiter, limiter.generation, 3, 100);
+	give_back(3);
 	is(limiter.in_flight, 5, "given back as if never granted");
 	is(grant(2, 100), 2, "a smaller want is met");
 	is(reason, LLM_WAIT_NONE, "and waits for nothing");
@@ -333,7 +339,7 @@ test_pause(void)
 	ok(wake_at == now + 300 * SECOND, "a spent quota pauses for five minutes");
 	now = wake_at;
 	(void) grant(1, 100);
-	llm_limiter_give_back(&limiter, limiter.generation, 1, 100);
+	give_back(1);
 	is(grant(1, 100), 1, "a probe that was not sent makes room for another");
 	settle_as(limiter.generation, LLM_ERR_RATE_LIMITED, 2000, 0.5);
 	(void) grant(1, 100);
@@ -397,6 +403,180 @@ test_times_of_senders(void)
 	ok(wake_at > START && wake_at < START + 2 * SECOND, "and it is known when it will have");
 }
 
+/* An alias of the target, with limits of its own. */
+typedef struct Alias
+{
+	LlmLimits limits;
+	int sent;
+	int64 tokens; /* used by its requests */
+} Alias;
+
+/* What is wanted of one request leaves, and is answered at once. */
+static void
+ask_as(Alias *alias, int want, int64 tokens)
+{
+	int n;
+
+	limits = alias->limits;
+	n = grant(want, tokens);
+	alias->sent += n;
+	for (; n > 0; n--)
+	{
+		/* some need more than was thought, some less */
+		int64 used = (alias->sent - n) % 2 == 0 ? tokens / 2 : tokens * 3 / 2;
+
+		llm_limiter_settle(&limiter, &limits, LLM_OK, limiter.generation, tokens, used, -1, 0.5, now);
+		alias->tokens += used;
+	}
+}
+
+#define MOST_ALIASES 6
+
+/* All of them have work for so many seconds; who got something is the last in the next turn. */
+static void
+ask_in_turn(Alias *aliases, int naliases, int seconds)
+{
+	Alias *turn[MOST_ALIASES];
+
+	for (int i = 0; i < naliases; i++)
+		turn[i] = &aliases[i];
+	for (TimestampTz end = now + seconds * SECOND; now < end; now += 5 * MS)
+	{
+		Alias *served[MOST_ALIASES];
+		int nserved = 0;
+		int nothers = 0;
+
+		for (int i = 0; i < naliases; i++)
+		{
+			Alias *alias = turn[i];
+			int before = alias->sent;
+
+			ask_as(alias, 10, 100);
+			if (alias->sent > before)
+				served[nserved++] = alias;
+			else
+				turn[nothers++] = alias;
+		}
+		memcpy(&turn[nothers], served, sizeof(Alias *) * nserved);
+	}
+}
+
+static void
+test_aliases_of_requests(void)
+{
+	Alias untold[] = {{.limits = {0, 0, 64}}, {.limits = {100, 0, 64}}};
+	Alias looser[] = {{.limits = {1000, 0, 64}}, {.limits = {100, 0, 64}}};
+	Alias same[] = {{.limits = {100, 0, 64}}, {.limits = {100, 0, 64}}};
+	Alias many[MOST_ALIASES] = {{.limits = {600, 0, 64}}};
+	int all = 0;
+
+	proven(0, 0, 0);
+	ask_in_turn(untold, 2, 600);
+	ok(untold[1].sent > 900, "P6 an alias of 100 a minute has them beside one that is told nothing");
+	ok(untold[1].sent <= 1000, "P7 and no more");
+	ok(untold[0].sent > 100000, "P6 which is not held back by it");
+
+	proven(0, 0, 0);
+	ask_in_turn(looser, 2, 600);
+	ok(looser[1].sent > 900, "P6 an alias of 100 a minute has them beside one of 1000");
+	ok(looser[1].sent <= 1000, "P7 and no more");
+	ok(looser[0].sent + looser[1].sent <= 10000, "P7 both together keep to the 1000");
+	ok(looser[0].sent + looser[1].sent > 9000, "and use them");
+
+	proven(0, 0, 0);
+	ask_in_turn(same, 2, 600);
+	ok(same[0].sent + same[1].sent <= 1000, "P7 two aliases of the same 100 share them");
+	ok(same[0].sent > 450 && same[1].sent > 450, "P6 by halves");
+
+	proven(0, 0, 0);
+	for (int i = 1; i < MOST_ALIASES; i++)
+		many[i].limits.requests_per_minute = 600 - i * 100;
+	ask_in_turn(many, MOST_ALIASES, 600);
+	for (int i = 0; i < MOST_ALIASES; i++)
+	{
+		all += many[i].sent;
+		ok(many[i].sent <= many[i].limits.requests_per_minute * 10 && many[i].sent > 100,
+		   "P7 of six rates for four places each is kept, P6 and none is starved");
+	}
+	ok(all <= 6000, "P7 and all together keep to the loosest");
+}
+
+static void
+test_aliases_of_tokens(void)
+{
+	Alias looser[] = {{.limits = {0, 600000, 64}}, {.limits = {0, 60000, 64}}};
+	Alias untold[] = {{.limits = {0, 0, 64}}, {.limits = {0, 60000, 64}}};
+
+	proven(0, 0, 0);
+	ask_in_turn(looser, 2, 600);
+	ok(looser[1].tokens <= 600000 && looser[1].tokens > 500000, "P7 60000 tokens a minute are kept and used beside 600000");
+	ok(looser[0].tokens + looser[1].tokens <= 6000000, "P7 both together keep to the 600000");
+	ok(looser[0].tokens + looser[1].tokens > 5000000, "and use them");
+
+	proven(0, 0, 0);
+	ask_in_turn(untold, 2, 600);
+	ok(untold[1].tokens <= 600000 && untold[1].tokens > 500000, "P7 beside an alias that is told nothing as well");
+}
+
+/* What an option told until a moment ago. */
+static void
+test_changed_option(void)
+{
+	Alias alias = {.limits = {0, 600000, 64}};
+	Alias other = {.limits = {0, 0, 64}};
+
+	proven(0, 0, 0);
+	ask_as(&alias, 1, 600);
+	llm_limiter_settle(&limiter, &limits, LLM_OK, limiter.generation, 0, 600000, -1, 0.5, now);
+	alias.limits.tokens_per_minute = 300000;
+	now += 11 * SECOND;
+	ask_as(&alias, 1, 600);
+	is(alias.sent, 2, "P6 lowered: what was overdrawn under the old rate holds for moments");
+	llm_limiter_settle(&limiter, &limits, LLM_OK, limiter.generation, 0, 600000, -1, 0.5, now);
+	alias.limits.tokens_per_minute = 400000;
+	ask_as(&alias, 1, 600);
+	is(alias.sent, 3, "P6 raised: it holds no longer");
+	llm_limiter_settle(&limiter, &limits, LLM_OK, limiter.generation, 0, 600000, -1, 0.5, now);
+	ask_as(&other, 10, 600);
+	is(other.sent, 10, "P6 who is told nothing is held up by none of it");
+
+	proven(0, 0, 0);
+	alias = (Alias){.limits = {1000, 0, 64}};
+	ask_in_turn(&alias, 1, 60);
+	alias.sent = 0;
+	alias.limits.requests_per_minute = 100;
+	ask_in_turn(&alias, 1, 60);
+	ok(alias.sent <= 100 && alias.sent > 90, "P7 lowered to 100 a minute: kept from the first one on");
+	alias.sent = 0;
+	alias.limits.requests_per_minute = 1000;
+	ask_in_turn(&alias, 1, 60);
+	ok(alias.sent <= 1000 && alias.sent > 900, "P6 raised again: used from the first one on");
+}
+
+/* What comes back goes where it came from. */
+static void
+test_aliases_give_back(void)
+{
+	LlmLimits loose = {0, 120000, 64};
+	LlmLimits tight = {0, 60000, 64};
+	LlmToldBucket *told = limiter.tokens.told;
+
+	proven(0, 120000, 64);
+	(void) grant(1, 100);
+	give_back(1);
+	limits = tight;
+	(void) grant(1, 100);
+	ok(told[0].bucket.level == 1800 && told[1].bucket.level == 850, "a request counts for its own rate and the looser one");
+	limits = loose;
+	(void) grant(1, 100);
+	ok(told[0].bucket.level == 1700 && told[1].bucket.level == 850, "one of the looser rate not for the tighter one");
+	give_back(1);
+	ok(told[0].bucket.level == 1800 && told[1].bucket.level == 850, "nor does it when it is given back");
+	limits = tight;
+	llm_limiter_settle(&limiter, &limits, LLM_OK, limiter.generation, 100, 40, -1, 0.5, now);
+	ok(told[0].bucket.level == 1860 && told[1].bucket.level == 910, "what was not used comes back to both");
+}
+
 /* All that is in flight is answered, and as much as may leave does. */
 static int
 round_trip(int want)
@@ -431,7 +611,7 @@ test_first_requests(void)
 	for (int i = 0; i < 100; i++)
 	{
 		(void) grant(256, 100);
-		llm_limiter_give_back(&limiter, limiter.generation, limiter.in_flight - 1, 100);
+		give_back(limiter.in_flight - 1);
 		settle(LLM_OK);
 		now += 50 * MS;
 	}
@@ -515,17 +695,17 @@ test_give_back_refused(void)
 	(void) grant(1, 100);
 	settle(LLM_OK);
 	llm_limiter_correct(&limiter, &limits, &told, &told, now);
-	level = limiter.requests;
+	level = limiter.requests.learned.level;
 	(void) grant(10, 3);
 	for (int i = 0; i < 10; i++)
 		llm_limiter_settle(&limiter, &limits, LLM_ERR_RATE_LIMITED, 0, 3, -1, 1000, 0.5, now);
-	ok(limiter.requests == level && limiter.tokens == 40, "P7 what was refused was not counted where answers tell the limits");
+	ok(limiter.requests.learned.level == level && limiter.tokens.learned.level == 40, "P7 what was refused was not counted where answers tell the limits");
 
 	proven(60, 6000, 64);
 	(void) grant(1, 50);
 	llm_limiter_correct(&limiter, &limits, &none, &none, now);
 	llm_limiter_settle(&limiter, &limits, LLM_ERR_RATE_LIMITED, 0, 50, -1, 1000, 0.5, now);
-	ok(limiter.requests < 0.1 && limiter.tokens < 46, "it was where the options tell them");
+	ok(limiter.requests.told[0].bucket.level < 0.1 && limiter.tokens.told[0].bucket.level < 46, "it was where the options tell them");
 }
 
 /*
@@ -611,7 +791,7 @@ enrich(Provider *provider, int rows)
 		{
 			if (ready == 0)
 			{
-				llm_limiter_give_back(&limiter, limiter.generation, n, 100);
+				give_back(n);
 				break;
 			}
 			ready--;
@@ -778,6 +958,10 @@ main(void)
 	test_pause();
 	test_clock_jumps();
 	test_times_of_senders();
+	test_aliases_of_requests();
+	test_aliases_of_tokens();
+	test_changed_option();
+	test_aliases_give_back();
 	test_window();
 	test_first_requests();
 	test_silence();
