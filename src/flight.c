@@ -368,6 +368,7 @@ tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, Time
 	}
 	shut = limiter->half_open;
 	llm_shmem_limiter_unlock();
+	llm_route_note_settled(route);
 	return shut;
 }
 

@@ -91,11 +91,23 @@ meaning_of(LlmErrorClass class)
 	return MEANS_ALIVE;
 }
 
+/* A looser one stands until nobody has told it for a while: the tighter ones must not wait for what it let out. */
+void
+llm_limiter_tell_concurrency(LlmLimiter *limiter, int max_concurrency, TimestampTz now)
+{
+	int told = max_concurrency > 0 ? max_concurrency : PG_INT32_MAX;
+
+	if (told < limiter->concurrency && llm_bucket_told_lately(limiter->concurrency_told_at, now))
+		return;
+	limiter->concurrency = told;
+	limiter->concurrency_told_at = now;
+}
+
 /* The places in flight that are free: all that is in flight counts for the limit, this generation for the window. */
 static int
-free_places(const LlmLimiter *limiter, const LlmLimits *limits)
+free_places(const LlmLimiter *limiter)
 {
-	int room = limits->max_concurrency > 0 ? limits->max_concurrency - limiter->in_flight : PG_INT32_MAX;
+	int room = limiter->concurrency - limiter->in_flight;
 
 	return Max(0, (int) Min((double) room, floor(limiter->window) - limiter->occupied));
 }
@@ -145,14 +157,14 @@ pass_circuit(LlmLimiter *limiter, TimestampTz now, LlmWaitReason *reason, Timest
  * grow for want of an answer: *wake_at is when it is to be asked again for that.
  */
 static int
-pass_window(LlmLimiter *limiter, const LlmLimits *limits, int want, TimestampTz now, TimestampTz *wake_at)
+pass_window(LlmLimiter *limiter, int want, TimestampTz now, TimestampTz *wake_at)
 {
 	*wake_at = DT_NOEND;
 	/* a process that was killed could not say of which generation its requests were */
 	limiter->occupied = Min(limiter->occupied, limiter->in_flight);
 	if (!limiter->half_open && (double) limiter->occupied + want > limiter->window)
-		*wake_at = llm_window_hear_silence(limiter, limits, now);
-	return Min(want, free_places(limiter, limits));
+		*wake_at = llm_window_hear_silence(limiter, now);
+	return Min(want, free_places(limiter));
 }
 
 /* Take what is granted from the buckets; it is in flight now. */
@@ -184,16 +196,17 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 
 	*reason = LLM_WAIT_NONE;
 	*wake_at = DT_NOEND;
+	llm_bucket_tell(limiter, limits, now);
+	llm_limiter_tell_concurrency(limiter, limits->max_concurrency, now);
 	if (want <= 0)
 		return 0;
-	llm_bucket_tell(limiter, limits, now);
 	if (limiter->window <= 0)
 		llm_window_begin(limiter, now);
 	if (limiter->half_open)
 		n = Min(n, pass_circuit(limiter, now, reason, wake_at));
 
 	/* Each gate that leaves less than the ones before it is the one to wait for. */
-	fit = pass_window(limiter, limits, n, now, &at);
+	fit = pass_window(limiter, n, now, &at);
 	if (fit < n)
 	{
 		n = fit;
@@ -290,7 +303,7 @@ slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double
  * less and less often.
  */
 static void
-note_alive(LlmLimiter *limiter, const LlmLimits *limits)
+note_alive(LlmLimiter *limiter)
 {
 	limiter->streak = 0;
 	if (limiter->accepted < PG_INT32_MAX)
@@ -303,7 +316,7 @@ note_alive(LlmLimiter *limiter, const LlmLimits *limits)
 		return;
 	}
 	limiter->failures = 0;
-	llm_window_note_answer(limiter, limits);
+	llm_window_note_answer(limiter);
 	llm_pace_note_answer(limiter);
 }
 
@@ -353,7 +366,7 @@ llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass c
 		switch (meaning_of(class))
 		{
 			case MEANS_ALIVE:
-				note_alive(limiter, limits);
+				note_alive(limiter);
 				break;
 			case MEANS_SLOW_DOWN:
 				slow_down(limiter, class, retry_after_ms, jitter, now);

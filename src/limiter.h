@@ -90,6 +90,8 @@ typedef struct LlmBuckets
 typedef struct LlmLimiter
 {
 	int in_flight;
+	int concurrency; /* the loosest max_concurrency told lately; 0 = none yet */
+	TimestampTz concurrency_told_at;
 	LlmWaitReason held_by; /* what left less than wanted at the last grant; NONE when nothing did */
 
 	/* limiter_bucket.c */
@@ -137,10 +139,19 @@ typedef struct LlmToldLimit
  * fewer than wanted: *reason says why, *wake_at when to ask again (DT_NOEND when
  * only a finished request can change it).  Note limiter->generation with what was
  * granted: settle() and give_back() ask for it.
+ *
+ * Of max_concurrency the loosest that was told lately holds for all that is in flight.
+ * Whoever asks for an alias with a tighter one wants no more than that leaves.
  */
 extern int llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 							 int64 tokens_each, TimestampTz now,
 							 LlmWaitReason *reason, TimestampTz *wake_at);
+
+/*
+ * Somebody has requests in flight, and may have so many; 0 = any number.  Who asks tells
+ * it by that; this is for who has nothing more to ask for.
+ */
+extern void llm_limiter_tell_concurrency(LlmLimiter *limiter, int max_concurrency, TimestampTz now);
 
 /*
  * One granted request came back.  generation is the limiter's when it was granted;

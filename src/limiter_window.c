@@ -57,9 +57,9 @@ grows_fast(const LlmLimiter *limiter)
  * overcome what once narrowed it.
  */
 static void
-widen(LlmLimiter *limiter, const LlmLimits *limits, double by)
+widen(LlmLimiter *limiter, double by)
 {
-	double most = limits->max_concurrency > 0 ? limits->max_concurrency : PG_INT32_MAX;
+	double most = limiter->concurrency > 0 ? limiter->concurrency : PG_INT32_MAX;
 	double goal = limiter->window + by;
 
 	if (limiter->threshold > 0 && grows_fast(limiter))
@@ -70,29 +70,29 @@ widen(LlmLimiter *limiter, const LlmLimits *limits, double by)
 }
 
 TimestampTz
-llm_window_hear_silence(LlmLimiter *limiter, const LlmLimits *limits, TimestampTz now)
+llm_window_hear_silence(LlmLimiter *limiter, TimestampTz now)
 {
-	if (!grows_fast(limiter) || (limits->max_concurrency > 0 && limiter->window >= limits->max_concurrency))
+	if (!grows_fast(limiter) || limiter->window >= limiter->concurrency)
 		return DT_NOEND;
 	limiter->quiet_since = Min(limiter->quiet_since, now);
 	if (limiter->occupied > 0 && now - limiter->quiet_since >= SILENCE_US)
 	{
 		/* from one to two, so that one more leaves; from two to four, so that two leave at once */
-		widen(limiter, limits, limiter->window < SMALL ? limiter->window : FAST_STEP * limiter->window);
+		widen(limiter, limiter->window < SMALL ? limiter->window : FAST_STEP * limiter->window);
 		limiter->quiet_since = now;
 	}
 	return limiter->quiet_since + SILENCE_US;
 }
 
 void
-llm_window_note_answer(LlmLimiter *limiter, const LlmLimits *limits)
+llm_window_note_answer(LlmLimiter *limiter)
 {
 	if (limiter->accepted < ANSWERS_TO_TRUST || limiter->held_by != LLM_WAIT_CONCURRENCY)
 		return;
 	if (!grows_fast(limiter))
-		widen(limiter, limits, 1.0 / limiter->window);
+		widen(limiter, 1.0 / limiter->window);
 	else
-		widen(limiter, limits, limiter->window < SMALL ? 1.0 : FAST_STEP);
+		widen(limiter, limiter->window < SMALL ? 1.0 : FAST_STEP);
 }
 
 void

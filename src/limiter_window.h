@@ -24,10 +24,10 @@ extern void llm_window_begin(LlmLimiter *limiter, TimestampTz now);
  * Nothing has come back for a while: that counts as a good sign.  When it will be one
  * next; DT_NOEND when only an answer can widen the window.
  */
-extern TimestampTz llm_window_hear_silence(LlmLimiter *limiter, const LlmLimits *limits, TimestampTz now);
+extern TimestampTz llm_window_hear_silence(LlmLimiter *limiter, TimestampTz now);
 
 /* The target has dealt with one more request. */
-extern void llm_window_note_answer(LlmLimiter *limiter, const LlmLimits *limits);
+extern void llm_window_note_answer(LlmLimiter *limiter);
 
 /* It refused one, whose place is still taken. */
 extern void llm_window_narrow(LlmLimiter *limiter);

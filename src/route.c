@@ -47,6 +47,7 @@
 
 /* Sender's life. */
 static dlist_head routes = DLIST_STATIC_INIT(routes);
+static dlist_head retired = DLIST_STATIC_INIT(retired); /* stale, with requests in flight */
 static uint64 version = 1; /* counts retirements */
 
 /* "https://host:port" of a base URL. */
@@ -150,6 +151,7 @@ make_route(const char *alias, Oid role, TimestampTz now)
 static void
 free_route(LlmRoute *route)
 {
+	dlist_delete(&route->node);
 	if (route->key_header != NULL)
 		llm_secret_wipe(route->key_header);
 	MemoryContextDelete(route->context);
@@ -164,6 +166,7 @@ retire(LlmRoute *route)
 	if (route->reported)
 		llm_route_report(route, NULL, NULL);
 	route->stale = true;
+	dlist_push_tail(&retired, &route->node);
 	if (route->in_flight == 0)
 		free_route(route);
 }
@@ -286,6 +289,37 @@ llm_route_lock_limiter(const LlmRoute *route)
 	return llm_shmem_limiter_lock(route->host, route->fingerprint, route->target->model);
 }
 
+/* Do both ask the same limiter? */
+static bool
+shares_limiter(const LlmRoute *a, const LlmRoute *b)
+{
+	return a->problem == NULL && b->problem == NULL && a->fingerprint == b->fingerprint &&
+		   strcmp(a->host, b->host) == 0 && strcmp(a->target->model, b->target->model) == 0;
+}
+
+/*
+ * Count what routes of a list have in flight at the route's target, as tight as the route
+ * is or tighter; *loosest becomes the loosest limit of those that have something there.
+ */
+static int
+count_taken(dlist_head *list, const LlmRoute *route, int *loosest)
+{
+	int taken = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, list)
+	{
+		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
+
+		if (other->taken == 0 || !shares_limiter(route, other))
+			continue;
+		if (other->limits.max_concurrency <= route->limits.max_concurrency)
+			taken += other->taken;
+		*loosest = Max(*loosest, other->limits.max_concurrency);
+	}
+	return taken;
+}
+
 /* When to ask a limiter again that waits, whatever it said itself. */
 static TimestampTz
 reask_at(const LlmRoute *route, TimestampTz now)
@@ -298,18 +332,32 @@ reask_at(const LlmRoute *route, TimestampTz now)
 void
 llm_route_grant(LlmRoute *route, int want, TimestampTz now)
 {
+	int loosest = route->limits.max_concurrency;
+	int loosest_of_old = 0; /* nobody tells it any more */
+	int taken = count_taken(&routes, route, &loosest) + count_taken(&retired, route, &loosest_of_old);
+	int room = Max(route->limits.max_concurrency - taken, 0);
 	LlmLimiter *limiter = llm_route_lock_limiter(route);
 
+	llm_limiter_tell_concurrency(limiter, loosest, now);
 	route->tokens_each = (int64) (route->input_tokens + route->output_tokens + 0.5);
-	route->granted = llm_limiter_grant(limiter, &route->limits, want, route->tokens_each, now,
+	route->granted = llm_limiter_grant(limiter, &route->limits, Min(want, room), route->tokens_each, now,
 									   &route->wait_reason, &route->wake_at);
 	route->generation_granted = limiter->generation;
 	route->pause_class = limiter->pause_class;
 	llm_shmem_limiter_unlock();
+	route->taken += route->granted;
+	if (route->wait_reason == LLM_WAIT_NONE && room < want)
+		route->wait_reason = LLM_WAIT_CONCURRENCY;
 	if (route->wait_reason == LLM_WAIT_NONE)
 		route->wake_at = DT_NOBEGIN;
 	else
 		route->wake_at = Min(route->wake_at, reask_at(route, now));
+}
+
+void
+llm_route_note_settled(LlmRoute *route)
+{
+	route->taken--;
 }
 
 void
@@ -319,6 +367,7 @@ llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each
 
 	llm_limiter_give_back(limiter, &route->limits, generation, n, tokens_each, llm_clock_steady());
 	llm_shmem_limiter_unlock();
+	route->taken -= n;
 }
 
 void

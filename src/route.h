@@ -29,6 +29,7 @@ typedef struct LlmRoute
 	bool stale; /* replaced; goes when its last request is over */
 	bool wanted; /* somebody asked for it since the last refresh */
 	int in_flight; /* requests that use it */
+	int taken; /* granted by the limiter, and neither settled nor given back yet */
 
 	const char *alias; /* or NULL: the default model */
 	Oid role;
@@ -68,10 +69,12 @@ extern void llm_route_release(LlmRoute *route);
 
 /*
  * Ask the route's limiter for up to "want" requests; what it grants is in flight
- * from then on, in route->granted.  Settled each by settle(), or handed back.
+ * from then on, in route->granted.  Settled each by settle() and noted as such, or
+ * handed back.
  */
 extern LlmLimiter *llm_route_lock_limiter(const LlmRoute *route);
 extern void llm_route_grant(LlmRoute *route, int want, TimestampTz now);
+extern void llm_route_note_settled(LlmRoute *route);
 extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each);
 
 /* Keys may have changed: the next refresh makes all routes anew, and lets paused targets try. */

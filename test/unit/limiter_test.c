@@ -518,6 +518,31 @@ test_aliases_of_tokens(void)
 	ok(untold[1].tokens <= 600000 && untold[1].tokens > 500000, "P7 beside an alias that is told nothing as well");
 }
 
+static void
+test_aliases_in_flight(void)
+{
+	proven(0, 0, 64);
+	is(grant(10, 100), 10, "ten in flight of an alias that may have 64");
+	limits.max_concurrency = 4;
+	is(grant(4, 100), 4, "P6 one that may have four gets them beside it");
+	limits.max_concurrency = 64;
+	is(grant(100, 100), 50, "P7 all together keep to the 64");
+	is(limiter.in_flight, 64, "which are in flight");
+	settle(LLM_OK);
+	limits.max_concurrency = 4;
+	now += 9 * SECOND;
+	is(grant(4, 100), 1, "nine seconds after the 64 were told they still hold");
+	settle(LLM_OK);
+	now += 2 * SECOND;
+	is(grant(4, 100), 0, "P7 two later four are all that is told");
+	llm_limiter_tell_concurrency(&limiter, 64, now);
+	is(grant(4, 100), 1, "P6 unless somebody has requests of theirs in flight");
+	limits.max_concurrency = 0;
+	is(grant(0, 100), 0, "an alias without a limit tells that by asking, whatever it wants");
+	limits.max_concurrency = 4;
+	is(grant(4, 100), 4, "so that the others are let out beside it");
+}
+
 /* What an option told until a moment ago. */
 static void
 test_changed_option(void)
@@ -960,6 +985,7 @@ main(void)
 	test_times_of_senders();
 	test_aliases_of_requests();
 	test_aliases_of_tokens();
+	test_aliases_in_flight();
 	test_changed_option();
 	test_aliases_give_back();
 	test_window();
