@@ -383,6 +383,7 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares)
 		in_flight += route->granted;
 		nshares = spread(route, shares, nshares);
 	}
+	llm_route_end_turn();
 	return nshares;
 }
 

@@ -276,6 +276,23 @@ llm_route_forget_all(void)
 		dlist_container(LlmRoute, node, iter.cur)->generation = GENERATION_NONE;
 }
 
+void
+llm_route_end_turn(void)
+{
+	dlist_head served = DLIST_STATIC_INIT(served);
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &routes)
+	{
+		if (dlist_container(LlmRoute, node, iter.cur)->granted == 0)
+			continue;
+		dlist_delete(iter.cur);
+		dlist_push_tail(&served, iter.cur);
+	}
+	while (!dlist_is_empty(&served))
+		dlist_push_tail(&routes, dlist_pop_head_node(&served));
+}
+
 dlist_head *
 llm_route_all(void)
 {

@@ -80,6 +80,9 @@ extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64
 /* Keys may have changed: the next refresh makes all routes anew, and lets paused targets try. */
 extern void llm_route_forget_all(void);
 
+/* All have been asked for: those that were granted something come after the others from now on. */
+extern void llm_route_end_turn(void);
+
 /* All routes that are not stale. */
 extern dlist_head *llm_route_all(void);
 
