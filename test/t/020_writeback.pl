@@ -168,7 +168,7 @@ make_table('sleepy', 20, q(CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpg
 		RETURN NEW;
 	END $$;
 	CREATE TRIGGER sleep BEFORE UPDATE ON sleepy FOR EACH ROW EXECUTE FUNCTION sleep();));
-$provider->script({ latency_ms => 500 });
+$provider->script({ latency_ms => 2500 });
 my @jobs = map { enrich($_) } qw(locked altered sleepy);
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN');

@@ -293,7 +293,7 @@ ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
 
 new_ledger();
 sql(q(UPDATE picky SET label = '{"label": "old"}' WHERE id % 2 = 0; UPDATE picky SET label = NULL WHERE id % 2 = 1));
-script({ latency_ms => 500 });
+script({ latency_ms => 2500 });
 $job = sql(q(UPDATE picky SET label = llm_classify(body, '{billing,bug}') WHERE id <= 20; SELECT llm.last_job()));
 $node->poll_query_until('postgres', "SELECT count(*) = 20 FROM llm.queue WHERE state = 'claimed'") or die 'not all were claimed';
 is(sql("SELECT llm.cancel(job => $job)"), 20, 'cancel requests in flight');
@@ -305,7 +305,7 @@ is(sql('SELECT count(*) FROM llm.cancellation'), 0, 'nothing is left in llm.canc
 ledger_equals_meter($node, $provider, 'P3: what was in flight is paid, and on the ledger');
 
 # One that would be asked again is not.
-script({ latency_ms => 500, wrong_label => 1 });
+script({ latency_ms => 2500, wrong_label => 1 });
 $job = sql(q(UPDATE picky SET label = llm_classify(body, '{billing,bug}') WHERE id <= 20; SELECT llm.last_job()));
 $node->poll_query_until('postgres', "SELECT count(*) = 20 FROM llm.queue WHERE state = 'claimed'") or die 'not all were claimed';
 sql("SELECT llm.cancel(job => $job)");

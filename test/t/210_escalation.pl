@@ -258,7 +258,7 @@ is(sql('SELECT count(*) FROM seen'), 0, 'P9: functions and operators that look l
 # the same where the table's owner is asked why a row was not written
 sql('ALTER TABLE named OWNER TO CURRENT_USER; ALTER TABLE named ENABLE ROW LEVEL SECURITY; GRANT SELECT, UPDATE ON named TO ana;',
 	"CREATE POLICY visible ON named USING (body <> 'hidden');");
-$provider->script({ latency_ms => 500 });
+$provider->script({ latency_ms => 1500 });
 $job = enrich('ana', 'public.named', 'SET search_path = public, ext, pg_catalog;');
 sql("UPDATE named SET body = 'hidden'");
 is(outcome($job), 'done 0 failed 3 superseded 0 cancelled 0 row_gone 0', 'rows that were hidden meanwhile are not written');
@@ -280,7 +280,7 @@ as('mallory', q(CREATE FUNCTION public.fine(what text, value text) RETURNS boole
 	ALTER TABLE loud ENABLE ROW LEVEL SECURITY;
 	CREATE POLICY loud ON loud USING (public.fine('policy', body) AND body <> 'hidden'); GRANT SELECT, UPDATE ON loud TO ana;));
 sql('TRUNCATE seen');
-$provider->script({ latency_ms => 500 });
+$provider->script({ latency_ms => 1500 });
 $job = enrich('ana', 'loud');
 as('mallory', q(UPDATE loud SET body = 'hidden' WHERE id = '2'; DELETE FROM loud WHERE id = '3';));
 is(outcome($job), 'done 1 failed 1 superseded 0 cancelled 0 row_gone 1', 'a table full of code is written and asked');
@@ -339,7 +339,7 @@ refused('mallory', $_, qr/ERROR/, 'P9: ' . substr($_, 0, 40) . '... is refused')
 make_table('ana', 'origin', 3);
 as('ana', 'ALTER TABLE origin ADD other jsonb; GRANT SELECT, UPDATE ON origin TO mallory;');
 make_table('mallory', 'thief', 3);
-$provider->script({ latency_ms => 500 });
+$provider->script({ latency_ms => 1500 });
 $job = as('ana', 'BEGIN;', "UPDATE origin SET label = llm_classify(body, '{billing,bug}') WHERE id < 3;",
 	'UPDATE origin o SET other = label, label = COALESCE(label, (SELECT label FROM origin WHERE id = 1));', 'COMMIT;', 'SELECT llm.last_job();');
 as('mallory', 'UPDATE thief t SET label = o.label FROM origin o WHERE o.id = t.id;');
@@ -465,7 +465,7 @@ is(outcome($job), 'done 4 failed 0 superseded 0 cancelled 0 row_gone 0', 'GRANT 
 
 sql('CREATE ROLE team; CREATE TABLE shared (id int PRIMARY KEY, body text, label jsonb); GRANT SELECT ON shared TO ben; GRANT UPDATE ON shared TO team;',
 	"GRANT team TO ben; INSERT INTO shared SELECT i, 'The invoice is wrong' FROM generate_series(1, 4) i");
-$provider->script({ latency_ms => 500 });
+$provider->script({ latency_ms => 1500 });
 $job = enrich('ben', 'shared');
 sql('REVOKE team FROM ben');
 is(outcome($job), 'done 0 failed 4 superseded 0 cancelled 0 row_gone 0', 'P9: who left the team that may UPDATE writes nothing');
