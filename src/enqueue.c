@@ -40,10 +40,11 @@
 /* As llm.task_id's INCREMENT says. */
 #define IDS_PER_DRAW 64
 
+/* Sorted by an expression, or the primary key would be walked for the order. */
 static LlmStatement find_recipe_statement = {
 	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash OPERATOR(pg_catalog.=) $1"
 		   " AND r.operation OPERATOR(pg_catalog.=) $2 AND r.spec OPERATOR(pg_catalog.=) $3"
-		   " ORDER BY r.id LIMIT 1",
+		   " ORDER BY r.id OPERATOR(pg_catalog.+) 0 LIMIT 1",
 	.nargs = 3,
 	.args = {BYTEAOID, TEXTOID, JSONBOID},
 	.fresh = true};
@@ -450,7 +451,7 @@ llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 	count_tasks(tasks, ntasks, jobs);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	llm_spi_own_begin(&scope);
+	llm_spi_own_begin_by_index(&scope);
 	if (quote_all_identifiers) /* jobs of one relation shall have one name for it */
 		(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
@@ -483,7 +484,7 @@ llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	llm_spi_own_begin(&scope);
+	llm_spi_own_begin_by_index(&scope);
 	for (i = 0; i < lengthof(columns); i++)
 		columns[i] = palloc(ntasks * sizeof(Datum));
 	for (i = 0; i < ntasks; i++)
@@ -513,7 +514,7 @@ llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	llm_spi_own_begin(&scope);
+	llm_spi_own_begin_by_index(&scope);
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(task);
 	values[1] = ObjectIdGetDatum(job->role);

@@ -169,15 +169,22 @@ const LlmSetting llm_spi_by_index[LLM_SPI_BY_INDEX] = {
 	{"enable_seqscan", "off"},
 	{"plan_cache_mode", "force_generic_plan"}};
 
+/* The same until the end of the current level of settings. */
+static void
+plan_by_index(void)
+{
+	for (int i = 0; i < LLM_SPI_BY_INDEX; i++)
+		(void) set_config_option(llm_spi_by_index[i].name, llm_spi_by_index[i].value, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* The same for what is run until by_index_end(): the level to give back to it. */
 int
 llm_spi_by_index_begin(void)
 {
 	int nest = NewGUCNestLevel();
 
-	for (int i = 0; i < LLM_SPI_BY_INDEX; i++)
-		(void) set_config_option(llm_spi_by_index[i].name, llm_spi_by_index[i].value, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+	plan_by_index();
 	return nest;
 }
 
@@ -185,6 +192,17 @@ void
 llm_spi_by_index_end(int nest)
 {
 	AtEOXact_GUC(false, nest);
+}
+
+/*
+ * The same as own_begin(), for statements that look up single rows: a session that first
+ * met our tables when they were empty would read them all, each time.
+ */
+void
+llm_spi_own_begin_by_index(LlmOwnScope *scope)
+{
+	llm_spi_own_begin(scope);
+	plan_by_index();
 }
 
 /*

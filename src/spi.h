@@ -43,6 +43,7 @@ typedef struct LlmOwnScope
 } LlmOwnScope;
 
 extern void llm_spi_own_begin(LlmOwnScope *scope);
+extern void llm_spi_own_begin_by_index(LlmOwnScope *scope);
 extern void llm_spi_own_end(LlmOwnScope *scope);
 
 /* A setting and its value. */

@@ -72,4 +72,12 @@ is($node->safe_psql('postgres', 'SELECT label FROM ticket WHERE id = 1'), '{"lab
 	"P5: somebody else's value is not written over");
 is($node->safe_psql('postgres', 'SELECT sum(superseded) FROM llm.job'), 2, 'both tasks that lost their cell are superseded');
 
+# A session that met an empty queue does not read all of a long one for each row that asks anew.
+my $read_whole = q(SELECT sum(seq_scan) FROM pg_stat_all_tables
+	WHERE relid IN ('llm.queue'::regclass, 'llm.job'::regclass, 'llm.recipe'::regclass));
+my $asks = q(UPDATE ticket SET label = llm_classify(body, '{three}', instructions => 'For customer ' || id % 3) WHERE id);
+my $before = $node->safe_psql('postgres', $read_whole);
+$node->safe_psql('postgres', "BEGIN;\n" . join("\n", map { "$asks <= 3;" } 1 .. 12) . "\n$asks > 3; $asks > 3; ROLLBACK;");
+is($node->safe_psql('postgres', $read_whole), $before, 'P10: what a row asks is looked up by index');
+
 done_testing();
