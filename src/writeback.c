@@ -237,6 +237,7 @@ serve_job(LlmWriteJob *job, const LlmSliceTerms *terms)
 {
 	bool role_exists;
 
+	llm_writeback_require_clean();
 	llm_writeback_begin(psprintf("writing back to %s", job->relation_name));
 	(void) llm_fence_check();
 	role_exists = SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job->role));
@@ -252,6 +253,7 @@ serve_job(LlmWriteJob *job, const LlmSliceTerms *terms)
 		llm_writeback_decide(job, LLM_FATE_FAILED, "role_gone", "the role that asked was dropped");
 	if (job->blocked)
 		job->delay_ms = next_delay(find_trouble(job->id, true), LOCK_DELAY_MS, LOCK_DELAY_MAX_MS);
+	llm_writeback_end_users_code();
 	settle_rows(job);
 	llm_writeback_commit();
 	llm_writeback_stop_timer();

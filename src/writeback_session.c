@@ -27,6 +27,7 @@
 #include "commands/async.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -56,6 +57,7 @@ static uint32 asked = 0; /* how often the writer had been asked when the watch w
 static int64 started_us = 0; /* when the timer was, and what it was set to */
 static int started_ms = 0;
 static TimeoutId watch; /* for the life of the process */
+static bool unclean = false; /* temporary objects are left; written by drop_temporary_objects() */
 
 static void
 set_local(const char *name, const char *value)
@@ -164,12 +166,29 @@ llm_writeback_commit(void)
 
 	SPI_finish();
 	PopActiveSnapshot();
-	/* A cursor WITH HOLD that a trigger left would run to its end in the commit. */
-	PortalHashTableDeleteAll();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * Deferred triggers that were deferred once more run now, and then cursors go, of which
+ * one WITH HOLD would run to its end in the commit, and temporary objects.  To drop these
+ * may take a lock on a table that depends on them: here the wait for it is bounded, and
+ * what fails is undone.
+ */
+void
+llm_writeback_end_users_code(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int nest = NewGUCNestLevel();
+
+	AfterTriggerFireDeferred();
+	AtEOXact_GUC(false, nest);
+	PortalHashTableDeleteAll();
+	ResetTempTableNamespace();
+	MemoryContextSwitchTo(context);
 }
 
 bool
@@ -253,12 +272,13 @@ llm_writeback_leave_role(void)
 
 /*
  * SIGINT, from pg_cancel_backend() or from our own timers.  What users' code does can be
- * cancelled, and is put off; anything else would only end this process.
+ * cancelled, and is put off; so can a wait for a lock that took too long.  Anything else
+ * would only end this process.
  */
 static void
 cancel_users_code(SIGNAL_ARGS)
 {
-	if (timer_started)
+	if (timer_started || get_timeout_indicator(LOCK_TIMEOUT, false))
 		StatementCancelHandler(postgres_signal_arg);
 }
 
@@ -290,13 +310,60 @@ llm_writeback_session_init(void)
 }
 
 /*
- * Make the session as new: settings, temporary tables, prepared statements, cursors,
- * advisory locks, LISTEN and cached sequence values that a trigger may have left.
+ * Temporary objects are gone by now.  Should there be any all the same, and somebody hold
+ * a table that depends on them, the wait is bounded here, too, and nobody's code runs
+ * beside them until it is over.  To end this process would not help: it would wait for the
+ * same lock on its way out, where no time-out is heard.
+ */
+static void
+drop_temporary_objects(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		pin_settings(llm_guc_writeback_lock_timeout_ms);
+		/* catalogs are written to, which takes a snapshot */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		ResetTempTableNamespace();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		unclean = false;
+	}
+	PG_CATCH();
+	{
+		unclean = true;
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+/* Before users' code runs: raises a lock error when something of somebody else's is left. */
+void
+llm_writeback_require_clean(void)
+{
+	if (unclean)
+		drop_temporary_objects();
+	if (unclean)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("temporary objects of another write-back could not be dropped yet")));
+}
+
+/*
+ * Make the session as new: settings, prepared statements, cursors, advisory locks, LISTEN
+ * and cached sequence values that a trigger may have left, and temporary objects.
  */
 void
 llm_writeback_reset_session(void)
 {
 	MemoryContext context = CurrentMemoryContext;
+	Oid temporary;
+	Oid toast;
 
 	StartTransactionCommand();
 	PortalHashTableDeleteAll();
@@ -304,11 +371,10 @@ llm_writeback_reset_session(void)
 	DropAllPreparedStatements();
 	Async_UnlistenAll();
 	LockReleaseAll(USER_LOCKMETHOD, true);
-	/* catalogs are written to, which takes a snapshot */
-	PushActiveSnapshot(GetTransactionSnapshot());
-	ResetTempTableNamespace();
-	PopActiveSnapshot();
 	ResetSequenceCaches();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
+	GetTempNamespaceState(&temporary, &toast);
+	if (OidIsValid(temporary))
+		drop_temporary_objects();
 }

@@ -4,8 +4,9 @@
  *	  The writer's transactions and its session, in which users' triggers run.
  *
  *	  init()  once; then, for each transaction
- *	  begin()  enter_role()  carry()  start_timer()  connect()  ... SQL ...
- *	  commit()  stop_timer()  leave_role()  reset_session()
+ *	  begin()  enter_role()  carry()  start_timer()  connect()  ... users' code ...
+ *	  end_users_code()  ... SQL of ours ...  commit()  stop_timer()  leave_role()
+ *	  reset_session()
  *
  * After an ERROR: stop_timer(), AbortOutOfAnyTransaction(), leave_role(),
  * reset_session().  All keep the caller's memory context.  Only writeback.c calls
@@ -44,6 +45,9 @@ extern void llm_writeback_leave_role(void);
 /* SPI and a snapshot. */
 extern void llm_writeback_connect(void);
 
+/* Nothing that a user wrote runs any more in this transaction; what it left is gone. */
+extern void llm_writeback_end_users_code(void);
+
 /* Close what connect() opened, commit, flush statistics. */
 extern void llm_writeback_commit(void);
 
@@ -62,6 +66,8 @@ extern bool llm_writeback_half_time_is_over(void);
 
 extern void llm_writeback_stop_timer(void);
 
+/* Never fails for what users' code left; require_clean(), before the next one runs, may. */
 extern void llm_writeback_reset_session(void);
+extern void llm_writeback_require_clean(void);
 
 #endif /* LLM_WRITEBACK_SESSION_H */

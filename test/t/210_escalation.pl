@@ -167,7 +167,7 @@ as('mallory', 'CREATE TRIGGER before BEFORE UPDATE ON trap FOR EACH ROW EXECUTE 
 	CREATE CONSTRAINT TRIGGER deferred AFTER UPDATE ON trap DEFERRABLE INITIALLY DEFERRED
 		FOR EACH ROW EXECUTE FUNCTION deferred_trigger();');
 is(outcome(enrich('mallory', 'trap')), 'done 2 failed 0 superseded 0 cancelled 0 row_gone 0', 'a table of traps is written');
-is(sql('SELECT DISTINCT what FROM seen ORDER BY 1'), "after\nat commit\nbefore\ndeferred\nheld cursor",
+is(sql('SELECT DISTINCT what FROM seen ORDER BY 1'), "after\nat commit\nbefore\ndeferred",
 	'P9: no trigger, at whatever time, becomes somebody else');
 is(sql('SELECT DISTINCT who, session FROM seen'), 'mallory|mallory', 'P9: nor is the session anybody else\'s');
 is(sql("SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname <> '$super'"), 0, 'P9: and nobody has become superuser');
@@ -213,6 +213,49 @@ like(sql("SELECT message FROM llm.dead_letter WHERE job = $fatal_job"), qr/the e
 is(outcome(enrich('ana', 'beside')), 'done 1 failed 0 superseded 0 cancelled 0 row_gone 0',
 	'P6: others are served');
 is(sql("SELECT pid FROM llm.health WHERE kind = 'writer'"), $writer, 'P6: by the same writer');
+
+# Nor does what it left hold up the writer: its temporary type is the type of a column, and to drop
+# that one takes a lock that somebody has as soon as the write-back is committed.
+make_table('mallory', 'tempting', 1);
+as('mallory', q(CREATE TABLE permanent (id int);
+	CREATE FUNCTION public.tempt() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF NOT current_setting('llm_enrich.writeback')::boolean THEN RETURN NULL; END IF;
+		CREATE TEMP TABLE tempted (x int);
+		ALTER TABLE permanent ADD COLUMN c tempted;
+		WHILE NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'permanent'::regclass AND NOT granted) LOOP
+			PERFORM pg_sleep(0.001);
+		END LOOP;
+		RETURN NULL;
+	END $$;
+	CREATE CONSTRAINT TRIGGER tempt AFTER UPDATE ON tempting DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW EXECUTE FUNCTION tempt();));
+my $holder = $node->background_psql('postgres', extra_params => [ '-U', 'mallory' ]);
+$holder->query_until(qr/waiting/, q(\echo waiting
+	BEGIN;
+	DO $$
+	BEGIN
+		LOOP
+			BEGIN
+				LOCK TABLE permanent IN ACCESS SHARE MODE;
+				IF EXISTS (SELECT FROM tempting WHERE label ? 'label') THEN RETURN; END IF;
+				RAISE no_data_found;
+			EXCEPTION WHEN no_data_found THEN PERFORM pg_sleep(0.001);
+			END;
+		END LOOP;
+	END $$;
+));
+is(outcome(enrich('mallory', 'tempting')), 'done 1 failed 0 superseded 0 cancelled 0 row_gone 0',
+	'a trigger that leaves a temporary type in a table is written');
+ok($node->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM pg_locks
+	WHERE relation = 'permanent'::regclass AND mode = 'AccessShareLock' AND granted))), 'the table is locked');
+make_table('ana', 'unheld', 1);
+is(outcome(enrich('ana', 'unheld')), 'done 1 failed 0 superseded 0 cancelled 0 row_gone 0',
+	'P6: others are served before the lock is released');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+is(sql(q(SELECT count(*) FROM pg_attribute WHERE attrelid = 'permanent'::regclass AND attname = 'c')), 0,
+	'P9: and nothing temporary is left');
 
 # A session may give any value to a setting whose library it has not loaded. What is carried
 # is not set with more rights.
