@@ -278,15 +278,17 @@ put_aside(LlmWriteJob *job, ErrorData *error)
 		job->delay_ms = next_delay(strikes, STRIKE_DELAY_MS, FAILURE_DELAY_MAX_MS);
 		struck_out = strikes->count >= MAX_STRIKES;
 	}
+	llm_writeback_begin("putting off a write-back");
+	(void) llm_fence_check();
+	llm_writeback_connect();
+	/* Who resumed the job and has not committed holds its row: that is not waited for, the row comes again. */
+	struck_out = struck_out && llm_writeback_take_job(job);
 	for (int i = 0; i < job->nrows; i++)
 	{
 		job->rows[i].fate = LLM_FATE_WAITING;
 		if (struck_out)
 			llm_writeback_fail_by_error(&job->rows[i], error);
 	}
-	llm_writeback_begin("putting off a write-back");
-	(void) llm_fence_check();
-	llm_writeback_connect();
 	settle_rows(job);
 	llm_writeback_commit();
 	if (struck_out)

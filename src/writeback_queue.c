@@ -130,6 +130,11 @@ static LlmStatement settle_statement = {
 	.nargs = 5,
 	.args = {INT8OID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
+static LlmStatement take_job_statement = {
+	.sql = "SELECT FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED",
+	.nargs = 1,
+	.args = {INT8OID}};
+
 /* The longer a task has been under way, the longer it waits: no count has to be kept. */
 static LlmStatement put_off_statement = {
 	.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = q.state, reason = 'locked',"
@@ -574,6 +579,15 @@ llm_writeback_settle(LlmWriteJob *job)
 	values[0] = llm_spi_array(INT8OID, waiting, NULL, n);
 	values[1] = Int32GetDatum(job->delay_ms);
 	execute(&put_off_statement, values);
+}
+
+bool
+llm_writeback_take_job(const LlmWriteJob *job)
+{
+	Datum values[1];
+
+	values[0] = Int64GetDatum(job->id);
+	return execute(&take_job_statement, values) > 0;
 }
 
 uint64

@@ -80,6 +80,9 @@ extern void llm_writeback_pass_over(const LlmWriteJob *job);
 /* Forget that, of all jobs: what was passed over for a lock is found again. */
 extern void llm_writeback_begin_anew(void);
 
+/* Lock the job's row, which settling a final fate writes; false when somebody holds it. */
+extern bool llm_writeback_take_job(const LlmWriteJob *job);
+
 /* Rows with a final fate leave the queue, waiting ones wait. */
 extern void llm_writeback_settle(LlmWriteJob *job);
 
