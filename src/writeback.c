@@ -11,9 +11,8 @@
  *
  * What fails one row costs only that row (writeback_cells.c).  What undoes the whole
  * transaction (a time-out, a trigger that fails at commit) suspends the job for a
- * while; its rows then go alone, one transaction each, until the culprit is found.
- * That one waits longer each time, apart from the others, and fails for good when
- * it has failed so often that no accident explains it.
+ * while; its rows then go alone, one transaction each, until the culprit is found
+ * (writeback_trouble.c).
  *
  * A set may take all of llm_enrich.writeback_timeout only when it is a single row and
  * nobody else has work: a table whose sets do not fit a short slice is slow, and has its
@@ -45,6 +44,7 @@
 #include "writeback_session.h"
 #include "writeback_slice.h"
 #include "writeback_sql.h"
+#include "writeback_trouble.h"
 
 /* Jobs that one look at the queue finds; the next look goes on behind them. */
 #define JOBS_PER_PASS 64
@@ -58,20 +58,6 @@
 /* Rows that come back from waiting in one go. */
 #define WAKE_SIZE 1000
 
-/* A row waits so long for a lock at least, a job for its table's: doubled each time, up to the last. */
-#define LOCK_DELAY_MS 50
-#define LOCK_DELAY_MAX_MS 10000
-
-/* The same after a time-out or a failed commit, which have cost others their turn. */
-#define FAILURE_DELAY_MS 1000
-#define FAILURE_DELAY_MAX_MS 30000
-
-/* The culprit alone waits longer than its job, so that the others go first. */
-#define STRIKE_DELAY_MS 4000
-
-/* So many time-outs or failed commits of one row alone are no accident. */
-#define MAX_STRIKES 20
-
 /* A cancelled task whose row somebody has locked is looked at again after so long. */
 #define CANCEL_DELAY_MS 500
 
@@ -81,17 +67,8 @@
 /* Settled rows that were passed over, since somebody held them, are found again after so long. */
 #define ANEW_MS 60000
 
-/* Jobs and rows whose troubles are remembered; when full, all is forgotten, which only costs a few tries. */
+/* Jobs, and rows, whose troubles are remembered; when full, all is forgotten, which only costs a few tries. */
 #define MAX_TROUBLES 4096
-
-/* Trouble with a job (its id) or a row (minus its task's id). */
-typedef struct Trouble
-{
-	int64 key;
-	int count; /* in a row, without a success */
-	int singles; /* of a job: rows yet to go alone, to find the one that is at fault */
-	TimestampTz until; /* of a job: leave it alone */
-} Trouble;
 
 /* Who is to have the turn that slow tables get after each round through all jobs. */
 typedef struct SlowTurn
@@ -103,7 +80,8 @@ typedef struct SlowTurn
 /* All live as long as the process and are written here only. */
 static MemoryContext pass_context = NULL; /* reset in each pass */
 static MemoryContext job_context = NULL; /* reset for each job */
-static HTAB *troubles = NULL;
+static HTAB *troubles = NULL; /* of jobs */
+static HTAB *strikes = NULL; /* of rows: however many there are, no job is forgotten for them */
 static HTAB *slices = NULL; /* of slow tables */
 static LlmSliceClock slice_clock = {0};
 static int64 last_job = 0; /* the next look at the queue starts behind it; 0: a new round */
@@ -116,38 +94,35 @@ static TimestampTz begun_anew_at = 0;
 static uint32 asked = 0; /* how often the writer had been asked when the round began */
 static bool clock_suspect = true; /* it may have been set back while no writer ran */
 
-static Trouble *
-find_trouble(int64 key, bool enter)
+/* Of a job by its id, of a row by its task's id. */
+static LlmTrouble *
+find_trouble(HTAB **table, int64 key, bool enter)
 {
-	Trouble *trouble;
+	LlmTrouble *trouble;
 	bool found;
 
-	if (troubles != NULL && enter && hash_get_num_entries(troubles) >= MAX_TROUBLES)
+	if (*table != NULL && enter && hash_get_num_entries(*table) >= MAX_TROUBLES)
 	{
-		hash_destroy(troubles);
-		troubles = NULL;
+		hash_destroy(*table);
+		*table = NULL;
 	}
-	if (troubles == NULL)
+	if (*table == NULL)
 	{
-		HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Trouble)};
+		HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(LlmTrouble)};
 
-		troubles = hash_create("llm_enrich write-back troubles", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+		*table = hash_create("llm_enrich write-back troubles", 64, &ctl, HASH_ELEM | HASH_BLOBS);
 	}
-	trouble = hash_search(troubles, &key, enter ? HASH_ENTER : HASH_FIND, &found);
+	trouble = hash_search(*table, &key, enter ? HASH_ENTER : HASH_FIND, &found);
 	if (enter && !found)
-	{
-		trouble->count = 0;
-		trouble->singles = 0;
-		trouble->until = 0;
-	}
+		llm_trouble_init(trouble);
 	return trouble;
 }
 
 static void
-forget_trouble(int64 key)
+forget_trouble(HTAB *table, int64 key)
 {
-	if (troubles != NULL)
-		(void) hash_search(troubles, &key, HASH_REMOVE, NULL);
+	if (table != NULL)
+		(void) hash_search(table, &key, HASH_REMOVE, NULL);
 }
 
 /* What is known of a slow table, NULL of an ordinary one; "enter" makes it slow. */
@@ -174,19 +149,9 @@ find_slice(Oid relation, bool enter)
 	return slice;
 }
 
-/* Count one more and say how long to wait, doubled each time. */
-static int
-next_delay(Trouble *trouble, int first_ms, int last_ms)
-{
-	int doubled = Min(trouble->count, 16);
-
-	trouble->count++;
-	return (int) Min((int64) last_ms, (int64) first_ms << doubled);
-}
-
 /* Leave the job alone for so long. */
 static void
-suspend_job(Trouble *trouble, int delay_ms)
+suspend_job(LlmTrouble *trouble, int delay_ms)
 {
 	trouble->until = TimestampTzPlusMilliseconds(llm_clock_steady(), delay_ms);
 }
@@ -198,7 +163,7 @@ separate_struck(LlmWriteJob *job)
 	int kept = 0;
 
 	for (int i = 0; i < job->nrows; i++)
-		if (find_trouble(-job->rows[i].task, false) == NULL)
+		if (find_trouble(&strikes, job->rows[i].task, false) == NULL)
 			job->rows[kept++] = job->rows[i];
 	if (job->nrows > 0)
 		job->nrows = Max(kept, 1);
@@ -212,7 +177,7 @@ static void
 claim_rows(LlmWriteJob *job, int limit)
 {
 	LlmOwnScope scope;
-	int64 struck = troubles != NULL ? hash_get_num_entries(troubles) : 0;
+	int64 struck = strikes != NULL ? hash_get_num_entries(strikes) : 0;
 
 	llm_spi_own_begin(&scope);
 	llm_writeback_claim(job, (int) Min(LLM_SET_SIZE, limit + struck));
@@ -252,7 +217,7 @@ serve_job(LlmWriteJob *job, const LlmSliceTerms *terms)
 	else
 		llm_writeback_decide(job, LLM_FATE_FAILED, "role_gone", "the role that asked was dropped");
 	if (job->blocked)
-		job->delay_ms = next_delay(find_trouble(job->id, true), LOCK_DELAY_MS, LOCK_DELAY_MAX_MS);
+		job->delay_ms = llm_trouble_locked(find_trouble(&troubles, job->id, true));
 	llm_writeback_end_users_code();
 	settle_rows(job);
 	llm_writeback_commit();
@@ -262,77 +227,79 @@ serve_job(LlmWriteJob *job, const LlmSliceTerms *terms)
 }
 
 /*
- * The transaction was undone.  Put its rows aside where everybody can see it.  A row
- * that was alone is the culprit: it waits longer each time, apart from the others; when
- * it has struck out, it fails, and its answer goes to llm.dead_letter.
+ * The transaction was undone.  Put its rows aside where everybody can see it; one that
+ * fails for good goes to llm.dead_letter with its answer.
  */
 static void
-put_aside(LlmWriteJob *job, ErrorData *error)
+put_aside(LlmWriteJob *job, ErrorData *error, bool final)
 {
-	bool struck_out = false;
-
-	if (job->nrows == 1 && !llm_writeback_is_lock_error(error->sqlerrcode))
-	{
-		Trouble *strikes = find_trouble(-job->rows[0].task, true);
-
-		job->delay_ms = next_delay(strikes, STRIKE_DELAY_MS, FAILURE_DELAY_MAX_MS);
-		struck_out = strikes->count >= MAX_STRIKES;
-	}
 	llm_writeback_begin("putting off a write-back");
 	(void) llm_fence_check();
 	llm_writeback_connect();
 	/* Who resumed the job and has not committed holds its row: that is not waited for, the row comes again. */
-	struck_out = struck_out && llm_writeback_take_job(job);
+	final = final && llm_writeback_take_job(job);
 	for (int i = 0; i < job->nrows; i++)
 	{
 		job->rows[i].fate = LLM_FATE_WAITING;
-		if (struck_out)
+		if (final)
 			llm_writeback_fail_by_error(&job->rows[i], error);
 	}
 	settle_rows(job);
 	llm_writeback_commit();
-	if (struck_out)
-		forget_trouble(-job->rows[0].task);
+	if (final)
+		forget_trouble(strikes, job->rows[0].task);
 }
 
 static void
 recover_from(LlmWriteJob *job, ErrorData *error)
 {
-	Trouble *trouble = find_trouble(job->id, true);
+	LlmTrouble *trouble = find_trouble(&troubles, job->id, true);
+	LlmTroubleVerdict verdict = {0};
 
 	if (llm_writeback_is_lock_error(error->sqlerrcode))
-		job->delay_ms = next_delay(trouble, LOCK_DELAY_MS, LOCK_DELAY_MAX_MS);
+		verdict.job_ms = verdict.row_ms = llm_trouble_locked(trouble);
 	else
 	{
-		job->delay_ms = next_delay(trouble, FAILURE_DELAY_MS, FAILURE_DELAY_MAX_MS);
-		trouble->singles = job->nrows > 1 ? job->nrows : Max(trouble->singles - 1, 1);
+		/* a row that was alone is the culprit */
+		llm_trouble_failed(trouble, job->nrows == 1 ? find_trouble(&strikes, job->rows[0].task, true) : NULL,
+						   job->nrows, &verdict);
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("write-back to %s was put off: %s", job->relation_name, error->message)));
 	}
-	suspend_job(trouble, job->delay_ms);
-	put_aside(job, error);
+	suspend_job(trouble, verdict.job_ms);
+	job->delay_ms = verdict.row_ms;
+	put_aside(job, error, verdict.final);
+}
+
+/* Did the transaction that committed run users' code for any row, as far as one can tell? */
+static bool
+has_succeeded(const LlmWriteJob *job)
+{
+	for (int i = 0; i < job->nrows; i++)
+	{
+		LlmFate fate = job->rows[i].fate;
+
+		if (fate == LLM_FATE_DONE || fate == LLM_FATE_FAILED || fate == LLM_FATE_CANCELLED)
+			return true;
+	}
+	return false;
 }
 
 /* The transaction is committed: what does it tell about the job's troubles? */
 static void
 end_troubles(LlmWriteJob *job)
 {
-	Trouble *trouble = find_trouble(job->id, job->blocked);
+	LlmTrouble *trouble = find_trouble(&troubles, job->id, job->blocked);
 
 	if (job->nrows == 1)
-		forget_trouble(-job->rows[0].task);
+		forget_trouble(strikes, job->rows[0].task);
 	if (trouble == NULL)
 		return;
 	if (job->blocked)
-	{
 		suspend_job(trouble, job->delay_ms);
-		return;
-	}
-	trouble->count = 0;
-	trouble->singles -= Max(job->nrows, 1);
-	if (trouble->singles <= 0)
-		forget_trouble(job->id);
+	else if (llm_trouble_committed(trouble, job->nrows, has_succeeded(job)))
+		forget_trouble(troubles, job->id);
 }
 
 /* The transaction is committed: what does it tell about the table's pace? */
@@ -366,7 +333,7 @@ note_stop(LlmWriteJob *job, bool called_off, int64 start_us)
 	LlmSlice *slice = find_slice(job->relation, true);
 
 	if (job->nrows == 1 && !called_off)
-		(void) find_trouble(-job->rows[0].task, true);
+		(void) find_trouble(&strikes, job->rows[0].task, true);
 	llm_slice_stopped(slice, &slice_clock, job->nrows, llm_clock_monotonic_us() - start_us,
 					  llm_guc_writeback_timeout_ms, called_off);
 	ereport(DEBUG1, (errmsg_internal("write-back to %s was stopped for others after %d ms", job->relation_name,
@@ -401,7 +368,7 @@ try_set(LlmWriteJob *job, const LlmSliceTerms *terms)
 	job->nrows = 0;
 	job->promoted = false;
 	job->blocked = false;
-	job->delay_ms = LOCK_DELAY_MS;
+	job->delay_ms = LLM_LOCK_DELAY_MS;
 	PG_TRY();
 	{
 		serve_job(job, terms);
@@ -444,7 +411,7 @@ try_set(LlmWriteJob *job, const LlmSliceTerms *terms)
 static bool
 is_free(LlmWriteJob *job, int *rows, TimestampTz *wake_at)
 {
-	Trouble *trouble = find_trouble(job->id, false);
+	LlmTrouble *trouble = find_trouble(&troubles, job->id, false);
 
 	if (trouble == NULL)
 		return true;
@@ -639,7 +606,7 @@ look_at_queue(bool ask_empty, TimestampTz *wake_at, bool *empty)
 	jobs = llm_writeback_find_jobs(last_job, JOBS_PER_PASS);
 	/* A row that is due and locked must not make us spin. */
 	*wake_at = Max(llm_clock_from_wall(llm_writeback_next_due()),
-				   TimestampTzPlusMilliseconds(llm_clock_steady(), LOCK_DELAY_MS));
+				   TimestampTzPlusMilliseconds(llm_clock_steady(), LLM_LOCK_DELAY_MS));
 	if (held)
 		*wake_at = Min(*wake_at, TimestampTzPlusMilliseconds(llm_clock_steady(), CANCEL_DELAY_MS));
 	*empty = ask_empty && jobs == NIL && last_job == 0 && llm_writeback_is_empty();
