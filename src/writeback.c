@@ -74,6 +74,7 @@
 typedef struct SlowTurn
 {
 	int64 job; /* 0: nobody so far */
+	Oid relation;
 	int64 turn_at; /* of its table: the one that waited longest goes first */
 } SlowTurn;
 
@@ -467,18 +468,29 @@ may_try(LlmWriteJob *job, const LlmSlice *slice, LlmSliceTerms *terms, Timestamp
 	return false;
 }
 
+/* Does a job of a slow table come before the one that is to have the turn so far? */
+static bool
+comes_first(const LlmWriteJob *job, const LlmSlice *slice)
+{
+	if (slow_turn.job == 0)
+		return true;
+	if (slow_turn.relation == job->relation && slice != NULL)
+		return llm_slice_before(slice, job->id, slow_turn.job);
+	return (slice == NULL ? 0 : slice->turn_at) < slow_turn.turn_at;
+}
+
 /* A job of a slow table wants a turn at the end of the round. */
 static void
 note_slow(LlmWriteJob *job, TimestampTz *wake_at)
 {
 	LlmSlice *slice = find_slice(job->relation, false);
-	int64 turn_at = slice == NULL ? 0 : slice->turn_at;
 	LlmSliceTerms terms;
 
-	if ((slow_turn.job != 0 && slow_turn.turn_at <= turn_at) || !may_try(job, slice, &terms, wake_at))
+	if (!comes_first(job, slice) || !may_try(job, slice, &terms, wake_at))
 		return;
 	slow_turn.job = job->id;
-	slow_turn.turn_at = turn_at;
+	slow_turn.relation = job->relation;
+	slow_turn.turn_at = slice == NULL ? 0 : slice->turn_at;
 }
 
 /* The job that is to have the turn: found in this look or, when there are many, again. */
@@ -516,7 +528,10 @@ give_slow_turn(List *jobs, TimestampTz *wake_at)
 	if (!may_try(job, slice, &terms, wake_at))
 		return false;
 	if (slice != NULL)
+	{
 		slice->turn_at = llm_clock_monotonic_us();
+		slice->turn_job = job->id;
+	}
 	CHECK_FOR_INTERRUPTS();
 	llm_shmem_report_serving(job->id);
 	return try_set(job, &terms);

@@ -8,6 +8,8 @@
  * are tried when no ordinary table has work, and are paid for otherwise: for each part
  * of the writer's time that a slow table takes from others, these have had ten before.
  *
+ * The jobs of a slow table, which may be different roles', share its turns.
+ *
  * A single row may be too long even for a slice.  In a quiet time it may take all of
  * llm_enrich.writeback_timeout, but is called off when others' answers come.  So that
  * it is not called off for ever, what it may take surely is doubled each time, and
@@ -49,6 +51,16 @@ llm_slice_init(LlmSlice *slice)
 	slice->paid_at = 0;
 	slice->need_us = 0;
 	slice->turn_at = 0;
+	slice->turn_job = 0;
+}
+
+/* The next higher id after the last one, and from the top to the lowest. */
+bool
+llm_slice_before(const LlmSlice *slice, int64 job, int64 other)
+{
+	bool above = job > slice->turn_job;
+
+	return above == (other > slice->turn_job) ? job < other : above;
 }
 
 /* Called off, and nobody was there but slow tables: the next one may go on for a while. */

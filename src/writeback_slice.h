@@ -47,6 +47,7 @@ typedef struct LlmSlice
 	int64 paid_at; /* busy_us when it last took time from others */
 	int64 need_us; /* what its next try is expected to take */
 	int64 turn_at; /* its last turn; 0: none */
+	int64 turn_job; /* the job that had it; 0: none */
 } LlmSlice;
 
 /* Terms of one try. */
@@ -58,6 +59,9 @@ typedef struct LlmSliceTerms
 } LlmSliceTerms;
 
 extern void llm_slice_init(LlmSlice *slice);
+
+/* Of two jobs of the table, which take turns by their ids: does "job" come before "other"? */
+extern bool llm_slice_before(const LlmSlice *slice, int64 job, int64 other);
 
 /* "others": ordinary tables have work now. */
 extern void llm_slice_look(LlmSliceClock *clock, bool others);

@@ -73,7 +73,7 @@ sql(q(CREATE TABLE pace (name text PRIMARY KEY, seconds float8);
 	END $$;
 	CREATE TABLE normal (id int PRIMARY KEY, body text, label jsonb);
 	INSERT INTO normal SELECT i, 'The invoice is wrong ' || i FROM generate_series(1, 60000) i;));
-foreach my $table (qw(sleepy steady lonely stubborn))
+foreach my $table (qw(sleepy steady lonely stubborn common))
 {
 	sql("CREATE TABLE $table (id int PRIMARY KEY, body text, label jsonb); INSERT INTO pace VALUES ('$table', 0);
 		INSERT INTO $table SELECT i, 'The invoice of $table is wrong ' || i FROM generate_series(1, 200) i;
@@ -139,6 +139,15 @@ set_pace('sleepy', 1);
 my $waiting = enrich('sleepy', 'id % 50 = 3');
 finish($waiting);
 is(written($waiting), 4, 'P6: rows whose trigger sleeps 1 s are written when others have no work');
+
+# The jobs of one slow table take turns.
+set_pace('common', 0.02);
+my @common = map { enrich('common', $_) } 'id <= 180', 'id > 180';
+wait_until("done = 20 FROM llm.job WHERE id = $common[1]", 'the second job is written');
+is(sql("SELECT state FROM llm.job WHERE id = $common[0]"),
+	'open', 'P6: a long job of a slow table does not hold up a short one of the same table');
+set_pace('common', 0);
+finish($common[0]);
 
 # Others have work all the time.
 set_pace('steady', 0.02);

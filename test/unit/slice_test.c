@@ -190,6 +190,21 @@ test_ordinary_again(void)
 	ok(!slice.small, "as a long one");
 }
 
+/* P6: the jobs of a table take turns. */
+static void
+test_jobs(void)
+{
+	begin();
+	ok(llm_slice_before(&slice, 3, 5) && !llm_slice_before(&slice, 5, 3), "the lowest job begins");
+	slice.turn_job = 3;
+	ok(llm_slice_before(&slice, 5, 3) && llm_slice_before(&slice, 5, 9), "then the next one");
+	slice.turn_job = 9;
+	ok(llm_slice_before(&slice, 3, 5) && llm_slice_before(&slice, 5, 9), "and after the last one the first");
+	ok(!llm_slice_before(&slice, 9, 3), "which is not the one that was served");
+	slice.turn_job = 4;
+	ok(llm_slice_before(&slice, 5, 3), "whether or not that one has work still");
+}
+
 int
 main(void)
 {
@@ -199,5 +214,6 @@ main(void)
 	test_called_off_again_and_again();
 	test_steady();
 	test_ordinary_again();
+	test_jobs();
 	return finish();
 }
