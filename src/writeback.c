@@ -367,6 +367,7 @@ try_set(LlmWriteJob *job, const LlmSliceTerms *terms)
 	MemoryContextReset(job_context);
 	MemoryContextSwitchTo(job_context);
 	job->nrows = 0;
+	job->finished = false;
 	job->promoted = false;
 	job->blocked = false;
 	job->delay_ms = LLM_LOCK_DELAY_MS;

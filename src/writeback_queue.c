@@ -39,18 +39,21 @@
 
 #define SETTLED "q.state IN ('answered', 'failed', 'cancelled', 'superseded')"
 
-/* The LATERAL with its LIMITs asks for two probes per job, never for a join of all tasks. */
+/*
+ * The LATERAL with its LIMITs asks for two probes per job, never for a join of all tasks; how
+ * far a job came is looked up in an object, not joined.
+ */
 static LlmStatement find_statement = {
 	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings"
-		   " FROM llm.job j LEFT JOIN ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) AS c(job, landed)"
-		   "  ON c.job OPERATOR(pg_catalog.=) j.id CROSS JOIN LATERAL ("
+		   " FROM llm.job j CROSS JOIN LATERAL ("
 		   "  (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
-		   "   AND q.landed OPERATOR(pg_catalog.>=) COALESCE(c.landed, 0) LIMIT 1) UNION ALL"
+		   "   AND q.landed OPERATOR(pg_catalog.>=) COALESCE(($3 OPERATOR(pg_catalog.->>) j.id::pg_catalog.text)"
+		   "    ::pg_catalog.int8, 0) LIMIT 1) UNION ALL"
 		   "  (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
 		   "   AND q.landed IS NULL LIMIT 1) LIMIT 1) s"
 		   " WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND j.id OPERATOR(pg_catalog.>) $1 ORDER BY j.id LIMIT $2",
-	.nargs = 4,
-	.args = {INT8OID, INT4OID, INT8ARRAYOID, INT8ARRAYOID}};
+	.nargs = 3,
+	.args = {INT8OID, INT4OID, JSONBOID}};
 
 /* Somebody who cancels a task that is answered or failed wants back what was there. */
 static LlmStatement claim_statement = {
@@ -126,7 +129,7 @@ static LlmStatement settle_statement = {
 		   "  state = CASE WHEN c.finished THEN 'finished' WHEN c.broken THEN 'paused' ELSE j.state END,"
 		   "  reason = CASE WHEN c.finished THEN NULL WHEN c.broken THEN c.verdict ELSE j.reason END,"
 		   "  finished_at = CASE WHEN c.finished THEN pg_catalog.clock_timestamp() ELSE j.finished_at END"
-		   " FROM n, counted c WHERE j.id OPERATOR(pg_catalog.=) c.id",
+		   " FROM n, counted c WHERE j.id OPERATOR(pg_catalog.=) c.id RETURNING c.finished",
 	.nargs = 5,
 	.args = {INT8OID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
@@ -319,6 +322,14 @@ read_int64(uint64 i, int n)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
 }
 
+static bool
+read_bool(uint64 i, int n)
+{
+	bool isnull;
+
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
+}
+
 static Oid
 read_oid(uint64 i, int n)
 {
@@ -368,6 +379,11 @@ llm_writeback_pass_over(const LlmWriteJob *job)
 	int64 landed = 0;
 	bool found;
 
+	if (job->finished)
+	{
+		find_progress(job->id, HASH_REMOVE, &found);
+		return;
+	}
 	if (job->nrows < job->nclaimed)
 		return;
 	for (int i = 0; i < job->nrows; i++)
@@ -383,39 +399,42 @@ llm_writeback_pass_over(const LlmWriteJob *job)
 	find_progress(job->id, HASH_ENTER, &found)->landed = landed;
 }
 
-/* How far each job came, as two arrays. */
-static void
-progress_arrays(Datum *jobs, Datum *landed)
+/* How far each job came: an object with jobs' ids as keys. */
+static Datum
+progress_object(void)
 {
-	int n = progress == NULL ? 0 : (int) hash_get_num_entries(progress);
-	Datum *columns[2];
+	JsonbParseState *state = NULL;
 	HASH_SEQ_STATUS scan;
 	Progress *entry;
 
-	columns[0] = palloc(sizeof(Datum) * Max(n, 1));
-	columns[1] = palloc(sizeof(Datum) * Max(n, 1));
-	if (n > 0)
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (progress != NULL)
 	{
 		hash_seq_init(&scan, progress);
-		for (int i = 0; (entry = hash_seq_search(&scan)) != NULL; i++)
+		while ((entry = hash_seq_search(&scan)) != NULL)
 		{
-			columns[0][i] = Int64GetDatum(entry->job);
-			columns[1][i] = Int64GetDatum(entry->landed);
+			JsonbValue job = {.type = jbvString};
+			JsonbValue landed = {.type = jbvNumeric};
+
+			job.val.string.val = psprintf(INT64_FORMAT, entry->job);
+			job.val.string.len = strlen(job.val.string.val);
+			landed.val.numeric = int64_to_numeric(entry->landed);
+			pushJsonbValue(&state, WJB_KEY, &job);
+			pushJsonbValue(&state, WJB_VALUE, &landed);
 		}
 	}
-	*jobs = llm_spi_array(INT8OID, columns[0], NULL, n);
-	*landed = llm_spi_array(INT8OID, columns[1], NULL, n);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
 List *
 llm_writeback_find_jobs(int64 after, int limit)
 {
-	Datum values[4];
+	Datum values[3];
 	List *jobs = NIL;
 
 	values[0] = Int64GetDatum(after);
 	values[1] = Int32GetDatum(limit);
-	progress_arrays(&values[2], &values[3]);
+	values[2] = progress_object();
 	execute(&find_statement, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -559,7 +578,8 @@ settle_final(LlmWriteJob *job)
 	values[1] = llm_spi_array(INT8OID, columns[0], NULL, n);
 	for (int c = 1; c < 4; c++)
 		values[c + 1] = llm_spi_array(TEXTOID, columns[c], nulls[c], n);
-	execute(&settle_statement, values);
+	job->finished = execute(&settle_statement, values) > 0 && read_bool(0, 1);
+	SPI_freetuptable(SPI_tuptable);
 	promote_followers(job);
 }
 

@@ -63,6 +63,7 @@ typedef struct LlmWriteJob
 	LlmWriteRow *rows;
 	int nrows;
 	int nclaimed; /* rows as claimed; some may have been dropped from "rows" since */
+	bool finished; /* nothing of it is left in the queue */
 	bool promoted; /* others ask now in place of tasks that ended: the sender has work */
 	bool blocked; /* the table itself cannot be written now */
 	int delay_ms; /* rows that have to wait wait so long at least; the job, too, when it is blocked */
@@ -74,7 +75,7 @@ extern List *llm_writeback_find_jobs(int64 after, int limit);
 /* Fill job->rows with at most "limit" settled tasks, in the order of settling; fewer when answers are large. */
 extern void llm_writeback_claim(LlmWriteJob *job, int limit);
 
-/* The transaction that claimed and settled has committed: the next claim starts behind its rows. */
+/* The transaction that claimed and settled has committed: the next claim, if any, starts behind its rows. */
 extern void llm_writeback_pass_over(const LlmWriteJob *job);
 
 /* Forget that, of all jobs: what was passed over for a lock is found again. */
