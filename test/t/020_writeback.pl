@@ -79,7 +79,7 @@ is(outcome(enrich('plain')), 'done 1200 failed 0 superseded 0 cancelled 0 row_go
 is(labels('plain'), 1200, 'every cell has its answer');
 
 make_table('revoked', 20);
-$provider->script({ latency_ms => 300 });
+$provider->script({ latency_ms => 2000 });
 my $job = enrich('revoked');
 sql('REVOKE ALL ON revoked FROM ana; REVOKE ALL (body, label) ON revoked FROM ana;');
 is(outcome($job), 'done 0 failed 20 superseded 0 cancelled 0 row_gone 0', 'P9: a lost right fails the write-back');

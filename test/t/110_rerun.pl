@@ -77,7 +77,7 @@ my $read_whole = q(SELECT sum(seq_scan) FROM pg_stat_all_tables
 	WHERE relid IN ('llm.queue'::regclass, 'llm.job'::regclass, 'llm.recipe'::regclass));
 my $asks = q(UPDATE ticket SET label = llm_classify(body, '{three}', instructions => 'For customer ' || id % 3) WHERE id);
 my $before = $node->safe_psql('postgres', $read_whole);
-$node->safe_psql('postgres', "BEGIN;\n" . join("\n", map { "$asks <= 3;" } 1 .. 12) . "\n$asks > 3; $asks > 3; ROLLBACK;");
+$node->safe_psql('postgres', join("\n", 'BEGIN;', (map { "$asks <= 3;" } 1 .. 12), "$asks > 3; $asks > 3; ROLLBACK;"));
 is($node->safe_psql('postgres', $read_whole), $before, 'P10: what a row asks is looked up by index');
 
 done_testing();
