@@ -75,7 +75,7 @@ is($node->safe_psql('postgres', 'SELECT sum(superseded) FROM llm.job'), 2, 'both
 # A session that met an empty queue does not read all of a long one for each row that asks anew.
 my $read_whole = q(SELECT sum(seq_scan) FROM pg_stat_all_tables
 	WHERE relid IN ('llm.queue'::regclass, 'llm.job'::regclass, 'llm.recipe'::regclass));
-my $asks = q(UPDATE ticket SET label = llm_classify(body, '{three}', instructions => 'For customer ' || id % 3) WHERE id);
+my $asks = q(UPDATE ticket SET label = llm_classify(body, '{three}', instructions => 'Customer ' || id % 3) WHERE id);
 my $before = $node->safe_psql('postgres', $read_whole);
 $node->safe_psql('postgres', join("\n", 'BEGIN;', (map { "$asks <= 3;" } 1 .. 12), "$asks > 3; $asks > 3; ROLLBACK;"));
 is($node->safe_psql('postgres', $read_whole), $before, 'P10: what a row asks is looked up by index');
