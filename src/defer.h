@@ -105,6 +105,7 @@ typedef struct LlmSlotState
 	LlmGiven offered; /* to the row that INSERT made, which EXCLUDED shows after a conflict */
 	LlmOldCell old;
 	LlmKnownCell known; /* the value that keep() made */
+	Oid writer; /* the role that is known to be allowed to store answers in the column */
 } LlmSlotState;
 
 /* A column of a key: its type, domains looked through, and how to write it. */
@@ -245,6 +246,9 @@ extern int64 llm_defer_same_as(LlmRun *run, const LlmNewJob *job, const LlmSipHa
 
 /* The table will be asked for this text when the row is stored: let the processor fetch the place. */
 extern void llm_defer_same_soon(const LlmRun *run, const LlmAsked *asked, const LlmSipHash *hash);
+
+/* Raise 42501 unless the current user may store answers in that column (defer_right.c). */
+extern void llm_defer_check_right(LlmTargetState *target, int column);
 
 /* Raise 0A000: a marker of the running statement will never get an answer in that column. */
 pg_noreturn extern void llm_defer_refuse_stray(const LlmDeferTarget *target, int column);

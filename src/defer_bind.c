@@ -168,6 +168,7 @@ bind_cell(FunctionCallInfo fcinfo, BindState *state, LlmSlotState *slot, int col
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a trigger moved the marker of a deferred call to a column that \"%s\" does not show",
 						get_rel_name(state->target->spec->relation))));
+	llm_defer_check_right(state->target, column);
 	run->bound = llm_defer_grow(run, run->bound, run->nbound, &run->bound_size, sizeof(LlmBound));
 	bound = &run->bound[run->nbound];
 	bound->id = given->id;
