@@ -77,6 +77,41 @@ SELECT * FROM cells('t', 'second') WHERE id = '2';
 SELECT * FROM tally;
 :forget
 
+-- a key that is generated from what the statement assigns moves as well, and only then
+CREATE TABLE g (a int, id int GENERATED ALWAYS AS (a * 2) STORED PRIMARY KEY, body text, label jsonb);
+INSERT INTO g (a, body) SELECT n, 'text ' || n FROM generate_series(1, 2) n;
+UPDATE g SET label = llm_classify(body);
+UPDATE g SET label = llm_classify(body), body = body;
+SELECT * FROM tally;
+UPDATE g SET a = 5, label = llm_classify(body) WHERE a = 1;
+INSERT INTO g (a) VALUES (2) ON CONFLICT (id) DO UPDATE SET a = 6, label = llm_classify(g.body);
+SELECT * FROM cells('g');
+SELECT * FROM tally;
+DROP TABLE g;
+:forget
+-- nor does a trigger that changes the key leave a marker whose task looks for the old one
+CREATE TABLE g (id int PRIMARY KEY, body text, label jsonb);
+INSERT INTO g SELECT n, 'text ' || n FROM generate_series(1, 3) n;
+CREATE FUNCTION rekey() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF old.id = 1 THEN new.id := 10; END IF;
+	IF old.id = 2 THEN RETURN NULL; END IF;
+	RETURN new;
+END $$;
+UPDATE g SET label = llm_classify(body);
+CREATE TRIGGER rekey BEFORE UPDATE ON g FOR EACH ROW EXECUTE FUNCTION rekey();
+UPDATE g SET label = llm_classify(body) WHERE id > 1;
+MERGE INTO g USING (VALUES (2), (4)) s(id) ON s.id = g.id WHEN MATCHED THEN UPDATE SET label = llm_classify(body)
+	WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'text 4', llm_classify('text 4'));
+SELECT * FROM tally;
+UPDATE g SET label = llm_classify(body);
+\echo :SQLSTATE
+UPDATE g SET body = 'new key' WHERE id = 1;
+UPDATE g SET label = llm_classify(body) WHERE id = 10;
+SELECT * FROM cells('g');
+DROP TABLE g;
+:forget
+
 -- a call that does not come to pass takes nothing away
 TRUNCATE t;
 INSERT INTO t SELECT g, 'text ' || g FROM generate_series(1, 6) g;

@@ -104,6 +104,7 @@ typedef struct LlmSlotState
 	int64 bound_id; /* of the marker given to it, once that is bound */
 	LlmGiven offered; /* to the row that INSERT made, which EXCLUDED shows after a conflict */
 	LlmOldCell old;
+	bool keeps_old; /* the cell keeps that marker, since its task asks the same */
 	LlmKnownCell known; /* the value that keep() made */
 	Oid writer; /* the role that is known to be allowed to store answers in the column */
 } LlmSlotState;

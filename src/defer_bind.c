@@ -265,6 +265,29 @@ find_given(BindState *state, int column, Datum cell)
 }
 
 /*
+ * The cell was to keep the marker of a task that asks the same.  That task finds the row
+ * by the key that it was bound with: a trigger must not have changed it since.
+ */
+static void
+check_kept(FunctionCallInfo fcinfo, BindState *state, int column)
+{
+	LlmOldCell *old = &state->target->slots[column].old;
+	NullableDatum cell = fcinfo->args[state->columns + column - state->spec->first];
+	bool nested;
+
+	if (!cell.isnull && !llm_defer_is_same_key(state->target, old->key, fcinfo, BIND_KEY) &&
+		llm_marker_task(state->target->spec->columns[column].type, cell.value, &nested) == old->task)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a trigger changed the key of a row of \"%s\" that waits for an answer to the same question",
+						get_rel_name(state->target->spec->relation)),
+				 errdetail("Column \"%s\" keeps its pending task, which would not find the row under its new key.",
+						   state->target->spec->columns[column].name),
+				 errhint("Change the key in a statement of its own, and ask then.")));
+	old->task = 0;
+}
+
+/*
  * The row held the marker of a pending task here, if it is that row: the slot may be of
  * one that was not stored.  When that marker is gone, so is the task's cell.
  */
@@ -332,7 +355,9 @@ llm_enrich_bind(PG_FUNCTION_ARGS)
 	}
 	for (i = state->spec->first; i < state->spec->first + state->spec->count; i++)
 	{
-		if (state->target->slots[i].old.task != 0)
+		if (state->target->slots[i].old.task != 0 && state->target->slots[i].keeps_old)
+			check_kept(fcinfo, state, i);
+		else if (state->target->slots[i].old.task != 0)
 			note_overwritten(fcinfo, state, i);
 	}
 	if (state->run->nbound + state->run->noverwritten >= BATCH_ROWS || state->run->bound_bytes >= BATCH_BYTES)

@@ -215,6 +215,7 @@ fill_slot(KeepState *state, const LlmGiven *given, const LlmOldCell *old)
 	slot->given = *given;
 	slot->bound_id = 0;
 	slot->old = *old;
+	slot->keeps_old = false;
 	slot->known.len = 0;
 	if (!state->spec->is_update)
 		slot->offered = *given;
@@ -243,10 +244,9 @@ llm_enrich_keep(PG_FUNCTION_ARGS)
 
 	if (id > 0 && old.task != 0 && !state->spec->moves_key && asks_the_same(state, &old, &given))
 	{
-		pfree(old.key);
 		memset(&given, 0, sizeof(given));
-		memset(&old, 0, sizeof(old));
 		fill_slot(state, &given, &old);
+		state->slot->keeps_old = true;
 		PG_RETURN_DATUM(PG_GETARG_DATUM(KEEP_OLD));
 	}
 	if (id > 0 && given.id == 0)

@@ -74,7 +74,7 @@ typedef struct LlmDeferCell
 	int column; /* index into target->columns */
 	LlmCellType type; /* of the value as assigned, before the column's own coercion */
 	bool is_update; /* the row was there before, and its tableoid and key follow */
-	bool moves_key; /* the statement assigns columns of the key, too */
+	bool moves_key; /* the statement assigns columns of the key, too, or what they are generated from */
 } LlmDeferCell;
 
 /* For bind(): some of the columns of a target, since a function takes 100 arguments at most. */

@@ -26,6 +26,7 @@
 #include "funcapi.h"
 #include "nodes/makefuncs.h"
 #include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -145,22 +146,31 @@ row_columns(LlmFoundTarget *target, Relation rel)
 	return columns;
 }
 
-/* Is a column of the key assigned in the same target list? */
-static bool
-moves_key(LlmFoundTarget *target, List *entries)
+/* Add a column of the key, and those that it is made from if it is generated; as pull_varattnos() has them. */
+static Bitmapset *
+add_key_column(Bitmapset *columns, Relation rel, AttrNumber attno)
 {
+	if (TupleDescAttr(RelationGetDescr(rel), attno - 1)->attgenerated)
+		pull_varattnos(build_column_default(rel, attno), 1, &columns);
+	return bms_add_member(columns, attno - FirstLowInvalidHeapAttributeNumber);
+}
+
+/* Does the same target list assign what the key is, or is made from? */
+static bool
+moves_key(LlmFoundTarget *target, Relation rel, List *entries)
+{
+	Bitmapset *columns = NULL;
 	ListCell *cell;
 	int i;
 
+	for (i = 0; i < target->spec->nkeys; i++)
+		columns = add_key_column(columns, rel, target->key_attnos[i]);
 	foreach(cell, entries)
 	{
 		TargetEntry *entry = lfirst(cell);
 
-		for (i = 0; i < target->spec->nkeys; i++)
-		{
-			if (!entry->resjunk && entry->resno == target->key_attnos[i])
-				return true;
-		}
+		if (!entry->resjunk && bms_is_member(entry->resno - FirstLowInvalidHeapAttributeNumber, columns))
+			return true;
 	}
 	return false;
 }
@@ -199,7 +209,7 @@ rewrite_value(LlmFoundTarget *target, Relation rel, LlmFoundValue *value, Oid ke
 
 	while (target->column_attnos[cell.column] != value->entry->resno)
 		cell.column++;
-	cell.moves_key = value->is_update && moves_key(target, value->beside);
+	cell.moves_key = value->is_update && moves_key(target, rel, value->beside);
 	if (value->is_update)
 		old = target_column(target, rel, value->entry->resno);
 	else
