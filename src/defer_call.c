@@ -195,20 +195,24 @@ samples(Jsonb *spec)
 											NumericGetDatum(int64_to_numeric(0))));
 }
 
-/* Check the arguments and make what the rows of the call share; raises on bad ones. */
-static LlmAsked *
-make_asked(FunctionCallInfo fcinfo, IssueState *state)
+static Jsonb *
+copy_jsonb(Jsonb *value)
+{
+	return value == NULL ? NULL : DatumGetJsonbPCopy(JsonbPGetDatum(value));
+}
+
+/* Fill "asked" from the arguments; raises on bad ones.  Allocates in the current context. */
+static void
+read_asked(FunctionCallInfo fcinfo, IssueState *state, LlmAsked *asked)
 {
 	const LlmDeferSite *spec = state->site->spec;
-	MemoryContext caller = MemoryContextSwitchTo(state->run->context);
-	LlmAsked *asked = palloc0(sizeof(LlmAsked));
 	LlmCallArgs args;
 	Jsonb *deadline;
 	char *model;
 
 	read_args(fcinfo, spec, &args, &model);
 	if (model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		model = pstrdup(llm_guc_model);
+		model = llm_guc_model;
 	asked->model = model;
 	asked->op = llm_operation_by_function(spec->name);
 	if (asked->op == NULL)
@@ -222,7 +226,29 @@ make_asked(FunctionCallInfo fcinfo, IssueState *state)
 	asked->tags = llm_enqueue_tags(asked->tags);
 	asked->shares = !samples(asked->spec);
 	check_model(state->run, asked->model);
+}
+
+/*
+ * Check the arguments and make what the rows of the call share.  A statement may do so for
+ * each of its rows: only what is asked stays, not what it was made with.
+ */
+static LlmAsked *
+make_asked(FunctionCallInfo fcinfo, IssueState *state)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich call", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(scratch);
+	LlmAsked found = {0};
+	LlmAsked *asked;
+
+	read_asked(fcinfo, state, &found);
+	MemoryContextSwitchTo(state->run->context);
+	asked = palloc(sizeof(LlmAsked));
+	*asked = found;
+	asked->spec = copy_jsonb(found.spec);
+	asked->model = found.model == NULL ? NULL : pstrdup(found.model);
+	asked->tags = copy_jsonb(found.tags);
 	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(scratch);
 	return asked;
 }
 

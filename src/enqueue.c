@@ -309,13 +309,25 @@ carried_settings(void)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* The int8 in the first row of SPI's result. */
+/* The int8 in the first row of SPI's result, which ends here. */
 static int64
 result_id(void)
 {
 	bool is_null;
+	int64 id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	SPI_freetuptable(SPI_tuptable);
+	return id;
+}
+
+/* Look for a row; when there is none, its empty result ends here. */
+static bool
+finds(LlmStatement *statement, Datum *values, const char *nulls)
+{
+	if (llm_spi_execute(statement, values, nulls, false) > 0)
+		return true;
+	SPI_freetuptable(SPI_tuptable);
+	return false;
 }
 
 static bytea *
@@ -345,7 +357,7 @@ find_or_add_recipe(const LlmNewJob *job)
 	values[0] = PointerGetDatum(recipe_hash(job));
 	values[1] = CStringGetTextDatum(job->op->name);
 	values[2] = JsonbPGetDatum(job->spec);
-	if (llm_spi_execute(&find_recipe_statement, values, NULL, false) == 0)
+	if (!finds(&find_recipe_statement, values, NULL))
 		(void) llm_spi_execute(&add_recipe_statement, values, NULL, false);
 	return result_id();
 }
@@ -392,7 +404,7 @@ write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 
 	job->recipe = find_or_add_recipe(job);
 	job_values(job, settings, values, nulls);
-	if (!single || llm_spi_execute(&find_day_job_statement, values, nulls, false) == 0)
+	if (!single || !finds(&find_day_job_statement, values, nulls))
 	{
 		namestrcpy(&role_name, GetUserNameFromId(job->role, false));
 		values[11] = NameGetDatum(&role_name);
@@ -445,6 +457,7 @@ llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 {
 	LlmOwnScope scope;
 	Jsonb *settings = ntasks > 0 ? carried_settings() : NULL;
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich job", ALLOCSET_SMALL_SIZES);
 	int64 job = 0;
 	ListCell *cell;
 
@@ -457,7 +470,11 @@ llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 								 GUC_ACTION_SAVE, true, 0, false);
 	foreach(cell, jobs)
 	{
+		MemoryContext caller = MemoryContextSwitchTo(scratch);
+
 		note_job(lfirst(cell), settings, last);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(scratch); /* there may be a job for each row */
 		job = Max(job, ((LlmNewJob *) lfirst(cell))->id);
 		if (((LlmNewJob *) lfirst(cell))->deadline != DT_NOEND)
 			llm_wake_at_commit(LLM_WORKER_WRITER); /* it ends what is late */
@@ -466,6 +483,7 @@ llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 		llm_enqueue_write_rows(tasks, ntasks);
 	llm_spi_own_end(&scope);
 	SPI_finish();
+	MemoryContextDelete(scratch);
 	if (ntasks == 0)
 		return;
 	llm_enqueue_note_last_job(job);
