@@ -309,6 +309,24 @@ SELECT statement, is_refused(statement) FROM unnest(ARRAY[
 	$$UPDATE t SET label = llm.issue(NULL::internal, ''::bytea, body)$$,
 	$$UPDATE t SET label = llm.keep(7021806553811, ''::bytea, label, label, id)$$]) statement;
 
+-- a column that is used twice on each level of a chain is looked at once
+SET statement_timeout = '60s';
+\set VERBOSITY terse
+CREATE FUNCTION chain(first text, last text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE (SELECT 'WITH c0 AS MATERIALIZED (SELECT 3 AS id, ' || first || ' AS x)' || string_agg(format(
+		', c%s AS MATERIALIZED (SELECT id, CASE WHEN id > %1$s THEN x ELSE x END AS x FROM c%s)', n, n - 1), '' ORDER BY n)
+		|| ' INSERT INTO t (id, label) SELECT id, ' || last || ' FROM c60' FROM generate_series(1, 60) n);
+END $$;
+SELECT chain($$llm_classify('x')$$, $$x || '{}'$$);
+SELECT chain($$'{}'::jsonb$$, $$x || '{}' FROM c60 UNION ALL SELECT id, llm_classify('x') || '{}'$$);
+BEGIN;
+SELECT chain($$llm_classify('x')$$, 'x');
+SELECT input FROM llm.queue;
+ROLLBACK;
+RESET statement_timeout;
+\set VERBOSITY default
+
 -- nothing of all that left anything
 SELECT count(*) FROM llm.queue;
 SELECT id, label FROM t ORDER BY id;

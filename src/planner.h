@@ -120,8 +120,10 @@ typedef struct LlmQueryLevel
 
 /*
  * The call whose marker may be the whole value of the expression, or of any column of a
- * query's result or of a row; NULL when there is none (planner_carry.c).
+ * query's result or of a row; NULL when there is none (planner_carry.c).  What was found
+ * is remembered until forget_carried(), which is called before another tree is looked at.
  */
+extern void llm_planner_forget_carried(void);
 extern FuncExpr *llm_planner_carried(Node *node, LlmQueryLevel *level);
 extern FuncExpr *llm_planner_carried_by_query(Query *query, LlmQueryLevel *outer);
 extern FuncExpr *llm_planner_carried_by_row(Var *var, LlmQueryLevel *level);

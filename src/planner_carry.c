@@ -7,6 +7,9 @@
  * operations, EXCLUDED.  Says nothing about whether the call may stand there;
  * that is for planner_find.c.
  *
+ * What a column carries is found out once: one that is used twice on each level of a
+ * chain of sub-queries would be followed twice as often with each.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -15,9 +18,53 @@
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "utils/fmgroids.h"
+#include "utils/hsearch.h"
 
 #include "compat.h"
 #include "planner.h"
+
+/* A column of a query's result, or of one of its relations, and what it carries. */
+typedef struct KnownColumn
+{
+	struct
+	{
+		Query *query;
+		int varno; /* 0: of the result */
+		int number;
+	} key;
+	FuncExpr *call; /* or NULL */
+} KnownColumn;
+
+/* Those of the statement that llm_planner_find() looks at, made with the first; else NULL. */
+static HTAB *known_columns = NULL;
+
+void
+llm_planner_forget_carried(void)
+{
+	known_columns = NULL; /* its memory goes with the planner's */
+}
+
+/* The column's entry; false: what it carries is not in it yet. */
+static bool
+find_known(Query *query, int varno, int number, KnownColumn **known)
+{
+	KnownColumn sought = {{query, varno, number}, NULL};
+	bool found;
+
+	if (known_columns == NULL)
+	{
+		HASHCTL control = {0};
+
+		control.keysize = sizeof(sought.key);
+		control.entrysize = sizeof(KnownColumn);
+		control.hcxt = CurrentMemoryContext;
+		known_columns = hash_create("llm_enrich columns", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	*known = hash_search(known_columns, &sought.key, HASH_ENTER, &found);
+	if (!found)
+		(*known)->call = NULL;
+	return found;
+}
 
 bool
 llm_planner_is_length_coercion(const Node *node, int32 *typmod)
@@ -59,9 +106,10 @@ llm_planner_cast_argument(Node *node)
 	}
 }
 
-/* The call that a column of a query's result carries, or NULL. */
+static FuncExpr *carried_by_column(Query *query, int number, LlmQueryLevel *outer);
+
 static FuncExpr *
-carried_by_column(Query *query, int number, LlmQueryLevel *outer)
+follow_column(Query *query, int number, LlmQueryLevel *outer)
 {
 	LlmQueryLevel level = {query, outer};
 	TargetEntry *entry;
@@ -86,6 +134,18 @@ carried_by_column(Query *query, int number, LlmQueryLevel *outer)
 		return NULL; /* what RETURNING gives is a stored value */
 	entry = get_tle_by_resno(query->targetList, number);
 	return entry == NULL ? NULL : llm_planner_carried((Node *) entry->expr, &level);
+}
+
+/* The call that a column of a query's result carries, or NULL. */
+static FuncExpr *
+carried_by_column(Query *query, int number, LlmQueryLevel *outer)
+{
+	KnownColumn *known;
+
+	/* the entry stays where it is, however many come meanwhile */
+	if (!find_known(query, 0, number, &known))
+		known->call = follow_column(query, number, outer);
+	return known->call;
 }
 
 static FuncExpr *
@@ -125,9 +185,8 @@ carried_by_cte(RangeTblEntry *rte, int number, LlmQueryLevel *level)
 	return NULL;
 }
 
-/* The same for a column of one of the query's relations. */
 static FuncExpr *
-carried_by_relation(int varno, int number, LlmQueryLevel *level)
+follow_relation(int varno, int number, LlmQueryLevel *level)
 {
 	Query *query = level->query;
 	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
@@ -154,6 +213,19 @@ carried_by_relation(int varno, int number, LlmQueryLevel *level)
 				return llm_planner_carried(list_nth(llm_rte_group_exprs(rte), number - 1), level);
 			return NULL;
 	}
+}
+
+/* The same for a column of one of the query's relations. */
+static FuncExpr *
+carried_by_relation(int varno, int number, LlmQueryLevel *level)
+{
+	KnownColumn *known;
+
+	if (rt_fetch(varno, level->query->rtable)->rtekind == RTE_RELATION)
+		return follow_relation(varno, number, level); /* mostly nothing, and at once */
+	if (!find_known(level->query, varno, number, &known))
+		known->call = follow_relation(varno, number, level);
+	return known->call;
 }
 
 /* The same for a parameter, whose sub-select is an entry of this target list. */
@@ -233,6 +305,7 @@ llm_planner_carried(Node *node, LlmQueryLevel *level)
 	Index up;
 
 	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	if (node == NULL)
 		return NULL;
 	if (llm_planner_is_call(node))

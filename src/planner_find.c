@@ -395,6 +395,7 @@ find_in_query(Query *query, Finder *finder, bool streams)
 	ListCell *cell;
 
 	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	foreach(cell, query->cteList)
 		find_in_query(castNode(Query, lfirst_node(CommonTableExpr, cell)->ctequery), &inner, false);
 	check_relations(query, &inner);
@@ -422,12 +423,13 @@ void
 llm_planner_find(Query *query, LlmFound *found)
 {
 	Finder finder = {found, NULL, PLACE_RESULT, NULL, NULL, NULL};
-	FuncExpr *call;
+	FuncExpr *call = NULL;
 
+	llm_planner_forget_carried(); /* what an error left */
 	find_in_query(query, &finder, false);
-	if (query->commandType != CMD_SELECT)
-		return;
-	call = llm_planner_carried_by_query(query, NULL);
+	if (query->commandType == CMD_SELECT)
+		call = llm_planner_carried_by_query(query, NULL);
+	llm_planner_forget_carried();
 	if (call != NULL)
 		refuse_use(&finder, call);
 }
