@@ -100,6 +100,20 @@ SELECT pg_temp.chk('extract', '{"schema": {"type": "object", "properties": {"n":
 -- and so do many references on one level
 SELECT pg_temp.chk('extract', jsonb_build_object('schema', jsonb_build_object('type', 'object', 'properties', '{"v": {"$ref": "#/$defs/d1"}}'::jsonb, '$defs',
 	(SELECT jsonb_object_agg('d' || i, CASE WHEN i < 2000 THEN jsonb_build_object('$ref', '#/$defs/d' || i + 1) ELSE '{}' END) FROM generate_series(1, 2000) i))), '{"v": 1}');
+-- work within one value counts, too: many alternatives, each of which would sort a long list or read a long string
+SELECT pg_temp.chk('extract', jsonb_build_object('schema', jsonb_build_object('type', 'object', '$defs', jsonb_build_object('d', rule), 'properties',
+	jsonb_build_object('v', jsonb_build_object('anyOf', (SELECT jsonb_agg('{"$ref": "#/$defs/d"}'::jsonb) FROM generate_series(1, 4900) i))))), answer)
+FROM (VALUES ('{"uniqueItems": true}'::jsonb, '{"v": [' || repeat('1,', 11500) || '1]}'), ('{"maxLength": 5}', format('{"v": "%s"}', repeat('x', 210000))),
+	('{"format": "email"}', format('{"v": "%s"}', repeat('x', 210000))), ('{"const": 0}', '{"v": 1}'),
+	(jsonb_build_object('const', repeat('x', 210000)), '{"v": 1}'), (jsonb_build_object('enum', jsonb_build_array(repeat('x', 210000))), '{"v": 1}'),
+	(jsonb_build_object('multipleOf', ('0.' || repeat('3', 398))::numeric), '{"v": 1}')) v (rule, answer);
+-- as long a list or string is fine where it is looked at a few times
+SELECT pg_temp.chk('extract', '{"schema": {"type": "object", "properties": {"v": {"type": "array", "uniqueItems": true}, "w": {"maxLength": 300000}}}}',
+	(SELECT format('{"v": [%s], "w": "%s"}', string_agg(i::text, ','), repeat('x', 210000)) FROM generate_series(1, 11500) i)) ? 'v';
+-- numbers of a schema have no more digits than those of an answer
+SELECT keyword, digits, pg_temp.schema(format('{"type": "object", "properties": {"a": {"%s": %s}}}', keyword, CASE keyword WHEN 'enum' THEN '[{"x": [' || number || ']}]' ELSE number END)::jsonb)
+FROM unnest(ARRAY['multipleOf', 'minimum', 'const', 'enum', 'default', 'maxLength']) keyword,
+	(VALUES ('398', '0.' || repeat('3', 398)), ('399', '0.' || repeat('3', 399)), ('3e-16000', '3e-16000'), ('1e131071', '1e131071')) v (digits, number);
 -- numbers are exact, or a fault
 SELECT value, pg_temp.chk('extract', '{"schema": {"type": "object"}}', format('{"v": %s}', value)) FROM unnest(ARRAY['1.50', '-0', '123456789012345678901234567890.123456789', '1e395', '1e396', '1e-394', '1e-395', '1E+2',
 	'1e99999999999999999999', '1e-99999999999999999999', '0x10', '1.', '.5', '+1', '-', '1e', 'Infinity', 'tru', 'nullx', '1 2']) value;

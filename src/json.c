@@ -18,9 +18,6 @@
 
 #include "json.h"
 
-/* Characters of a number that we take, written without exponent; a double has some 330. */
-#define MAX_NUMBER_LEN 400
-
 /* Integers of so many digits fit an int64. */
 #define MAX_FAST_DIGITS 18
 
@@ -128,7 +125,7 @@ static bool
 read_number(Parse *parse, const LlmJsonSlice *slice, JsonbValue *value)
 {
 	int64 n;
-	char str[MAX_NUMBER_LEN + 1];
+	char str[LLM_JSON_MAX_NUMBER + 1];
 	char *exponent;
 	long power;
 
@@ -138,14 +135,14 @@ read_number(Parse *parse, const LlmJsonSlice *slice, JsonbValue *value)
 		value->val.numeric = int64_to_numeric(n);
 		return true;
 	}
-	if (slice->len > MAX_NUMBER_LEN)
+	if (slice->len > LLM_JSON_MAX_NUMBER)
 		return fault(parse, "holds a number that is too long");
 	memcpy(str, slice->at, slice->len);
 	str[slice->len] = '\0';
 	exponent = strpbrk(str, "eE");
 	power = exponent == NULL ? 0 : strtol(exponent + 1, NULL, 10);
 	/* the length of what numeric_out() writes is at most that of both together */
-	if (power > MAX_NUMBER_LEN - (long) slice->len || power < (long) slice->len - MAX_NUMBER_LEN)
+	if (power > LLM_JSON_MAX_NUMBER - (long) slice->len || power < (long) slice->len - LLM_JSON_MAX_NUMBER)
 		return fault(parse, "holds a number that is too large or too small");
 	value->val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(str),
 															 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));

@@ -30,6 +30,9 @@
 /* More values in one text are refused: each takes some 50 bytes while it is checked. */
 #define LLM_JSON_MAX_VALUES 500000
 
+/* Characters of a number that we take, written without exponent; a double has some 330. */
+#define LLM_JSON_MAX_NUMBER 400
+
 /* A piece of the text: what stands between the quotes of a string, or a number. */
 typedef struct LlmJsonSlice
 {

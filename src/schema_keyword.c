@@ -13,6 +13,10 @@
 
 #include <limits.h>
 
+#include "fmgr.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
 #include "json.h"
 #include "schema_keyword.h"
 
@@ -120,10 +124,36 @@ read_count(const JsonbValue *value, const LlmSchemaPlace *place)
 	llm_schema_refuse(place, "This must be a whole number of 0 or more.");
 }
 
+/* As in answers, which have none with more digits: to work with thousands takes its time. */
+static void
+refuse_long_number(const JsonbValue *number, const LlmSchemaPlace *place)
+{
+	char *str = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number->val.numeric)));
+
+	if (strlen(str) > LLM_JSON_MAX_NUMBER)
+		llm_schema_refuse(place, psprintf("A number has at most %d characters, written without exponent.", LLM_JSON_MAX_NUMBER));
+	pfree(str);
+}
+
+/* The same for each number in a value that answers are compared with. */
+static void
+refuse_long_numbers(const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	int i;
+
+	if (value->type == jbvNumeric)
+		refuse_long_number(value, place);
+	for (i = 0; value->type == jbvArray && i < value->val.array.nElems; i++)
+		refuse_long_numbers(&value->val.array.elems[i], place);
+	for (i = 0; value->type == jbvObject && i < value->val.object.nPairs; i++)
+		refuse_long_numbers(&value->val.object.pairs[i].value, place);
+}
+
 static Numeric
 read_number(const JsonbValue *value, const LlmSchemaPlace *place)
 {
 	llm_schema_need_type(value, jbvNumeric, place, "This must be a number.");
+	refuse_long_number(value, place);
 	return value->val.numeric;
 }
 
@@ -262,6 +292,7 @@ handle_enum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const L
 {
 	if (value->type != jbvArray || value->val.array.nElems == 0)
 		llm_schema_refuse(place, "This must be a list with at least one value.");
+	refuse_long_numbers(value, place);
 	s->nchoices = value->val.array.nElems;
 	s->choices = sort_list(value);
 	s->enumeration = unconstify(JsonbValue *, value);
@@ -270,6 +301,7 @@ handle_enum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const L
 static void
 handle_const(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
 {
+	refuse_long_numbers(value, place);
 	s->constant = unconstify(JsonbValue *, value);
 }
 

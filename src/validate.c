@@ -15,6 +15,7 @@
 
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "port/pg_bitutils.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
@@ -22,8 +23,13 @@
 #include "json.h"
 #include "validate.h"
 
-/* Steps of checking one answer: far above any honest answer, a second at worst. */
+/*
+ * Steps of checking one answer: far above any honest answer, a second at worst.  A step is
+ * a value that is looked at, or as much work: so many bytes, or values compared.
+ */
 #define MAX_STEPS 1000000
+#define BYTES_PER_STEP 64
+#define COMPARISONS_PER_STEP 8
 
 /* Calls on the stack: the depth of the answer times a few references on each level. */
 #define MAX_NESTING 1000
@@ -45,13 +51,37 @@ typedef struct Check
 	StringInfo fault;
 	int fault_depth; /* of the place that the fault names */
 	bool fault_is_type; /* the fault is a value of another type */
-	int steps;
+	int64 steps;
 	int nesting;
 	MemoryContext outer; /* for what outlives a report */
 	MemoryContext scratch; /* current while we check; emptied with each report */
 } Check;
 
 static bool check_value(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place);
+
+/* Steps that it takes to look at the whole value once. */
+static int64
+weight(const JsonbValue *v)
+{
+	int64 sum = 1;
+	int i;
+
+	switch (v->type)
+	{
+		case jbvString:
+			return 1 + v->val.string.len / BYTES_PER_STEP;
+		case jbvArray:
+			for (i = 0; i < v->val.array.nElems; i++)
+				sum += weight(&v->val.array.elems[i]);
+			return sum;
+		case jbvObject:
+			for (i = 0; i < v->val.object.nPairs; i++)
+				sum += weight(&v->val.object.pairs[i].key) + weight(&v->val.object.pairs[i].value);
+			return sum;
+		default:
+			return 1;
+	}
+}
 
 /* Append JSON text, cut short: of a scalar, or of a value that the schema holds. */
 static void
@@ -208,7 +238,7 @@ type_names(int types)
 
 /* The list of an "enum", as much as fits into a sentence. */
 static const char *
-shown_list(const JsonbValue *list)
+shown_list(Check *check, const JsonbValue *list)
 {
 	StringInfoData buf;
 	int i;
@@ -219,6 +249,7 @@ shown_list(const JsonbValue *list)
 		if (i > 0)
 			appendStringInfoString(&buf, ", ");
 		append_shown(&buf, &list->val.array.elems[i]);
+		check->steps += weight(&list->val.array.elems[i]);
 	}
 	return buf.data;
 }
@@ -232,10 +263,14 @@ compare_values(const void *a, const void *b)
 static bool
 check_choices(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
 {
+	if (s->choices != NULL)
+		check->steps += weight(v) * pg_leftmost_one_pos32(s->nchoices) / COMPARISONS_PER_STEP;
+	if (s->constant != NULL)
+		check->steps += weight(s->constant);
 	if (s->choices != NULL &&
 		bsearch(v, s->choices, s->nchoices, sizeof(JsonbValue), compare_values) == NULL)
 	{
-		report(check, place, "%s is not one of: %s", shown(v), shown_list(s->enumeration));
+		report(check, place, "%s is not one of: %s", shown(v), shown_list(check, s->enumeration));
 		return false;
 	}
 	if (s->constant != NULL && llm_json_compare(s->constant, v) != 0)
@@ -265,6 +300,8 @@ check_number(Check *check, const LlmSchema *s, const JsonbValue *v, const Place 
 {
 	Numeric n = v->val.numeric;
 
+	if (s->multiple_of != NULL)
+		check->steps += VARSIZE(s->multiple_of) / COMPARISONS_PER_STEP; /* it divides by each of its digits */
 	if (s->minimum != NULL && compare_numbers(n, s->minimum) < 0)
 		report(check, place, "%s is less than %s", shown(v), shown_number(s->minimum));
 	else if (s->maximum != NULL && compare_numbers(n, s->maximum) > 0)
@@ -283,6 +320,8 @@ check_number(Check *check, const LlmSchema *s, const JsonbValue *v, const Place 
 static bool
 check_string(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
 {
+	if (s->min_length >= 0 || s->max_length >= 0 || s->format != NULL)
+		check->steps += v->val.string.len / BYTES_PER_STEP;
 	if (s->min_length >= 0 || s->max_length >= 0)
 	{
 		int n = pg_mbstrlen_with_len(v->val.string.val, v->val.string.len);
@@ -308,7 +347,7 @@ check_string(Check *check, const LlmSchema *s, const JsonbValue *v, const Place 
 
 /* Are two elements equal?  Sorts a copy, so that a long list costs n log n. */
 static bool
-has_duplicates(const JsonbValue *array)
+has_duplicates(Check *check, const JsonbValue *array)
 {
 	int n = array->val.array.nElems;
 	JsonbValue *copy;
@@ -317,6 +356,7 @@ has_duplicates(const JsonbValue *array)
 
 	if (n < 2)
 		return false;
+	check->steps += weight(array) * (1 + pg_leftmost_one_pos32(n)) / COMPARISONS_PER_STEP;
 	copy = palloc(n * sizeof(JsonbValue));
 	memcpy(copy, array->val.array.elems, n * sizeof(JsonbValue));
 	qsort(copy, n, sizeof(JsonbValue), compare_values);
@@ -349,7 +389,7 @@ check_array(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *
 		if (!check_value(check, s->items, &v->val.array.elems[i], &here))
 			return false;
 	}
-	if (s->unique_items && has_duplicates(v))
+	if (s->unique_items && has_duplicates(check, v))
 	{
 		report(check, place, "a list with the same value twice");
 		return false;
@@ -388,6 +428,7 @@ check_counts(Check *check, const LlmSchema *s, const JsonbValue *v, const Place 
 	int n = v->val.object.nPairs;
 	int i;
 
+	check->steps += (s->nrequired + n) / COMPARISONS_PER_STEP;
 	for (i = 0; i < s->nrequired; i++)
 	{
 		const JsonbValue *name = &s->required[i];
@@ -512,7 +553,8 @@ check_value(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *
 {
 	bool ok;
 
-	if (++check->steps > MAX_STEPS || check->nesting >= MAX_NESTING)
+	check->steps++;
+	if (check->steps > MAX_STEPS || check->nesting >= MAX_NESTING)
 	{
 		report(check, place, "it is too complicated to be checked");
 		return false;
