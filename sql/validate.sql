@@ -54,6 +54,24 @@ SELECT value, pg_temp.schema(value) FROM jsonb_array_elements('[
 SELECT pg_temp.schema('{"type": "object", "$ref": "#"}');
 SELECT pg_temp.schema('{"type": "object", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}]}}}');
 SELECT pg_temp.schema('{"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}');
+-- references by name: "~0" and "~1" stand for "~" and "/", a name may be in both sections
+SELECT ref, pg_temp.schema(jsonb_build_object('type', 'object', '$ref', ref, '$defs', '{"a/b~c": {"type": "string"}, "": {}, "~1": {}, "é": {}, "aa": {}, "b": {}}'::jsonb,
+	'definitions', '{"b": {}, "a": {}, "c": {}}'::jsonb)) FROM unnest(ARRAY['#/$defs/a~1b~0c', '#/$defs/', '#/$defs/~01', '#/$defs/é', '#/$defs/aa', '#/$defs/b', '#/definitions/b', '#/definitions/a',
+	'#/$defs/a/b~0c', '#/$defs/a~1b~c', '#/$defs/a~1b~0', '#/$defs/~1', '#/$defs/~', '#/$defs/a', '#/definitions/aa', '#/$defs', '#/', '', '#a', '/$defs/b', '#/defs/b', '##/$defs/b']) ref;
+SELECT pg_temp.chk('extract', '{"schema": {"type": "object", "properties": {"v": {"$ref": "#/$defs/b"}, "w": {"$ref": "#/definitions/b"}}, "$defs": {"b": {"type": "string"}}, "definitions": {"b": {"type": "null"}}}}', value) ->> 'fault'
+FROM unnest(ARRAY['{"v": "x", "w": null}', '{"v": null}', '{"w": "x"}']) value;
+-- to find what a reference names takes no longer for many definitions
+CREATE FUNCTION pg_temp.took(keyword text) RETURNS interval LANGUAGE plpgsql AS $$
+DECLARE
+	schema jsonb := (SELECT jsonb_build_object('schema', jsonb_build_object('type', 'object', '$defs', '{"d0": {}}' || jsonb_object_agg('d' || i, jsonb_build_object(keyword, '#/$defs/d' || i - 1))))
+		FROM generate_series(1, 4990) i);
+	started timestamptz := clock_timestamp();
+BEGIN
+	PERFORM pg_temp.spec('extract', schema);
+	RETURN clock_timestamp() - started;
+END
+$$;
+SELECT min(pg_temp.took('$ref')) < 10 * min(pg_temp.took('title')) FROM generate_series(1, 3);
 -- deep, and too many
 SELECT pg_temp.schema((repeat('{"type": "object", "properties": {"a": ', 31) || '{}' || repeat('}}', 31))::jsonb);
 SELECT pg_temp.schema(jsonb_build_object('type', 'object', 'properties', (SELECT jsonb_object_agg('p' || i, '{}'::jsonb) FROM generate_series(1, 4999) i)));

@@ -64,7 +64,10 @@ llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const Llm
 	return s;
 }
 
-/* Make a node for each definition, so that references find them in any order. */
+/*
+ * Make a node for each definition, so that references find them in any order.  They are
+ * sorted by section and name, as find_definition() needs them.
+ */
 static void
 collect_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchemaPlace *top)
 {

@@ -413,34 +413,70 @@ handle_any_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const
 	}
 }
 
-/* Does the reference name this definition? */
+/* Undo what append_pointer_name() does, in place; false when that never wrote it. */
 static bool
-names_definition(const JsonbValue *reference, const LlmSchemaDefinition *d)
+read_pointer_name(char *name, int *len)
 {
-	StringInfoData buf;
-	bool same;
+	char *out = name;
+	char *in;
 
-	initStringInfo(&buf);
-	appendStringInfo(&buf, "#/%s/", d->section);
-	append_pointer_name(&buf, d->name->val.string.val, d->name->val.string.len);
-	same = llm_json_string_is(reference, buf.data);
-	pfree(buf.data);
-	return same;
+	for (in = name; *in != '\0'; in++)
+	{
+		if (*in == '/' || (*in == '~' && in[1] != '0' && in[1] != '1'))
+			return false;
+		if (*in == '~')
+			*out++ = *++in == '0' ? '~' : '/';
+		else
+			*out++ = *in;
+	}
+	*len = (int) (out - name);
+	return true;
+}
+
+/* The order of collect_definitions(): by section, then as jsonb has its keys. */
+static int
+compare_definitions(const void *a, const void *b)
+{
+	const LlmSchemaDefinition *x = a;
+	const LlmSchemaDefinition *y = b;
+	int order = strcmp(x->section, y->section);
+
+	if (order == 0)
+		order = x->name->val.string.len - y->name->val.string.len;
+	return order != 0 ? order : memcmp(x->name->val.string.val, y->name->val.string.val, x->name->val.string.len);
+}
+
+/* The definition that a reference names, as "#/$defs/name"; NULL when there is none. */
+static LlmSchema *
+find_definition(const LlmSchemaCompiler *c, const JsonbValue *reference)
+{
+	char *section = llm_json_cstring(reference);
+	char *slash = strncmp(section, "#/", 2) == 0 ? strchr(section + 2, '/') : NULL;
+	LlmSchemaDefinition sought = {0};
+	const LlmSchemaDefinition *found;
+	JsonbValue name;
+
+	if (slash == NULL)
+		return NULL;
+	*slash = '\0';
+	name = llm_json_make_string(slash + 1, 0);
+	if (!read_pointer_name(slash + 1, &name.val.string.len))
+		return NULL;
+	sought.section = section + 2;
+	sought.name = &name;
+	found = bsearch(&sought, c->definitions, c->ndefinitions, sizeof(sought), compare_definitions);
+	pfree(section);
+	return found == NULL ? NULL : found->schema;
 }
 
 static void
 handle_ref(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
 {
-	int i;
-
 	llm_schema_need_type(value, jbvString, place, "This must be a string.");
 	if (llm_json_string_is(value, "#"))
 		s->reference = c->root;
-	for (i = 0; i < c->ndefinitions && s->reference == NULL; i++)
-	{
-		if (names_definition(value, &c->definitions[i]))
-			s->reference = c->definitions[i].schema;
-	}
+	else
+		s->reference = find_definition(c, value);
 	if (s->reference == NULL)
 		llm_schema_refuse(place, "A reference is \"#\" or names a schema in \"#/$defs/\" or \"#/definitions/\".");
 }
