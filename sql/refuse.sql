@@ -309,6 +309,26 @@ SELECT statement, is_refused(statement) FROM unnest(ARRAY[
 	$$UPDATE t SET label = llm.issue(NULL::internal, ''::bytea, body)$$,
 	$$UPDATE t SET label = llm.keep(7021806553811, ''::bytea, label, label, id)$$]) statement;
 
+-- a marker that RETURNING gives has its task where the call is assigned, and none where it is copied to
+CREATE TABLE copy (id int PRIMARY KEY, label jsonb, x text);
+WITH u AS (UPDATE t SET label = llm_classify(body) RETURNING id, label) INSERT INTO copy (id, label) SELECT id, label FROM u;
+\echo :SQLSTATE
+\set VERBOSITY terse
+WITH u AS (INSERT INTO t (id, label) VALUES (3, llm_classify('x')) RETURNING id, label::text AS l), v AS (SELECT l || '' AS a, COALESCE(l, '') AS b FROM u)
+	UPDATE copy SET x = CASE WHEN id > 1 THEN b END FROM v;
+WITH u AS (INSERT INTO t (id, body, label) SELECT id, body, l FROM (SELECT 3 AS id, '' AS body, llm_classify('x') AS l) s
+	ON CONFLICT (id) DO UPDATE SET label = excluded.label RETURNING *) MERGE INTO copy USING u ON u.id = copy.id WHEN NOT MATCHED THEN INSERT VALUES (u.id, u.label);
+WITH u AS (UPDATE t SET label = llm_classify(body) RETURNING id, label), w AS (INSERT INTO copy SELECT id, (SELECT label FROM u u2 WHERE u2.id = u.id) FROM u) SELECT 1;
+WITH u AS (UPDATE t SET label = llm_classify(body) RETURNING id, label) INSERT INTO copy (id, label) SELECT id, CASE WHEN id = 1 THEN llm_classify('a') ELSE label END FROM u;
+-- what is no copy of it
+BEGIN;
+WITH u AS (UPDATE t SET label = llm_classify(body), x = body WHERE id = 1 RETURNING id, label, x)
+	INSERT INTO copy (id, label, x) SELECT id, llm_classify(x), (label -> 'llm_enrich' ->> 'status') || x FROM u RETURNING id, llm_status(label), x;
+WITH u AS (UPDATE t SET label = llm_classify(body) WHERE id = 2 RETURNING id, label) SELECT id, llm_status(label) FROM u;
+SELECT relation::regclass, key, input FROM llm.queue ORDER BY id;
+ROLLBACK;
+\set VERBOSITY default
+
 -- a column that is used twice on each level of a chain is looked at once
 SET statement_timeout = '60s';
 \set VERBOSITY terse

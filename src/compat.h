@@ -87,6 +87,13 @@
 #define llm_rte_group_exprs(rte) ((rte)->rtekind == RTE_GROUP ? (rte)->groupexprs : (List *) NIL)
 #endif
 
+/* RETURNING old.column came with 18. */
+#if PG_VERSION_NUM < 180000
+#define llm_is_old_value(var) false
+#else
+#define llm_is_old_value(var) ((var)->varreturningtype == VAR_RETURNING_OLD)
+#endif
+
 /* ExecutorRun_hook lost its last argument in 18. */
 #if PG_VERSION_NUM < 180000
 #define LLM_EXECUTOR_RUN_PARAMS QueryDesc *query_desc, ScanDirection direction, uint64 count, bool execute_once

@@ -128,6 +128,12 @@ extern FuncExpr *llm_planner_carried(Node *node, LlmQueryLevel *level);
 extern FuncExpr *llm_planner_carried_by_query(Query *query, LlmQueryLevel *outer);
 extern FuncExpr *llm_planner_carried_by_row(Var *var, LlmQueryLevel *level);
 
+/*
+ * The call whose marker, stored by a query in WITH and given by its RETURNING, may be the
+ * whole value of the expression; NULL when there is none.
+ */
+extern FuncExpr *llm_planner_returned(Node *node, LlmQueryLevel *level);
+
 /* The argument of a cast that leaves a marker whole, else NULL. */
 extern Node *llm_planner_cast_argument(Node *node);
 

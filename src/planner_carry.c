@@ -35,32 +35,44 @@ typedef struct KnownColumn
 	FuncExpr *call; /* or NULL */
 } KnownColumn;
 
+/* What is looked for: calls, or those that were stored before and whose marker RETURNING gives. */
+typedef enum Sought
+{
+	SOUGHT_CALL,
+	SOUGHT_RETURNED,
+	SOUGHT_KINDS
+} Sought;
+
+/* Written by llm_planner_returned() alone, for the time that it runs. */
+static Sought sought = SOUGHT_CALL;
+
 /* Those of the statement that llm_planner_find() looks at, made with the first; else NULL. */
-static HTAB *known_columns = NULL;
+static HTAB *known_columns[SOUGHT_KINDS];
 
 void
 llm_planner_forget_carried(void)
 {
-	known_columns = NULL; /* its memory goes with the planner's */
+	memset(known_columns, 0, sizeof(known_columns)); /* their memory goes with the planner's */
+	sought = SOUGHT_CALL;
 }
 
 /* The column's entry; false: what it carries is not in it yet. */
 static bool
 find_known(Query *query, int varno, int number, KnownColumn **known)
 {
-	KnownColumn sought = {{query, varno, number}, NULL};
+	KnownColumn entry = {{query, varno, number}, NULL};
 	bool found;
 
-	if (known_columns == NULL)
+	if (known_columns[sought] == NULL)
 	{
 		HASHCTL control = {0};
 
-		control.keysize = sizeof(sought.key);
+		control.keysize = sizeof(entry.key);
 		control.entrysize = sizeof(KnownColumn);
 		control.hcxt = CurrentMemoryContext;
-		known_columns = hash_create("llm_enrich columns", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		known_columns[sought] = hash_create("llm_enrich columns", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	*known = hash_search(known_columns, &sought.key, HASH_ENTER, &found);
+	*known = hash_search(known_columns[sought], &entry.key, HASH_ENTER, &found);
 	if (!found)
 		(*known)->call = NULL;
 	return found;
@@ -108,6 +120,54 @@ llm_planner_cast_argument(Node *node)
 
 static FuncExpr *carried_by_column(Query *query, int number, LlmQueryLevel *outer);
 
+/* The call that these entries assign to a column, or NULL. */
+static FuncExpr *
+assigned_call(List *entries, AttrNumber attno, LlmQueryLevel *level)
+{
+	ListCell *cell;
+
+	foreach(cell, entries)
+	{
+		TargetEntry *entry = lfirst(cell);
+		FuncExpr *call = NULL;
+
+		if (!entry->resjunk && entry->resno == attno)
+			call = llm_planner_carried((Node *) entry->expr, level);
+		if (call != NULL)
+			return call;
+	}
+	return NULL;
+}
+
+/* The call whose marker a column of RETURNING gives, since it is assigned to the column that is returned. */
+static FuncExpr *
+returned_by_column(Query *query, int number, LlmQueryLevel *level)
+{
+	TargetEntry *entry = get_tle_by_resno(query->returningList, number);
+	Node *node = entry == NULL ? NULL : (Node *) entry->expr;
+	FuncExpr *call;
+	ListCell *cell;
+	Var *var;
+
+	while (node != NULL && llm_planner_cast_argument(node) != NULL)
+		node = llm_planner_cast_argument(node);
+	var = (Var *) node;
+	if (node == NULL || !IsA(node, Var) || var->varno != query->resultRelation || var->varlevelsup > 0 ||
+		llm_is_old_value(var))
+		return NULL;
+	sought = SOUGHT_CALL;
+	call = assigned_call(query->targetList, var->varattno, level);
+	if (call == NULL && query->onConflict != NULL)
+		call = assigned_call(query->onConflict->onConflictSet, var->varattno, level);
+	foreach(cell, query->mergeActionList)
+	{
+		if (call == NULL)
+			call = assigned_call(lfirst_node(MergeAction, cell)->targetList, var->varattno, level);
+	}
+	sought = SOUGHT_RETURNED;
+	return call;
+}
+
 static FuncExpr *
 follow_column(Query *query, int number, LlmQueryLevel *outer)
 {
@@ -130,8 +190,8 @@ follow_column(Query *query, int number, LlmQueryLevel *outer)
 		}
 		return NULL;
 	}
-	if (query->commandType != CMD_SELECT)
-		return NULL; /* what RETURNING gives is a stored value */
+	if (query->commandType != CMD_SELECT) /* what RETURNING gives is a stored value */
+		return sought == SOUGHT_RETURNED ? returned_by_column(query, number, &level) : NULL;
 	entry = get_tle_by_resno(query->targetList, number);
 	return entry == NULL ? NULL : llm_planner_carried((Node *) entry->expr, &level);
 }
@@ -309,7 +369,7 @@ llm_planner_carried(Node *node, LlmQueryLevel *level)
 	if (node == NULL)
 		return NULL;
 	if (llm_planner_is_call(node))
-		return (FuncExpr *) node;
+		return sought == SOUGHT_CALL ? (FuncExpr *) node : NULL;
 	if (llm_planner_cast_argument(node) != NULL)
 		return llm_planner_carried(llm_planner_cast_argument(node), level);
 	switch (nodeTag(node))
@@ -335,6 +395,17 @@ llm_planner_carried(Node *node, LlmQueryLevel *level)
 		default:
 			return NULL;
 	}
+}
+
+FuncExpr *
+llm_planner_returned(Node *node, LlmQueryLevel *level)
+{
+	FuncExpr *call;
+
+	sought = SOUGHT_RETURNED;
+	call = llm_planner_carried(node, level);
+	sought = SOUGHT_CALL;
+	return call;
 }
 
 /* The call in any column of a query's result, or NULL. */

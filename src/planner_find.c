@@ -35,6 +35,7 @@ typedef enum UsePlace
 	PLACE_SET_OPERATION,
 	PLACE_SUBSCRIPT,
 	PLACE_RESULT,
+	PLACE_COPY,
 	PLACE_CLAUSE
 } UsePlace;
 
@@ -73,6 +74,8 @@ place_detail(UsePlace place)
 			return "The call is assigned to a part of the column, so that its marker would not arrive whole in the column.";
 		case PLACE_RESULT:
 			return "The call is a result of the statement and not assigned to a column.";
+		case PLACE_COPY:
+			return "The column would get a copy of the call's marker, which RETURNING gives, and the answer goes only where the call is assigned.";
 		case PLACE_CLAUSE:
 			break;
 	}
@@ -92,6 +95,8 @@ place_hint(UsePlace place, const char *function)
 			return psprintf("Store the answer first (UPDATE ... SET column = %s(...)), and use the column when it is there.", function);
 		case PLACE_RETURNING:
 			return "Assign the call to a column, and return the column: it holds the marker until the answer is there.";
+		case PLACE_COPY:
+			return "Assign a call to this column, too, or copy the answer when it is there.";
 		case PLACE_SET_OPERATION:
 			return "Use UNION ALL, or make the rows distinct in a sub-select before the call.";
 		default:
@@ -213,6 +218,22 @@ found_target(LlmFound *found, Query *query)
 	return target;
 }
 
+/* Refuse a value that would be a copy of a marker from another query's RETURNING. */
+static void
+refuse_copy(Node *node, Finder *finder)
+{
+	UsePlace outer = finder->place;
+	const char *fault = finder->column_fault;
+	FuncExpr *call = llm_planner_returned(node, finder->level);
+
+	finder->place = PLACE_COPY;
+	finder->column_fault = NULL;
+	if (call != NULL)
+		refuse_use(finder, call);
+	finder->column_fault = fault;
+	finder->place = outer;
+}
+
 /* One entry of a target list that stores a value. */
 static void
 check_assignment(TargetEntry *entry, List *beside, bool is_update, Finder *finder)
@@ -227,6 +248,7 @@ check_assignment(TargetEntry *entry, List *beside, bool is_update, Finder *finde
 	finder->relation = get_rel_name(rte->relid);
 	finder->column = get_attname(rte->relid, entry->resno, true);
 	call = llm_planner_carried((Node *) entry->expr, finder->level);
+	refuse_copy((Node *) entry->expr, finder);
 	if (finder->column != NULL)
 	{
 		Oid type;
