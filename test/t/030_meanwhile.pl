@@ -347,12 +347,15 @@ my %odd = (
 	statement_timeout => "'1ms'", lock_timeout => "'1ms'", row_security => 'off', standard_conforming_strings => 'off',
 	default_transaction_read_only => 'on');
 sql(map { "ALTER DATABASE postgres SET $_ = $odd{$_};" } sort keys %odd);
-my $set = 'SET statement_timeout = 0; SET lock_timeout = 0; SET default_transaction_read_only = off; SET search_path = public;';
+# ours from the start: even a SET may take a millisecond
+$ENV{PGOPTIONS} = '-c statement_timeout=0';
+my $set = 'SET lock_timeout = 0; SET default_transaction_read_only = off; SET search_path = public;';
 sql("$set SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'llm_enrich %'");
 my $job = sql("$set SET ROLE ana; UPDATE keys SET label = llm_classify(body, '{billing,bug}'); SELECT llm.last_job();");
 sql("$set CALL llm.wait($job, '30 s')");
 is(sql("$set SELECT count(*) FROM keys WHERE label ->> 'label' = 'bug'"), 4, 'P5: keys of all kinds are found under odd settings');
 sql("$set ALTER DATABASE postgres RESET ALL");
+delete $ENV{PGOPTIONS};
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
 
 done_testing();
