@@ -136,26 +136,6 @@ is($provider->meter('wrong_model')->{requests}, $burst{wrong_model} + 200, 'with
 wait_until(q(NOT EXISTS (SELECT FROM llm.health WHERE subject ~ 'wrong_(key|model)')), 'llm.health forgets them');
 
 # ---------------------------------------------------------------------------
-# Two aliases of one target, each with its own limit
-# ---------------------------------------------------------------------------
-
-make_target('wide', 400, { latency_ms => 500 }, max_concurrency => 16);
-sql("SELECT llm.add_model('narrow', server => 'wide', model => 'sim-wide', max_concurrency => 2, input_per_mtok => 1, output_per_mtok => 1);
-	CREATE TABLE narrow (id int PRIMARY KEY, body text, label jsonb);
-	INSERT INTO narrow SELECT i, 'narrow ' || i FROM generate_series(1, 10) i");
-my $wide = enqueue('wide');
-wait_until("(SELECT count(*) >= 14 FROM llm.queue WHERE job = $wide AND state = 'claimed')", 'one alias has its places taken');
-my $narrow = enqueue('narrow');
-my $most = 0;
-for (my $left = 10; $left > 0;)
-{
-	($left, my $claimed) = split /\|/, sql("SELECT count(*), count(*) FILTER (WHERE state = 'claimed') FROM llm.queue WHERE job = $narrow");
-	$most = $claimed if $claimed > $most;
-}
-cmp_ok(sql("SELECT count(*) FROM llm.queue WHERE job = $wide"), '>', 0, 'P6: an alias of two at a time is served beside one of 16');
-cmp_ok($most, '<=', 2, 'P7: and has two at a time');
-
-# ---------------------------------------------------------------------------
 # An outage
 # ---------------------------------------------------------------------------
 
@@ -220,5 +200,25 @@ note(join ' ', map { sprintf '%d:%d', $_->{at} - $hidden[0]{at}, $_->{status} } 
 is(scalar(grep { $hidden[ $_ - 1 ]{status} == 429 && $hidden[$_]{status} == 429 } 1 .. $#hidden), 0,
 	'P7: hidden: at most one 429 for each cool-down, from the first request on');
 cmp_ok(scalar(grep { $_->{status} == 429 } @hidden), '<=', 25, 'P7: hidden: and few cool-downs, once the pace is found out');
+
+# ---------------------------------------------------------------------------
+# Two aliases of one target, each with its own limit
+# ---------------------------------------------------------------------------
+
+make_target('wide', 400, { latency_ms => 500 }, max_concurrency => 16);
+sql("SELECT llm.add_model('narrow', server => 'wide', model => 'sim-wide', max_concurrency => 2, input_per_mtok => 1, output_per_mtok => 1);
+	CREATE TABLE narrow (id int PRIMARY KEY, body text, label jsonb);
+	INSERT INTO narrow SELECT i, 'narrow ' || i FROM generate_series(1, 10) i");
+my $wide = enqueue('wide');
+wait_until("(SELECT count(*) >= 14 FROM llm.queue WHERE job = $wide AND state = 'claimed')", 'one alias has its places taken');
+my $narrow = enqueue('narrow');
+my $most = 0;
+for (my $left = 10; $left > 0;)
+{
+	($left, my $claimed) = split /\|/, sql("SELECT count(*), count(*) FILTER (WHERE state = 'claimed') FROM llm.queue WHERE job = $narrow");
+	$most = $claimed if $claimed > $most;
+}
+cmp_ok(sql("SELECT count(*) FROM llm.queue WHERE job = $wide"), '>', 0, 'P6: an alias of two at a time is served beside one of 16');
+cmp_ok($most, '<=', 2, 'P7: and has two at a time');
 
 done_testing();
