@@ -259,6 +259,40 @@ explain_rows(LlmWriteJob *job, Attempt *all)
 	}
 }
 
+/* For try_work(). */
+static void
+lock_again(void *arg)
+{
+	Attempt *attempt = arg;
+
+	llm_writeback_lock(attempt->target, attempt->rows, attempt->n, true);
+}
+
+/*
+ * Somebody may have let a row go between the role's look, which passed over it, and the
+ * owner's, which found it free: what the role sees now is not hidden from it, and comes again.
+ */
+static void
+look_for_let_go(Attempt *all)
+{
+	Attempt hidden = {.target = all->target, .rows = palloc(sizeof(LlmWriteRow *) * all->n)};
+
+	for (int i = 0; i < all->n; i++)
+	{
+		LlmWriteRow *row = all->rows[i];
+
+		if (row != NULL && row->fate == LLM_FATE_FAILED && strcmp(row->reason, "not_visible") == 0)
+			hidden.rows[hidden.n++] = row;
+	}
+	if (hidden.n == 0 || try_work(lock_again, &hidden) != NULL)
+		return;
+	for (int i = 0; i < hidden.n; i++)
+	{
+		if (hidden.rows[i]->locked)
+			hidden.rows[i]->fate = LLM_FATE_WAITING;
+	}
+}
+
 void
 llm_writeback_decide(LlmWriteJob *job, LlmFate fate, const char *reason, char *explanation)
 {
@@ -323,4 +357,5 @@ llm_writeback_cells(LlmWriteJob *job)
 	if (error != NULL)
 		write_one_by_one(job, &all);
 	explain_rows(job, &all);
+	look_for_let_go(&all);
 }
