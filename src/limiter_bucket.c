@@ -30,14 +30,14 @@
 
 #include "limiter_bucket.h"
 
-/* Sent at most, as a share of the told rate: gaps of a second may shrink by 50 ms on the way. */
-#define PACE 0.95
+/* Sent at most, as a share of the told rate: gaps of a second may shrink by 75 ms on the way. */
+#define PACE 0.93
 
 /*
- * What a requests bucket holds: one request, and 2% so that a late wake-up is made
- * up for (two requests are still 3% farther apart than told), or what 50 ms bring.
+ * What a requests bucket holds: one request, and 1% so that a late wake-up is made
+ * up for (two requests are still 6% farther apart than told), or what 50 ms bring.
  */
-#define REQUESTS_HELD 1.02
+#define REQUESTS_HELD 1.01
 #define REQUESTS_HELD_S 0.05
 
 /* A tokens bucket holds what one second brings: providers count tokens by the minute. */
