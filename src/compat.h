@@ -71,8 +71,11 @@
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wstrict-prototypes"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/plancat.h"
 #include "optimizer/planner.h"
+#include "utils/selfuncs.h"
 #pragma GCC diagnostic pop
 
 /* What the planner hook looks at: 17 moved the condition of MERGE, 18 the expressions of GROUP BY. */

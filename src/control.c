@@ -20,7 +20,7 @@
 
 #include "control.h"
 #include "enqueue.h"
-#include "spi.h"
+#include "spi_plan.h"
 #include "wake.h"
 
 /* $1 job, $2 task, $3 relation (NULL: no matter), $4 role, $5 may act for all roles. */
@@ -190,7 +190,7 @@ llm_control_resume(int64 job)
 	values[0] = Int64GetDatum(job);
 	values[1] = ObjectIdGetDatum(role);
 	values[2] = BoolGetDatum(is_admin(role));
-	llm_spi_own_begin(&scope);
+	llm_spi_own_begin_by_index(&scope);
 	SPI_connect();
 	resumed = llm_spi_execute(&resume_statement, values, NULL, false) > 0;
 	SPI_finish();
@@ -216,7 +216,7 @@ llm_control_job_stand(int64 job, bool chain, LlmJobStand *stand)
 	values[2] = BoolGetDatum(is_admin(role));
 	SPI_connect_ext(chain ? SPI_OPT_NONATOMIC : 0);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	llm_spi_own_begin(&scope);
+	llm_spi_own_begin_by_index(&scope);
 	if (llm_spi_execute(&stand_statement, values, NULL, false) > 0)
 	{
 		HeapTuple row = SPI_tuptable->vals[0];

@@ -34,7 +34,7 @@
 #include "enqueue.h"
 #include "enqueue_rows.h"
 #include "guc.h"
-#include "spi.h"
+#include "spi_plan.h"
 #include "wake.h"
 
 /* As llm.task_id's INCREMENT says. */

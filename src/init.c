@@ -19,6 +19,7 @@
 #include "launcher.h"
 #include "planner.h"
 #include "shmem.h"
+#include "spi_plan.h"
 #include "utility.h"
 
 PG_MODULE_MAGIC;
@@ -33,6 +34,7 @@ _PG_init(void)
 		return;
 	llm_clock_init();
 	llm_shmem_init();
+	llm_spi_plan_init();
 	llm_planner_init();
 	llm_defer_init();
 	llm_utility_init();

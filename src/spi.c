@@ -158,54 +158,6 @@ llm_spi_own_end(LlmOwnScope *scope)
 }
 
 /*
- * Each statement of ours has one right plan: by index from the few rows that are asked for,
- * however many there are and whatever statistics say.  The sender, which runs nothing else,
- * has these settings for life.
- */
-const LlmSetting llm_spi_by_index[LLM_SPI_BY_INDEX] = {
-	{"enable_bitmapscan", "off"}, /* only a plain index scan clears dead entries out of its way */
-	{"enable_hashjoin", "off"},
-	{"enable_mergejoin", "off"},
-	{"enable_seqscan", "off"},
-	{"plan_cache_mode", "force_generic_plan"}};
-
-/* The same until the end of the current level of settings. */
-static void
-plan_by_index(void)
-{
-	for (int i = 0; i < LLM_SPI_BY_INDEX; i++)
-		(void) set_config_option(llm_spi_by_index[i].name, llm_spi_by_index[i].value, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-}
-
-/* The same for what is run until by_index_end(): the level to give back to it. */
-int
-llm_spi_by_index_begin(void)
-{
-	int nest = NewGUCNestLevel();
-
-	plan_by_index();
-	return nest;
-}
-
-void
-llm_spi_by_index_end(int nest)
-{
-	AtEOXact_GUC(false, nest);
-}
-
-/*
- * The same as own_begin(), for statements that look up single rows: a session that first
- * met our tables when they were empty would read them all, each time.
- */
-void
-llm_spi_own_begin_by_index(LlmOwnScope *scope)
-{
-	llm_spi_own_begin(scope);
-	plan_by_index();
-}
-
-/*
  * Run a statement of ours; prepared at first use and kept.  Its text names everything
  * in full, so that the plan finds the new tables after DROP and CREATE EXTENSION.
  */
@@ -265,6 +217,13 @@ llm_spi_schema(void)
 				 errmsg("extension \"%s\" is not installed in this database", LLM_LIBRARY),
 				 errhint("Run CREATE EXTENSION %s.", LLM_LIBRARY)));
 	return cached_schema;
+}
+
+/* Is the relation in our schema?  Once that is known, this is one look into a cache. */
+bool
+llm_spi_owns(Oid relation)
+{
+	return find_schema() && get_rel_namespace(relation) == cached_schema;
 }
 
 /* OID of a table, view or sequence of ours. */

@@ -43,21 +43,7 @@ typedef struct LlmOwnScope
 } LlmOwnScope;
 
 extern void llm_spi_own_begin(LlmOwnScope *scope);
-extern void llm_spi_own_begin_by_index(LlmOwnScope *scope);
 extern void llm_spi_own_end(LlmOwnScope *scope);
-
-/* A setting and its value. */
-typedef struct LlmSetting
-{
-	const char *name;
-	const char *value;
-} LlmSetting;
-
-/* What our own statements are planned with. */
-#define LLM_SPI_BY_INDEX 5
-extern const LlmSetting llm_spi_by_index[LLM_SPI_BY_INDEX];
-extern int llm_spi_by_index_begin(void);
-extern void llm_spi_by_index_end(int nest);
 
 /*
  * Execute; raises on any error.  SPI must be connected.  Returns SPI_processed.
@@ -78,6 +64,9 @@ extern bool llm_spi_extension_exists(void);
 /* OID of schema "llm", of a table in it; ERROR 55000 when missing. */
 extern Oid llm_spi_schema(void);
 extern Oid llm_spi_relation(const char *name);
+
+/* Is the relation one of ours? */
+extern bool llm_spi_owns(Oid relation);
 
 /* Arrays for statements over sets.  Elements are not copied; nulls may be NULL. */
 extern Datum llm_spi_array(Oid type, Datum *values, bool *nulls, int n);

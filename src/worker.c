@@ -35,7 +35,7 @@
 #include "compat.h"
 #include "fence.h"
 #include "guc.h"
-#include "spi.h"
+#include "spi_plan.h"
 #include "worker.h"
 
 /* Subject of what llm.health says when library and SQL differ. */

@@ -31,7 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "repeat.h"
-#include "spi.h"
+#include "spi_plan.h"
 #include "writeback_queue.h"
 
 /* Answers of one set together; a single larger one still goes, alone. */

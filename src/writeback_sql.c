@@ -38,7 +38,7 @@
 
 #include "compat.h"
 #include "marker.h"
-#include "spi.h"
+#include "spi_plan.h"
 #include "writeback_sql.h"
 
 /* Statements of some dozens of jobs that run at the same time. */
@@ -66,17 +66,17 @@ static int kept_count = 0;
 
 /*
  * The text of the plan that is about to run, by its address, and the relation whose
- * SELECT right it need not ask for; see strip_select().  Written by run_over().
+ * SELECT right it need not ask for, if any; see strip_select().  Written by run_over().
+ * A trigger's query, which has another address, can never pass for ours.
  */
-static const char *stripped_query = NULL;
+static const char *own_query = NULL;
 static Oid stripped_relation = InvalidOid;
 static planner_hook_type next_planner_hook = NULL;
 
 /*
  * Do not ask for SELECT on the relation that is written: our conditions read key and
  * marker, which the statement that asked did not have to read, and they tell the role
- * nothing.  UPDATE is asked for, row security has been applied, as ever.  A plan is known
- * by the address of its text: a trigger's query can never pass for ours.
+ * nothing.  UPDATE is asked for, row security has been applied, as ever.
  */
 static void
 strip_select(Query *query, Oid relation)
@@ -102,14 +102,30 @@ strip_select(Query *query, Oid relation)
 	}
 }
 
+/*
+ * planner_hook.  Our statements find their rows by the index of the key, however short the
+ * table was when they were planned.
+ */
 static PlannedStmt *
 plan_writeback(Query *parse, const char *query_string, int options, ParamListInfo params)
 {
-	if (query_string != NULL && query_string == stripped_query)
-		strip_select(parse, stripped_relation);
-	if (next_planner_hook)
-		return next_planner_hook(parse, query_string, options, params);
-	return standard_planner(parse, query_string, options, params);
+	bool ours = query_string != NULL && query_string == own_query;
+	bool caller = llm_spi_look_long(ours);
+	PlannedStmt *plan = NULL;
+
+	PG_TRY();
+	{
+		if (ours && OidIsValid(stripped_relation))
+			strip_select(parse, stripped_relation);
+		plan = next_planner_hook ? next_planner_hook(parse, query_string, options, params)
+								 : standard_planner(parse, query_string, options, params);
+	}
+	PG_FINALLY();
+	{
+		(void) llm_spi_look_long(caller);
+	}
+	PG_END_TRY();
+	return plan;
 }
 
 void
@@ -124,7 +140,7 @@ forget_plan(KeptPlan *kept)
 {
 	dlist_delete(&kept->node);
 	kept_count--;
-	stripped_query = NULL;
+	own_query = NULL;
 	SPI_freeplan(kept->plan);
 	pfree(kept->sql);
 	pfree(kept);
@@ -336,11 +352,8 @@ run_over(LlmWriteTarget *target, const char *sql, bool stripped, LlmWriteRow **r
 		types[i] = more->types[i - first];
 	}
 	plan = find_plan(sql, nargs, types);
-	if (stripped)
-	{
-		stripped_query = ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan)))->query_string;
-		stripped_relation = target->relation;
-	}
+	own_query = ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan)))->query_string;
+	stripped_relation = stripped ? target->relation : InvalidOid;
 	rc = SPI_execute_plan(plan, values, NULL, false, 0);
 	MemoryContextSwitchTo(context); /* SPI leaves us in its own */
 	if (rc < 0)

@@ -1,0 +1,116 @@
+# Statements of ours are planned by index from the rows they are asked about, whatever
+# statistics said when they were (P10: no work that grows with the backlog). They are planned
+# here while the queue and the table are all but empty and analyzed as such, and then meet
+# thousands of rows.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use LLMTest;
+
+use constant ROWS => 4000;
+
+# What one statement is asked about at the most is 500 rows.
+use constant BOUND => 1000;
+
+my $node = new_node('plans', 'max_connections = 20', 'autovacuum = off',
+	q(shared_preload_libraries = 'llm_enrich,auto_explain'), 'auto_explain.log_min_duration = 0',
+	'auto_explain.log_nested_statements = on', 'auto_explain.log_analyze = on',
+	'auto_explain.log_timing = off', 'auto_explain.log_format = json');
+my $provider = start_provider();
+setup_model($node, $provider, options => { max_concurrency => 200 });
+
+# The rows that each node of a plan produced or looked at and threw away: [rows, node, index].
+sub work
+{
+	my ($plan) = @_;
+	my $removed = 0;
+
+	$removed += $plan->{"Rows Removed by $_"} // 0 foreach 'Filter', 'Join Filter', 'Index Recheck';
+	return ([ ($plan->{'Actual Rows'} + $removed) * $plan->{'Actual Loops'},
+			join ' ', $plan->{'Node Type'}, $plan->{'Index Name'} // $plan->{'Relation Name'} // () ],
+		map { work($_) } @{ $plan->{Plans} // [] });
+}
+
+# Statements of ours since an offset in the log: how many, and those that looked at more than they may.
+sub look_at_plans
+{
+	my ($offset) = @_;
+	my ($seen, $json, @bad) = (0);
+
+	foreach my $line (split /\n/, slurp_file($node->logfile, $offset))
+	{
+		$json = '', next if $line =~ /duration: [\d.]+ ms  plan:$/;
+		next if !defined $json;
+		$json .= "$line\n";
+		next if $line ne "\t}";
+
+		my $explained = decode_json($json);
+		my $text = $explained->{'Query Text'};
+		undef $json;
+		next if $text !~ /OPERATOR\(pg_catalog\./;
+		$seen++;
+		push @bad, map { "$_->[0] rows: $_->[1] in " . substr $text, 0, 60 } grep { $_->[0] > BOUND } work($explained->{Plan});
+	}
+	return ($seen, @bad);
+}
+
+# Have every statement planned for next to nothing: the queue's indexes are as high as they were
+# when it was long, and it is known to be empty.
+$node->safe_psql('postgres', qq(
+	CREATE TABLE past (id int PRIMARY KEY, body text, summary jsonb);
+	INSERT INTO past SELECT i, 'Past ' || i FROM generate_series(1, @{[ROWS]}) i;
+	UPDATE past SET summary = llm_summarize(body, 20);
+	CREATE TABLE note (id int PRIMARY KEY, body text, summary jsonb);
+	INSERT INTO note SELECT i, 'Note ' || i FROM generate_series(1, 10) i;
+	VACUUM ANALYZE note;));
+wait_idle($node);
+$node->safe_psql('postgres', 'VACUUM ANALYZE llm.queue, llm.job, llm.job_cost, llm.ledger, llm.dead_letter');
+foreach my $id (1 .. 8)
+{
+	$node->safe_psql('postgres', "UPDATE note SET summary = llm_summarize(body, 20) WHERE id = $id");
+	wait_idle($node);
+}
+
+my $offset = -s $node->logfile;
+$provider->script({ latency_ms => 20 });
+# every second row asks what another one asks, too
+$node->safe_psql('postgres', qq(
+	INSERT INTO note SELECT i, 'Note ' || i - i % 2 FROM generate_series(101, 100 + @{[ROWS]}) i;
+	UPDATE note SET summary = llm_summarize(body, 20) WHERE id BETWEEN 101 AND 100 + @{[ROWS / 2]};
+	UPDATE note SET summary = llm_summarize(body, 20) WHERE id > 100 + @{[ROWS / 2]};
+	CALL llm.wait(NULL, '3 minutes');));
+wait_idle($node);
+is($node->safe_psql('postgres', q(SELECT count(*) FROM note WHERE summary ? 'summary')), ROWS + 8, 'all are answered');
+
+my ($seen, @bad) = look_at_plans($offset);
+cmp_ok($seen, '>', 50, 'statements were looked at');
+is(scalar @bad, 0, 'P10: planned for an empty queue, no statement looks at more than it is asked about');
+diag(join "\n", @bad) if @bad;
+
+# the other way round: planned when all of the queue is one job's and ready
+$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = off');
+$node->reload;
+$node->safe_psql('postgres', qq(
+	UPDATE note SET summary = llm_summarize(body || '!', 20) WHERE id > 100;
+	VACUUM ANALYZE llm.queue;));
+$offset = -s $node->logfile;
+$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = on');
+$node->reload;
+$node->safe_psql('postgres', q(UPDATE note SET summary = llm_summarize(body || '?', 20) WHERE id <= 8));
+wait_idle($node);
+($seen, @bad) = look_at_plans($offset);
+cmp_ok($seen, '>', 50, 'statements were looked at');
+is(scalar @bad, 0, 'P10: planned for a queue that is one long job, none does either');
+diag(join "\n", @bad) if @bad;
+
+ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
+
+done_testing();
