@@ -28,6 +28,12 @@
 /* A wait is never longer than that, whatever is due: ms. */
 #define LONGEST_WAIT_MS 60000
 
+/*
+ * While answers keep coming, passes begin no closer to each other than that: ms.  A pass costs
+ * as much as thirty of the rows it writes.  The first answer after a while does not wait.
+ */
+#define GATHER_MS 20
+
 /* Sleep until the latch is set or the time has come. */
 static void
 wait_until(TimestampTz wake_at)
@@ -36,6 +42,19 @@ wait_until(TimestampTz wake_at)
 
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
+}
+
+/* After a pass that wrote: let more answers come. */
+static void
+gather(TimestampTz began)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(began, GATHER_MS);
+
+	while (llm_clock_steady() < until)
+	{
+		wait_until(until);
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 /* Has it been idle for so long that it may leave? */
@@ -57,6 +76,7 @@ llm_writer_main(Datum arg)
 	llm_writeback_init();
 	for (;;)
 	{
+		TimestampTz began = llm_clock_steady();
 		TimestampTz wake_at;
 		LlmPassResult result = llm_writeback_pass(!worked || idle_for_long(idle_since), &wake_at);
 
@@ -68,6 +88,7 @@ llm_writer_main(Datum arg)
 			idle_since = 0;
 			if (!llm_shmem_report_worker(LLM_WORKER_WRITER, "writing", 0, 0))
 				return;
+			gather(began);
 		}
 		else
 		{
