@@ -37,6 +37,8 @@ UPDATE t SET label = (SELECT first_value(llm_classify(o.body)) OVER () FROM t o 
 INSERT INTO t (id, label) VALUES (3, jsonb_strip_nulls(llm_classify('x'))), (4, NULL);
 INSERT INTO t (id, label) SELECT 3, max(llm_classify(body)::text)::jsonb FROM t;
 INSERT INTO t (id, label) VALUES (1, llm_classify('x')) ON CONFLICT (id) DO UPDATE SET label = t.label || excluded.label;
+INSERT INTO t (id, label) VALUES (1, llm_classify('x')) ON CONFLICT (id) DO UPDATE SET label = excluded.label WHERE t.* IS DISTINCT FROM excluded.*;
+INSERT INTO t (id, label) VALUES (1, llm_classify('x')) ON CONFLICT (id) DO UPDATE SET label = to_jsonb(excluded);
 MERGE INTO t USING (SELECT 1 AS id, llm_classify('x') AS l) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET label = s.l -> 'a';
 -- a call of a call
 UPDATE t SET label = llm_classify(llm_summarize(body)::text);

@@ -245,6 +245,12 @@ carried_by_cte(RangeTblEntry *rte, int number, LlmQueryLevel *level)
 	return NULL;
 }
 
+static bool
+is_excluded(const Query *query, int varno)
+{
+	return query->onConflict != NULL && query->onConflict->exclRelIndex == varno;
+}
+
 static FuncExpr *
 follow_relation(int varno, int number, LlmQueryLevel *level)
 {
@@ -263,7 +269,7 @@ follow_relation(int varno, int number, LlmQueryLevel *level)
 		case RTE_JOIN:
 			return llm_planner_carried(list_nth(rte->joinaliasvars, number - 1), level);
 		case RTE_RELATION:
-			if (query->onConflict == NULL || query->onConflict->exclRelIndex != varno)
+			if (!is_excluded(query, varno))
 				return NULL;
 			/* EXCLUDED.column */
 			entry = get_tle_by_resno(query->targetList, number);
@@ -424,7 +430,7 @@ llm_planner_carried_by_query(Query *query, LlmQueryLevel *outer)
 	return NULL;
 }
 
-/* A whole row of a sub-query is used: does any of its columns carry a call? */
+/* A whole row of a sub-query, or of EXCLUDED, is used: does any of its columns carry a call? */
 FuncExpr *
 llm_planner_carried_by_row(Var *var, LlmQueryLevel *level)
 {
@@ -438,7 +444,9 @@ llm_planner_carried_by_row(Var *var, LlmQueryLevel *level)
 	if (level == NULL)
 		return NULL;
 	rte = rt_fetch(var->varno, level->query->rtable);
-	ncolumns = rte->rtekind == RTE_RELATION ? 0 : list_length(rte->eref->colnames);
+	ncolumns = list_length(rte->eref->colnames);
+	if (rte->rtekind == RTE_RELATION && !is_excluded(level->query, var->varno))
+		ncolumns = 0;
 	for (number = 1; number <= ncolumns; number++)
 	{
 		FuncExpr *call = carried_by_relation(var->varno, number, level);
