@@ -124,6 +124,7 @@ SELECT pg_temp.chk('extract', jsonb_build_object('schema', jsonb_build_object('t
 FROM (VALUES ('{"uniqueItems": true}'::jsonb, '{"v": [' || repeat('1,', 11500) || '1]}'), ('{"maxLength": 5}', format('{"v": "%s"}', repeat('x', 210000))),
 	('{"format": "email"}', format('{"v": "%s"}', repeat('x', 210000))), ('{"const": 0}', '{"v": 1}'),
 	(jsonb_build_object('const', repeat('x', 210000)), '{"v": 1}'), (jsonb_build_object('enum', jsonb_build_array(repeat('x', 210000))), '{"v": 1}'),
+	('{"enum": [0]}', '{"v": [' || repeat('0,', 11500) || '0]}'),
 	(jsonb_build_object('multipleOf', ('0.' || repeat('3', 398))::numeric), '{"v": 1}')) v (rule, answer);
 -- as long a list or string is fine where it is looked at a few times
 SELECT pg_temp.chk('extract', '{"schema": {"type": "object", "properties": {"v": {"type": "array", "uniqueItems": true}, "w": {"maxLength": 300000}}}}',

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "common/pg_prng.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -20,6 +21,9 @@
 
 /* Integers of so many digits fit an int64. */
 #define MAX_FAST_DIGITS 18
+
+/* Fewer elements are sorted as they come. */
+#define SHUFFLE_FROM 64
 
 /* A text on its way to a tree. */
 typedef struct Parse
@@ -46,6 +50,25 @@ compare_pairs(const void *a, const void *b)
 	return compare_text(&((const JsonbPair *) a)->key, &((const JsonbPair *) b)->key);
 }
 
+void
+llm_json_sort(void *base, int n, size_t size, int (*compare)(const void *, const void *))
+{
+	char *elements = base;
+	char held[sizeof(JsonbPair)];
+
+	Assert(size <= sizeof(held));
+	for (int i = n > SHUFFLE_FROM ? n - 1 : 0; i > 0; i--)
+	{
+		char *one = elements + i * size;
+		char *other = elements + pg_prng_uint64_range(&pg_global_prng_state, 0, i) * size;
+
+		memcpy(held, one, size);
+		memmove(one, other, size);
+		memcpy(other, held, size);
+	}
+	qsort(base, n, size, compare);
+}
+
 /* Sort an object's pairs; insertion is fastest for the few that there usually are. */
 static void
 sort_pairs(JsonbPair *pairs, int n)
@@ -55,7 +78,7 @@ sort_pairs(JsonbPair *pairs, int n)
 
 	if (n > 16)
 	{
-		qsort(pairs, n, sizeof(JsonbPair), compare_pairs);
+		llm_json_sort(pairs, n, sizeof(JsonbPair), compare_pairs);
 		return;
 	}
 	for (i = 1; i < n; i++)

@@ -71,7 +71,7 @@ sort_labels(const JsonbValue *labels)
 	if (n > 0)
 	{
 		memcpy(sorted, labels->val.array.elems, n * sizeof(JsonbValue));
-		qsort(sorted, n, sizeof(JsonbValue), compare_labels);
+		llm_json_sort(sorted, n, sizeof(JsonbValue), compare_labels);
 	}
 	return sorted;
 }

@@ -252,7 +252,7 @@ sort_list(const JsonbValue *list)
 	JsonbValue *sorted = palloc(Max(size, 1));
 
 	memcpy(sorted, list->val.array.elems, size);
-	qsort(sorted, list->val.array.nElems, sizeof(JsonbValue), compare_values);
+	llm_json_sort(sorted, list->val.array.nElems, sizeof(JsonbValue), compare_values);
 	return sorted;
 }
 

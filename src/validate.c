@@ -264,7 +264,7 @@ static bool
 check_choices(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
 {
 	if (s->choices != NULL)
-		check->steps += weight(v) * pg_leftmost_one_pos32(s->nchoices) / COMPARISONS_PER_STEP;
+		check->steps += weight(v) * (1 + pg_leftmost_one_pos32(s->nchoices)) / COMPARISONS_PER_STEP;
 	if (s->constant != NULL)
 		check->steps += weight(s->constant);
 	if (s->choices != NULL &&
@@ -359,7 +359,7 @@ has_duplicates(Check *check, const JsonbValue *array)
 	check->steps += weight(array) * (1 + pg_leftmost_one_pos32(n)) / COMPARISONS_PER_STEP;
 	copy = palloc(n * sizeof(JsonbValue));
 	memcpy(copy, array->val.array.elems, n * sizeof(JsonbValue));
-	qsort(copy, n, sizeof(JsonbValue), compare_values);
+	llm_json_sort(copy, n, sizeof(JsonbValue), compare_values);
 	for (i = 1; i < n && !found; i++)
 		found = llm_json_compare(&copy[i - 1], &copy[i]) == 0;
 	pfree(copy);
