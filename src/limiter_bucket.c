@@ -61,6 +61,9 @@
 /* Who waits asks every few seconds (route.c), and tells its options each time. */
 #define TOLD_HOLDS_US (INT64CONST(10) * 1000 * 1000)
 
+/* What a bucket must hold for one request to pass: a request, or a token. */
+#define LEAST 1.0
+
 /* A bucket this much short of full, or of one request, passes: doubles are not exact. */
 #define ROUNDING 1e-6
 
@@ -254,21 +257,24 @@ view_buckets(LlmLimiter *limiter, const LlmLimits *limits, LlmBucketKind kind, T
 	return n;
 }
 
-/* How many fit into one bucket; when fewer than wanted, *wake_at is when the next will. */
+/*
+ * How many fit into one bucket; when fewer than wanted, *wake_at is when the next will.  One
+ * request may overdraw a bucket of tokens: if each had to wait until there is enough for it,
+ * smaller ones of others would keep the level below that for ever.
+ */
 static int
 fit_into(const View *view, int want, double each, TimestampTz *wake_at)
 {
 	double level = view->bucket->level;
-	double fit;
+	double least = Min(each, LEAST);
+	double fit = Max(0.0, floor(level / each + ROUNDING));
 	double missing;
 
-	if (each > view->capacity)
-		fit = (level >= view->capacity - ROUNDING) ? 1 : 0;
-	else
-		fit = Max(0.0, floor(level / each + ROUNDING));
+	if (fit < 1 && level >= least - ROUNDING)
+		fit = 1;
 	if (fit >= want)
 		return want;
-	missing = Min(each, view->capacity) - (level - fit * each);
+	missing = least - (level - fit * each);
 	*wake_at = view->bucket->refilled_at + (int64) Min(ceil(Max(0.0, missing) / view->rate * 1e6), LONGEST_WAIT_US);
 	return (int) fit;
 }

@@ -32,6 +32,12 @@
 #define PATIENCE 8
 #define PATIENCE_MOST 256
 
+/*
+ * Refused again and again, it gets no slower than that, a second: as far apart are probes at
+ * the most, and from slower ones it would not come back in a day.
+ */
+#define SLOWEST (1 / 60.0)
+
 #define FIRST_RAISE 2.0
 #define LATER_RAISE 1.1
 
@@ -71,7 +77,7 @@ llm_pace_note_refusal(LlmLimiter *limiter, int accepted, TimestampTz now)
 	else if (limiter->pace > 0)
 	{
 		/* refused at once, it was too fast all the same */
-		limiter->pace = few ? limiter->pace / 2 : 0;
+		limiter->pace = few ? Max(limiter->pace / 2, Min(limiter->pace, SLOWEST)) : 0;
 		limiter->short_generations = 0;
 	}
 	else if (accepted > 0 && limiter->short_generations >= SHORT_GENERATIONS)

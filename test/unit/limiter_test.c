@@ -121,6 +121,33 @@ test_requests_per_minute(void)
 	is(grant(1000, 100), 46, "1000 a second: what 50 ms bring");
 }
 
+/* Two routes to one target ask in turn, one of them with requests that need the level to rise. */
+static void
+test_large_beside_small(void)
+{
+	int large = 0;
+	int small = 0;
+
+	proven(0, 60000, 0);
+	for (int i = 0; i < 6000; i++)
+	{
+		bool first = i % 2 == 0;
+		int n = first ? grant(1, 2000) : 0;
+		int k = grant(100, 300);
+
+		n += first ? 0 : grant(1, 2000);
+		large += n;
+		small += k;
+		for (; n + k > 0; k--)
+			settle(LLM_OK);
+		now += 10 * MS;
+	}
+	ok(large >= 5, "P7 small requests do not keep large ones out");
+	ok(small >= 5, "nor large ones small ones");
+	printf("# %d large and %d small ones in a minute\n", large, small);
+	ok(large * 2000 + small * 300 <= 62000, "and both together keep to the rate");
+}
+
 static void
 test_tokens_per_minute(void)
 {
@@ -139,7 +166,7 @@ test_tokens_per_minute(void)
 	ok(sent <= 60000 && sent >= 55000, "P7 a minute at 60000 tokens a minute uses them and no more");
 
 	proven(0, 60000, 0);
-	is(grant(5, 5000), 1, "a request larger than the bucket leaves when it is full");
+	is(grant(5, 5000), 1, "a request larger than the bucket leaves when there is something in it");
 	is(grant(1, 10), 0, "and overdraws it");
 	is(reason, LLM_WAIT_TOKENS, "so that others wait for tokens");
 	ok(wake_at > now + 4 * SECOND, "for as long as it takes to flow back");
@@ -975,6 +1002,7 @@ main(void)
 {
 	test_requests_per_minute();
 	test_tokens_per_minute();
+	test_large_beside_small();
 	test_absurd_usage();
 	test_concurrency();
 	test_one_429_of_a_hundred();
