@@ -50,13 +50,11 @@ static LlmStatement recipe_statement = {
  * is not open its reason is the writer's, so that ours is gone without being taken back.
  */
 static LlmStatement reasons_statement = {
-	.sql = "WITH free AS MATERIALIZED (SELECT j.id FROM llm.job j"
-		   "  WHERE j.id OPERATOR(pg_catalog.=) ANY ($1) AND j.state OPERATOR(pg_catalog.=) 'open'"
-		   "  FOR NO KEY UPDATE SKIP LOCKED),"
-		   " noted AS (UPDATE llm.job j SET reason = v.reason"
-		   "  FROM unnest($1, $2) AS v(job, reason), free"
-		   "  WHERE j.id OPERATOR(pg_catalog.=) free.id AND v.job OPERATOR(pg_catalog.=) free.id"
-		   "  RETURNING j.id)"
+	.sql = "WITH free AS MATERIALIZED (SELECT j.id, v.reason FROM unnest($1, $2) AS v(job, reason)"
+		   "  JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) v.job WHERE j.state OPERATOR(pg_catalog.=) 'open'"
+		   "  FOR NO KEY UPDATE OF j SKIP LOCKED),"
+		   " noted AS (UPDATE llm.job j SET reason = free.reason FROM free"
+		   "  WHERE j.id OPERATOR(pg_catalog.=) free.id RETURNING j.id)"
 		   " SELECT n.id FROM noted n"
 		   " UNION ALL SELECT v.job FROM unnest($1, $2) AS v(job, reason)"
 		   " WHERE v.reason IS NULL AND NOT EXISTS (SELECT FROM llm.job j"

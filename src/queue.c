@@ -29,20 +29,25 @@
 
 /*
  * The columns that make an LlmClaim, in the order that read_claim() expects.
- * Only what was wrong with an answer is told to the model.
+ * Only what was wrong with an answer is told to the model.  Whether anybody follows a task
+ * is not asked for each where nobody follows any.
  */
+#define FOLLOWS "f.state OPERATOR(pg_catalog.=) 'waiting' AND f.same_as IS NOT NULL AND f.not_before IS NULL"
 #define CLAIM_COLUMNS                                                                               \
 	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.faults, q.key, q.input,"              \
 	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer," \
-	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=)" \
-	"  ANY (ARRAY[q.id, q.same_as]) AND f.state OPERATOR(pg_catalog.=) 'waiting'"                   \
-	"  AND f.same_as IS NOT NULL AND f.not_before IS NULL LIMIT 1) IS NOT NULL"
+	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " FOLLOWS " LIMIT 1) IS NOT NULL" \
+	" AND (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=)"                     \
+	"  ANY (ARRAY[q.id, q.same_as]) AND " FOLLOWS " LIMIT 1) IS NOT NULL"
 
-/* What was cancelled while somebody held it is left to the writer, unsent (writeback_queue.c). */
+/*
+ * What was cancelled while somebody held it is left to the writer, unsent (writeback_queue.c).
+ * A row that changed between snapshot and lock is not at the place that was found: next time.
+ */
 static LlmStatement claim_statement = {
 	.sql = "WITH picked AS MATERIALIZED ("
-		   " SELECT p.id FROM unnest($1, $2, $3) AS s(job, first, want)"
-		   " CROSS JOIN LATERAL (SELECT c.id FROM llm.queue c"
+		   " SELECT p.place FROM unnest($1, $2, $3) AS s(job, first, want)"
+		   " CROSS JOIN LATERAL (SELECT c.ctid AS place FROM llm.queue c"
 		   "  WHERE c.job OPERATOR(pg_catalog.=) s.job AND c.state OPERATOR(pg_catalog.=) 'ready'"
 		   "  AND c.id OPERATOR(pg_catalog.>) s.first"
 		   "  AND (NOT EXISTS (SELECT FROM llm.cancellation) OR NOT EXISTS (SELECT FROM llm.cancellation x"
@@ -56,7 +61,7 @@ static LlmStatement claim_statement = {
 		   "  reason = NULL, not_before = NULL,"
 		   "  attempts = q.attempts OPERATOR(pg_catalog.+) 1,"
 		   "  request = pg_catalog.nextval('llm.request_id')"
-		   " FROM picked WHERE q.id OPERATOR(pg_catalog.=) picked.id"
+		   " FROM picked WHERE q.ctid OPERATOR(pg_catalog.=) picked.place"
 		   " RETURNING " CLAIM_COLUMNS,
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}};

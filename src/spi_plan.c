@@ -26,8 +26,11 @@
 const LlmSetting llm_spi_by_index[LLM_SPI_BY_INDEX] = {
 	{"enable_bitmapscan", "off"}, /* only a plain index scan clears dead entries out of its way */
 	{"enable_hashjoin", "off"},
+	{"enable_indexscan", "on"}, /* a database may have been given others */
 	{"enable_mergejoin", "off"},
+	{"enable_nestloop", "on"},
 	{"enable_seqscan", "off"},
+	{"enable_tidscan", "on"},
 	{"plan_cache_mode", "force_generic_plan"}};
 
 /* What each of these tables looks like.  A partial index holds a tenth of it. */

@@ -25,7 +25,7 @@ typedef struct LlmSetting
 	const char *value;
 } LlmSetting;
 
-#define LLM_SPI_BY_INDEX 5
+#define LLM_SPI_BY_INDEX 8
 extern const LlmSetting llm_spi_by_index[LLM_SPI_BY_INDEX];
 
 extern void llm_spi_plan_init(void);

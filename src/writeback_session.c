@@ -91,7 +91,6 @@ pin_settings(int lock_timeout_ms)
 	set_local("bytea_output", "hex");
 	set_local("lc_monetary", "C");
 	set_local("row_security", "on");
-	set_local("enable_seqscan", "off");
 	set_local("jit", "off");
 }
 

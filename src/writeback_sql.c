@@ -104,13 +104,14 @@ strip_select(Query *query, Oid relation)
 
 /*
  * planner_hook.  Our statements find their rows by the index of the key, however short the
- * table was when they were planned.
+ * table was when they were planned; users' triggers are planned as ever.
  */
 static PlannedStmt *
 plan_writeback(Query *parse, const char *query_string, int options, ParamListInfo params)
 {
 	bool ours = query_string != NULL && query_string == own_query;
 	bool caller = llm_spi_look_long(ours);
+	int nest = ours ? llm_spi_by_index_begin() : 0;
 	PlannedStmt *plan = NULL;
 
 	PG_TRY();
@@ -125,6 +126,8 @@ plan_writeback(Query *parse, const char *query_string, int options, ParamListInf
 		(void) llm_spi_look_long(caller);
 	}
 	PG_END_TRY();
+	if (ours)
+		llm_spi_by_index_end(nest);
 	return plan;
 }
 
