@@ -40,6 +40,7 @@
 #include "spi.h"
 #include "writeback.h"
 #include "writeback_cells.h"
+#include "writeback_progress.h"
 #include "writeback_queue.h"
 #include "writeback_session.h"
 #include "writeback_slice.h"
@@ -87,6 +88,7 @@ static HTAB *slices = NULL; /* of slow tables */
 static LlmSliceClock slice_clock = {0};
 static int64 last_job = 0; /* the next look at the queue starts behind it; 0: a new round */
 static SlowTurn slow_turn = {0}; /* of this round */
+static bool round_worked = false; /* rows moved in it */
 static int64 round_busy_us = 0; /* slice_clock.busy_us when it began */
 static TimestampTz round_wake_at = DT_NOEND; /* what the looks before the last one found */
 static bool roles_changed = true; /* perhaps one was dropped */
@@ -538,16 +540,16 @@ give_slow_turn(List *jobs, TimestampTz *wake_at)
 	return try_set(job, &terms);
 }
 
-/* What a look has found: ordinary tables at once, slow ones when the round is over.  True when rows moved. */
-static bool
+/* What a look has found: ordinary tables at once, slow ones when the round is over. */
+static LlmPassResult
 serve_jobs(List *jobs, TimestampTz *wake_at)
 {
-	bool worked = false;
 	ListCell *lc;
 
 	if (last_job == 0)
 	{
 		slow_turn.job = 0;
+		round_worked = false;
 		round_busy_us = slice_clock.busy_us;
 		round_wake_at = DT_NOEND;
 	}
@@ -558,20 +560,20 @@ serve_jobs(List *jobs, TimestampTz *wake_at)
 		if (find_slice(job->relation, false) != NULL)
 			note_slow(job, wake_at);
 		else if (give_turn(job, wake_at))
-			worked = true;
+			round_worked = true;
 	}
 	if (list_length(jobs) == JOBS_PER_PASS)
 	{
 		last_job = ((LlmWriteJob *) llast(jobs))->id;
 		round_wake_at = Min(round_wake_at, *wake_at);
-		return true;
+		return LLM_PASS_GO_ON;
 	}
 	last_job = 0;
 	*wake_at = Min(*wake_at, round_wake_at);
 	llm_slice_look(&slice_clock, others_have_work());
 	if (slow_turn.job != 0 && give_slow_turn(jobs, wake_at))
-		worked = true;
-	return worked;
+		round_worked = true;
+	return round_worked ? LLM_PASS_WORKED : LLM_PASS_NOTHING;
 }
 
 /* A role was made, changed or dropped. */
@@ -644,6 +646,7 @@ llm_writeback_init(void)
 LlmPassResult
 llm_writeback_pass(bool ask_empty, TimestampTz *wake_at)
 {
+	LlmPassResult result;
 	List *jobs;
 	bool empty;
 
@@ -660,7 +663,6 @@ llm_writeback_pass(bool ask_empty, TimestampTz *wake_at)
 	jobs = look_at_queue(ask_empty, wake_at, &empty);
 	llm_writeback_commit();
 
-	if (serve_jobs(jobs, wake_at))
-		return LLM_PASS_WORKED;
-	return empty ? LLM_PASS_EMPTY : LLM_PASS_NOTHING;
+	result = serve_jobs(jobs, wake_at);
+	return result == LLM_PASS_NOTHING && empty ? LLM_PASS_EMPTY : result;
 }

@@ -21,7 +21,8 @@
 
 typedef enum LlmPassResult
 {
-	LLM_PASS_WORKED, /* rows moved: come again at once */
+	LLM_PASS_WORKED, /* a round through all jobs is over, and rows moved in it: come again soon */
+	LLM_PASS_GO_ON, /* a round is not over: come again at once */
 	LLM_PASS_NOTHING, /* nothing can be done before *wake_at */
 	LLM_PASS_EMPTY, /* as above, and the queue is empty */
 	LLM_PASS_NO_EXTENSION /* the extension is not here any more */

@@ -21,21 +21,25 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "repeat.h"
 #include "spi_plan.h"
+#include "writeback_progress.h"
 #include "writeback_queue.h"
 
 /* Answers of one set together; a single larger one still goes, alone. */
 #define CLAIM_BYTES "8388608"
+
+/* And of so many bytes uncompressed, the last row not counted: they are held twice while they are written. */
+#define READ_BYTES (64 * 1024 * 1024)
 
 #define SETTLED "q.state IN ('answered', 'failed', 'cancelled', 'superseded')"
 
@@ -59,7 +63,7 @@ static LlmStatement find_statement = {
 static LlmStatement claim_statement = {
 	.sql = "WITH others AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
 		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED " AND q.landed IS NULL"
-		   "  ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
+		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
 		   " own AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
 		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED
 		   "  AND q.landed OPERATOR(pg_catalog.>=) $3"
@@ -164,7 +168,7 @@ static LlmStatement wake_statement = {
 static LlmStatement wake_ahead_statement = {
 	.sql = "WITH ahead AS MATERIALIZED (SELECT q.id FROM llm.queue q"
 		   "  WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NOT NULL"
-		   "  AND q.not_before OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp()"
+		   "  AND q.not_before OPERATOR(pg_catalog.>) (SELECT pg_catalog.clock_timestamp()"
 		   "   OPERATOR(pg_catalog.+) '1 min'::pg_catalog.interval)"
 		   "  FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
@@ -262,19 +266,6 @@ static LlmStatement purge_statement = {
 		   " WHERE q.id OPERATOR(pg_catalog.=) c.task)",
 };
 
-/* How far the writer came in a job. */
-typedef struct Progress
-{
-	int64 job; /* hash key: must be first */
-	int64 landed; /* nothing of an earlier transaction of the sender is left */
-} Progress;
-
-/* Jobs of which that is remembered; when full, all is forgotten, which costs a longer look each. */
-#define MAX_PROGRESS 1024
-
-/* The process's life; written by pass_over() and begin_anew(). */
-static HTAB *progress = NULL;
-
 static const char *const fate_names[] = {
 	[LLM_FATE_OPEN] = NULL,
 	[LLM_FATE_WAITING] = NULL,
@@ -296,6 +287,16 @@ execute(LlmStatement *statement, Datum *values)
 	llm_spi_by_index_end(nest);
 	MemoryContextSwitchTo(context);
 	return processed;
+}
+
+/* Bytes of a column when it is not compressed; 0 for NULL. */
+static int64
+raw_size(uint64 i, int n)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull);
+
+	return isnull ? 0 : toast_raw_datum_size(value);
 }
 
 /* Column "n" of row "i" of the current result; a copy in the current context, or NULL. */
@@ -352,80 +353,6 @@ read_names(uint64 i, int n, LlmWriteJob *job)
 		job->keys[k] = TextDatumGetCString(names[k]);
 }
 
-static Progress *
-find_progress(int64 job, HASHACTION action, bool *found)
-{
-	if (progress == NULL)
-	{
-		HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Progress)};
-
-		progress = hash_create("llm_enrich write-back progress", 64, &ctl, HASH_ELEM | HASH_BLOBS);
-	}
-	return hash_search(progress, &job, action, found);
-}
-
-void
-llm_writeback_begin_anew(void)
-{
-	if (progress != NULL)
-		hash_destroy(progress);
-	progress = NULL;
-}
-
-/* A row that was left settled, or dropped from the set, must be found again. */
-void
-llm_writeback_pass_over(const LlmWriteJob *job)
-{
-	int64 landed = 0;
-	bool found;
-
-	if (job->finished)
-	{
-		find_progress(job->id, HASH_REMOVE, &found);
-		return;
-	}
-	if (job->nrows < job->nclaimed)
-		return;
-	for (int i = 0; i < job->nrows; i++)
-	{
-		if (job->rows[i].fate == LLM_FATE_OPEN)
-			return;
-		landed = Max(landed, job->rows[i].landed);
-	}
-	if (landed == 0)
-		return;
-	if (progress != NULL && hash_get_num_entries(progress) >= MAX_PROGRESS)
-		llm_writeback_begin_anew();
-	find_progress(job->id, HASH_ENTER, &found)->landed = landed;
-}
-
-/* How far each job came: an object with jobs' ids as keys. */
-static Datum
-progress_object(void)
-{
-	JsonbParseState *state = NULL;
-	HASH_SEQ_STATUS scan;
-	Progress *entry;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	if (progress != NULL)
-	{
-		hash_seq_init(&scan, progress);
-		while ((entry = hash_seq_search(&scan)) != NULL)
-		{
-			JsonbValue job = {.type = jbvString};
-			JsonbValue landed = {.type = jbvNumeric};
-
-			job.val.string.val = psprintf(INT64_FORMAT, entry->job);
-			job.val.string.len = strlen(job.val.string.val);
-			landed.val.numeric = int64_to_numeric(entry->landed);
-			pushJsonbValue(&state, WJB_KEY, &job);
-			pushJsonbValue(&state, WJB_VALUE, &landed);
-		}
-	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
-}
-
 List *
 llm_writeback_find_jobs(int64 after, int limit)
 {
@@ -434,7 +361,7 @@ llm_writeback_find_jobs(int64 after, int limit)
 
 	values[0] = Int64GetDatum(after);
 	values[1] = Int32GetDatum(limit);
-	values[2] = progress_object();
+	values[2] = llm_writeback_progress();
 	execute(&find_statement, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -503,19 +430,24 @@ read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
 void
 llm_writeback_claim(LlmWriteJob *job, int limit)
 {
-	Progress *entry = find_progress(job->id, HASH_FIND, NULL);
 	Datum values[3];
+	int nread = 0;
+	int64 bytes = 0;
 	int n;
 
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int32GetDatum(limit);
-	values[2] = Int64GetDatum(entry == NULL ? 0 : entry->landed);
+	values[2] = Int64GetDatum(llm_writeback_came_to(job->id));
 	n = execute(&claim_statement, values);
 	job->rows = palloc0(sizeof(LlmWriteRow) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-		read_row(i, job, &job->rows[i]);
+	while (nread < n && bytes < READ_BYTES)
+	{
+		bytes += raw_size(nread, 5);
+		read_row(nread, job, &job->rows[nread]);
+		nread++;
+	}
 	job->nclaimed = n;
-	job->nrows = n; /* only now: after an error, rows are put aside by their ids */
+	job->nrows = nread; /* only now: after an error, rows are put aside by their ids */
 	SPI_freetuptable(SPI_tuptable);
 }
 

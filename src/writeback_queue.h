@@ -75,12 +75,6 @@ extern List *llm_writeback_find_jobs(int64 after, int limit);
 /* Fill job->rows with at most "limit" settled tasks, in the order of settling; fewer when answers are large. */
 extern void llm_writeback_claim(LlmWriteJob *job, int limit);
 
-/* The transaction that claimed and settled has committed: the next claim, if any, starts behind its rows. */
-extern void llm_writeback_pass_over(const LlmWriteJob *job);
-
-/* Forget that, of all jobs: what was passed over for a lock is found again. */
-extern void llm_writeback_begin_anew(void);
-
 /* Lock the job's row, which settling a final fate writes; false when somebody holds it. */
 extern bool llm_writeback_take_job(const LlmWriteJob *job);
 

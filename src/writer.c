@@ -44,7 +44,7 @@ wait_until(TimestampTz wake_at)
 	ResetLatch(MyLatch);
 }
 
-/* After a pass that wrote: let more answers come. */
+/* After a round that wrote: let more answers come. */
 static void
 gather(TimestampTz began)
 {
@@ -82,13 +82,14 @@ llm_writer_main(Datum arg)
 
 		if (result == LLM_PASS_NO_EXTENSION)
 			return;
-		if (result == LLM_PASS_WORKED)
+		if (result == LLM_PASS_WORKED || result == LLM_PASS_GO_ON)
 		{
 			worked = true;
 			idle_since = 0;
 			if (!llm_shmem_report_worker(LLM_WORKER_WRITER, "writing", 0, 0))
 				return;
-			gather(began);
+			if (result == LLM_PASS_WORKED)
+				gather(began);
 		}
 		else
 		{
