@@ -1,6 +1,6 @@
 --
 -- Deferred calls on cells that hold something: what was there stays readable, what is asked
--- already is not asked again, and what was asked before and not sent is superseded.
+-- already is not asked again, and what was asked before and not sent is superseded (P5).
 --
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;

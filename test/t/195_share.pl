@@ -1,5 +1,5 @@
 # Answers at fault are asked again only while that takes no more than its share of
-# what the job costs; then tasks fail at their first fault, and it is said (P3).
+# what the job costs; then tasks fail at their first fault, and it is said (P8).
 
 use strict;
 use warnings;
