@@ -141,7 +141,7 @@ CREATE TABLE llm.queue (
 	input text NOT NULL,
 	last_answer text,
 	answer jsonb
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 CREATE INDEX queue_ready ON llm.queue (job, id) WHERE state = 'ready';
 CREATE INDEX queue_settled ON llm.queue (job, landed, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
 CREATE INDEX queue_waiting ON llm.queue (job) WHERE state = 'waiting';
