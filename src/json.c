@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "common/pg_prng.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -21,9 +20,6 @@
 
 /* Integers of so many digits fit an int64. */
 #define MAX_FAST_DIGITS 18
-
-/* Fewer elements are sorted as they come. */
-#define SHUFFLE_FROM 64
 
 /* A text on its way to a tree. */
 typedef struct Parse
@@ -48,25 +44,6 @@ static int
 compare_pairs(const void *a, const void *b)
 {
 	return compare_text(&((const JsonbPair *) a)->key, &((const JsonbPair *) b)->key);
-}
-
-void
-llm_json_sort(void *base, int n, size_t size, int (*compare)(const void *, const void *))
-{
-	char *elements = base;
-	char held[sizeof(JsonbPair)];
-
-	Assert(size <= sizeof(held));
-	for (int i = n > SHUFFLE_FROM ? n - 1 : 0; i > 0; i--)
-	{
-		char *one = elements + i * size;
-		char *other = elements + pg_prng_uint64_range(&pg_global_prng_state, 0, i) * size;
-
-		memcpy(held, one, size);
-		memmove(one, other, size);
-		memcpy(other, held, size);
-	}
-	qsort(base, n, size, compare);
 }
 
 /* Sort an object's pairs; insertion is fastest for the few that there usually are. */

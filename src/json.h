@@ -108,11 +108,7 @@ extern JsonbValue *llm_json_find(const JsonbValue *object, const char *key, int 
 /* A total order over trees in which equal means equal: 1 and 1.0 are. */
 extern int llm_json_compare(const JsonbValue *a, const JsonbValue *b);
 
-/*
- * Sort elements of at most the size of a JsonbPair.  Long lists are shuffled first: the server's
- * qsort() takes its pivots from certain places, and who writes the list could choose an order for
- * which it takes n² comparisons (McIlroy, A Killer Adversary for Quicksort, 1999).
- */
+/* Sort elements of at most the size of a JsonbPair, in n log n comparisons whatever their order is. */
 extern void llm_json_sort(void *base, int n, size_t size, int (*compare)(const void *, const void *));
 
 /* Building blocks.  Strings are borrowed; object() sorts the pairs in place, keys must differ. */
