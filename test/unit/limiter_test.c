@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "limiter.h"
+#include "limiter_pace.h"
 
 #define START INT64CONST(800000000000000)
 #define SECOND INT64CONST(1000000)
@@ -932,6 +933,20 @@ test_untold_rates(void)
 	ok(outcome.elapsed < 20000 / 50 * SECOND, "one in ten refused by chance, Retry-After 50 ms: no pace that does not help");
 }
 
+/* Somebody else uses up all that a target allows. */
+static void
+test_slowest_pace(void)
+{
+	proven(0, 0, 0);
+	limiter.pace = 1;
+	for (int i = 0; i < 20; i++)
+		llm_pace_note_refusal(&limiter, 1, now);
+	ok(limiter.pace >= 1 / 60.0, "refused again and again, a pace gets no slower than a request a minute");
+	limiter.pace = 0.001;
+	llm_pace_note_refusal(&limiter, 1, now);
+	ok(limiter.pace >= 0.001 && limiter.pace < 0.002, "one that was found out slower than that stays");
+}
+
 /* A provider that counts 60 a minute, tells it in headers, and answers after 100 ms. */
 static void
 test_learned_limits(void)
@@ -1022,6 +1037,7 @@ main(void)
 	test_give_back_refused();
 	test_untold_without_burst();
 	test_untold_rates();
+	test_slowest_pace();
 	test_learned_limits();
 	test_parsing();
 	return finish();
