@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "queue.h"
+#include "repeat.h"
 #include "spi.h"
 
 /*
@@ -32,13 +33,12 @@
  * Only what was wrong with an answer is told to the model.  Whether anybody follows a task
  * is not asked for each where nobody follows any.
  */
-#define FOLLOWS "f.state OPERATOR(pg_catalog.=) 'waiting' AND f.same_as IS NOT NULL AND f.not_before IS NULL"
-#define CLAIM_COLUMNS                                                                               \
-	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.faults, q.key, q.input,"              \
-	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer," \
-	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " FOLLOWS " LIMIT 1) IS NOT NULL" \
-	" AND (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=)"                     \
-	"  ANY (ARRAY[q.id, q.same_as]) AND " FOLLOWS " LIMIT 1) IS NOT NULL"
+#define CLAIM_COLUMNS                                                                                   \
+	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.faults, q.key, q.input,"                  \
+	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer,"     \
+	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL" \
+	" AND (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=)"                         \
+	"  ANY (ARRAY[q.id, q.same_as]) AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"
 
 /*
  * What was cancelled while somebody held it is left to the writer, unsent (writeback_queue.c).

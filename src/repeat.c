@@ -42,9 +42,6 @@
 #define SOURCES 100
 #define SWEEP_GROUPS 500
 
-#define FOLLOWS \
-	"f.state OPERATOR(pg_catalog.=) 'waiting' AND f.same_as IS NOT NULL AND f.not_before IS NULL"
-
 /* As the index queue_promoted says: asks itself, and leads those who have the same in "same_as". */
 #define PROMOTED                                  \
 	"h.same_as IS NOT NULL AND h.outcome IS NULL" \
@@ -66,7 +63,7 @@
 /* One of those who follow led.label, of a job below or above led.job. */
 #define STRANGER(than)                                                               \
 	"(SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) led.label" \
-	"  AND f.job OPERATOR(pg_catalog." than ") led.job AND " FOLLOWS " LIMIT 1)"
+	"  AND f.job OPERATOR(pg_catalog." than ") led.job AND " LLM_FOLLOWS " LIMIT 1)"
 
 static LlmStatement follow_statement = {
 	.sql = "UPDATE llm.queue q SET state = 'waiting', reason = 'same_question', same_as = v.leader,"
@@ -92,7 +89,7 @@ static LlmStatement serve_statement = {
 		   "    AND l.error OPERATOR(pg_catalog.=) ANY ('{too_long,rejected}'))),"
 		   " picked AS MATERIALIZED (SELECT p.id, lead.id AS leader, lead.state, lead.server, lead.model, lead.payer"
 		   "  FROM lead CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[lead.id, lead.same_as]) AND " FOLLOWS
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[lead.id, lead.same_as]) AND " LLM_FOLLOWS
 		   "  LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $2),"
 		   " served AS (UPDATE llm.queue q SET state = picked.state, outcome = picked.state, reason = NULL,"
 		   "  landed = $3, claimed_at = l.claimed_at, answer = l.answer,"
@@ -110,7 +107,7 @@ static LlmStatement serve_statement = {
 		   " costless AS (INSERT INTO llm.job_cost (job, requests, input_tokens, output_tokens, cost)"
 		   "  SELECT DISTINCT s.job, 0, 0, 0, 0 FROM served s ON CONFLICT DO NOTHING)"
 		   " SELECT pg_catalog.count(*), pg_catalog.array_agg(s.id) FILTER (WHERE (SELECT true FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.=) s.id AND " FOLLOWS
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) s.id AND " LLM_FOLLOWS
 		   " LIMIT 1)) FROM served s",
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT4OID, INT8OID}};
@@ -119,7 +116,7 @@ static LlmStatement serve_statement = {
 static LlmStatement keep_statement = {
 	.sql = "WITH source AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id OPERATOR(pg_catalog.=) ANY ($1)"
 		   "  AND l.state OPERATOR(pg_catalog.=) 'answered' AND (SELECT true FROM llm.queue f"
-		   "   WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[l.id, l.same_as]) AND " FOLLOWS
+		   "   WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[l.id, l.same_as]) AND " LLM_FOLLOWS
 		   " LIMIT 1)"
 		   "  FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = 'waiting', outcome = NULL, landed = NULL,"
@@ -141,7 +138,7 @@ static LlmStatement sources_statement = {
 /* Those that somebody else has locked, if anybody follows them: that one's lock is not their affair. */
 static LlmStatement held_statement = {
 	.sql = "SELECT q.id FROM llm.queue q WHERE " SOURCE " AND (SELECT true FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[q.id, q.same_as]) AND " FOLLOWS " LIMIT 1) LIMIT $1",
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[q.id, q.same_as]) AND " LLM_FOLLOWS " LIMIT 1) LIMIT $1",
 	.nargs = 1,
 	.args = {INT4OID}};
 
@@ -161,19 +158,19 @@ static LlmStatement release_statement = {
  */
 static LlmStatement promote_statement = {
 	.sql = "WITH led AS MATERIALIZED (SELECT v.label, v.job FROM unnest($1, $2) AS v(label, job)"
-		   "  WHERE (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) v.label AND " FOLLOWS
+		   "  WHERE (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) v.label AND " LLM_FOLLOWS
 		   " LIMIT 1)),"
 		   " lost AS MATERIALIZED (SELECT led.label, led.job FROM led WHERE " HOPE
 		   " IS NULL),"
 		   " own AS MATERIALIZED (SELECT lost.label, p.id FROM lost CROSS JOIN LATERAL ("
 		   "  SELECT f.id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) lost.label"
-		   "  AND f.job OPERATOR(pg_catalog.=) lost.job AND " FOLLOWS
+		   "  AND f.job OPERATOR(pg_catalog.=) lost.job AND " LLM_FOLLOWS
 		   "  ORDER BY f.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) p),"
 		   " stranger AS MATERIALIZED (SELECT p.id FROM lost CROSS JOIN LATERAL (VALUES"
 		   "  (0::pg_catalog.int8, lost.job OPERATOR(pg_catalog.-) 1),"
 		   "  (lost.job OPERATOR(pg_catalog.+) 1, 9223372036854775807)) AS r(low, high) CROSS JOIN LATERAL ("
 		   "  SELECT f.id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) lost.label"
-		   "  AND f.job OPERATOR(pg_catalog.>=) r.low AND f.job OPERATOR(pg_catalog.<=) r.high AND " FOLLOWS
+		   "  AND f.job OPERATOR(pg_catalog.>=) r.low AND f.job OPERATOR(pg_catalog.<=) r.high AND " LLM_FOLLOWS
 		   "  LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $3),"
 		   " next AS MATERIALIZED (SELECT led.id, true AS leads FROM own led WHERE " LEADER
 		   "  IS NULL UNION ALL SELECT stranger.id, false FROM stranger)"
@@ -189,15 +186,15 @@ static LlmStatement promote_statement = {
  */
 static LlmStatement sweep_statement = {
 	.sql = "WITH RECURSIVE label AS ("
-		   " (SELECT f.same_as AS id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.>) $1 AND " FOLLOWS
+		   " (SELECT f.same_as AS id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.>) $1 AND " LLM_FOLLOWS
 		   "  ORDER BY f.same_as LIMIT 1)"
 		   " UNION ALL SELECT (SELECT f.same_as FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.>) label.id AND " FOLLOWS
+		   "  WHERE f.same_as OPERATOR(pg_catalog.>) label.id AND " LLM_FOLLOWS
 		   "  ORDER BY f.same_as LIMIT 1) FROM label WHERE label.id IS NOT NULL),"
 		   " led AS MATERIALIZED (SELECT l.id AS label, COALESCE("
 		   "  (SELECT h.job FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) l.id),"
 		   "  (SELECT h.job FROM llm.queue h WHERE h.same_as OPERATOR(pg_catalog.=) l.id AND " PROMOTED " LIMIT 1),"
-		   "  (SELECT f.job FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) l.id AND " FOLLOWS
+		   "  (SELECT f.job FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) l.id AND " LLM_FOLLOWS
 		   "   ORDER BY f.job LIMIT 1)) AS job FROM label l WHERE l.id IS NOT NULL LIMIT $2),"
 		   " seen AS MATERIALIZED (SELECT led.label, led.job, " LEADER
 		   " IS NULL AS dead FROM led)"

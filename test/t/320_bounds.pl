@@ -42,10 +42,11 @@ sub memory
 	return (slurp_file("/proc/$pid/smaps_rollup") =~ /^Anonymous:\s+(\d+) kB/m)[0];
 }
 
-# The most that it ever had, buffers included.
+# The most that a worker ever had, buffers included.
 sub peak
 {
-	my $pid = sql(q(SELECT pid FROM llm.health WHERE kind = 'sender'));
+	my ($kind) = @_;
+	my $pid = sql("SELECT pid FROM llm.health WHERE kind = '$kind'");
 
 	return (slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m)[0];
 }
@@ -59,13 +60,37 @@ sql(q(
 	INSERT INTO note SELECT i, 'billing ' || i FROM generate_series(1, 100) i;
 	UPDATE note SET label = llm_classify(body, '{billing,bug}')));
 wait_idle($node);
-my $before = peak();
+my $before = peak('sender');
 $provider->script({ oversized => 1, oversized_bytes => 200_000_000 });
 my $job = sql(q(UPDATE note SET label = llm_classify(body, '{billing,bug,other}') WHERE id = 1; SELECT llm.last_job()));
 sql("CALL llm.wait($job, '1 min')");
 is(sql("SELECT reason FROM llm.dead_letter WHERE job = $job"), 'too_large', 'P10: an answer of 200 MB is too large');
-cmp_ok(peak() - $before, '<', 24 * MB, 'P10: and never was in memory: the sender grew by less than 24 MB at most');
+cmp_ok(peak('sender') - $before, '<', 24 * MB, 'P10: and never was in memory: the sender grew by less than 24 MB at most');
 is(sql("SELECT count(*) FROM llm.ledger WHERE job = $job"), $provider->meter->{requests} - 100, 'P3: each of its requests is on the ledger');
+
+# ---------------------------------------------------------------------------
+# Large answers that are small where they are stored
+# ---------------------------------------------------------------------------
+
+$provider->reset;
+$job = sql(q(
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+		IF llm_is_pending(OLD.label) AND NOT llm_is_pending(NEW.label) THEN RAISE 'not now'; END IF;
+		RETURN NEW;
+	END$$;
+	CREATE TRIGGER refuse BEFORE UPDATE ON note FOR EACH ROW EXECUTE FUNCTION refuse();
+	UPDATE note SET label = llm_classify(body, '{billing,bug,feature}') WHERE id <= 19;
+	SELECT llm.last_job()));
+wait_idle($node);
+sql(q(
+	DROP TRIGGER refuse ON note;
+	UPDATE llm.dead_letter SET answer = pg_catalog.jsonb_build_object('label', repeat('x', 30000000)) WHERE answer IS NOT NULL;));
+$before = peak('writer');
+is(sql("SELECT llm.retry(job => $job)"), 19, 'answers that were refused are retried');
+wait_idle($node);
+is(sql(q(SELECT count(*) FROM note WHERE length(label->>'label') = 30000000)), 19, 'answers of 30 MB are written');
+note('writer grew by ', peak('writer') - $before, ' kB');
+cmp_ok(peak('writer') - $before, '<', 350 * MB, 'P10: not all of them are read at a time, which would be 570 MB');
 
 # ---------------------------------------------------------------------------
 # A large backlog

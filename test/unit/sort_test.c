@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include "common/pg_prng.h"
+
 #include "json.h"
 #include "tap.h"
 
@@ -70,6 +72,7 @@ main(void)
 		order[i] = UNDECIDED;
 	}
 	qsort(elements, ELEMENTS, sizeof(int), decide_late);
+	pg_prng_seed(&pg_global_prng_state, 1); /* as the server does when a process begins */
 
 	n = count(false, &sorted);
 	printf("# %lld comparisons\n", (long long) n);
