@@ -141,4 +141,24 @@ typedef RTEPermissionInfo LlmPermission;
 	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false)
 #endif
 
+/* Which indexes an UPDATE has to do with: all or none; since 16 some may be asked for a summary only. */
+#if PG_VERSION_NUM < 160000
+typedef bool LlmUpdateIndexes;
+#define llm_update_index_tuples(target, slot, estate, which) \
+	((which) ? list_free(ExecInsertIndexTuples(target, slot, estate, true, false, NULL, NIL)) : (void) 0)
+#else
+#define LlmUpdateIndexes TU_UpdateIndexes
+#define llm_update_index_tuples(target, slot, estate, which)                                       \
+	((which) != TU_None ? list_free(ExecInsertIndexTuples(target, slot, estate, true, false, NULL, \
+														  NIL, (which) == TU_Summarizing))         \
+						: (void) 0)
+#endif
+
+/* Needs access/genam.h.  18 counts what a scan does, for EXPLAIN. */
+#if PG_VERSION_NUM < 180000
+#define llm_index_beginscan(table, index, snapshot, nkeys) index_beginscan(table, index, snapshot, nkeys, 0)
+#else
+#define llm_index_beginscan(table, index, snapshot, nkeys) index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#endif
+
 #endif /* LLM_COMPAT_H */
