@@ -4,10 +4,8 @@
  *	  One row per HTTP request and task, and the running cost of each job.
  *
  * Written by the sender, in the transaction that gives the tasks their next
- * state: an answer and its bill are stored together or not at all.  Prices are
- * per million tokens; multiplying by 0.000001 keeps numeric exact where a
- * division would round.  A price that a model does not have (cached input, cache
- * writes) is that of plain input.
+ * state: an answer and its bill are stored together or not at all.  The rows go to
+ * the table by store.c; where somebody has a trigger on it, say, by SQL.
  *
  * unnest() of several arrays is a form of the grammar, not a function that could
  * be qualified: the parser resolves it to pg_catalog by itself.
@@ -17,57 +15,123 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 #include "ledger.h"
+#include "ledger_facts.h"
 #include "spi.h"
+#include "store.h"
 
-#define LEDGER_COLUMNS 19
+/* The columns of a row; it takes the others' defaults. */
+typedef enum LedgerColumn
+{
+	LEDGER_AT,
+	LEDGER_REQUEST,
+	LEDGER_TASK,
+	LEDGER_JOB,
+	LEDGER_ATTEMPT,
+	LEDGER_LATENCY,
+	LEDGER_ROLE,
+	LEDGER_APPLICATION,
+	LEDGER_SERVER,
+	LEDGER_MODEL,
+	LEDGER_RELATION,
+	LEDGER_COLUMN,
+	LEDGER_KEY,
+	LEDGER_OPERATION,
+	LEDGER_LANE,
+	LEDGER_OUTCOME,
+	LEDGER_HTTP_STATUS,
+	LEDGER_ERROR,
+	LEDGER_REQUEST_ID,
+	LEDGER_INPUT,
+	LEDGER_CACHED,
+	LEDGER_CACHE_WRITE,
+	LEDGER_OUTPUT,
+	LEDGER_REASONING,
+	LEDGER_COST,
+	LEDGER_ESTIMATED,
+	LEDGER_TAGS,
+	LEDGER_COLUMNS
+} LedgerColumn;
 
-/*
- * What "v" owes at price "p"; nothing costs nothing even where no price is known.
- * Qualified operators all bind alike, so every product has its own brackets.
- */
-#define TIMES(tokens, price) "(" tokens " OPERATOR(pg_catalog.*) " price ")"
-#define PLUS " OPERATOR(pg_catalog.+) "
-#define COST                                                                                          \
-	"CASE WHEN v.input" PLUS "v.cached" PLUS "v.cache_write" PLUS "v.output OPERATOR(pg_catalog.=) 0" \
-	" THEN 0::pg_catalog.numeric ELSE (" TIMES("v.input", "p.input_per_mtok") PLUS                    \
-		TIMES("v.cached", "COALESCE(p.cached_input_per_mtok, p.input_per_mtok)") PLUS                 \
-			TIMES("v.cache_write", "COALESCE(p.cache_write_per_mtok, p.input_per_mtok)") PLUS         \
-				TIMES("v.output", "p.output_per_mtok") ") OPERATOR(pg_catalog.*) 0.000001 END"
+static const LlmStoreColumn ledger_columns[] = {
+	{"at", TIMESTAMPTZOID},
+	{"request", INT8OID},
+	{"task", INT8OID},
+	{"job", INT8OID},
+	{"attempt", INT4OID},
+	{"latency_ms", INT4OID},
+	{"role", TEXTOID},
+	{"application_name", TEXTOID},
+	{"server", TEXTOID},
+	{"model", TEXTOID},
+	{"relation", TEXTOID},
+	{"column_name", TEXTOID},
+	{"key", JSONBOID},
+	{"operation", TEXTOID},
+	{"lane", TEXTOID},
+	{"outcome", TEXTOID},
+	{"http_status", INT4OID},
+	{"error", TEXTOID},
+	{"request_id", TEXTOID},
+	{"input_tokens", INT8OID},
+	{"cached_tokens", INT8OID},
+	{"cache_write_tokens", INT8OID},
+	{"output_tokens", INT8OID},
+	{"reasoning_tokens", INT8OID},
+	{"cost", NUMERICOID},
+	{"estimated", BOOLOID},
+	{"tags", JSONBOID},
+};
 
+StaticAssertDecl(lengthof(ledger_columns) == LEDGER_COLUMNS, "a name for each column");
+
+/* One row, by the numbers above. */
+typedef struct LedgerRow
+{
+	Datum values[LEDGER_COLUMNS];
+	bool nulls[LEDGER_COLUMNS];
+} LedgerRow;
+
+/* In the order of the columns above. */
 static LlmStatement record_statement = {
-	.sql = "WITH booked AS (INSERT INTO llm.ledger AS l (request, task, job, attempt, latency_ms, role,"
-		   "  application_name, server, model, relation, column_name, key, operation, lane, outcome,"
-		   "  http_status, error, request_id, input_tokens, cached_tokens, cache_write_tokens,"
-		   "  output_tokens, reasoning_tokens, cost, estimated, tags)"
-		   " SELECT v.request, v.task, v.job, v.attempt, v.latency, j.role_name, j.application_name,"
-		   "  v.server, v.model, NULLIF(j.relation_name, ''), NULLIF(j.column_name, ''), v.key,"
-		   "  j.operation, 'realtime', v.outcome, v.http_status, v.error, v.request_id,"
-		   "  v.input, v.cached, v.cache_write, v.output, v.reasoning, " COST ", v.estimated, j.tags"
-		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
-		   "   $16, $17, $18, $19)"
-		   "  AS v(request, task, job, attempt, latency, server, model, key, outcome, http_status, error,"
-		   "   request_id, input, cached, cache_write, output, reasoning, price, estimated)"
-		   " JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) v.job"
-		   " LEFT JOIN llm.price p ON p.id OPERATOR(pg_catalog.=) v.price"
-		   " RETURNING l.job, l.input_tokens, l.cached_tokens, l.cache_write_tokens, l.output_tokens, l.cost)"
-		   " INSERT INTO llm.job_cost AS c (job, requests, input_tokens, output_tokens, cost)"
-		   " SELECT b.job, pg_catalog.count(*),"
-		   "  pg_catalog.sum(b.input_tokens OPERATOR(pg_catalog.+) b.cached_tokens"
-		   "   OPERATOR(pg_catalog.+) b.cache_write_tokens),"
-		   "  pg_catalog.sum(b.output_tokens), pg_catalog.sum(b.cost)"
-		   " FROM booked b GROUP BY b.job"
+	.sql = "INSERT INTO llm.ledger (at, request, task, job, attempt, latency_ms, role, application_name, server,"
+		   "  model, relation, column_name, key, operation, lane, outcome, http_status, error, request_id,"
+		   "  input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost, estimated, tags)"
+		   " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
+		   "  $19, $20, $21, $22, $23, $24, $25, $26, $27)",
+	.nargs = LEDGER_COLUMNS,
+	.args = {TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+			 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
+			 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID,
+			 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, NUMERICARRAYOID, BOOLARRAYOID, JSONBARRAYOID}};
+
+/* What a set adds to the sums of one job. */
+typedef struct JobSum
+{
+	int64 job;
+	int64 requests;
+	int64 input; /* tokens, of all classes */
+	int64 output;
+	Datum cost; /* numeric */
+	bool costless; /* no price is known of any: cost is NULL */
+} JobSum;
+
+static LlmStatement sum_statement = {
+	.sql = "INSERT INTO llm.job_cost AS c (job, requests, input_tokens, output_tokens, cost)"
+		   " SELECT v.job, v.requests, v.input, v.output, v.cost"
+		   " FROM unnest($1, $2, $3, $4, $5) AS v(job, requests, input, output, cost)"
 		   " ON CONFLICT (job) DO UPDATE SET requests = c.requests OPERATOR(pg_catalog.+) excluded.requests,"
 		   "  input_tokens = c.input_tokens OPERATOR(pg_catalog.+) excluded.input_tokens,"
 		   "  output_tokens = c.output_tokens OPERATOR(pg_catalog.+) excluded.output_tokens,"
 		   "  cost = COALESCE(c.cost OPERATOR(pg_catalog.+) excluded.cost, c.cost, excluded.cost)",
-	.nargs = LEDGER_COLUMNS,
-	.args = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
-			 TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-			 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-			 BOOLARRAYOID}};
+	.nargs = 5,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, NUMERICARRAYOID}};
 
 /* One probe of the ledger for each retry; the row was written a moment ago. */
 static LlmStatement retries_statement = {
@@ -103,65 +167,208 @@ static LlmStatement cost_statement = {
 	.nargs = 1,
 	.args = {INT8OID}};
 
-static const Oid column_types[LEDGER_COLUMNS] = {
-	INT8OID, INT8OID, INT8OID, INT4OID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, INT4OID,
-	TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID};
-
-/* The values of one row, in the order of the statement's parameters. */
 static void
-fill_row(const LlmSettlement *s, Datum *row, bool *isnull)
+set_text(LedgerRow *row, LedgerColumn column, const char *string)
 {
-	row[0] = Int64GetDatum(s->request);
-	row[1] = Int64GetDatum(s->task);
-	row[2] = Int64GetDatum(s->job);
-	row[3] = Int32GetDatum(s->attempt);
-	row[4] = Int32GetDatum(s->latency_ms);
-	row[5] = CStringGetTextDatum(s->server);
-	row[6] = CStringGetTextDatum(s->model);
-	row[7] = PointerGetDatum(s->key);
-	row[8] = CStringGetTextDatum(s->outcome);
-	row[9] = Int32GetDatum(s->http_status);
-	isnull[9] = (s->http_status == 0);
-	isnull[10] = (s->error == NULL);
-	row[10] = isnull[10] ? (Datum) 0 : CStringGetTextDatum(s->error);
-	isnull[11] = (s->request_id == NULL);
-	row[11] = isnull[11] ? (Datum) 0 : CStringGetTextDatum(s->request_id);
-	row[12] = Int64GetDatum(s->usage.input);
-	row[13] = Int64GetDatum(s->usage.cached);
-	row[14] = Int64GetDatum(s->usage.cache_write);
-	row[15] = Int64GetDatum(s->usage.output);
-	row[16] = Int64GetDatum(s->usage.reasoning);
-	row[17] = Int64GetDatum(s->price);
-	row[18] = BoolGetDatum(s->estimated);
+	row->nulls[column] = (string == NULL);
+	row->values[column] = string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
+}
+
+static void
+set_fact(LedgerRow *row, LedgerColumn column, const LlmJobFacts *facts, LlmJobFact fact)
+{
+	row->nulls[column] = facts->nulls[fact];
+	row->values[column] = facts->values[fact];
+}
+
+static void
+fill_row(LedgerRow *row, const LlmSettlement *s, const LlmJobFacts *facts)
+{
+	memset(row->nulls, 0, sizeof(row->nulls));
+	row->values[LEDGER_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	row->values[LEDGER_REQUEST] = Int64GetDatum(s->request);
+	row->values[LEDGER_TASK] = Int64GetDatum(s->task);
+	row->values[LEDGER_JOB] = Int64GetDatum(s->job);
+	row->values[LEDGER_ATTEMPT] = Int32GetDatum(s->attempt);
+	row->values[LEDGER_LATENCY] = Int32GetDatum(s->latency_ms);
+	set_fact(row, LEDGER_ROLE, facts, LLM_FACT_ROLE);
+	set_fact(row, LEDGER_APPLICATION, facts, LLM_FACT_APPLICATION);
+	set_text(row, LEDGER_SERVER, s->server);
+	set_text(row, LEDGER_MODEL, s->model);
+	set_fact(row, LEDGER_RELATION, facts, LLM_FACT_RELATION);
+	set_fact(row, LEDGER_COLUMN, facts, LLM_FACT_COLUMN);
+	row->values[LEDGER_KEY] = JsonbPGetDatum(s->key);
+	set_fact(row, LEDGER_OPERATION, facts, LLM_FACT_OPERATION);
+	set_text(row, LEDGER_LANE, "realtime");
+	set_text(row, LEDGER_OUTCOME, s->outcome);
+	row->values[LEDGER_HTTP_STATUS] = Int32GetDatum(s->http_status);
+	row->nulls[LEDGER_HTTP_STATUS] = (s->http_status == 0);
+	set_text(row, LEDGER_ERROR, s->error);
+	set_text(row, LEDGER_REQUEST_ID, s->request_id);
+	row->values[LEDGER_INPUT] = Int64GetDatum(s->usage.input);
+	row->values[LEDGER_CACHED] = Int64GetDatum(s->usage.cached);
+	row->values[LEDGER_CACHE_WRITE] = Int64GetDatum(s->usage.cache_write);
+	row->values[LEDGER_OUTPUT] = Int64GetDatum(s->usage.output);
+	row->values[LEDGER_REASONING] = Int64GetDatum(s->usage.reasoning);
+	row->values[LEDGER_COST] = llm_ledger_facts_cost(s->price, &s->usage, &row->nulls[LEDGER_COST]);
+	row->values[LEDGER_ESTIMATED] = BoolGetDatum(s->estimated);
+	set_fact(row, LEDGER_TAGS, facts, LLM_FACT_TAGS);
+}
+
+/* Bytes of the columns that may be long. */
+static Size
+long_part(const LedgerRow *row)
+{
+	Size bytes = VARSIZE_ANY(DatumGetPointer(row->values[LEDGER_KEY]));
+
+	if (!row->nulls[LEDGER_ERROR])
+		bytes += VARSIZE_ANY(DatumGetPointer(row->values[LEDGER_ERROR]));
+	return bytes;
+}
+
+/* Store the rows without SQL; false, and nothing done, where only SQL will do. */
+static bool
+write_directly(const LedgerRow *rows, int n)
+{
+	int columns[LEDGER_COLUMNS];
+	LlmStore *store = llm_store_begin("ledger", CMD_INSERT, ledger_columns, LEDGER_COLUMNS, columns);
+
+	if (store == NULL)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		TupleTableSlot *slot = llm_store_next(store);
+
+		for (int c = 0; c < LEDGER_COLUMNS; c++)
+		{
+			slot->tts_values[columns[c]] = rows[i].values[c];
+			slot->tts_isnull[columns[c]] = rows[i].nulls[c];
+		}
+		llm_store_put(store, long_part(&rows[i]));
+	}
+	llm_store_end(store);
+	return true;
+}
+
+static void
+write_by_sql(const LedgerRow *rows, int n)
+{
+	Datum *values = palloc(sizeof(Datum) * n);
+	bool *nulls = palloc(sizeof(bool) * n);
+	Datum arrays[LEDGER_COLUMNS];
+
+	for (int c = 0; c < LEDGER_COLUMNS; c++)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			values[i] = rows[i].values[c];
+			nulls[i] = rows[i].nulls[c];
+		}
+		arrays[c] = llm_spi_array(ledger_columns[c].type, values, nulls, n);
+	}
+	llm_spi_execute(&record_statement, arrays, NULL, false);
+}
+
+static int
+compare_jobs(const void *a, const void *b)
+{
+	int64 left = ((const JobSum *) a)->job;
+	int64 right = ((const JobSum *) b)->job;
+
+	return (left > right) - (left < right);
+}
+
+/* What a row adds. */
+static void
+start_sum(JobSum *sum, const LlmSettlement *s, const LedgerRow *row)
+{
+	sum->job = s->job;
+	sum->requests = 1;
+	sum->input = s->usage.input + s->usage.cached + s->usage.cache_write;
+	sum->output = s->usage.output;
+	sum->cost = row->values[LEDGER_COST];
+	sum->costless = row->nulls[LEDGER_COST];
+}
+
+static void
+add_sum(JobSum *sum, const JobSum *other)
+{
+	sum->requests += other->requests;
+	sum->input += other->input;
+	sum->output += other->output;
+	if (sum->costless)
+		sum->cost = other->cost;
+	else if (!other->costless)
+		sum->cost = DirectFunctionCall2(numeric_add, sum->cost, other->cost);
+	sum->costless = sum->costless && other->costless;
+}
+
+/* Make of the sums of single rows those of jobs, at the front; how many. */
+static int
+add_up(JobSum *sums, int n)
+{
+	int njobs = 0;
+
+	qsort(sums, n, sizeof(JobSum), compare_jobs);
+	for (int i = 0; i < n; i++)
+	{
+		if (njobs > 0 && sums[njobs - 1].job == sums[i].job)
+			add_sum(&sums[njobs - 1], &sums[i]);
+		else
+			sums[njobs++] = sums[i];
+	}
+	return njobs;
+}
+
+/* Add what the rows cost to the sums of their jobs, of which one row has one. */
+static void
+record_sums(JobSum *sums, int n)
+{
+	static const Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, NUMERICOID};
+	int njobs = add_up(sums, n);
+	Datum *columns[lengthof(types)];
+	bool *costless = palloc(sizeof(bool) * njobs);
+	Datum values[lengthof(types)];
+
+	for (int c = 0; c < lengthof(types); c++)
+		columns[c] = palloc(sizeof(Datum) * njobs);
+	for (int i = 0; i < njobs; i++)
+	{
+		columns[0][i] = Int64GetDatum(sums[i].job);
+		columns[1][i] = Int64GetDatum(sums[i].requests);
+		columns[2][i] = Int64GetDatum(sums[i].input);
+		columns[3][i] = Int64GetDatum(sums[i].output);
+		columns[4][i] = sums[i].cost;
+		costless[i] = sums[i].costless;
+	}
+	for (int c = 0; c < lengthof(types); c++)
+		values[c] = llm_spi_array(types[c], columns[c], c == 4 ? costless : NULL, njobs);
+	llm_spi_execute(&sum_statement, values, NULL, false);
 }
 
 void
 llm_ledger_record(LlmSettlement **settlements, int n)
 {
-	Datum *columns[LEDGER_COLUMNS];
-	bool *nulls[LEDGER_COLUMNS];
-	Datum values[LEDGER_COLUMNS];
+	LedgerRow *rows = palloc(sizeof(LedgerRow) * Max(n, 1));
+	JobSum *sums = palloc(sizeof(JobSum) * Max(n, 1));
+	int nrows = 0;
 
-	for (int c = 0; c < LEDGER_COLUMNS; c++)
-	{
-		columns[c] = palloc(sizeof(Datum) * n);
-		nulls[c] = palloc0(sizeof(bool) * n);
-	}
+	llm_ledger_facts_load(settlements, n);
 	for (int i = 0; i < n; i++)
 	{
-		Datum row[LEDGER_COLUMNS];
-		bool isnull[LEDGER_COLUMNS] = {false};
+		const LlmJobFacts *facts = llm_ledger_facts_of_job(settlements[i]->job);
 
-		fill_row(settlements[i], row, isnull);
-		for (int c = 0; c < LEDGER_COLUMNS; c++)
-		{
-			columns[c][i] = row[c];
-			nulls[c][i] = isnull[c];
-		}
+		if (facts == NULL)
+			continue; /* the job is gone, and its task with it */
+		fill_row(&rows[nrows], settlements[i], facts);
+		start_sum(&sums[nrows], settlements[i], &rows[nrows]);
+		nrows++;
 	}
-	for (int c = 0; c < LEDGER_COLUMNS; c++)
-		values[c] = llm_spi_array(column_types[c], columns[c], nulls[c], n);
-	llm_spi_execute(&record_statement, values, NULL, false);
+	if (nrows == 0)
+		return;
+	if (!write_directly(rows, nrows))
+		write_by_sql(rows, nrows);
+	record_sums(sums, nrows);
 }
 
 /* A retry is over unless it is to be asked once more at no charge (a 429, say). */

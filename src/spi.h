@@ -23,7 +23,7 @@ typedef struct LlmStatement
 {
 	const char *sql;
 	int nargs;
-	Oid args[20];
+	Oid args[27];
 	bool fresh; /* sees what others have committed by now, in REPEATABLE READ, too */
 	SPIPlanPtr plan; /* NULL until prepared */
 } LlmStatement;
