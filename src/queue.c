@@ -78,33 +78,6 @@ static LlmStatement orphan_statement = {
 	.args = {INT4OID, INT8OID}};
 
 /*
- * A task that would be sent again but was cancelled meanwhile is cancelled
- * here; the writer takes care of its cell.
- */
-static LlmStatement settle_statement = {
-	.sql = "WITH settled AS (UPDATE llm.queue q SET"
-		   "  state = CASE WHEN x.cancelled THEN 'cancelled' ELSE v.state END,"
-		   "  outcome = CASE WHEN x.cancelled THEN 'cancelled'"
-		   "   WHEN v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN v.state END,"
-		   "  reason = v.reason, not_before = v.not_before,"
-		   "  tries = q.tries OPERATOR(pg_catalog.+) v.charged,"
-		   "  faults = q.faults OPERATOR(pg_catalog.+) v.fault,"
-		   "  answer = v.answer, error = COALESCE(v.error, q.error),"
-		   "  message = CASE WHEN v.error IS NULL THEN q.message ELSE v.message END,"
-		   "  last_answer = COALESCE(v.last_answer, q.last_answer),"
-		   "  landed = CASE WHEN x.cancelled OR v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN $12 END"
-		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-		   "  AS v(task, request, state, reason, not_before, charged, fault, answer, error, message, last_answer)"
-		   " CROSS JOIN LATERAL (SELECT v.state OPERATOR(pg_catalog.=) ANY ('{ready,waiting}')"
-		   "  AND EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) v.task)) AS x(cancelled)"
-		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND q.state OPERATOR(pg_catalog.=) 'claimed'"
-		   "  AND q.request OPERATOR(pg_catalog.=) v.request RETURNING x.cancelled)"
-		   " SELECT FROM settled s WHERE s.cancelled",
-	.nargs = 12,
-	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
-			 INT4ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID}};
-
-/*
  * Nobody waits for what was to go into a table that was dropped.  An answer that is kept for
  * others is theirs.
  */
@@ -124,15 +97,6 @@ static LlmStatement fail_gone_statement = {
 		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
 	.nargs = 2,
 	.args = {INT4OID, INT8OID}};
-
-/* A check of a model has no cell: its task and its job end with its answer. */
-static LlmStatement finish_check_statement = {
-	.sql = "WITH gone AS (DELETE FROM llm.queue q WHERE q.id OPERATOR(pg_catalog.=) ANY ($1)"
-		   "  AND q.state OPERATOR(pg_catalog.=) 'claimed' RETURNING q.job)"
-		   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = pg_catalog.clock_timestamp()"
-		   " FROM gone WHERE j.id OPERATOR(pg_catalog.=) gone.job",
-	.nargs = 1,
-	.args = {INT8ARRAYOID}};
 
 /*
  * Tasks with an outcome wait for the writer, and are the writer's to wake.  The time is asked for
@@ -289,82 +253,6 @@ llm_queue_orphans(int limit, int64 bytes)
 	values[1] = Int64GetDatum(bytes);
 	llm_spi_execute(&orphan_statement, values, NULL, false);
 	return read_claims();
-}
-
-/* A nullable text as an array element. */
-static void
-set_text(Datum *value, bool *isnull, const char *string)
-{
-	*isnull = (string == NULL);
-	*value = string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
-}
-
-/* Remove the tasks of checks, and end their jobs. */
-static void
-finish_checks(LlmSettlement **settlements, int n)
-{
-	Datum *tasks = palloc(sizeof(Datum) * n);
-	Datum values[1];
-	int nchecks = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (settlements[i]->state == NULL)
-			tasks[nchecks++] = Int64GetDatum(settlements[i]->task);
-	}
-	if (nchecks == 0)
-		return;
-	values[0] = llm_spi_array(INT8OID, tasks, NULL, nchecks);
-	llm_spi_execute(&finish_check_statement, values, NULL, false);
-}
-
-/* Give each claimed task its next state. */
-bool
-llm_queue_settle(LlmSettlement **settlements, int n)
-{
-	static const Oid types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID,
-								INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
-	Datum *columns[lengthof(types)];
-	bool *nulls[lengthof(types)];
-	Datum values[lengthof(types) + 1];
-	int rows = 0;
-	uint64 cancelled;
-
-	for (int c = 0; c < lengthof(types); c++)
-	{
-		columns[c] = palloc0(sizeof(Datum) * n);
-		nulls[c] = palloc0(sizeof(bool) * n);
-	}
-	for (int i = 0; i < n; i++)
-	{
-		const LlmSettlement *s = settlements[i];
-
-		if (s->state == NULL)
-			continue;
-		columns[0][rows] = Int64GetDatum(s->task);
-		columns[1][rows] = Int64GetDatum(s->request);
-		set_text(&columns[2][rows], &nulls[2][rows], s->state);
-		set_text(&columns[3][rows], &nulls[3][rows], s->reason);
-		columns[4][rows] = TimestampTzGetDatum(s->not_before);
-		nulls[4][rows] = (s->not_before == 0);
-		columns[5][rows] = Int32GetDatum(s->charged ? 1 : 0);
-		columns[6][rows] = Int32GetDatum(s->fault ? 1 : 0);
-		columns[7][rows] = PointerGetDatum(s->answer);
-		nulls[7][rows] = (s->answer == NULL);
-		set_text(&columns[8][rows], &nulls[8][rows], s->failure);
-		set_text(&columns[9][rows], &nulls[9][rows], s->message);
-		set_text(&columns[10][rows], &nulls[10][rows], s->last_answer);
-		rows++;
-	}
-	finish_checks(settlements, n);
-	if (rows == 0)
-		return false;
-	for (int c = 0; c < lengthof(types); c++)
-		values[c] = llm_spi_array(types[c], columns[c], nulls[c], rows);
-	values[lengthof(types)] = Int64GetDatum(llm_spi_transaction());
-	cancelled = llm_spi_execute(&settle_statement, values, NULL, false);
-	SPI_freetuptable(SPI_tuptable);
-	return cancelled > 0;
 }
 
 List *

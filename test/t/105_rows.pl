@@ -1,0 +1,145 @@
+# What the sender writes without SQL is what SQL would write (P3): the ledger, its sums
+# and the queue are compared with those of a database where triggers make it use SQL.
+# What it keeps in mind for the ledger is given up when it may not be true any more.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use LLMTest;
+
+use constant ROWS => 60;
+
+my $node = new_node('rows', 'llm_enrich.max_tries = 2', 'llm_enrich.max_retry_share = 1',
+	'llm_enrich.idle_timeout = 1h');
+my $provider = start_provider();
+
+sub send_requests
+{
+	my ($enabled) = @_;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM SET llm_enrich.enabled = $enabled");
+	$node->reload;
+	return;
+}
+
+# ----------------------------------------------------------------------------
+# Every outcome, in both ways
+# ----------------------------------------------------------------------------
+
+# What may differ: numbers and times, and whether the writer has tried to write yet.
+my $queue = q(SELECT string_agg((to_jsonb(q) - '{id,job,recipe,role,relation,request,state,reason,queued_at,claimed_at,not_before,landed}'::text[]
+	|| jsonb_build_object('landed', landed IS NULL OR landed > 0))::text, E'\n' ORDER BY (key->>'id')::int) FROM llm.queue q);
+my $ledger = q(SELECT string_agg((to_jsonb(l) - '{id,at,request,task,job,latency_ms,server,request_id}'::text[]
+	|| jsonb_build_object('at', at > now() - interval '1 hour', 'numbered', l.task IS NOT NULL AND l.job IS NOT NULL,
+		'server', server LIKE 'sim%', 'provider''s id', request_id LIKE 'req%', 'latency', latency_ms >= 0))::text,
+	E'\n' ORDER BY (key->>'id')::int, attempt) FROM llm.ledger l);
+my $sums = q(SELECT to_jsonb(c) - '{job}'::text[] FROM llm.job_cost c);
+
+# Each of the first rows meets a fault of its own; most of these always.
+my @always = qw(malformed_content refusal truncated wrong_label content_filter);
+my @sequence = (
+	(map { { match => "customer ${_}0 ", times => -1, action => $always[ $_ - 1 ] } } 1 .. @always),
+	{ match => 'customer 11 ', times => 1, action => 'error_500' },
+	{ match => 'customer 12 ', times => 1, action => 'rate_limit', retry_after => 0.1 },
+	{ match => 'customer 13 ', times => 1, action => 'malformed_content' },
+	{
+		match => 'customer 14 ',
+		times => -1,
+		action => 'status',
+		status => 400,
+		body => { error => { message => 'no', type => 'invalid_request_error' } }
+	});
+
+# Ask the same in the database, and hold up the writer: what the sender stored stays.
+sub rows_of
+{
+	my ($db) = @_;
+
+	setup_model($node, $provider, db => $db, lane => $db);
+	$provider->script(
+		{ cached_fraction => 0.25, cache_write_fraction => 0.25, reasoning_tokens => 3, sequence => \@sequence },
+		$db);
+	$node->safe_psql($db, qq(
+		CREATE TABLE note (id int PRIMARY KEY, body text, label jsonb);
+		INSERT INTO note SELECT i, 'A wish of customer ' || i || ' here' FROM generate_series(1, @{[ROWS]}) i;));
+	send_requests('off');
+	$node->safe_psql($db, q(
+		SET application_name = 'shop';
+		SET llm_enrich.tags = '{"team": "x"}';
+		UPDATE note SET label = llm_classify(body, '{a,b}');));
+	my $holder = $node->background_psql($db);
+	$holder->query_safe('BEGIN; LOCK TABLE note IN SHARE MODE');
+	send_requests('on');
+	$node->poll_query_until($db, "SELECT count(*) = @{[ROWS]} FROM llm.queue WHERE outcome IS NOT NULL")
+		or die "$db: not every row was answered: " . $node->safe_psql($db, 'SELECT * FROM llm.queue WHERE outcome IS NULL');
+	my @rows = map { $node->safe_psql($db, $_) } $queue, $ledger, $sums;
+	$holder->quit;
+	wait_idle($node, $db);
+	return @rows;
+}
+
+$node->safe_psql('postgres', 'CREATE DATABASE direct; CREATE DATABASE by_sql');
+$node->safe_psql($_, 'CREATE EXTENSION llm_enrich') foreach qw(direct by_sql);
+
+# Triggers of the kind that an auditor has, of which the table of the direct one has the wrong ones.
+my $audit = q(CREATE TABLE seen (what text);
+	CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO public.seen VALUES (TG_TABLE_NAME || ' ' || TG_OP); RETURN NEW; END $$;);
+$node->safe_psql('by_sql', $audit . q(
+	CREATE TRIGGER see AFTER INSERT ON llm.ledger FOR EACH ROW EXECUTE FUNCTION see();
+	CREATE TRIGGER see BEFORE UPDATE ON llm.queue FOR EACH ROW EXECUTE FUNCTION see();));
+$node->safe_psql('direct', $audit . q(
+	CREATE TRIGGER see AFTER DELETE ON llm.ledger FOR EACH ROW EXECUTE FUNCTION see();
+	CREATE TRIGGER see AFTER DELETE ON llm.queue FOR EACH ROW EXECUTE FUNCTION see();));
+
+my ($queue_direct, $ledger_direct, $sums_direct) = rows_of('direct');
+my ($queue_by_sql, $ledger_by_sql, $sums_by_sql) = rows_of('by_sql');
+is($queue_direct, $queue_by_sql, 'P3: the queue is the same, written by SQL and without');
+is($ledger_direct, $ledger_by_sql, 'P3: so is the ledger');
+is($sums_direct, $sums_by_sql, 'P3: and so are the sums');
+is(scalar(split /\n/, $queue_direct), ROWS, 'all rows were compared');
+like($ledger_direct, qr/"tags": \{"team": "x"\}.*"application_name": "shop"/, 'with what the job says of itself');
+foreach my $outcome (qw(ok invalid refused truncated rate_limited error))
+{
+	like($ledger_direct, qr/"outcome": "$outcome"/, "one that is $outcome among them");
+}
+is($node->safe_psql('by_sql', q(SELECT count(*) FILTER (WHERE what = 'ledger INSERT') - (SELECT count(*) FROM llm.ledger),
+	count(*) FILTER (WHERE what = 'queue UPDATE') > 0 FROM seen)), '0|t', 'triggers on our tables fire');
+is($node->safe_psql('direct', 'SELECT count(*) FROM seen WHERE what <> \'queue DELETE\''), '0', 'and only those that are meant');
+ledger_equals_meter($node, $provider, 'P3: ledger equals meter, written directly', db => 'direct', lane => 'direct');
+ledger_equals_meter($node, $provider, 'P3: ledger equals meter, written by SQL', db => 'by_sql', lane => 'by_sql');
+
+# ----------------------------------------------------------------------------
+# What the sender keeps in mind
+# ----------------------------------------------------------------------------
+
+# Two more rows of the direct database, asked in a session of that name: the last one's row on the ledger.
+sub ask_as
+{
+	my ($application) = @_;
+
+	$node->safe_psql('direct', qq(
+		SET application_name = '$application';
+		UPDATE note SET label = llm_classify(body || ' $application', '{a,b}') WHERE id IN (30, 31);));
+	wait_idle($node, 'direct');
+	return $node->safe_psql('direct', q(SELECT application_name, job, cost = output_tokens FROM llm.ledger ORDER BY id DESC LIMIT 1));
+}
+
+my $sender = q(SELECT pid FROM pg_stat_activity WHERE datname = 'direct' AND backend_type = 'llm_enrich sender');
+my ($job) = ask_as('one') =~ /^one\|(\d+)\|f$/ or die 'the row on the ledger is of another job';
+my $pid = $node->safe_psql('direct', $sender);
+
+$node->safe_psql('direct', q(SELECT llm.set_price('fast', input_per_mtok => 0, output_per_mtok => 1000000)));
+my ($next) = ask_as('two') =~ /^two\|(\d+)\|t$/;
+isnt($next, undef, 'P3: a new price is paid from then on');
+$node->safe_psql('direct', "TRUNCATE llm.job; ALTER TABLE llm.job ALTER COLUMN id RESTART WITH $job");
+is(ask_as('three'), "three|$job|t", 'P3: a job with the number of one that is gone is booked as itself');
+is($node->safe_psql('direct', $sender), $pid, 'and all that time there was one sender');
+
+done_testing();
