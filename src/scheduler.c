@@ -430,7 +430,7 @@ next_pass_at(TimestampTz now)
 		return DT_NOBEGIN;
 	if (nlanded > 0)
 		at = Min(at, TimestampTzPlusMilliseconds(first_landed_at, STORE_DELAY_MS));
-	if (llm_guc_enabled && !draining && llm_http_in_flight() < slots)
+	else if (llm_guc_enabled && !draining && llm_http_in_flight() < slots)
 		at = Min(at, llm_joblist_wake_at(slots, llm_http_in_flight()));
 	if (llm_joblist_reasons_changed())
 		at = Min(at, reasons_at);

@@ -1,11 +1,13 @@
 # What the sender writes without SQL is what SQL would write (P3): the ledger, its sums
 # and the queue are compared with those of a database where triggers make it use SQL.
-# What it keeps in mind for the ledger is given up when it may not be true any more.
+# What it keeps in mind for the ledger is given up when it may not be true any more. And it
+# sleeps while an answer waits for company (P10).
 
 use strict;
 use warnings;
 
 use FindBin;
+use POSIX ();
 use lib $FindBin::RealBin;
 
 use PostgreSQL::Test::Utils;
@@ -141,5 +143,38 @@ isnt($next, undef, 'P3: a new price is paid from then on');
 $node->safe_psql('direct', "TRUNCATE llm.job; ALTER TABLE llm.job ALTER COLUMN id RESTART WITH $job");
 is(ask_as('three'), "three|$job|t", 'P3: a job with the number of one that is gone is booked as itself');
 is($node->safe_psql('direct', $sender), $pid, 'and all that time there was one sender');
+
+# ----------------------------------------------------------------------------
+# While an answer waits for company
+# ----------------------------------------------------------------------------
+
+# Milliseconds of processor time that the sender takes for 400 rows, so many at a time.
+sub processor_time
+{
+	my ($at_a_time) = @_;
+	my $clock = sub {
+		my @stat = split / /, (split /\) /, slurp_file("/proc/$pid/stat"))[1];
+
+		return 1000 / POSIX::sysconf(POSIX::_SC_CLK_TCK()) * ($stat[11] + $stat[12]);
+	};
+
+	$node->safe_psql('direct', "ALTER SERVER sim OPTIONS (SET max_concurrency '$at_a_time')");
+	my $before = $clock->();
+	$node->safe_psql('direct', "UPDATE many SET label = llm_classify(body || ' $at_a_time', '{a,b}')");
+	wait_idle($node, 'direct');
+	return $clock->() - $before;
+}
+
+# Alone, an answer is stored at once; with others under way it waits a millisecond for theirs, which
+# saves half of the transactions, and nearly as much of the time.
+$node->safe_psql('direct', q(
+	CREATE TABLE many (id int PRIMARY KEY, body text, label jsonb);
+	INSERT INTO many SELECT i, 'text ' || i FROM generate_series(1, 400) i;
+	ALTER SERVER sim OPTIONS (ADD max_concurrency '1');));
+$provider->script({ latency_ms => 1, latency_jitter_ms => 8 }, 'direct');
+my $alone = processor_time(1);
+my $together = processor_time(4);
+note "sender: $alone ms one by one, $together ms four at a time";
+cmp_ok($together, '<', 0.75 * $alone, 'the sender sleeps while an answer waits for company');
 
 done_testing();
