@@ -75,11 +75,12 @@ static LlmStatement retry_statement = {
 		   "   j.settings, old.tasks"
 		   "  FROM old JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) old.job RETURNING id),"
 		   " queued AS (INSERT INTO llm.queue (id, job, recipe, role, relation, state, outcome, attempts,"
-		   "   key, input, answer)"
+		   "   application_name, key, input, answer)"
 		   "  SELECT m.task, old.new, m.recipe, m.role, m.relation,"
 		   "   CASE WHEN m.answer IS NULL THEN 'ready' ELSE 'answered' END,"
 		   "   CASE WHEN m.answer IS NULL THEN NULL ELSE 'answered' END,"
-		   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.key, m.input, m.answer"
+		   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.application_name, m.key, m.input,"
+		   "   m.answer"
 		   "  FROM mine m JOIN old ON old.job OPERATOR(pg_catalog.=) m.job RETURNING job)"
 		   " SELECT (SELECT pg_catalog.count(*) FROM queued), (SELECT pg_catalog.max(id) FROM opened)",
 	.nargs = 5,

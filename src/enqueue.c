@@ -56,7 +56,7 @@ static LlmStatement add_recipe_statement = {
 
 /* The lock keeps the job from being closed; who finds it locked makes another one. */
 static LlmStatement find_day_job_statement = {
-	.sql = "SELECT j.id FROM llm.job j WHERE j.relation OPERATOR(pg_catalog.=) $1"
+	.sql = "SELECT j.id, NULLIF($13, j.application_name) FROM llm.job j WHERE j.relation OPERATOR(pg_catalog.=) $1"
 		   " AND j.recipe OPERATOR(pg_catalog.=) $2 AND j.role OPERATOR(pg_catalog.=) $3"
 		   " AND j.day OPERATOR(pg_catalog.=) (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date"
 		   " AND j.state OPERATOR(pg_catalog.=) 'open'"
@@ -65,10 +65,11 @@ static LlmStatement find_day_job_statement = {
 		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority OPERATOR(pg_catalog.=) $8"
 		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
 		   " AND j.deadline IS NOT DISTINCT FROM $11"
+		   " AND j.role_name OPERATOR(pg_catalog.=) $12"
 		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
-	.nargs = 11,
+	.nargs = 13,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID},
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID},
 	.fresh = true};
 
 static LlmStatement add_job_statement = {
@@ -78,7 +79,7 @@ static LlmStatement add_job_statement = {
 		   " CASE WHEN $16 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
 	.nargs = 16,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID, NAMEOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
 
 static LlmStatement set_total_statement = {
 	.sql = "UPDATE llm.job SET total = $2 WHERE id OPERATOR(pg_catalog.=) $1",
@@ -389,6 +390,20 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 	nulls[9] = settings == NULL ? 'n' : ' ';
 	values[10] = TimestampTzGetDatum(job->deadline);
 	nulls[10] = job->deadline == DT_NOEND ? 'n' : ' ';
+	values[11] = CStringGetTextDatum(GetUserNameFromId(job->role, false));
+	values[12] = CStringGetTextDatum(application_name == NULL ? "" : application_name);
+}
+
+/* The job that was found may be another application's: then its new task says so. */
+static void
+take_application(LlmNewJob *job)
+{
+	bool is_null;
+	Datum name = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &is_null);
+	MemoryContext saved = MemoryContextSwitchTo(GetMemoryChunkContext(job));
+
+	job->application = is_null ? NULL : DatumGetTextPCopy(name);
+	MemoryContextSwitchTo(saved);
 }
 
 /*
@@ -400,15 +415,13 @@ write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 {
 	Datum values[16];
 	char nulls[16];
-	NameData role_name;
 
 	job->recipe = find_or_add_recipe(job);
 	job_values(job, settings, values, nulls);
-	if (!single || !finds(&find_day_job_statement, values, nulls))
+	if (single && finds(&find_day_job_statement, values, nulls))
+		take_application(job);
+	else
 	{
-		namestrcpy(&role_name, GetUserNameFromId(job->role, false));
-		values[11] = NameGetDatum(&role_name);
-		values[12] = CStringGetTextDatum(application_name == NULL ? "" : application_name);
 		values[13] = CStringGetTextDatum(job->op->name);
 		values[14] = Int64GetDatum(total);
 		nulls[14] = single || total < 0 ? 'n' : ' ';

@@ -36,6 +36,7 @@ typedef struct LlmNewJob
 
 	/* enqueue.c's own */
 	int64 recipe; /* llm.recipe.id */
+	text *application; /* of this session, where the job is shared and another one's; or NULL */
 	int64 in_set; /* rows of the set that is being written */
 } LlmNewJob;
 

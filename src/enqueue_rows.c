@@ -42,6 +42,7 @@ typedef enum QueueColumn
 	QUEUE_STATE,
 	QUEUE_REASON,
 	QUEUE_SAME_AS,
+	QUEUE_APPLICATION,
 	QUEUE_KEY,
 	QUEUE_INPUT,
 	QUEUE_COLUMNS
@@ -56,6 +57,7 @@ static const LlmStoreColumn queue_columns[] = {
 	{"state", TEXTOID},
 	{"reason", TEXTOID},
 	{"same_as", INT8OID},
+	{"application_name", TEXTOID},
 	{"key", JSONBOID},
 	{"input", TEXTOID},
 };
@@ -63,16 +65,19 @@ static const LlmStoreColumn queue_columns[] = {
 StaticAssertDecl(lengthof(queue_columns) == QUEUE_COLUMNS, "a name for each column");
 
 static LlmStatement add_tasks_statement = {
-	.sql = "INSERT INTO llm.queue (id, job, recipe, role, relation, state, reason, same_as, key, input)"
+	.sql = "INSERT INTO llm.queue (id, job, recipe, role, relation, state, reason, same_as,"
+		   "  application_name, key, input)"
 		   " SELECT t.id, t.job, t.recipe, t.role, t.relation,"
 		   " CASE WHEN t.same_as IS NULL THEN '" STATE_READY "' ELSE '" STATE_WAITING "' END,"
-		   " CASE WHEN t.same_as IS NOT NULL THEN '" REASON_SAME "' END, t.same_as, t.key, t.input"
+		   " CASE WHEN t.same_as IS NOT NULL THEN '" REASON_SAME "' END, t.same_as, t.application_name,"
+		   " t.key, t.input"
 		   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		   " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8))"
-		   " AS t(id, job, recipe, role, relation, same_as, key, input)",
-	.nargs = 8,
-	.args = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, OIDARRAYOID, OIDARRAYOID, INT8ARRAYOID, JSONBARRAYOID,
-			 TEXTARRAYOID}};
+		   " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		   " pg_catalog.unnest($9))"
+		   " AS t(id, job, recipe, role, relation, same_as, application_name, key, input)",
+	.nargs = 9,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, OIDARRAYOID, OIDARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
+			 JSONBARRAYOID, TEXTARRAYOID}};
 
 /* Store the tasks without SQL; false, and nothing done, where only SQL will do. */
 static bool
@@ -95,6 +100,7 @@ write_directly(const LlmNewTask *tasks, int ntasks)
 
 		for (int c = 0; c < QUEUE_COLUMNS; c++)
 			slot->tts_isnull[columns[c]] = is_leader && (c == QUEUE_REASON || c == QUEUE_SAME_AS);
+		slot->tts_isnull[columns[QUEUE_APPLICATION]] = task->job->application == NULL;
 		values[columns[QUEUE_ID]] = Int64GetDatum(task->id);
 		values[columns[QUEUE_JOB]] = Int64GetDatum(task->job->id);
 		values[columns[QUEUE_RECIPE]] = Int64GetDatum(task->job->recipe);
@@ -103,6 +109,7 @@ write_directly(const LlmNewTask *tasks, int ntasks)
 		values[columns[QUEUE_STATE]] = is_leader ? ready : waiting;
 		values[columns[QUEUE_REASON]] = is_leader ? (Datum) 0 : same;
 		values[columns[QUEUE_SAME_AS]] = Int64GetDatum(task->same_as);
+		values[columns[QUEUE_APPLICATION]] = PointerGetDatum(task->job->application);
 		values[columns[QUEUE_KEY]] = JsonbPGetDatum(task->key);
 		values[columns[QUEUE_INPUT]] = PointerGetDatum(task->input);
 		llm_store_put(store, VARSIZE_ANY(task->input));
@@ -115,9 +122,10 @@ write_directly(const LlmNewTask *tasks, int ntasks)
 static void
 write_statement(const LlmNewTask *tasks, int ntasks)
 {
-	static const Oid types[] = {INT8OID, INT8OID, INT8OID, OIDOID, OIDOID, INT8OID, JSONBOID, TEXTOID};
+	static const Oid types[] = {INT8OID, INT8OID, INT8OID, OIDOID, OIDOID, INT8OID, TEXTOID, JSONBOID, TEXTOID};
 	Datum *columns[lengthof(types)];
 	bool *is_leader = palloc(ntasks * sizeof(bool));
+	bool *is_nameless = palloc(ntasks * sizeof(bool));
 	Datum values[lengthof(types)];
 	int i;
 
@@ -131,12 +139,16 @@ write_statement(const LlmNewTask *tasks, int ntasks)
 		columns[3][i] = ObjectIdGetDatum(tasks[i].job->role);
 		columns[4][i] = ObjectIdGetDatum(tasks[i].leaf);
 		columns[5][i] = Int64GetDatum(tasks[i].same_as);
-		columns[6][i] = JsonbPGetDatum(tasks[i].key);
-		columns[7][i] = PointerGetDatum(tasks[i].input);
+		columns[6][i] = PointerGetDatum(tasks[i].job->application);
+		columns[7][i] = JsonbPGetDatum(tasks[i].key);
+		columns[8][i] = PointerGetDatum(tasks[i].input);
 		is_leader[i] = tasks[i].same_as == 0;
+		is_nameless[i] = tasks[i].job->application == NULL;
 	}
 	for (i = 0; i < lengthof(types); i++)
-		values[i] = llm_spi_array(types[i], columns[i], columns[i] == columns[5] ? is_leader : NULL, ntasks);
+		values[i] = llm_spi_array(types[i], columns[i], i == 5 ? is_leader : i == 6 ? is_nameless
+																					: NULL,
+								  ntasks);
 	(void) llm_spi_execute(&add_tasks_statement, values, NULL, false);
 }
 

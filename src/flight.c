@@ -187,6 +187,7 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 	flight->key = palloc(VARSIZE_ANY(claim->key));
 	memcpy(flight->key, claim->key, VARSIZE_ANY(claim->key));
 	start_settlement(flight);
+	flight->settlement.application = claim->application == NULL ? NULL : pstrdup(claim->application);
 	if (route->problem == NULL && recipe != NULL)
 	{
 		initStringInfo(&body);

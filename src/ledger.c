@@ -192,7 +192,10 @@ fill_row(LedgerRow *row, const LlmSettlement *s, const LlmJobFacts *facts)
 	row->values[LEDGER_ATTEMPT] = Int32GetDatum(s->attempt);
 	row->values[LEDGER_LATENCY] = Int32GetDatum(s->latency_ms);
 	set_fact(row, LEDGER_ROLE, facts, LLM_FACT_ROLE);
-	set_fact(row, LEDGER_APPLICATION, facts, LLM_FACT_APPLICATION);
+	if (s->application != NULL)
+		set_text(row, LEDGER_APPLICATION, s->application);
+	else
+		set_fact(row, LEDGER_APPLICATION, facts, LLM_FACT_APPLICATION);
 	set_text(row, LEDGER_SERVER, s->server);
 	set_text(row, LEDGER_MODEL, s->model);
 	set_fact(row, LEDGER_RELATION, facts, LLM_FACT_RELATION);

@@ -36,6 +36,7 @@
 #define CLAIM_COLUMNS                                                                                   \
 	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.faults, q.key, q.input,"                  \
 	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer,"     \
+	" q.application_name,"                                                                              \
 	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL" \
 	" AND (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=)"                         \
 	"  ANY (ARRAY[q.id, q.same_as]) AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"
@@ -201,8 +202,9 @@ read_claim(uint64 i)
 	claim->input = get_text(row, desc, 9, &claim->input_len);
 	claim->fault = get_text(row, desc, 10, NULL);
 	claim->last_answer = get_text(row, desc, 11, NULL);
-	claim->same_as = get_int64(row, desc, 12);
-	claim->followed = DatumGetBool(SPI_getbinval(row, desc, 13, &isnull));
+	claim->application = get_text(row, desc, 12, NULL);
+	claim->same_as = get_int64(row, desc, 13);
+	claim->followed = DatumGetBool(SPI_getbinval(row, desc, 14, &isnull));
 	return claim;
 }
 

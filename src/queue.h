@@ -53,6 +53,7 @@ typedef struct LlmClaim
 	size_t input_len;
 	char *fault; /* what was wrong with the last answer, or NULL */
 	char *last_answer; /* that answer, or NULL */
+	char *application; /* of the session that asked, where it is another one than the job's; or NULL */
 } LlmClaim;
 
 /*
@@ -70,6 +71,7 @@ typedef struct LlmSettlement
 
 	/* for the ledger */
 	int latency_ms;
+	const char *application; /* NULL: as the job says */
 	const char *server; /* not NULL */
 	const char *model; /* not NULL */
 	int64 price; /* llm.price.id, 0: none known */

@@ -137,6 +137,7 @@ CREATE TABLE llm.queue (
 	outcome text,
 	error text,
 	message text,
+	application_name text,
 	key jsonb NOT NULL,
 	input text NOT NULL,
 	last_answer text,
@@ -176,6 +177,7 @@ COMMENT ON COLUMN llm.queue.landed IS 'transaction of the sender that settled it
 COMMENT ON COLUMN llm.queue.outcome IS 'answered, failed, cancelled or superseded as soon as that is decided';
 COMMENT ON COLUMN llm.queue.error IS 'last failure, by its short name';
 COMMENT ON COLUMN llm.queue.message IS 'last failure, in a sentence';
+COMMENT ON COLUMN llm.queue.application_name IS 'application_name of the session that asked, where it is another one than the job''s';
 COMMENT ON COLUMN llm.queue.key IS 'values of the job''s key columns';
 COMMENT ON COLUMN llm.queue.input IS 'input as it was evaluated';
 COMMENT ON COLUMN llm.queue.last_answer IS 'last answer that was at fault';
@@ -228,6 +230,7 @@ CREATE TABLE llm.dead_letter (
 	relation oid NOT NULL,
 	relation_name text NOT NULL,
 	column_name text NOT NULL,
+	application_name text,
 	key jsonb NOT NULL,
 	reason text NOT NULL,
 	message text,
@@ -248,6 +251,7 @@ COMMENT ON COLUMN llm.dead_letter.role IS 'role that asked';
 COMMENT ON COLUMN llm.dead_letter.relation IS 'table that held the row';
 COMMENT ON COLUMN llm.dead_letter.relation_name IS 'name of the table or view that the statement named';
 COMMENT ON COLUMN llm.dead_letter.column_name IS 'column that should have got the answer';
+COMMENT ON COLUMN llm.dead_letter.application_name IS 'application_name of the session that asked, where it is another one than the job''s';
 COMMENT ON COLUMN llm.dead_letter.key IS 'values of the key columns';
 COMMENT ON COLUMN llm.dead_letter.reason IS 'invalid_output, refused, truncated, too_long, rejected, forbidden, not_visible, not_writable, retry_share and so on';
 COMMENT ON COLUMN llm.dead_letter.message IS 'the same in a sentence';

@@ -53,6 +53,33 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM note WHERE llm_status(labe
 is($node->safe_psql('postgres', 'SELECT count(*), sum(done), bool_and(day IS NOT NULL) FROM llm.job'), '1|60|t',
 	'one job of the day for all of them');
 
+# The ledger says by whom a row was asked, though applications share a job; a role by another name has its own
+my $seen = q(SELECT string_agg(concat_ws(' ', role, application_name, outcome), ', ' ORDER BY (key->>'id')::int)
+	FROM llm.ledger WHERE (key->>'id')::int > 100);
+$node->safe_psql('postgres', 'CREATE ROLE clerk SUPERUSER');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = off');
+$node->reload;
+$session[1]->query_safe($_) foreach "SET application_name = 'shop'", 'SET ROLE clerk';
+insert($session[1], 101);
+$session[1]->query_safe($_) foreach "SET application_name = 'desk'",
+	"INSERT INTO note SELECT 102, body, llm_classify(body, '{a,b}') FROM note WHERE id = 101";
+$node->safe_psql('postgres', 'ALTER ROLE clerk RENAME TO agent');
+insert($session[1], 103);
+$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = on');
+$node->reload;
+wait_idle($node);
+is($node->safe_psql('postgres', $seen), 'clerk shop ok, clerk desk cached, agent desk ok', 'P3: the ledger names who asked');
+is($node->safe_psql('postgres', "SELECT count(DISTINCT job) FROM llm.ledger WHERE (key->>'id')::int > 100"), 2, 'of two jobs');
+$provider->script({ sequence => [ { match => 'row 104 ', action => 'refusal' } ] });
+$session[1]->query_safe("SET application_name = 'shop'");
+insert($session[1], 104);
+wait_idle($node);
+is($session[1]->query_safe('SELECT llm.retry(task => task) FROM llm.dead_letter'), 1, 'one was refused and is asked again');
+wait_idle($node);
+is($node->safe_psql('postgres', "SELECT string_agg(concat_ws(' ', role, application_name, outcome), ', ' ORDER BY id)
+	FROM llm.ledger WHERE key->>'id' = '104'"), 'agent shop refused, agent shop ok', 'P3: for the same one');
+$session[1]->query_safe($_) foreach 'RESET ROLE', 'RESET application_name';
+
 # Many tasks wait for a time, of the sender's and of the writer's: who adds one has nothing to do with them
 my $read = q(SELECT sum(idx_tup_read) FROM pg_stat_all_indexes
 	WHERE schemaname = 'llm' AND indexrelname IN ('queue_due', 'queue_put_off'));
