@@ -104,7 +104,9 @@ static LlmStatement record_statement = {
 		   "  model, relation, column_name, key, operation, lane, outcome, http_status, error, request_id,"
 		   "  input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost, estimated, tags)"
 		   " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
-		   "  $19, $20, $21, $22, $23, $24, $25, $26, $27)",
+		   "  $19, $20, $21, $22, $23, $24, $25, $26, $27)"
+		   " RETURNING job, input_tokens OPERATOR(pg_catalog.+) cached_tokens"
+		   "  OPERATOR(pg_catalog.+) cache_write_tokens, output_tokens, cost",
 	.nargs = LEDGER_COLUMNS,
 	.args = {TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
 			 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
@@ -226,6 +228,8 @@ long_part(const LedgerRow *row)
 
 	if (!row->nulls[LEDGER_ERROR])
 		bytes += VARSIZE_ANY(DatumGetPointer(row->values[LEDGER_ERROR]));
+	if (!row->nulls[LEDGER_TAGS])
+		bytes += VARSIZE_ANY(DatumGetPointer(row->values[LEDGER_TAGS]));
 	return bytes;
 }
 
@@ -253,8 +257,26 @@ write_directly(const LedgerRow *rows, int n)
 	return true;
 }
 
+/* A row that was written adds this: row "i" of the current result. */
 static void
-write_by_sql(const LedgerRow *rows, int n)
+read_sum(uint64 i, JobSum *sum)
+{
+	HeapTuple row = SPI_tuptable->vals[i];
+	TupleDesc desc = SPI_tuptable->tupdesc;
+	bool isnull;
+	Datum cost;
+
+	sum->requests = 1;
+	sum->job = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+	sum->input = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+	sum->output = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+	cost = SPI_getbinval(row, desc, 4, &sum->costless);
+	sum->cost = sum->costless ? (Datum) 0 : NumericGetDatum(DatumGetNumericCopy(cost));
+}
+
+/* A trigger may have changed rows, or suppressed some: what they add is in "sums", and how many did is returned. */
+static int
+write_by_sql(const LedgerRow *rows, int n, JobSum *sums)
 {
 	Datum *values = palloc(sizeof(Datum) * n);
 	bool *nulls = palloc(sizeof(bool) * n);
@@ -269,7 +291,11 @@ write_by_sql(const LedgerRow *rows, int n)
 		}
 		arrays[c] = llm_spi_array(ledger_columns[c].type, values, nulls, n);
 	}
-	llm_spi_execute(&record_statement, arrays, NULL, false);
+	n = (int) llm_spi_execute(&record_statement, arrays, NULL, false);
+	for (int i = 0; i < n; i++)
+		read_sum(i, &sums[i]);
+	SPI_freetuptable(SPI_tuptable);
+	return n;
 }
 
 static int
@@ -281,7 +307,7 @@ compare_jobs(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-/* What a row adds. */
+/* What a row adds as it is given. */
 static void
 start_sum(JobSum *sum, const LlmSettlement *s, const LedgerRow *row)
 {
@@ -362,7 +388,7 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 		const LlmJobFacts *facts = llm_ledger_facts_of_job(settlements[i]->job);
 
 		if (facts == NULL)
-			continue; /* the job is gone, and its task with it */
+			continue; /* somebody has deleted it before anything of it was booked */
 		fill_row(&rows[nrows], settlements[i], facts);
 		start_sum(&sums[nrows], settlements[i], &rows[nrows]);
 		nrows++;
@@ -370,7 +396,7 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 	if (nrows == 0)
 		return;
 	if (!write_directly(rows, nrows))
-		write_by_sql(rows, nrows);
+		nrows = write_by_sql(rows, nrows, sums);
 	record_sums(sums, nrows);
 }
 

@@ -4,8 +4,9 @@
  *	  What rows of the ledger take from the job and from the price.
  *
  * These columns of llm.job are never rewritten, nor is a price: so they are read once
- * and kept, a bounded number of them.  What changes the tables as a whole (TRUNCATE, say,
- * after which numbers may begin anew) has them forgotten.
+ * and kept, a bounded number of them, as long as nothing changes the tables as a whole:
+ * after TRUNCATE, say, numbers may begin anew.  What is paid is booked, too, when the row
+ * of a job that is known was deleted meanwhile.
  *
  * Prices are per million tokens; multiplying by 0.000001 keeps numeric exact where a
  * division would round.  A price that a model does not have (cached input, cache writes)
@@ -79,14 +80,16 @@ note_table_change(Datum arg, Oid relation)
 static void
 create_tables(void)
 {
+	HTAB *new_jobs;
 	HASHCTL of_jobs = {.keysize = sizeof(int64), .entrysize = sizeof(LlmJobFacts)};
 	HASHCTL of_prices = {.keysize = sizeof(int64), .entrysize = sizeof(PriceFacts)};
 
 	facts_context = AllocSetContextCreate(TopMemoryContext, "llm_enrich ledger facts", ALLOCSET_DEFAULT_SIZES);
 	of_jobs.hcxt = facts_context;
 	of_prices.hcxt = facts_context;
-	jobs = hash_create("llm_enrich ledger jobs", 64, &of_jobs, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	new_jobs = hash_create("llm_enrich ledger jobs", 64, &of_jobs, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	prices = hash_create("llm_enrich ledger prices", 64, &of_prices, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	jobs = new_jobs; /* last: where it is, the other one is */
 }
 
 /* Have the tables, and forget what may not be true any more. */
@@ -145,7 +148,7 @@ run(LlmStatement *statement, Datum *ids, int n)
 	Datum values[1];
 
 	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
-	return llm_spi_execute(statement, values, NULL, true);
+	return llm_spi_execute(statement, values, NULL, false);
 }
 
 static void

@@ -36,7 +36,7 @@ typedef struct LlmJobFacts
 /* Read what is not known yet of the jobs and prices of these.  Facts given before may be gone then. */
 extern void llm_ledger_facts_load(LlmSettlement **settlements, int n);
 
-/* Of a job that was loaded; NULL when it is gone. */
+/* NULL when there was no such job. */
 extern const LlmJobFacts *llm_ledger_facts_of_job(int64 job);
 
 /*

@@ -3,9 +3,9 @@
  * queue_settle.c
  *	  Give each task that was claimed its next state.
  *
- * Rows are replaced by store.c, found by their key.  What somebody has changed since the
- * snapshot, though nobody should, and everything where the table asks for more, goes by
- * SQL.
+ * Rows are replaced by store.c, found by their key.  What is not as it was claimed, or
+ * changed since the snapshot, though nobody should, and everything where the table asks
+ * for more, goes by SQL.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,9 +20,10 @@
 #include "spi.h"
 #include "store.h"
 
-/* Columns that are looked at or changed. */
+/* Columns that are looked at or changed; the first is the primary key. */
 typedef enum QueueColumn
 {
+	QUEUE_ID,
 	QUEUE_STATE,
 	QUEUE_REASON,
 	QUEUE_TRIES,
@@ -39,6 +40,7 @@ typedef enum QueueColumn
 } QueueColumn;
 
 static const LlmStoreColumn queue_columns[] = {
+	{"id", INT8OID},
 	{"state", TEXTOID},
 	{"reason", TEXTOID},
 	{"tries", INT4OID},
@@ -238,7 +240,10 @@ settle_directly(LlmSettlement **settlements, int n, bool *any_cancelled)
 		TupleTableSlot *row = llm_store_find(store, s->task);
 
 		if (row == NULL || !is_claimed_for(row, columns, s->request))
+		{
+			settlements[left++] = s;
 			continue;
+		}
 		change_row(llm_store_copy(store), columns, s, is_cancelled, transaction);
 		if (!llm_store_replace(store))
 			settlements[left++] = s;

@@ -10,10 +10,10 @@
  * page, and a value that is compressed stays as it is.
  *
  * What SQL would do besides, this does not: triggers, rules, row security of the owner,
- * generated columns, defaults that differ from row to row, types that are not ours.  Our
- * tables have none that matter here; where somebody has added one, begin() says so and
- * the caller writes by SQL.  CHECK and NOT NULL are looked at for each row, whoever added
- * them.  An identity column gets its next number.
+ * generated columns, bounds of a partition, defaults that differ from row to row, domains,
+ * types and precisions that are not ours.  Our tables have none that matter here; where
+ * somebody has added one, begin() says so and the caller writes by SQL.  CHECK and NOT NULL
+ * are looked at for each row, whoever added them.  An identity column gets its next number.
  *
  *-------------------------------------------------------------------------
  */
@@ -61,6 +61,7 @@ struct LlmStore
 	Size bytes; /* of these */
 
 	/* to replace */
+	Relation key; /* index of the primary key */
 	IndexScanDesc scan; /* by primary key; NULL until used */
 	TupleTableSlot *found;
 	TupleTableSlot *changed;
@@ -141,25 +142,62 @@ takes_rows(Relation relation, CmdType what)
 	const TupleConstr *constraints = RelationGetDescr(relation)->constr;
 
 	return relation->rd_rel->relkind == RELKIND_RELATION && !relation->rd_rel->relhasrules &&
+		   !relation->rd_rel->relispartition &&
 		   !fires_triggers(relation->trigdesc, what) && (constraints == NULL || !constraints->has_generated_stored) &&
 		   check_enable_rls(RelationGetRelid(relation), InvalidOid, true) != RLS_ENABLED;
 }
 
-/* Find the columns by name; false when one is not of the type that is meant here. */
+/* Find the columns by name; false when one is not just of the type that is meant here. */
 static bool
 find_columns(Relation relation, const LlmStoreColumn *columns, int ncolumns, int *numbers)
 {
 	for (int i = 0; i < ncolumns; i++)
 	{
 		AttrNumber number = get_attnum(RelationGetRelid(relation), columns[i].name);
+		Form_pg_attribute attribute;
 
 		if (number <= 0)
 			elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(relation), columns[i].name);
-		if (TupleDescAttr(RelationGetDescr(relation), number - 1)->atttypid != columns[i].type)
+		attribute = TupleDescAttr(RelationGetDescr(relation), number - 1);
+		if (attribute->atttypid != columns[i].type || attribute->atttypmod != -1)
 			return false;
 		numbers[i] = number - 1;
 	}
 	return true;
+}
+
+/* The index of the primary key, if that is just this column (from 0); else NULL. */
+static Relation
+find_primary_key(const ResultRelInfo *target, int column)
+{
+	for (int i = 0; i < target->ri_NumIndices; i++)
+	{
+		Relation index = target->ri_IndexRelationDescs[i];
+
+		if (index->rd_index->indisprimary && index->rd_index->indisvalid && index->rd_index->indnkeyatts == 1 &&
+			index->rd_index->indkey.values[0] == column + 1)
+			return index;
+	}
+	return NULL;
+}
+
+/* Is the table one that can be written so?  Its indexes are open then. */
+static bool
+prepare(LlmStore *store, const int *numbers, int ncolumns)
+{
+	if (store->what == CMD_INSERT && !read_defaults(store, numbers, ncolumns))
+		return false;
+	if (store->what == CMD_UPDATE)
+		CheckCmdReplicaIdentity(store->relation, store->what);
+	store->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(store->target, store->relation, 0, NULL, 0);
+	ExecOpenIndices(store->target, false);
+	if (store->what == CMD_INSERT)
+		return true;
+	store->key = find_primary_key(store->target, numbers[0]);
+	if (store->key == NULL)
+		ExecCloseIndices(store->target);
+	return store->key != NULL;
 }
 
 LlmStore *
@@ -182,15 +220,7 @@ llm_store_begin(const char *name, CmdType what, const LlmStoreColumn *columns, i
 	store->relation = relation;
 	store->what = what;
 	store->estate = estate;
-	possible = what != CMD_INSERT || read_defaults(store, numbers, ncolumns);
-	if (possible)
-	{
-		if (what == CMD_UPDATE)
-			CheckCmdReplicaIdentity(relation, what);
-		store->target = makeNode(ResultRelInfo);
-		InitResultRelInfo(store->target, relation, 0, NULL, 0);
-		ExecOpenIndices(store->target, false);
-	}
+	possible = prepare(store, numbers, ncolumns);
 	MemoryContextSwitchTo(caller);
 	if (possible)
 		return store;
@@ -254,21 +284,6 @@ llm_store_put(LlmStore *store, Size bytes)
 		store_group(store);
 }
 
-/* The primary key's index; every table of ours that is written here has one. */
-static Relation
-primary_key(const LlmStore *store)
-{
-	const ResultRelInfo *target = store->target;
-
-	for (int i = 0; i < target->ri_NumIndices; i++)
-	{
-		if (target->ri_IndexRelationDescs[i]->rd_index->indisprimary)
-			return target->ri_IndexRelationDescs[i];
-	}
-	elog(ERROR, "table \"%s\" has no primary key", RelationGetRelationName(store->relation));
-	return NULL;
-}
-
 TupleTableSlot *
 llm_store_find(LlmStore *store, int64 key)
 {
@@ -278,7 +293,7 @@ llm_store_find(LlmStore *store, int64 key)
 
 	if (store->scan == NULL)
 	{
-		store->scan = llm_index_beginscan(store->relation, primary_key(store), GetActiveSnapshot(), 1);
+		store->scan = llm_index_beginscan(store->relation, store->key, GetActiveSnapshot(), 1);
 		store->found = table_slot_create(store->relation, &store->estate->es_tupleTable);
 		store->changed = ExecAllocTableSlot(&store->estate->es_tupleTable, RelationGetDescr(store->relation),
 											&TTSOpsVirtual);

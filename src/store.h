@@ -31,9 +31,9 @@ typedef struct LlmStoreColumn
 typedef struct LlmStore LlmStore;
 
 /*
- * Open the table "name".  "numbers" gets where each of the columns stands in a row, from 0.
- * NULL where an INSERT or UPDATE by SQL would do more than we do here, or where a column is
- * of another type: then only SQL will do.  Raises when a column is missing.
+ * Open the table "name".  "numbers" gets where each of the columns stands in a row, from 0;
+ * for an UPDATE the first of them is the primary key, a bigint.  NULL where somebody has
+ * changed the table so that only SQL will do.  Raises when a column is missing.
  */
 extern LlmStore *llm_store_begin(const char *name, CmdType what, const LlmStoreColumn *columns, int ncolumns,
 								 int *numbers);
@@ -48,8 +48,8 @@ extern TupleTableSlot *llm_store_next(LlmStore *store);
 extern void llm_store_put(LlmStore *store, Size bytes);
 
 /*
- * The row with this primary key, which is one bigint, as the active snapshot sees it, with
- * all its values; NULL when there is none.  Good until the next find().
+ * The row with this primary key, as the active snapshot sees it, with all its values; NULL
+ * when there is none.  Good until the next find().
  */
 extern TupleTableSlot *llm_store_find(LlmStore *store, int64 key);
 
