@@ -32,8 +32,8 @@ my $queue = q(SELECT string_agg((to_jsonb(q) - '{id,job,recipe,role,relation,req
 my $ledger = q(SELECT string_agg((to_jsonb(l) - '{id,at,request,task,job,latency_ms,server,request_id}'::text[]
 	|| jsonb_build_object('at', at > now() - interval '1 hour', 'numbered', l.task IS NOT NULL AND l.job IS NOT NULL,
 		'server', server LIKE 'sim%', 'provider''s id', request_id LIKE 'req%', 'latency', latency_ms >= 0))::text,
-	E'\n' ORDER BY (key->>'id')::int, attempt) FROM llm.ledger l);
-my $sums = q(SELECT to_jsonb(c) - '{job}'::text[] FROM llm.job_cost c);
+	E'\n' ORDER BY (key->>'id')::int, job, attempt) FROM llm.ledger l);
+my $sums = q(SELECT to_jsonb(c) - '{job}'::text[] FROM llm.job_cost c ORDER BY job);
 
 # Each of the first rows meets a fault of its own; most of these always.
 my @always = qw(malformed_content refusal truncated wrong_label content_filter);
@@ -168,12 +168,12 @@ is(worker('direct', 'sender'), $pid, 'and all that time there was one sender');
 
 # Somebody changes it by hand, and commits when the sender waits for him.
 $provider->script({ latency_ms => 500 }, 'direct');
+kill 'STOP', my $writer = worker('direct', 'writer');
 $node->safe_psql('direct', "UPDATE note SET label = llm_classify(body || ' again', '{a,b}') WHERE id <= 2");
 $node->poll_query_until('direct', q(SELECT count(*) = 2 FROM llm.queue WHERE state = 'claimed')) or die 'nothing was claimed';
 my $hand = $node->background_psql('direct');
 $hand->query_safe(q(BEGIN; UPDATE llm.queue SET message = 'touched' WHERE key->>'id' = '1'));
 $node->poll_query_until('direct', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") or die 'the sender waits for nobody';
-kill 'STOP', my $writer = worker('direct', 'writer');
 $hand->query_safe('COMMIT');
 $hand->quit;
 $node->poll_query_until('direct', q(SELECT count(*) = 2 FROM llm.queue WHERE state = 'answered')) or die 'the row was not settled';
@@ -232,12 +232,20 @@ SKIP:
 		CREATE TABLE many (id int PRIMARY KEY, body text, label jsonb);
 		INSERT INTO many SELECT i, 'text ' || i FROM generate_series(1, 400) i;
 		ALTER SERVER sim OPTIONS (ADD max_concurrency '1');));
-	my $alone = processor_time(1);
-	$node->safe_psql('direct', q(ALTER SERVER sim OPTIONS (SET max_concurrency '2')));
-	$provider->script({ sequence => [ { match => 'text 1 in', action => 'ok', delay_ms => 6000 } ] }, 'direct');
-	my $beside = processor_time(2);
-	note "sender: $alone ms alone, $beside ms beside a slow one";
-	cmp_ok($beside, '<', $alone + 200, 'P10: the sender sleeps while an answer waits for company');
+	my ($small, $large) = (0, 0);
+
+	# other processes get in the way of a measurement now and then: two of three count
+	for (my $run = 1; $small < 2 && $large < 2; $run++)
+	{
+		$node->safe_psql('direct', q(ALTER SERVER sim OPTIONS (SET max_concurrency '1')));
+		my $alone = processor_time("$run alone");
+		$node->safe_psql('direct', q(ALTER SERVER sim OPTIONS (SET max_concurrency '2')));
+		$provider->script({ sequence => [ { match => "text 1 in run $run beside", action => 'ok', delay_ms => 6000 } ] }, 'direct');
+		my $extra = processor_time("$run beside") - $alone;
+		note "sender: $alone ms alone, $extra ms more beside a slow one";
+		$extra < 250 ? $small++ : $large++;
+	}
+	is($small, 2, 'P10: the sender sleeps while an answer waits for company');
 }
 
 done_testing();
