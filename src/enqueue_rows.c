@@ -16,7 +16,6 @@
 #include "access/detoast.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/executor.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 

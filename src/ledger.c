@@ -177,14 +177,14 @@ set_text(LedgerRow *row, LedgerColumn column, const char *string)
 }
 
 static void
-set_fact(LedgerRow *row, LedgerColumn column, const LlmJobFacts *facts, LlmJobFact fact)
+set_fact(LedgerRow *row, LedgerColumn column, const LlmLedgerFacts *facts, LlmJobFact fact)
 {
 	row->nulls[column] = facts->nulls[fact];
 	row->values[column] = facts->values[fact];
 }
 
 static void
-fill_row(LedgerRow *row, const LlmSettlement *s, const LlmJobFacts *facts)
+fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
 {
 	memset(row->nulls, 0, sizeof(row->nulls));
 	row->values[LEDGER_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
@@ -385,7 +385,7 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 	llm_ledger_facts_load(settlements, n);
 	for (int i = 0; i < n; i++)
 	{
-		const LlmJobFacts *facts = llm_ledger_facts_of_job(settlements[i]->job);
+		const LlmLedgerFacts *facts = llm_ledger_facts_of_job(settlements[i]->job);
 
 		if (facts == NULL)
 			continue; /* somebody has deleted it before anything of it was booked */

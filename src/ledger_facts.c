@@ -32,7 +32,7 @@
 /* Jobs or prices that are kept; with more of them all are read anew. */
 #define FACTS_KEPT 1000
 
-/* The kinds of tokens that have a price of their own. */
+/* The kinds of tokens that have a price of their own: numeric, US dollars per million. */
 enum
 {
 	PRICE_INPUT,
@@ -42,12 +42,7 @@ enum
 	PRICES
 };
 
-typedef struct PriceFacts
-{
-	int64 price; /* hash key: must be first */
-	Datum values[PRICES]; /* numeric, US dollars per million tokens */
-	bool nulls[PRICES];
-} PriceFacts;
+StaticAssertDecl((int) PRICES <= (int) LLM_JOB_FACTS, "prices have room where a job's facts have");
 
 static LlmStatement job_statement = {
 	.sql = "SELECT j.id, j.role_name, j.application_name, NULLIF(j.relation_name, ''), NULLIF(j.column_name, ''),"
@@ -64,8 +59,8 @@ static LlmStatement price_statement = {
 
 /* All static: the sender's life. */
 static MemoryContext facts_context = NULL; /* the tables below and what is in them */
-static HTAB *jobs = NULL; /* LlmJobFacts */
-static HTAB *prices = NULL; /* PriceFacts */
+static HTAB *jobs = NULL; /* LlmLedgerFacts by llm.job.id */
+static HTAB *prices = NULL; /* the same by llm.price.id */
 static Oid job_table; /* as they were when something was read of them */
 static Oid price_table;
 static bool changed = false; /* one of these two has */
@@ -80,15 +75,13 @@ note_table_change(Datum arg, Oid relation)
 static void
 create_tables(void)
 {
+	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(LlmLedgerFacts)};
 	HTAB *new_jobs;
-	HASHCTL of_jobs = {.keysize = sizeof(int64), .entrysize = sizeof(LlmJobFacts)};
-	HASHCTL of_prices = {.keysize = sizeof(int64), .entrysize = sizeof(PriceFacts)};
 
 	facts_context = AllocSetContextCreate(TopMemoryContext, "llm_enrich ledger facts", ALLOCSET_DEFAULT_SIZES);
-	of_jobs.hcxt = facts_context;
-	of_prices.hcxt = facts_context;
-	new_jobs = hash_create("llm_enrich ledger jobs", 64, &of_jobs, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	prices = hash_create("llm_enrich ledger prices", 64, &of_prices, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl.hcxt = facts_context;
+	new_jobs = hash_create("llm_enrich ledger jobs", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	prices = hash_create("llm_enrich ledger prices", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	jobs = new_jobs; /* last: where it is, the other one is */
 }
 
@@ -142,41 +135,23 @@ read_id(uint64 i)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-static uint64
-run(LlmStatement *statement, Datum *ids, int n)
+/* Read what the statement has of these, in so many columns, into the table. */
+static void
+read_facts(HTAB *table, LlmStatement *statement, int ncolumns, Datum *ids, int n)
 {
 	Datum values[1];
+	uint64 found;
 
+	if (n == 0)
+		return;
 	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
-	return llm_spi_execute(statement, values, NULL, false);
-}
-
-static void
-read_jobs(Datum *ids, int n)
-{
-	uint64 found = run(&job_statement, ids, n);
-
+	found = llm_spi_execute(statement, values, NULL, false);
 	for (uint64 i = 0; i < found; i++)
 	{
-		LlmJobFacts facts = {.job = read_id(i)};
+		LlmLedgerFacts facts = {.id = read_id(i)};
 
-		copy_columns(i, facts.values, facts.nulls, LLM_JOB_FACTS);
-		*(LlmJobFacts *) hash_search(jobs, &facts.job, HASH_ENTER, NULL) = facts;
-	}
-	SPI_freetuptable(SPI_tuptable);
-}
-
-static void
-read_prices(Datum *ids, int n)
-{
-	uint64 found = run(&price_statement, ids, n);
-
-	for (uint64 i = 0; i < found; i++)
-	{
-		PriceFacts facts = {.price = read_id(i)};
-
-		copy_columns(i, facts.values, facts.nulls, PRICES);
-		*(PriceFacts *) hash_search(prices, &facts.price, HASH_ENTER, NULL) = facts;
+		copy_columns(i, facts.values, facts.nulls, ncolumns);
+		*(LlmLedgerFacts *) hash_search(table, &facts.id, HASH_ENTER, NULL) = facts;
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -199,13 +174,11 @@ llm_ledger_facts_load(LlmSettlement **settlements, int n)
 		if (s->price != 0 && hash_search(prices, &s->price, HASH_FIND, NULL) == NULL)
 			unknown_prices[nprices++] = Int64GetDatum(s->price);
 	}
-	if (njobs > 0)
-		read_jobs(unknown_jobs, njobs);
-	if (nprices > 0)
-		read_prices(unknown_prices, nprices);
+	read_facts(jobs, &job_statement, LLM_JOB_FACTS, unknown_jobs, njobs);
+	read_facts(prices, &price_statement, PRICES, unknown_prices, nprices);
 }
 
-const LlmJobFacts *
+const LlmLedgerFacts *
 llm_ledger_facts_of_job(int64 job)
 {
 	return hash_search(jobs, &job, HASH_FIND, NULL);
@@ -221,7 +194,7 @@ Datum
 llm_ledger_facts_cost(int64 price, const LlmUsage *usage, bool *isnull)
 {
 	const int64 tokens[PRICES] = {usage->input, usage->cached, usage->cache_write, usage->output};
-	const PriceFacts *facts = price == 0 ? NULL : hash_search(prices, &price, HASH_FIND, NULL);
+	const LlmLedgerFacts *facts = price == 0 ? NULL : hash_search(prices, &price, HASH_FIND, NULL);
 	Datum per_mtok = (Datum) 0;
 
 	*isnull = false;

@@ -26,18 +26,19 @@ typedef enum LlmJobFact
 	LLM_JOB_FACTS
 } LlmJobFact;
 
-typedef struct LlmJobFacts
+/* Of one job, by the numbers above; or of one price. */
+typedef struct LlmLedgerFacts
 {
-	int64 job; /* hash key: must be first */
+	int64 id; /* hash key: must be first */
 	Datum values[LLM_JOB_FACTS];
 	bool nulls[LLM_JOB_FACTS];
-} LlmJobFacts;
+} LlmLedgerFacts;
 
 /* Read what is not known yet of the jobs and prices of these.  Facts given before may be gone then. */
 extern void llm_ledger_facts_load(LlmSettlement **settlements, int n);
 
 /* NULL when there was no such job. */
-extern const LlmJobFacts *llm_ledger_facts_of_job(int64 job);
+extern const LlmLedgerFacts *llm_ledger_facts_of_job(int64 job);
 
 /*
  * What the usage costs at the price (llm.price.id), as numeric US dollars in the current

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue.c
- *	  The sender's half of the queue: wake, claim, settle, recover.
+ *	  The sender's half of the queue: wake, claim, recover; queue_settle.c settles.
  *
  * Claiming commits before any request leaves, so no snapshot is held while we
  * wait for a provider, and a crash shows as a claimed task with no answer: the
