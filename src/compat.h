@@ -62,6 +62,13 @@
 	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &(DateTimeErrorExtra){0})
 #endif
 
+/* Number of this process among those that have a PGPROC.  Needs storage/proc.h. */
+#if PG_VERSION_NUM < 170000
+#define llm_process_number() (MyProc->pgprocno)
+#else
+#define llm_process_number() (MyProcNumber)
+#endif
+
 /* 18 writes it before the declaration, and has no pg_attribute_noreturn any more. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()

@@ -24,6 +24,7 @@
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 
+#include "committing.h"
 #include "queue.h"
 #include "repeat.h"
 #include "spi.h"
@@ -222,7 +223,8 @@ read_claims(void)
 
 /*
  * Claim up to share->want tasks of each job: the list of LlmClaim, in the
- * current context.  A job that gives fewer has no more that are ready.
+ * current context.  A job that gives fewer has no more that are ready.  Catalogs are known
+ * then as those left them who queued what was claimed.
  */
 List *
 llm_queue_claim(const LlmShare *shares, int nshares)
@@ -231,6 +233,7 @@ llm_queue_claim(const LlmShare *shares, int nshares)
 	Datum *after = palloc(sizeof(Datum) * nshares);
 	Datum *want = palloc(sizeof(Datum) * nshares);
 	Datum values[3];
+	List *claims;
 
 	for (int i = 0; i < nshares; i++)
 	{
@@ -242,7 +245,10 @@ llm_queue_claim(const LlmShare *shares, int nshares)
 	values[1] = llm_spi_array(INT8OID, after, NULL, nshares);
 	values[2] = llm_spi_array(INT4OID, want, NULL, nshares);
 	llm_spi_execute(&claim_statement, values, NULL, false);
-	return read_claims();
+	claims = read_claims();
+	llm_committing_await();
+	AcceptInvalidationMessages();
+	return claims;
 }
 
 /* Tasks that a dead sender left claimed: a list of LlmClaim, in the current context; empty when there are none. */

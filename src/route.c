@@ -226,6 +226,20 @@ llm_route_refresh(TimestampTz now)
 	}
 }
 
+bool
+llm_route_are_current(void)
+{
+	uint64 generation = llm_catalog_generation();
+	dlist_iter iter;
+
+	dlist_foreach(iter, &routes)
+	{
+		if (dlist_container(LlmRoute, node, iter.cur)->generation != generation)
+			return false;
+	}
+	return true;
+}
+
 uint64
 llm_route_version(void)
 {

@@ -61,6 +61,9 @@ typedef struct LlmRoute
 
 extern void llm_route_refresh(TimestampTz now);
 
+/* Has the catalog not changed since the last refresh()? */
+extern bool llm_route_are_current(void);
+
 /* Changes when a route has gone out of use: who keeps one over a refresh must find it anew. */
 extern uint64 llm_route_version(void);
 extern LlmRoute *llm_route_find(const char *alias, Oid role, TimestampTz now);

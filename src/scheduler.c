@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "check.h"
@@ -64,6 +65,9 @@
 
 /* Tasks of a dropped table that fail in one pass. */
 #define GONE_ROWS 1000
+
+/* Claims of one pass that a change of the catalog may undo; then what has landed is stored first. */
+#define CLAIM_TRIES 3
 
 /* Orphans settled in one transaction: so many, or inputs of so many bytes; a single larger one goes alone. */
 #define ORPHAN_ROWS 500
@@ -271,23 +275,59 @@ look_around(TimestampTz now)
 }
 
 /*
+ * Claim what the routes allow.  Who queued a task may have changed by the same commit where
+ * it goes, or whether it may: when the claim shows a task, it shows that, too, and routes
+ * that were resolved before do not hold for it.  Then the claim is undone; *outdated.
+ */
+static List *
+claim_by_routes(int taken, TimestampTz now, bool *outdated)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	LlmShare *shares = palloc(sizeof(LlmShare) * slots);
+	int nshares = llm_joblist_plan(slots, llm_http_in_flight() + taken, now, shares);
+	List *claims;
+
+	*outdated = false;
+	if (nshares == 0)
+		return NIL;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	claims = llm_queue_claim(shares, nshares);
+	*outdated = !llm_route_are_current();
+	if (*outdated)
+	{
+		RollbackAndReleaseCurrentSubTransaction();
+		llm_joblist_undo();
+		claims = NIL;
+	}
+	else
+		ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return claims;
+}
+
+/*
  * Inside the transaction: claim for the free slots, of which some are "taken".  Recipes
  * are loaded here, since that needs one.  Beside each claim, in *questions, what it asks.
  */
 static List *
 claim(int taken, TimestampTz now, List **questions)
 {
-	LlmShare *shares = palloc(sizeof(LlmShare) * slots);
-	int nshares;
 	List *claims;
 	ListCell *lc;
+	bool outdated;
 
 	if (!llm_guc_enabled || draining)
 		return NIL;
-	nshares = llm_joblist_plan(slots, llm_http_in_flight() + taken, now, shares);
-	if (nshares == 0)
-		return NIL;
-	claims = llm_queue_claim(shares, nshares);
+	claims = claim_by_routes(taken, now, &outdated);
+	for (int i = 1; outdated && i < CLAIM_TRIES; i++)
+	{
+		llm_route_refresh(now);
+		llm_joblist_route(now);
+		claims = claim_by_routes(taken, now, &outdated);
+	}
 	foreach(lc, claims)
 		llm_flight_recipe(((LlmClaim *) lfirst(lc))->recipe);
 	*questions = llm_scheduler_repeat_ask(claims);
@@ -370,7 +410,7 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(pass_context);
 		EmitErrorReport();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		FlushErrorState();
 		RESUME_INTERRUPTS();
 	}

@@ -30,6 +30,7 @@
 #include "utils/wait_event.h"
 
 #include "clock.h"
+#include "committing.h"
 #include "guc.h"
 #include "mailbox.h"
 #include "shmem_layout.h"
@@ -50,6 +51,7 @@ request_memory(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(MAXALIGN(sizeof(LlmShared)));
 	RequestAddinShmemSpace(llm_mailbox_size());
+	RequestAddinShmemSpace(llm_committing_size());
 	RequestNamedLWLockTranche(LLM_LIBRARY, 1);
 }
 
@@ -59,6 +61,7 @@ create_memory(void)
 {
 	bool found;
 	void *mailbox;
+	void *committing;
 	int i;
 
 	if (previous_startup_hook)
@@ -67,6 +70,8 @@ create_memory(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	mailbox = ShmemInitStruct(LLM_LIBRARY " mailbox", llm_mailbox_size(), &found);
 	llm_mailbox_init(found, mailbox);
+	committing = ShmemInitStruct(LLM_LIBRARY " committing", llm_committing_size(), &found);
+	llm_committing_init(found, committing);
 	llm_shared = ShmemInitStruct(LLM_LIBRARY, sizeof(LlmShared), &found);
 	if (!found)
 	{

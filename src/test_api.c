@@ -16,12 +16,16 @@
  *	  llm_enrich_test_tokens   words                         → estimated tokens
  *	  llm_enrich_test_clean    words                         → fit to be kept
  *	  llm_enrich_test_forget   forget who serves this database, in shared memory
+ *	  llm_enrich_test_linger   hold up this transaction's end when others see it already
  *	  llm_enrich_test_speed    rounds of body, read and check → microseconds per round
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -45,6 +49,7 @@ PG_FUNCTION_INFO_V1(llm_enrich_test_job);
 PG_FUNCTION_INFO_V1(llm_enrich_test_tokens);
 PG_FUNCTION_INFO_V1(llm_enrich_test_clean);
 PG_FUNCTION_INFO_V1(llm_enrich_test_forget);
+PG_FUNCTION_INFO_V1(llm_enrich_test_linger);
 PG_FUNCTION_INFO_V1(llm_enrich_test_speed);
 
 static const LlmOperation *
@@ -351,5 +356,37 @@ Datum
 llm_enrich_test_forget(PG_FUNCTION_ARGS)
 {
 	llm_shmem_forget(MyDatabaseId);
+	PG_RETURN_VOID();
+}
+
+/* What lingers waits so long for its file to go, and no longer: ms. */
+#define LINGER_MS 60000
+
+static char *lingers_for = NULL; /* path; NULL: this transaction does not */
+
+static void
+linger(XactEvent event, void *arg)
+{
+	struct stat st;
+
+	if (event == XACT_EVENT_PRE_COMMIT || lingers_for == NULL)
+		return;
+	if (event == XACT_EVENT_COMMIT)
+	{
+		for (int waited = 0; waited < LINGER_MS && stat(lingers_for, &st) == 0; waited += 10)
+			pg_usleep(10000);
+	}
+	lingers_for = NULL;
+}
+
+/*
+ * SQL: (path text) → nothing.  When the transaction commits: between the moments at which others
+ * see its rows and hear of what it did to catalogs, wait until the file is gone.
+ */
+Datum
+llm_enrich_test_linger(PG_FUNCTION_ARGS)
+{
+	RegisterXactCallback(linger, NULL);
+	lingers_for = MemoryContextStrdup(TopMemoryContext, TextDatumGetCString(PG_GETARG_DATUM(0)));
 	PG_RETURN_VOID();
 }

@@ -1,7 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * wake.c
- *	  Wake a worker of this database when the current transaction commits.
+ *	  Wake a worker of this database when the current transaction has committed.
+ *
+ * Not from the callback of a commit: it is called when others see the rows already, but before
+ * they are told of changed catalogs, for which a worker would have to wait (committing.c).  The
+ * release of the locks is the last thing of a commit that lets us know.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,25 +13,50 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/resowner.h"
 
+#include "committing.h"
 #include "wake.h"
 
 static bool wanted[LLM_WORKER_KINDS]; /* by this transaction */
-static bool registered = false; /* the callback, for the life of the session */
+static bool any_wanted = false;
+static bool committed = false; /* it has; what remains is to release its locks */
+static bool registered = false; /* the callbacks, for the life of the session */
 
 static void
-wake_wanted(XactEvent event, void *arg)
+forget_wanted(void)
 {
-	if (event == XACT_EVENT_COMMIT)
+	memset(wanted, 0, sizeof(wanted));
+	any_wanted = false;
+	committed = false;
+	llm_committing_end();
+}
+
+static void
+follow_commit(XactEvent event, void *arg)
+{
+	if (!any_wanted)
+		return;
+	if (event == XACT_EVENT_PRE_COMMIT)
+		llm_committing_begin();
+	else if (event == XACT_EVENT_COMMIT)
+		committed = true;
+	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		forget_wanted();
+}
+
+static void
+wake_wanted(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (!committed || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
+		return;
+	llm_committing_end();
+	for (int kind = 0; kind < LLM_WORKER_KINDS; kind++)
 	{
-		for (int kind = 0; kind < LLM_WORKER_KINDS; kind++)
-		{
-			if (wanted[kind])
-				llm_shmem_wake(MyDatabaseId, kind);
-		}
+		if (wanted[kind])
+			llm_shmem_wake(MyDatabaseId, kind);
 	}
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		memset(wanted, 0, sizeof(wanted));
+	forget_wanted();
 }
 
 void
@@ -35,8 +64,10 @@ llm_wake_at_commit(LlmWorkerKind kind)
 {
 	if (!registered)
 	{
-		RegisterXactCallback(wake_wanted, NULL);
+		RegisterXactCallback(follow_commit, NULL);
+		RegisterResourceReleaseCallback(wake_wanted, NULL);
 		registered = true;
 	}
 	wanted[kind] = true;
+	any_wanted = true;
 }

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * committing.h
+ *	  Transactions that others see as committed before they have heard all of it.
+ *
+ *	  backend:  begin() before the commit, end() when its locks are released
+ *	  sender:   await() after it has read rows, before it acts on them
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_COMMITTING_H
+#define LLM_COMMITTING_H
+
+#include "llm_enrich.h"
+
+/* Shared memory of the above: its bytes; called when it is made, and when a process finds it. */
+extern Size llm_committing_size(void);
+extern void llm_committing_init(bool found, void *memory);
+
+/* The transaction of this process is about to commit; nothing where it wrote nothing. */
+extern void llm_committing_begin(void);
+
+/* Its end, however it ended; harmless without begin(). */
+extern void llm_committing_end(void);
+
+/*
+ * After this, and AcceptInvalidationMessages(), catalogs are known as every transaction of this
+ * database left them of which a statement before has shown a row.  Inside a transaction; waits
+ * for what another process has still to do of a commit, which is little and waits for nobody.
+ */
+extern void llm_committing_await(void);
+
+#endif /* LLM_COMMITTING_H */
