@@ -5,15 +5,17 @@
  *
  * A provider that allows one request a second, and does not say so, takes the
  * probe after each cool-down and refuses the next request: one 429 for each
- * answer.  When so few were answered some times in a row it is no accident, and what
- * was answered from one probe to the next is what the provider allows in that time:
- * that becomes the pace.
+ * answer.  When so few were answered some times in a row, and not many more before,
+ * it is no accident, and what was answered from one probe to the next is what the
+ * provider allows in that time: that becomes the pace.  Of those times the fastest
+ * counts, since a request that hangs makes one long.
  *
  * The time may have been rounded up (Retry-After has whole seconds), so a pace that
  * was borne for a while is raised: doubled, until a raise is refused for the first
  * time, then by a tenth, after twice as many answers each time.  A refusal after a
- * raise takes it back.  Any other refusal shows that the pace is not what matters
- * (refusals by chance, a key that others use too), and there is none from then on.
+ * raise takes it back.  A refusal without one, after few answers, halves the pace,
+ * once.  Any other refusal shows that the pace is not what matters (refusals by chance,
+ * a key that others use too), and there is none from then on.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,18 +30,28 @@
 #define FEW_ANSWERS 3
 #define SHORT_GENERATIONS 4
 
-/* Answers at a pace before it is raised. */
-#define PATIENCE 8
-#define PATIENCE_MOST 256
-
 /*
- * Refused again and again, it gets no slower than that, a second: as far apart are probes at
- * the most, and from slower ones it would not come back in a day.
+ * The last generation's part in the average, in which none counts for more than so many
+ * answers: six of one answer each bring it from there to FEW_ANSWERS.
  */
-#define SLOWEST (1 / 60.0)
+#define AVERAGE_PART 0.25
+#define MANY_ANSWERS 12
+
+/* Answers at a pace before it is raised; fewer where they would take longer than that, in seconds. */
+#define PATIENCE 8
+#define PATIENCE_LEAST 2
+#define PATIENCE_SECONDS 10
+#define PATIENCE_MOST 256
 
 #define FIRST_RAISE 2.0
 #define LATER_RAISE 1.1
+
+/* How many answers a pace is to be borne for, as long as no raise was refused. */
+static int
+first_patience(double pace)
+{
+	return (int) Max(PATIENCE_LEAST, Min(PATIENCE, PATIENCE_SECONDS * pace));
+}
 
 void
 llm_pace_note_answer(LlmLimiter *limiter)
@@ -49,39 +61,63 @@ llm_pace_note_answer(LlmLimiter *limiter)
 	if (++limiter->pace_answers < limiter->pace_patience)
 		return;
 	limiter->pace_borne = limiter->pace;
-	limiter->pace *= (limiter->pace_patience == PATIENCE) ? FIRST_RAISE : LATER_RAISE;
+	limiter->pace *= limiter->pace_met ? LATER_RAISE : FIRST_RAISE;
 	limiter->pace_answers = 0;
+	if (!limiter->pace_met)
+		limiter->pace_patience = first_patience(limiter->pace);
 }
 
-/* So many answers from one probe to the next. */
+/* A generation has ended where there is no pace: after so many answers, in this time from probe to probe. */
 static void
-find_pace(LlmLimiter *limiter, int accepted, TimestampTz now)
+look_for_pace(LlmLimiter *limiter, int accepted, int64 us)
 {
-	int64 us = Max(now - limiter->probed_at, 0) + limiter->cooldown_us;
+	double answers = Min(accepted, MANY_ANSWERS);
+	double average = limiter->generation_answers;
 
-	limiter->pace = 1e6 * accepted / Max(us, 1);
-	limiter->pace_patience = PATIENCE;
+	average = average <= 0 ? answers : average + AVERAGE_PART * (answers - average);
+	limiter->generation_answers = average;
+	if (accepted > FEW_ANSWERS)
+	{
+		limiter->short_generations = 0;
+		limiter->short_pace = 0;
+		return;
+	}
+	limiter->short_generations++;
+	limiter->short_pace = Max(limiter->short_pace, 1e6 * accepted / Max(us, 1));
+	if (limiter->short_generations < SHORT_GENERATIONS || limiter->short_pace <= 0 || average > FEW_ANSWERS)
+		return;
+	limiter->pace = limiter->short_pace;
+	limiter->pace_patience = first_patience(limiter->pace);
+	limiter->pace_met = false;
+	limiter->pace_halved = false;
+}
+
+static void
+lose_pace(LlmLimiter *limiter)
+{
+	limiter->pace = 0;
+	limiter->short_generations = 0;
+	limiter->short_pace = 0;
 }
 
 void
 llm_pace_note_refusal(LlmLimiter *limiter, int accepted, TimestampTz now)
 {
-	bool few = (accepted <= FEW_ANSWERS);
-
-	limiter->short_generations = few ? limiter->short_generations + 1 : 0;
-	if (limiter->pace_borne > 0)
+	if (limiter->pace <= 0)
+		look_for_pace(limiter, accepted, Max(now - limiter->probed_at, 0) + limiter->cooldown_us);
+	else if (limiter->pace_borne > 0)
 	{
 		limiter->pace = limiter->pace_borne;
-		limiter->pace_patience = Min(limiter->pace_patience * 2, PATIENCE_MOST);
+		limiter->pace_patience = Min(Max(limiter->pace_patience, PATIENCE) * 2, PATIENCE_MOST);
+		limiter->pace_met = true;
 	}
-	else if (limiter->pace > 0)
+	else if (accepted <= FEW_ANSWERS && !limiter->pace_halved)
 	{
-		/* refused at once, it was too fast all the same */
-		limiter->pace = few ? Max(limiter->pace / 2, Min(limiter->pace, SLOWEST)) : 0;
-		limiter->short_generations = 0;
+		limiter->pace /= 2;
+		limiter->pace_halved = true;
 	}
-	else if (accepted > 0 && limiter->short_generations >= SHORT_GENERATIONS)
-		find_pace(limiter, accepted, now);
+	else
+		lose_pace(limiter);
 	limiter->pace_borne = 0;
 	limiter->pace_answers = 0;
 }

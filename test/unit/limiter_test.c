@@ -773,9 +773,10 @@ typedef struct Provider
 	int64 refusal;
 	bool whole_seconds; /* Retry-After is rounded up to them */
 	double chance; /* of a refusal, whatever the bucket holds */
+	double hang; /* chance that no answer comes in two seconds */
 	double level;
 	TimestampTz filled_at;
-	unsigned int dice;
+	uint64 dice;
 } Provider;
 
 typedef struct Request
@@ -796,11 +797,15 @@ typedef struct Outcome
 
 #define MOST_IN_FLIGHT 64
 
+/* In [0,1).  A counter, of which the bits are mixed. */
 static double
 throw_dice(Provider *provider)
 {
-	provider->dice = provider->dice * 1103515245u + 12345u;
-	return (provider->dice >> 8) / 16777216.0;
+	uint64 bits = ++provider->dice * UINT64CONST(0x9E3779B97F4A7C15);
+
+	bits = (bits ^ (bits >> 32)) * UINT64CONST(0xD6E8FEB86659FD93);
+	bits = (bits ^ (bits >> 32)) * UINT64CONST(0xD6E8FEB86659FD93);
+	return (bits >> 40) / 16777216.0;
 }
 
 static Request
@@ -810,6 +815,12 @@ ask(Provider *provider)
 
 	provider->level = Min(provider->burst, provider->level + provider->rate * (now - provider->filled_at) / 1e6);
 	provider->filled_at = now;
+	if (provider->hang > 0 && throw_dice(provider) < provider->hang)
+	{
+		request.class = LLM_ERR_TIMEOUT;
+		request.back_at = now + 2 * SECOND;
+		return request;
+	}
 	if (provider->level >= 1.0 - 1e-9 && throw_dice(provider) >= provider->chance)
 	{
 		provider->level -= 1.0;
@@ -849,7 +860,7 @@ enrich(Provider *provider, int rows)
 			}
 			ready--;
 			flying[nflying++] = ask(provider);
-			if (flying[nflying - 1].class == LLM_OK)
+			if (flying[nflying - 1].class != LLM_ERR_RATE_LIMITED)
 				continue;
 			outcome.refused++;
 			if (now < cool_until)
@@ -933,18 +944,77 @@ test_untold_rates(void)
 	ok(outcome.elapsed < 20000 / 50 * SECOND, "one in ten refused by chance, Retry-After 50 ms: no pace that does not help");
 }
 
+/* The longest that any of so many providers took, which differ by their dice alone; seconds. */
+static double
+longest(Provider provider, int rows)
+{
+	int64 most = 0;
+
+	for (int i = 0; i < 1000; i++)
+	{
+		provider.dice = (uint64) i << 32;
+		most = Max(most, enrich(&provider, rows).elapsed);
+	}
+	return most / 1e6;
+}
+
+/* Refused by chance: a pace that is found out for it is soon given up, and nobody crawls. */
+static void
+test_refused_by_chance(void)
+{
+	Provider quick = {.rate = 1e6, .burst = 1e6, .latency = 50 * MS, .refusal = 20 * MS, .chance = 0.1};
+	Provider slow = {.rate = 1e6, .burst = 1e6, .latency = 2 * SECOND, .refusal = 20 * MS, .chance = 0.1};
+	Provider worse = {.rate = 1e6, .burst = 1e6, .latency = 50 * MS, .refusal = 20 * MS, .chance = 0.3};
+	Provider hanging = {.rate = 1e6, .burst = 1e6, .latency = 50 * MS, .refusal = 20 * MS, .chance = 0.1, .hang = 0.02};
+	double seconds;
+
+	seconds = longest(quick, 1000);
+	printf("# one in ten, 50 ms: %.1f s at the most\n", seconds);
+	ok(seconds < 40, "one in ten refused by chance: no run of a thousand crawls");
+	seconds = longest(slow, 500);
+	printf("# one in ten, 2 s: %.1f s at the most\n", seconds);
+	ok(seconds < 500, "nor where an answer takes two seconds");
+	seconds = longest(worse, 500);
+	printf("# three in ten, 50 ms: %.1f s at the most\n", seconds);
+	ok(seconds < 90, "nor where three in ten are refused");
+	seconds = longest(hanging, 600);
+	printf("# one in ten, one in fifty hangs: %.1f s at the most\n", seconds);
+	ok(seconds < 30, "nor where requests hang for two seconds meanwhile");
+}
+
 /* Somebody else uses up all that a target allows. */
 static void
-test_slowest_pace(void)
+test_pace_refused(void)
 {
 	proven(0, 0, 0);
 	limiter.pace = 1;
-	for (int i = 0; i < 20; i++)
-		llm_pace_note_refusal(&limiter, 1, now);
-	ok(limiter.pace >= 1 / 60.0, "refused again and again, a pace gets no slower than a request a minute");
-	limiter.pace = 0.001;
 	llm_pace_note_refusal(&limiter, 1, now);
-	ok(limiter.pace >= 0.001 && limiter.pace < 0.002, "one that was found out slower than that stays");
+	ok(limiter.pace == 0.5, "a pace that is refused after few answers is halved");
+	llm_pace_note_refusal(&limiter, 1, now);
+	ok(limiter.pace == 0, "and given up when that did not help");
+	for (int i = 0; i < 4; i++)
+	{
+		limiter.probed_at = now - SECOND;
+		llm_pace_note_refusal(&limiter, 1, now);
+	}
+	ok(limiter.pace > 0, "to be found out anew");
+}
+
+/* A quota that was lowered: what was borne before does not keep the pace from being found out. */
+static void
+test_pace_after_many(void)
+{
+	int refusals = 0;
+
+	proven(0, 0, 0);
+	for (int i = 0; i < 100; i++)
+		llm_pace_note_refusal(&limiter, 100000, now);
+	while (limiter.pace <= 0 && refusals++ < 100)
+	{
+		limiter.probed_at = now - SECOND;
+		llm_pace_note_refusal(&limiter, 1, now);
+	}
+	is(refusals, 6, "after any number of long generations six short ones tell a pace");
 }
 
 /* A provider that counts 60 a minute, tells it in headers, and answers after 100 ms. */
@@ -1037,7 +1107,9 @@ main(void)
 	test_give_back_refused();
 	test_untold_without_burst();
 	test_untold_rates();
-	test_slowest_pace();
+	test_refused_by_chance();
+	test_pace_refused();
+	test_pace_after_many();
 	test_learned_limits();
 	test_parsing();
 	return finish();
