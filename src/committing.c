@@ -107,4 +107,5 @@ llm_committing_await(void)
 			continue;
 		XactLockTableWait(xid, NULL, NULL, XLTW_None);
 	}
+	pg_read_barrier(); /* before it is looked for word of what is over */
 }

@@ -24,9 +24,9 @@ extern void llm_committing_begin(void);
 extern void llm_committing_end(void);
 
 /*
- * After this, and AcceptInvalidationMessages(), catalogs are known as every transaction of this
- * database left them of which a statement before has shown a row.  Inside a transaction; waits
- * for what another process has still to do of a commit, which is little and waits for nobody.
+ * After this, and AcceptInvalidationMessages(), catalogs are known as they were left by every
+ * transaction of this database that called begin() and of which a statement before has shown a
+ * row.  Inside a transaction; waits for what another process has still to do of a commit.
  */
 extern void llm_committing_await(void);
 

@@ -111,10 +111,10 @@ typedef struct LlmLimiter
 	int pace_answers; /* since the pace was last changed */
 	int pace_patience; /* so many before it is raised */
 	bool pace_met; /* a raise was refused */
-	bool pace_halved; /* it was refused without one */
+	bool pace_halved; /* it was refused without one, after few answers, since it was last raised */
 	int short_generations; /* in a row, that ended after very few answers */
 	double short_pace; /* the fastest that one of these has shown, per second */
-	double generation_answers; /* of a generation, on the average lately; 0 = none has ended */
+	double generation_answers; /* of a generation, on the average lately; 0 = not known */
 
 	/* the circuit */
 	uint32 generation; /* cool-downs and pauses so far; wraps around */

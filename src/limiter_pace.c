@@ -8,13 +8,14 @@
  * answer.  When so few were answered some times in a row, and not many more before,
  * it is no accident, and what was answered from one probe to the next is what the
  * provider allows in that time: that becomes the pace.  Of those times the fastest
- * counts, since a request that hangs makes one long.
+ * counts, since a request that hangs makes one long; and a little less of it, since
+ * what a small burst leaves over is answered besides.
  *
  * The time may have been rounded up (Retry-After has whole seconds), so a pace that
  * was borne for a while is raised: doubled, until a raise is refused for the first
  * time, then by a tenth, after twice as many answers each time.  A refusal after a
  * raise takes it back.  A refusal without one, after few answers, halves the pace,
- * once.  Any other refusal shows that the pace is not what matters (refusals by chance,
+ * once before it is raised again.  Any other refusal shows that the pace is not what matters (refusals by chance,
  * a key that others use too), and there is none from then on.
  *
  *-------------------------------------------------------------------------
@@ -43,6 +44,9 @@
 #define PATIENCE_SECONDS 10
 #define PATIENCE_MOST 256
 
+/* So much of the fastest short generation is the pace. */
+#define PACE_PART 0.95
+
 #define FIRST_RAISE 2.0
 #define LATER_RAISE 1.1
 
@@ -63,6 +67,7 @@ llm_pace_note_answer(LlmLimiter *limiter)
 	limiter->pace_borne = limiter->pace;
 	limiter->pace *= limiter->pace_met ? LATER_RAISE : FIRST_RAISE;
 	limiter->pace_answers = 0;
+	limiter->pace_halved = false;
 	if (!limiter->pace_met)
 		limiter->pace_patience = first_patience(limiter->pace);
 }
@@ -84,9 +89,10 @@ look_for_pace(LlmLimiter *limiter, int accepted, int64 us)
 	}
 	limiter->short_generations++;
 	limiter->short_pace = Max(limiter->short_pace, 1e6 * accepted / Max(us, 1));
-	if (limiter->short_generations < SHORT_GENERATIONS || limiter->short_pace <= 0 || average > FEW_ANSWERS)
+	if (limiter->short_generations < SHORT_GENERATIONS || limiter->short_pace <= 0 ||
+		average > FEW_ANSWERS + 0.1)
 		return;
-	limiter->pace = limiter->short_pace;
+	limiter->pace = PACE_PART * limiter->short_pace;
 	limiter->pace_patience = first_patience(limiter->pace);
 	limiter->pace_met = false;
 	limiter->pace_halved = false;

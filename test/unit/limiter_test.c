@@ -944,6 +944,25 @@ test_untold_rates(void)
 	ok(outcome.elapsed < 20000 / 50 * SECOND, "one in ten refused by chance, Retry-After 50 ms: no pace that does not help");
 }
 
+/* A rate nobody told, and a small burst: what that leaves over makes no pace too fast to keep. */
+static void
+test_untold_with_burst(void)
+{
+	static const double rates[] = {0.5, 1, 2, 5};
+	char name[150];
+
+	for (int r = 0; r < lengthof(rates); r++)
+		for (int burst = 2; burst <= 6; burst++)
+		{
+			Provider provider = {.rate = rates[r], .burst = burst, .latency = 20 * MS, .refusal = 5 * MS};
+			Outcome outcome = enrich(&provider, 1000);
+
+			snprintf(name, sizeof(name), "P7 not told, %g a second, bursts of %d: %d refused in %.1f s", rates[r], burst,
+					 outcome.refused, outcome.elapsed / 1e6);
+			ok(outcome.refused <= 75 && outcome.elapsed < 1.4 * 1000 / rates[r] * SECOND, name);
+		}
+}
+
 /* The longest that any of so many providers took, which differ by their dice alone; seconds. */
 static double
 longest(Provider provider, int rows)
@@ -1107,6 +1126,7 @@ main(void)
 	test_give_back_refused();
 	test_untold_without_burst();
 	test_untold_rates();
+	test_untold_with_burst();
 	test_refused_by_chance();
 	test_pace_refused();
 	test_pace_after_many();
