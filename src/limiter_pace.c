@@ -15,8 +15,8 @@
  * was borne for a while is raised: doubled, until a raise is refused for the first
  * time, then by a tenth, after twice as many answers each time.  A refusal after a
  * raise takes it back.  A refusal without one, after few answers, halves the pace,
- * once before it is raised again.  Any other refusal shows that the pace is not what matters (refusals by chance,
- * a key that others use too), and there is none from then on.
+ * once before it is raised again.  Any other refusal shows that the pace is not what
+ * matters (refusals by chance, a key that others use too), and there is none from then on.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,6 +43,12 @@
 #define PATIENCE_LEAST 2
 #define PATIENCE_SECONDS 10
 #define PATIENCE_MOST 256
+
+/*
+ * Halved again and again, it gets no slower than that, a second: as far apart are probes at
+ * the most, and from slower ones it would not come back in a day.
+ */
+#define SLOWEST (1 / 60.0)
 
 /* So much of the fastest short generation is the pace. */
 #define PACE_PART 0.95
@@ -72,6 +78,15 @@ llm_pace_note_answer(LlmLimiter *limiter)
 		limiter->pace_patience = first_patience(limiter->pace);
 }
 
+/* No pace, and nothing that tells one. */
+static void
+forget_pace(LlmLimiter *limiter)
+{
+	limiter->pace = 0;
+	limiter->short_generations = 0;
+	limiter->short_pace = 0;
+}
+
 /* A generation has ended where there is no pace: after so many answers, in this time from probe to probe. */
 static void
 look_for_pace(LlmLimiter *limiter, int accepted, int64 us)
@@ -83,8 +98,7 @@ look_for_pace(LlmLimiter *limiter, int accepted, int64 us)
 	limiter->generation_answers = average;
 	if (accepted > FEW_ANSWERS)
 	{
-		limiter->short_generations = 0;
-		limiter->short_pace = 0;
+		forget_pace(limiter);
 		return;
 	}
 	limiter->short_generations++;
@@ -96,14 +110,6 @@ look_for_pace(LlmLimiter *limiter, int accepted, int64 us)
 	limiter->pace_patience = first_patience(limiter->pace);
 	limiter->pace_met = false;
 	limiter->pace_halved = false;
-}
-
-static void
-lose_pace(LlmLimiter *limiter)
-{
-	limiter->pace = 0;
-	limiter->short_generations = 0;
-	limiter->short_pace = 0;
 }
 
 void
@@ -119,11 +125,11 @@ llm_pace_note_refusal(LlmLimiter *limiter, int accepted, TimestampTz now)
 	}
 	else if (accepted <= FEW_ANSWERS && !limiter->pace_halved)
 	{
-		limiter->pace /= 2;
+		limiter->pace = Max(limiter->pace / 2, Min(limiter->pace, SLOWEST));
 		limiter->pace_halved = true;
 	}
 	else
-		lose_pace(limiter);
+		forget_pace(limiter);
 	limiter->pace_borne = 0;
 	limiter->pace_answers = 0;
 }

@@ -246,8 +246,11 @@ llm_queue_claim(const LlmShare *shares, int nshares)
 	values[2] = llm_spi_array(INT4OID, want, NULL, nshares);
 	llm_spi_execute(&claim_statement, values, NULL, false);
 	claims = read_claims();
-	llm_committing_await();
-	AcceptInvalidationMessages();
+	if (claims != NIL)
+	{
+		llm_committing_await();
+		AcceptInvalidationMessages();
+	}
 	return claims;
 }
 

@@ -981,24 +981,30 @@ longest(Provider provider, int rows)
 static void
 test_refused_by_chance(void)
 {
-	Provider quick = {.rate = 1e6, .burst = 1e6, .latency = 50 * MS, .refusal = 20 * MS, .chance = 0.1};
-	Provider slow = {.rate = 1e6, .burst = 1e6, .latency = 2 * SECOND, .refusal = 20 * MS, .chance = 0.1};
-	Provider worse = {.rate = 1e6, .burst = 1e6, .latency = 50 * MS, .refusal = 20 * MS, .chance = 0.3};
-	Provider hanging = {.rate = 1e6, .burst = 1e6, .latency = 50 * MS, .refusal = 20 * MS, .chance = 0.1, .hang = 0.02};
-	double seconds;
+	static const struct
+	{
+		Provider provider;
+		int rows;
+		double bound; /* seconds */
+		const char *name;
+	} runs[] = {
+		{{.latency = 50 * MS, .chance = 0.1}, 1000, 40, "one in ten refused by chance: no run of a thousand crawls"},
+		{{.latency = 2 * SECOND, .chance = 0.1}, 500, 500, "nor where an answer takes two seconds"},
+		{{.latency = 50 * MS, .chance = 0.3}, 500, 90, "nor where three in ten are refused"},
+		{{.latency = 50 * MS, .chance = 0.1, .hang = 0.02}, 600, 30, "nor where requests hang for two seconds meanwhile"},
+	};
 
-	seconds = longest(quick, 1000);
-	printf("# one in ten, 50 ms: %.1f s at the most\n", seconds);
-	ok(seconds < 40, "one in ten refused by chance: no run of a thousand crawls");
-	seconds = longest(slow, 500);
-	printf("# one in ten, 2 s: %.1f s at the most\n", seconds);
-	ok(seconds < 500, "nor where an answer takes two seconds");
-	seconds = longest(worse, 500);
-	printf("# three in ten, 50 ms: %.1f s at the most\n", seconds);
-	ok(seconds < 90, "nor where three in ten are refused");
-	seconds = longest(hanging, 600);
-	printf("# one in ten, one in fifty hangs: %.1f s at the most\n", seconds);
-	ok(seconds < 30, "nor where requests hang for two seconds meanwhile");
+	for (int i = 0; i < lengthof(runs); i++)
+	{
+		Provider provider = runs[i].provider;
+		double seconds;
+
+		provider.rate = provider.burst = 1e6;
+		provider.refusal = 20 * MS;
+		seconds = longest(provider, runs[i].rows);
+		printf("# %.1f s at the most\n", seconds);
+		ok(seconds < runs[i].bound, runs[i].name);
+	}
 }
 
 /* Somebody else uses up all that a target allows. */
@@ -1017,6 +1023,17 @@ test_pace_refused(void)
 		llm_pace_note_refusal(&limiter, 1, now);
 	}
 	ok(limiter.pace > 0, "to be found out anew");
+	limiter.pace = 1;
+	for (int i = 0; i < 20; i++)
+	{
+		limiter.pace_halved = false; /* as if it had been raised meanwhile */
+		llm_pace_note_refusal(&limiter, 1, now);
+	}
+	ok(limiter.pace >= 1 / 60.0, "refused again and again, a pace gets no slower than a request a minute");
+	limiter.pace = 0.001;
+	limiter.pace_halved = false;
+	llm_pace_note_refusal(&limiter, 1, now);
+	ok(limiter.pace >= 0.001 && limiter.pace < 0.002, "one that was found out slower than that stays");
 }
 
 /* A quota that was lowered: what was borne before does not keep the pace from being found out. */
