@@ -57,16 +57,15 @@ is($node->safe_psql('postgres', 'SELECT count(*), sum(done), bool_and(day IS NOT
 my $seen = q(SELECT string_agg(concat_ws(' ', role, application_name, outcome), ', ' ORDER BY (key->>'id')::int)
 	FROM llm.ledger WHERE (key->>'id')::int > 100);
 $node->safe_psql('postgres', 'CREATE ROLE clerk SUPERUSER');
-$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = off');
-$node->reload;
+sending($node, 'off');
 $session[1]->query_safe($_) foreach "SET application_name = 'shop'", 'SET ROLE clerk';
 insert($session[1], 101);
 $session[1]->query_safe($_) foreach "SET application_name = 'desk'",
 	"INSERT INTO note SELECT 102, body, llm_classify(body, '{a,b}') FROM note WHERE id = 101";
 $node->safe_psql('postgres', 'ALTER ROLE clerk RENAME TO agent');
+sending($node, 'on');
+wait_idle($node);
 insert($session[1], 103);
-$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = on');
-$node->reload;
 wait_idle($node);
 is($node->safe_psql('postgres', $seen), 'clerk shop ok, clerk desk cached, agent desk ok', 'P3: the ledger names who asked');
 is($node->safe_psql('postgres', "SELECT count(DISTINCT job) FROM llm.ledger WHERE (key->>'id')::int > 100"), 2, 'of two jobs');

@@ -211,9 +211,7 @@ is($provider->meter('astray')->{requests}, 3, 'the address: each row is asked on
 
 type($grant);
 new_rows();
-$node->safe_psql('postgres', q(ALTER SYSTEM SET llm_enrich.enabled = off));
-$node->reload;
-$node->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM llm.health WHERE kind = 'setting'))) or die;
+sending($node, 'off');
 $node->safe_psql('postgres', 'SET ROLE analyst; ' . UPDATE);
 $hint = hint_of_wait('sending disabled', 'llm_enrich.enabled is off', 'nothing is sent, in any database; tasks stay queued');
 $node->safe_psql('postgres', q(REVOKE USAGE ON FOREIGN SERVER openai FROM analyst));

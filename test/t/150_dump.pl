@@ -38,16 +38,6 @@ sub counts
 	return $node->safe_psql($db, 'SELECT ' . join ', ', map { "(SELECT count(*) FROM $_)" } @tables);
 }
 
-sub set_sending
-{
-	my ($db, $state) = @_;
-
-	$node->safe_psql('postgres', "ALTER SYSTEM SET llm_enrich.enabled = $state");
-	$node->reload;
-	$node->poll_query_until($db, 'SHOW llm_enrich.enabled', $state) or die "sending is not $state";
-	return;
-}
-
 # ---------------------------------------------------------------------------
 # A schema named llm that is somebody else's; the functions in a schema of their own
 # ---------------------------------------------------------------------------
@@ -83,7 +73,7 @@ ledger_equals_meter($node, $provider, 'P3: ledger equals meter', db => 'old');
 # ---------------------------------------------------------------------------
 
 # Some work stays behind in the queue.
-set_sending('old', 'off');
+sending($node, 'off');
 $node->safe_psql('old', q(
 	INSERT INTO ticket VALUES (101, 'a bug 101', NULL);
 	UPDATE ticket SET label = ai.llm_classify(body, '{calm,angry}') WHERE id > 98));
@@ -112,7 +102,7 @@ $node->safe_psql('again', 'ALTER SCHEMA brain RENAME TO ai');
 is($node->safe_psql('again', q(SELECT id, label FROM ticket WHERE id > 98 ORDER BY id)),
 	qq(99|{"label": "bug"}\n100|{"label": "billing"}\n101|), 'what pending cells held comes back');
 
-set_sending('restored', 'on');
+sending($node, 'on');
 wait_idle($node, 'old');
 $provider->reset;
 $node->safe_psql('restored', q(
@@ -165,7 +155,7 @@ foreach my $db (@databases)
 # DROP EXTENSION and CREATE EXTENSION in one session, with work pending
 # ---------------------------------------------------------------------------
 
-set_sending('again', 'off');
+sending($node, 'off');
 my $base_url = $provider->base_url('anew');
 my $session = $node->background_psql('again', on_error_stop => 1);
 
@@ -192,7 +182,7 @@ $session->query_safe($_) foreach (
 	q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}') WHERE id < 100));
 is(counts('again', 'llm.queue', 'llm.ledger'), '101|0', 'CREATE EXTENSION begins with nothing, and takes every row');
 is($node->safe_psql('again', "SELECT min(id) > $last_task FROM llm.queue"), 't', 'P5: no task has the number of a marker that was left');
-set_sending('again', 'on');
+sending($node, 'on');
 is($session->query_safe('CALL llm.wait(); SELECT done, failed, superseded FROM llm.job WHERE id = llm.last_job()'), '99|0|0',
 	'the session goes on');
 $session->quit;

@@ -105,14 +105,12 @@ is(scalar @bad, 0, 'P10: planned for an empty queue, no statement looks at more 
 diag(join "\n", @bad) if @bad;
 
 # the other way round: planned when all of the queue is one job's and ready
-$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = off');
-$node->reload;
+sending($node, 'off');
 $node->safe_psql('postgres', qq(
 	UPDATE note SET summary = llm_summarize(body || '!', 20) WHERE id > 100;
 	VACUUM ANALYZE llm.queue;));
 $offset = -s $node->logfile;
-$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = on');
-$node->reload;
+sending($node, 'on');
 $node->safe_psql('postgres', q(UPDATE note SET summary = llm_summarize(body || '?', 20) WHERE id <= 8));
 wait_idle($node);
 ($seen, @bad) = look_at_plans($offset);
@@ -122,8 +120,7 @@ diag(join "\n", @bad) if @bad;
 
 # many answers at once that need no request, and many jobs that wait for the same reason
 $offset = -s $node->logfile;
-$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = off');
-$node->reload;
+sending($node, 'off');
 $node->safe_psql('postgres', q(
 	UPDATE note SET summary = llm_summarize(body || '.', 20) WHERE id > 100;
 	SELECT llm.cancel(llm.last_job());
@@ -133,8 +130,7 @@ $node->safe_psql('postgres', q(
 		END LOOP;
 	END$$;
 	UPDATE llm.model SET server = 'none';));
-$node->safe_psql('postgres', 'ALTER SYSTEM SET llm_enrich.enabled = on');
-$node->reload;
+sending($node, 'on');
 ok($node->poll_query_until('postgres', q(SELECT count(*) = 64 FROM llm.job WHERE reason LIKE '%none%' AND state = 'open')),
 	'the jobs say what they wait for');
 $node->safe_psql('postgres', q(UPDATE llm.model SET server = 'sim'));

@@ -23,7 +23,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node crash_server start_provider setup_model wait_idle ledger_equals_meter);
+our @EXPORT = qw(new_node crash_server start_provider setup_model sending wait_idle ledger_equals_meter);
 
 # A running server that preloads the extension, which is created in database
 # postgres. Further arguments are lines of postgresql.conf, or one hash of
@@ -111,6 +111,21 @@ sub setup_model
 		  . ', is_default => '
 		  . ($with{is_default} ? 'true' : 'false')
 		  . ", $prices)");
+	return;
+}
+
+# Switch sending on or off. A reload comes back before the processes have read anything, and
+# nothing may be sent of what is queued next: an idle sender that has read it leaves.
+sub sending
+{
+	my ($node, $on_or_off) = @_;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM SET llm_enrich.enabled = $on_or_off");
+	$node->reload;
+	return if $on_or_off eq 'on';
+	$node->poll_query_until('postgres',
+		q(SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'llm_enrich sender')))
+	  or die 'the sender has not left';
 	return;
 }
 
