@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -55,9 +56,11 @@ llm_sender_main(Datum arg)
 {
 	TimestampTz idle_since = 0;
 	bool worked = false;
+	uint32 heard;
 
 	if (!llm_worker_start(LLM_WORKER_SENDER, arg))
 		return;
+	heard = llm_shmem_woken();
 	llm_scheduler_init();
 	if (!llm_scheduler_recover())
 		return;
@@ -84,8 +87,13 @@ llm_sender_main(Datum arg)
 									 llm_http_in_flight(), llm_scheduler_slots()) &&
 			llm_scheduler_drain())
 			return;
+		if (llm_worker_was_woken(heard))
+			SetLatch(MyLatch);
 		if (llm_http_wait(wait_ms(wake_at), PG_WAIT_EXTENSION))
+		{
+			heard = llm_shmem_woken();
 			llm_scheduler_wake();
+		}
 		CHECK_FOR_INTERRUPTS();
 		reload_if_asked();
 	}

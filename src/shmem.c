@@ -208,7 +208,10 @@ remind(LlmDatabase *entry, LlmWorkerKind kind, LlmWanted wanted)
 	LlmWorkerSlot *worker = (entry == NULL) ? NULL : &entry->workers[kind];
 
 	if (worker != NULL)
+	{
 		worker->wanted = Max(worker->wanted, wanted);
+		worker->woken++;
+	}
 	if (worker != NULL && worker->latch != NULL)
 		SetLatch(worker->latch);
 	else

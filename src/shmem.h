@@ -70,6 +70,9 @@ extern bool llm_shmem_enter(Oid database, LlmWorkerKind kind);
 extern uint32 llm_shmem_asked(void);
 extern void llm_shmem_report_serving(int64 job);
 
+/* How often this worker was woken, for whatever; as asked() otherwise. */
+extern uint32 llm_shmem_woken(void);
+
 /* The worker has looked: is the extension here? */
 extern void llm_shmem_report_extension(bool present);
 

@@ -6,7 +6,7 @@
  *	  launcher_census.c and health.c.
  *	  Everybody else calls shmem.h.
  *
- * All fields are guarded by the one lock, but for "asked" and the condition variables, which
+ * All fields are guarded by the one lock, but for "asked", "woken" and the condition variables, which
  * guard themselves and are never initialised again while the server runs: whoever
  * still sleeps on one when its entry goes to another database wakes up harmlessly.
  *
@@ -63,6 +63,7 @@ typedef struct LlmWorkerSlot
 	bool stopped; /* the running one was told to end by block() */
 	bool no_process; /* max_worker_processes are in use */
 	volatile uint32 asked; /* how often; read without the lock by its own process */
+	volatile uint32 woken; /* how often its latch was set, for whatever; read likewise */
 	int64 serving; /* the writer's slow job: for this one alone it need not be asked; 0: none */
 	uint32 arrivals; /* processes that came to life for it, also those that were refused */
 	int failures; /* ends with an error in a row */

@@ -203,6 +203,12 @@ llm_shmem_asked(void)
 	return my_entry == NULL ? 0 : my_entry->workers[my_kind].asked;
 }
 
+uint32
+llm_shmem_woken(void)
+{
+	return my_entry == NULL ? 0 : my_entry->workers[my_kind].woken;
+}
+
 void
 llm_shmem_report_serving(int64 job)
 {

@@ -240,6 +240,12 @@ llm_worker_may_leave(LlmWorkerKind kind, bool worked, TimestampTz idle_since)
 }
 
 bool
+llm_worker_was_woken(uint32 heard)
+{
+	return llm_shmem_woken() != heard || ConfigReloadPending;
+}
+
+bool
 llm_worker_reload_settings_if_asked(void)
 {
 	if (!ConfigReloadPending)

@@ -40,6 +40,12 @@ extern bool llm_worker_start(LlmWorkerKind kind, Datum arg);
  */
 extern bool llm_worker_may_leave(LlmWorkerKind kind, bool worked, TimestampTz idle_since);
 
+/*
+ * Was it woken, or told to reload, since llm_shmem_woken() gave "heard"?  Its latch does not say:
+ * whatever waits inside of PostgreSQL meanwhile, for a lock or a standby, resets it.
+ */
+extern bool llm_worker_was_woken(uint32 heard);
+
 /* After SIGHUP: read the configuration again.  True when it did. */
 extern bool llm_worker_reload_settings_if_asked(void);
 

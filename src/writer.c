@@ -76,6 +76,7 @@ llm_writer_main(Datum arg)
 	llm_writeback_init();
 	for (;;)
 	{
+		uint32 heard = llm_shmem_woken();
 		TimestampTz began = llm_clock_steady();
 		TimestampTz wake_at;
 		LlmPassResult result = llm_writeback_pass(!worked || idle_for_long(idle_since), &wake_at);
@@ -100,6 +101,8 @@ llm_writer_main(Datum arg)
 				return;
 			if (result == LLM_PASS_EMPTY && llm_worker_may_leave(LLM_WORKER_WRITER, worked, idle_since))
 				return;
+			if (llm_worker_was_woken(heard))
+				SetLatch(MyLatch);
 			wait_until(Min(wake_at, TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms)));
 		}
 		CHECK_FOR_INTERRUPTS();
