@@ -15,7 +15,7 @@
  * of a subtransaction does not tell.
  *
  * A number that stays behind costs a look at a lock that nobody holds.  COMMIT PREPARED writes
- * none: it calls nobody at its commit, and wakes the sender when all is done (utility.c).
+ * that of the prepared transaction (utility.c); where a subscription applies one, nobody does.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,11 +23,16 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "executor/executor.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/execnodes.h"
 #include "port/atomics.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 
 #include "committing.h"
 #include "compat.h"
@@ -69,8 +74,8 @@ own_place(void)
 	return places != NULL && number >= 0 && number < MaxBackends ? &places[number] : NULL;
 }
 
-void
-llm_committing_begin(void)
+static void
+begin(TransactionId xid)
 {
 	Place *place = own_place();
 
@@ -78,8 +83,52 @@ llm_committing_begin(void)
 		return;
 	pg_atomic_write_u32(&place->database, MyDatabaseId);
 	pg_write_barrier();
-	pg_atomic_write_u32(&place->transaction, GetTopTransactionIdIfAny());
+	pg_atomic_write_u32(&place->transaction, xid);
 	pg_memory_barrier(); /* before anybody sees the commit */
+}
+
+void
+llm_committing_begin(void)
+{
+	begin(GetTopTransactionIdIfAny());
+}
+
+/*
+ * Number of a prepared transaction; invalid when there is none.  PostgreSQL tells it by a set-returning
+ * function only.  No statement is run for it: that would need a snapshot, and at SERIALIZABLE, COMMIT
+ * PREPARED would then take the predicate locks of the prepared transaction for those of its own.
+ */
+static TransactionId
+prepared_transaction(const char *gid)
+{
+	ReturnSetInfo result = {.type = T_ReturnSetInfo,
+							.allowedModes = SFRM_ValuePerCall,
+							.returnMode = SFRM_ValuePerCall};
+	LOCAL_FCINFO(fcinfo, 0);
+	FmgrInfo function;
+	TransactionId found = InvalidTransactionId;
+
+	fmgr_info(F_PG_PREPARED_XACT, &function);
+	InitFunctionCallInfoData(*fcinfo, &function, 0, InvalidOid, NULL, (Node *) &result);
+	result.econtext = CreateStandaloneExprContext();
+	while (!TransactionIdIsValid(found))
+	{
+		Datum row = FunctionCallInvoke(fcinfo);
+		bool isnull;
+
+		if (result.isDone == ExprEndResult)
+			break;
+		if (strcmp(TextDatumGetCString(GetAttributeByNum(DatumGetHeapTupleHeader(row), 2, &isnull)), gid) == 0)
+			found = DatumGetTransactionId(GetAttributeByNum(DatumGetHeapTupleHeader(row), 1, &isnull));
+	}
+	FreeExprContext(result.econtext, true);
+	return found;
+}
+
+void
+llm_committing_begin_prepared(const char *gid)
+{
+	begin(prepared_transaction(gid));
 }
 
 void

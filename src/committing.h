@@ -20,6 +20,9 @@ extern void llm_committing_init(bool found, void *memory);
 /* The transaction of this process is about to commit; nothing where it wrote nothing. */
 extern void llm_committing_begin(void);
 
+/* This process is about to commit what was prepared by that name; nothing where nothing was. */
+extern void llm_committing_begin_prepared(const char *gid);
+
 /* Its end, however it ended; harmless without begin(). */
 extern void llm_committing_end(void);
 

@@ -35,10 +35,12 @@
 #include "utils/syscache.h"
 
 #include "catalog.h"
+#include "committing.h"
 #include "compat.h"
 #include "fdw.h"
 #include "shmem.h"
 #include "utility.h"
+#include "wake.h"
 
 /* Workers end within milliseconds; after this PostgreSQL says who is in the way. */
 #define STOP_TIMEOUT_MS 5000
@@ -51,7 +53,6 @@ static List *blocked_databases = NIL;
 static Oid dropped_database = InvalidOid;
 static bool extension_arrived = false;
 static bool databases_changed = false;
-static bool servers_changed = false;
 
 /*
  * End of the transaction.  An error or the end of the session comes here, too, so
@@ -73,14 +74,11 @@ end_transaction(XactEvent event, void *arg)
 		llm_shmem_unblock(lfirst_oid(cell));
 	if (committed && databases_changed)
 		llm_shmem_request_sweep();
-	if (committed && servers_changed)
-		llm_shmem_wake_known(MyDatabaseId, LLM_WORKER_SENDER);
 	list_free(blocked_databases);
 	blocked_databases = NIL;
 	dropped_database = InvalidOid;
 	extension_arrived = false;
 	databases_changed = false;
-	servers_changed = false;
 }
 
 /* Stop the workers of a database until the end of this transaction. */
@@ -241,7 +239,7 @@ before_command(Node *stmt)
 		case T_CreateForeignServerStmt:
 			if (strcmp(((CreateForeignServerStmt *) stmt)->fdwname, LLM_FDW_NAME) == 0)
 				llm_catalog_check_server_name(((CreateForeignServerStmt *) stmt)->servername);
-			servers_changed = true;
+			llm_wake_known_at_commit(LLM_WORKER_SENDER);
 			break;
 		case T_AlterForeignServerStmt:
 		case T_CreateUserMappingStmt:
@@ -250,7 +248,7 @@ before_command(Node *stmt)
 		case T_GrantStmt:
 		case T_GrantRoleStmt:
 			/* what jobs wait for may be mended by this: the sender looks again at commit */
-			servers_changed = true;
+			llm_wake_known_at_commit(LLM_WORKER_SENDER);
 			break;
 		default:
 			break;
@@ -258,22 +256,39 @@ before_command(Node *stmt)
 }
 
 static void
-process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
-				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+execute(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
+		ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
-	Node *stmt = pstmt->utilityStmt;
-	/* asked before: the tree need not outlive the command */
-	bool is_commit_prepared = IsA(stmt, TransactionStmt) &&
-							  ((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
-
-	before_command(stmt);
 	if (previous_hook)
 		previous_hook(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
-	/* what the prepared transaction queued is visible now; nobody else could say so */
-	if (is_commit_prepared)
-		llm_shmem_wake_known(MyDatabaseId, LLM_WORKER_SENDER);
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	Node *stmt = pstmt->utilityStmt;
+
+	before_command(stmt);
+	if (!IsA(stmt, TransactionStmt) || ((TransactionStmt *) stmt)->kind != TRANS_STMT_COMMIT_PREPARED)
+	{
+		execute(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		return;
+	}
+	/* it calls nobody at its commit */
+	llm_committing_begin_prepared(((TransactionStmt *) stmt)->gid);
+	PG_TRY();
+	{
+		execute(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		llm_committing_end();
+	}
+	PG_END_TRY();
+	llm_shmem_wake_known(MyDatabaseId, LLM_WORKER_SENDER);
 }
 
 void

@@ -18,7 +18,15 @@
 #include "committing.h"
 #include "wake.h"
 
-static bool wanted[LLM_WORKER_KINDS]; /* by this transaction */
+/* More is more. */
+typedef enum Wanted
+{
+	WANTED_NOT,
+	WANTED_WHERE_KNOWN, /* where the extension is known to be */
+	WANTED
+} Wanted;
+
+static Wanted wanted[LLM_WORKER_KINDS]; /* by this transaction */
 static bool any_wanted = false;
 static bool committed = false; /* it has; what remains is to release its locks */
 static bool registered = false; /* the callbacks, for the life of the session */
@@ -53,14 +61,16 @@ wake_wanted(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void 
 	llm_committing_end(); /* now, for who is woken not to look at it */
 	for (int kind = 0; kind < LLM_WORKER_KINDS; kind++)
 	{
-		if (wanted[kind])
+		if (wanted[kind] == WANTED)
 			llm_shmem_wake(MyDatabaseId, kind);
+		else if (wanted[kind] == WANTED_WHERE_KNOWN)
+			llm_shmem_wake_known(MyDatabaseId, kind);
 	}
 	forget_wanted();
 }
 
-void
-llm_wake_at_commit(LlmWorkerKind kind)
+static void
+want(LlmWorkerKind kind, Wanted how)
 {
 	if (!registered)
 	{
@@ -68,6 +78,18 @@ llm_wake_at_commit(LlmWorkerKind kind)
 		RegisterResourceReleaseCallback(wake_wanted, NULL);
 		registered = true;
 	}
-	wanted[kind] = true;
+	wanted[kind] = Max(wanted[kind], how);
 	any_wanted = true;
+}
+
+void
+llm_wake_at_commit(LlmWorkerKind kind)
+{
+	want(kind, WANTED);
+}
+
+void
+llm_wake_known_at_commit(LlmWorkerKind kind)
+{
+	want(kind, WANTED_WHERE_KNOWN);
 }

@@ -19,4 +19,7 @@
  */
 extern void llm_wake_at_commit(LlmWorkerKind kind);
 
+/* The same where the extension is known to be in this database, and nothing elsewhere. */
+extern void llm_wake_known_at_commit(LlmWorkerKind kind);
+
 #endif /* LLM_WAKE_H */
