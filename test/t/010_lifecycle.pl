@@ -136,6 +136,8 @@ wait_worker($node, 'work', 'sender', 'after CREATE EXTENSION the database is ser
 
 make_database($node, 'doomed');
 keep_busy($node, 'doomed');
+$node->poll_query_until('postgres', q(SELECT count(*) = 2 FROM pg_stat_activity
+	WHERE datname = 'doomed' AND backend_type LIKE 'llm_enrich %')) or die 'no two workers';
 $node->safe_psql('postgres', 'CREATE ROLE stranger LOGIN CREATEDB');
 $before = workers($node, 'doomed');
 foreach my $command ('DROP DATABASE doomed', 'ALTER DATABASE doomed RENAME TO mine',

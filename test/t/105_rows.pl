@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 
+use List::Util qw(min);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -166,12 +167,13 @@ is(worker('direct', 'sender'), $pid, 'and all that time there was one sender');
 # ----------------------------------------------------------------------------
 
 # Somebody changes it by hand, and commits when the sender waits for him.
-$provider->script({ latency_ms => 500 }, 'direct');
+$provider->hold;
 kill 'STOP', my $writer = worker('direct', 'writer');
 $node->safe_psql('direct', "UPDATE note SET label = llm_classify(body || ' again', '{a,b}') WHERE id <= 2");
 $node->poll_query_until('direct', q(SELECT count(*) = 2 FROM llm.queue WHERE state = 'claimed')) or die 'nothing was claimed';
 my $hand = $node->background_psql('direct');
 $hand->query_safe(q(BEGIN; UPDATE llm.queue SET message = 'touched' WHERE key->>'id' = '1'));
+$provider->go_on;
 $node->poll_query_until('direct', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") or die 'the sender waits for nobody';
 $hand->query_safe('COMMIT');
 $hand->quit;
@@ -183,7 +185,6 @@ kill 'CONT', $writer;
 wait_idle($node, 'direct');
 
 # A key that an administrator may think of, by which no task is found alone.
-$provider->script({}, 'direct');
 $node->safe_psql('direct', 'ALTER TABLE llm.queue DROP CONSTRAINT queue_pkey, ADD PRIMARY KEY (job, id)');
 $node->safe_psql('direct', "UPDATE note SET label = llm_classify(body || ' more', '{a,b}') WHERE id <= 2");
 wait_idle($node, 'direct');
@@ -227,20 +228,20 @@ SKIP:
 		CREATE TABLE many (id int PRIMARY KEY, body text, label jsonb);
 		INSERT INTO many SELECT i, 'text ' || i FROM generate_series(1, 400) i;
 		ALTER SERVER sim OPTIONS (ADD max_concurrency '1');));
-	my ($small, $large) = (0, 0);
+	my (@alone, @beside);
 
-	# other processes get in the way of a measurement now and then: two of three count
-	for (my $run = 1; $small < 2 && $large < 2; $run++)
+	# other processes get in the way of a measurement now and then, and make none shorter
+	for (my $run = 1; $run <= 6; $run++)
 	{
 		$node->safe_psql('direct', q(ALTER SERVER sim OPTIONS (SET max_concurrency '1')));
-		my $alone = processor_time("$run alone");
+		push @alone, processor_time("$run alone");
 		$node->safe_psql('direct', q(ALTER SERVER sim OPTIONS (SET max_concurrency '2')));
 		$provider->script({ sequence => [ { match => "text 1 in run $run beside", action => 'ok', delay_ms => 6000 } ] }, 'direct');
-		my $extra = processor_time("$run beside") - $alone;
-		note "sender: $alone ms alone, $extra ms more beside a slow one";
-		$extra < 250 ? $small++ : $large++;
+		push @beside, processor_time("$run beside");
+		note "sender: $alone[-1] ms alone, $beside[-1] ms beside a slow one";
+		last if $run > 1 && min(@beside) - min(@alone) < 250;
 	}
-	is($small, 2, 'P10: the sender sleeps while an answer waits for company');
+	cmp_ok(min(@beside) - min(@alone), '<', 250, 'P10: the sender sleeps while an answer waits for company');
 }
 
 done_testing();

@@ -111,16 +111,16 @@ is(sql($south, q(SELECT last_value FROM llm.task_id)) <=> sql($north, q(SELECT l
 	'P5: task numbers begin later where the extension was created later');
 
 # The subscriber's own statement about a replicated row; the publisher's next change wins.
-$provider->script({ latency_ms => 300 }, 'south');
+$provider->hold;
 my $job = sql($south, q(UPDATE ticket SET label = llm_classify(body, '{short,long}') WHERE id <= 4; SELECT llm.last_job()));
 sql($north, q(UPDATE ticket SET label = '{"label": "by hand"}' WHERE id = 1));
 $north->wait_for_catchup('everything');
+$provider->go_on;
 sql($south, "CALL llm.wait($job, '1 minute')");
 is(sql($south, "SELECT done, superseded FROM llm.job WHERE id = $job"), '3|1', 'the subscriber may ask about replicated rows, too');
 is(sql($south, q(SELECT label FROM ticket WHERE id = 1)), '{"label": "by hand"}', 'P5: and never writes over what came meanwhile');
 
 # A trigger of the subscriber that asks when a row comes is a statement of the subscriber.
-$provider->script({ latency_ms => 1 }, 'south');
 sql($south, q(CREATE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		INSERT INTO public.local_note VALUES (NEW.id, NEW.body, public.llm_classify(NEW.body, '{billing,bug}'));

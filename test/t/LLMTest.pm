@@ -46,16 +46,16 @@ sub new_node
 	return $node;
 }
 
-# Kill -9 a process of a server, after which the postmaster ends all the others and begins
+# Kill a process of a server, with -9 unless told otherwise, after which the postmaster ends all the others and begins
 # anew, and wait until it has; false if there was no such process. It is looked for with
 # psql -c: poll_query_until() writes into a pipe that a psql refused during recovery does not
 # read, and may die of that.
 sub crash_server
 {
-	my ($node, $pid) = @_;
+	my ($node, $pid, $signal) = @_;
 	my $query = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)";
 
-	kill 'KILL', $pid or return 0;
+	kill $signal // 'KILL', $pid or return 0;
 	foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 	{
 		my ($back) = run_command([ 'psql', '-XAt', '-d', $node->connstr('postgres'), '-c', $query ]);
@@ -303,6 +303,25 @@ sub last_body
 	my ($self, $lane) = @_;
 
 	return $self->ask('GET', '/meter/last-body', $lane // 'default');
+}
+
+# It reads nothing and answers nothing until go_on(): requests reach its machine and stay in flight, for as
+# long as a test needs. Neither script() nor meter() or log() in between.
+sub hold
+{
+	my $self = shift;
+
+	kill 'STOP', $self->{pid} or die "could not stop the provider: $!";
+	waitpid($self->{pid}, POSIX::WUNTRACED());
+	return;
+}
+
+sub go_on
+{
+	my $self = shift;
+
+	kill 'CONT', $self->{pid} or die "could not continue the provider: $!";
+	return;
 }
 
 # End the provider, as if its machine had gone.
