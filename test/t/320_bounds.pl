@@ -96,12 +96,19 @@ cmp_ok(peak('writer') - $before, '<', 350 * MB, 'P10: not all of them are read a
 # A large backlog
 # ---------------------------------------------------------------------------
 
+sub enabled
+{
+	sql("ALTER SYSTEM SET llm_enrich.enabled = $_[0]");
+	$node->reload;
+	return;
+}
+
 # Queue so many tasks while nothing is sent; let it send until some are answered; its memory then.
 sub memory_with
 {
 	my $rows = shift;
 
-	sending($node, 'off');
+	enabled('off');
 	sql(qq(
 		DROP TABLE IF EXISTS ticket;
 		CREATE TABLE ticket (id int PRIMARY KEY, body text NOT NULL, label jsonb);
@@ -111,7 +118,7 @@ sub memory_with
 	sql('TRUNCATE llm.ledger');
 	my $job = sql(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}'); SELECT llm.last_job()));
 	is(sql("SELECT count(*) FROM llm.queue WHERE job = $job"), $rows, "$rows tasks are queued");
-	sending($node, 'on');
+	enabled('on');
 	wait_until('(SELECT count(*) FROM llm.ledger) >= ' . ANSWERED, 'some are answered');
 	return memory();
 }

@@ -114,8 +114,8 @@ sub setup_model
 	return;
 }
 
-# Switch sending on or off. A reload comes back before the processes have read anything, and
-# nothing may be sent of what is queued next: an idle sender that has read it leaves.
+# Switch sending on, or off while nothing is on its way. A reload comes back before the processes have
+# read anything, and nothing may be sent of what is queued next: a sender without tasks that has read it leaves.
 sub sending
 {
 	my ($node, $on_or_off) = @_;
