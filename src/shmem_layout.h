@@ -6,8 +6,9 @@
  *	  launcher_census.c and health.c.
  *	  Everybody else calls shmem.h.
  *
- * All fields are guarded by the one lock, but for "asked", "woken" and the condition variables, which
- * guard themselves and are never initialised again while the server runs: whoever
+ * All fields are guarded by the one lock, but for "asked" and "woken", which their own process
+ * reads without, and the condition variables, which guard themselves and are never initialised
+ * again while the server runs: whoever
  * still sleeps on one when its entry goes to another database wakes up harmlessly.
  *
  *-------------------------------------------------------------------------

@@ -18,7 +18,7 @@
 #include "committing.h"
 #include "wake.h"
 
-/* More is more. */
+/* What wakes more wins when both are wanted. */
 typedef enum Wanted
 {
 	WANTED_NOT,

@@ -9,7 +9,6 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use POSIX ();
-use List::Util qw(max);
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
@@ -191,8 +190,7 @@ sql(q(CREATE TABLE third AS SELECT * FROM ticket; ALTER TABLE third ADD PRIMARY 
 rate(); # the window opens
 my (@alone, @beside);
 my $since = time;
-# in each of them the machine may be busy with something else
-for (my $round = 0; $round < 3 || ($round < 8 && max(@beside) < 0.9 * max(@alone)); $round++)
+foreach (1 .. 3)
 {
 	push @alone, rate();
 	sql(q(UPDATE ticket SET label = NULL;
@@ -207,10 +205,10 @@ for (my $round = 0; $round < 3 || ($round < 8 && max(@beside) < 0.9 * max(@alone
 }
 # a paused target is probed once a minute
 my $most = 1 + int((time - $since) / 60);
-note(sprintf '2000 rows: alone %.0f, beside them %.0f rows a second (medians)', median(@alone), median(@beside));
-cmp_ok(max(@beside), '>=', 0.9 * max(@alone),
+note(sprintf '2000 rows: alone %.0f, beside them %.0f rows a second (medians of 3)', median(@alone), median(@beside));
+cmp_ok((sort { $b <=> $a } @beside)[0], '>=', 0.9 * (sort { $b <=> $a } @alone)[0],
 	'P6: beside a server that hangs and one whose key is wrong, 2000 rows of a third take no longer than alone');
-cmp_ok($provider->meter('refused')->{requests}, '<=', $most, 'P7: the wrong key was met by one request, over all these jobs');
+cmp_ok($provider->meter('refused')->{requests}, '<=', $most, 'P7: the wrong key was met by one request, over three jobs');
 
 # ---------------------------------------------------------------------------
 # Settings changed under way

@@ -89,9 +89,9 @@ sub set_pace
 	return;
 }
 
-# Alone and beside it, in turn; in each of them the machine may be busy with something else.
+# Alone and beside it, in turn.
 my (%rate, @sleepy);
-for (my $round = 0; $round < 3 || ($round < 8 && max(@{ $rate{beside} }) < 0.9 * max(@{ $rate{alone} })); $round++)
+foreach my $round (0 .. 2)
 {
 	my @ids = map { 'id BETWEEN ' . ($_ * 2000 + 1) . ' AND ' . ($_ * 2000 + 2000) } 2 * $round, 2 * $round + 1;
 
@@ -107,7 +107,7 @@ for (my $round = 0; $round < 3 || ($round < 8 && max(@{ $rate{beside} }) < 0.9 *
 note(map { sprintf '%s: %s rows/ms; ', $_, join ' ', map { sprintf '%.2f', $_ } @{ $rate{$_} } } sort keys %rate);
 cmp_ok(max(@{ $rate{beside} }), '>=', 0.9 * max(@{ $rate{alone} }),
 	'P6: beside a table whose trigger sleeps 10 s another one is written at the rate that it has alone');
-is(sql(q(SELECT count(*) FROM sleepy WHERE label = '{"label": "billing"}')), 10 * @sleepy, 'P4: what slept is written');
+is(sql(q(SELECT count(*) FROM sleepy WHERE label = '{"label": "billing"}')), 30, 'P4: what slept is written');
 is(put_off(), 0, 'P6: what is stopped for others has not failed');
 
 # A trigger that catches the cancel gets the next one.
