@@ -13,6 +13,7 @@
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "check.h"
 #include "job.h"
@@ -22,8 +23,37 @@
 /* What the model is asked: it can only answer with the one label there is. */
 #define CHECK_INPUT "Everything is ok."
 
+/* Where all places are taken, one that becomes free within that time is the check's. */
+#define PUT_OFF_MS 200
+
+/* What a backend asks for. */
+typedef struct Letter
+{
+	char model[LLM_MAILBOX_MODEL_BYTES];
+	Oid role;
+	uint64 ticket; /* 0: none */
+	TimestampTz until; /* it may be put off */
+} Letter;
+
 /* Taken, and neither answered nor in flight yet; 0: none.  Written by take() and abandon(). */
 static uint64 open_ticket = 0;
+
+/* Taken, and put off until an answer makes room.  Written by take(). */
+static Letter put_off = {.ticket = 0};
+
+/* The one that was put off, or else the next one. */
+static bool
+take_letter(Letter *letter, TimestampTz now)
+{
+	if (put_off.ticket == 0)
+	{
+		letter->until = TimestampTzPlusMilliseconds(now, PUT_OFF_MS);
+		return llm_mailbox_take(letter->model, &letter->role, &letter->ticket);
+	}
+	*letter = put_off;
+	put_off.ticket = 0;
+	return true;
+}
 
 /*
  * Ask the limiter for one request of the route; why not, or NULL when it is granted.
@@ -64,30 +94,41 @@ make_check(LlmRoute *route, const char *role_name, uint64 ticket)
 LlmFlight *
 llm_check_take(TimestampTz now)
 {
-	char model[LLM_MAILBOX_MODEL_BYTES];
-	Oid role;
-	uint64 ticket;
+	Letter letter;
 
-	while (llm_mailbox_take(model, &role, &ticket))
+	while (take_letter(&letter, now))
 	{
 		LlmRoute *route;
 		char *role_name;
 		const char *obstacle;
 		LlmFlight *flight;
 
-		open_ticket = ticket; /* whatever fails from here on, the asker is told */
-		route = llm_route_find(model[0] == '\0' ? NULL : model, role, now);
-		role_name = GetUserNameFromId(role, true);
+		open_ticket = letter.ticket; /* whatever fails from here on, the asker is told */
+		route = llm_route_find(letter.model[0] == '\0' ? NULL : letter.model, letter.role, now);
+		role_name = GetUserNameFromId(letter.role, true);
 		obstacle = role_name == NULL ? "the role is gone" : grant_one(route, now);
-		flight = obstacle == NULL ? make_check(route, role_name, ticket) : NULL;
+		if (obstacle != NULL && role_name != NULL && route->problem == NULL &&
+			route->wait_reason == LLM_WAIT_CONCURRENCY && now < letter.until)
+		{
+			put_off = letter;
+			open_ticket = 0;
+			return NULL;
+		}
+		flight = obstacle == NULL ? make_check(route, role_name, letter.ticket) : NULL;
 
 		if (flight == NULL)
-			llm_mailbox_answer(ticket, psprintf("not sent: %s", obstacle));
+			llm_mailbox_answer(letter.ticket, psprintf("not sent: %s", obstacle));
 		open_ticket = 0;
 		if (flight != NULL)
 			return flight;
 	}
 	return NULL;
+}
+
+TimestampTz
+llm_check_put_off_until(void)
+{
+	return put_off.ticket != 0 ? put_off.until : DT_NOEND;
 }
 
 void

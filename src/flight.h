@@ -53,6 +53,9 @@ typedef struct LlmFlight
 	int64 input_tokens; /* estimate of this request's input */
 	int64 granted_tokens; /* what the limiter was told */
 	uint32 generation; /* of the limiter then */
+	dlist_node ahead_node; /* in route->ahead_list */
+	TimestampTz ahead_since; /* claimed then, and has not left (ahead.c) */
+	TimestampTz landed_at;
 	LlmSettlement settlement; /* filled by land() */
 } LlmFlight;
 

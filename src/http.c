@@ -295,15 +295,10 @@ sleep_ms(long timeout_ms)
 	return (timeout_ms < 0) ? left_ms : Min(timeout_ms, left_ms);
 }
 
-bool
-llm_http_wait(long timeout_ms, uint32 wait_event_info)
+/* Let libcurl work for what is ready, and gather what is through. */
+static void
+serve(const LlmHttpReady *ready, int n)
 {
-	LlmHttpReady ready[LLM_HTTP_POLL_MOST];
-	bool woken = false;
-	int n;
-
-	start_waiting();
-	n = llm_http_poll_wait(sleep_ms(timeout_ms), wait_event_info, ready, &woken, &broken);
 	for (int i = 0; i < n && !broken; i++)
 	{
 		int events = 0;
@@ -320,7 +315,28 @@ llm_http_wait(long timeout_ms, uint32 wait_event_info)
 		fire_timer();
 	collect();
 	start_waiting();
+}
+
+bool
+llm_http_wait(long timeout_ms, uint32 wait_event_info)
+{
+	LlmHttpReady ready[LLM_HTTP_POLL_MOST];
+	bool woken = false;
+	int n;
+
+	start_waiting();
+	n = llm_http_poll_wait(sleep_ms(timeout_ms), wait_event_info, ready, &woken, &broken);
+	serve(ready, n);
 	return woken;
+}
+
+void
+llm_http_drive(void)
+{
+	LlmHttpReady ready[LLM_HTTP_POLL_MOST];
+	int n = llm_http_poll_look(ready, &broken);
+
+	serve(ready, n);
 }
 
 LlmHttpExchange *

@@ -6,6 +6,7 @@
  *	  start()                once per process
  *	  submit()               any number, up to the limit given to start()
  *	  wait()                 latch, sockets, timers, postmaster death
+ *	  drive()                between two waits that are far apart: sockets and timers
  *	  next_finished()        until NULL
  *	  release() / cancel()   exactly one of them for each submitted exchange
  *	  stop()                 at last, with nothing submitted any more
@@ -86,6 +87,9 @@ extern bool llm_http_submit(LlmHttpExchange *exchange);
  * gone.
  */
 extern bool llm_http_wait(long timeout_ms, uint32 wait_event_info);
+
+/* Go on with what is ready, without a wait and without a look at the latch. */
+extern void llm_http_drive(void);
 
 /* An exchange that has finished, in the order of finishing; NULL: none. */
 extern LlmHttpExchange *llm_http_next_finished(void);

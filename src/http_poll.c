@@ -336,15 +336,20 @@ look(LlmHttpReady *ready)
 }
 
 int
+llm_http_poll_look(LlmHttpReady *ready, bool *broken)
+{
+	if (!apply_all())
+		*broken = true;
+	return look(ready);
+}
+
+int
 llm_http_poll_wait(long timeout_ms, uint32 wait_event_info, LlmHttpReady *ready, bool *woken, bool *broken)
 {
 	WaitEvent event;
 	int64 now = llm_clock_monotonic_us();
-	int n;
+	int n = llm_http_poll_look(ready, broken);
 
-	if (!apply_all())
-		*broken = true;
-	n = look(ready);
 	if (n > 0 || *broken)
 		timeout_ms = 0;
 	if (timeout_ms != 0 || now - checked_at >= POSTMASTER_CHECK_US)

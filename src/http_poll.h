@@ -57,4 +57,7 @@ extern bool llm_http_poll_watch(int fd, int events);
 extern int llm_http_poll_wait(long timeout_ms, uint32 wait_event_info,
 							  LlmHttpReady *ready, bool *woken, bool *broken);
 
+/* The same without a wait, and without a look at the latch. */
+extern int llm_http_poll_look(LlmHttpReady *ready, bool *broken);
+
 #endif /* LLM_HTTP_POLL_H */

@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "ahead.h"
 #include "job.h"
 #include "joblist.h"
 #include "shmem.h"
@@ -300,10 +301,14 @@ llm_joblist_route(TimestampTz now)
 	routed_version = llm_route_version();
 }
 
-/* For each route the highest priority among its jobs that have something to send, and how many have it. */
-static void
+/*
+ * For each route the highest priority among its jobs that have something to send, and how
+ * many have it.  How many routes have such jobs, and can be used.
+ */
+static int
 count_fronts(void)
 {
+	int nfronts = 0;
 	dlist_iter iter;
 
 	dlist_foreach(iter, llm_route_all())
@@ -315,6 +320,8 @@ count_fronts(void)
 
 		if (job->exhausted)
 			continue;
+		if (route->front == 0 && route->problem == NULL)
+			nfronts++;
 		if (route->front == 0 || job->priority > route->front_priority)
 		{
 			route->front_priority = job->priority;
@@ -323,24 +330,14 @@ count_fronts(void)
 		if (job->priority == route->front_priority)
 			route->front++;
 	}
+	return nfronts;
 }
 
-/* How many more requests the route may have in flight, as far as slots go. */
+/* Spread what a route may claim over its jobs of the highest priority. */
 static int
-room_of(const LlmRoute *route, int slots, int in_flight)
-{
-	int left = slots - (in_flight - route->in_flight);
-	int kept = (left > 1) ? Max(left / 4, 1) : 0;
-
-	return Min(slots - in_flight, left - kept - route->in_flight);
-}
-
-/* Spread what a route was granted over its jobs of the highest priority. */
-static int
-spread(LlmRoute *route, LlmShare *shares, int nshares)
+spread(LlmRoute *route, int left, LlmShare *shares, int nshares)
 {
 	dlist_mutable_iter iter;
-	int left = route->granted;
 	int seen = 0;
 
 	dlist_foreach_modify(iter, &jobs)
@@ -369,22 +366,36 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares)
 {
 	dlist_iter iter;
 	int nshares = 0;
+	int nfronts = count_fronts();
 
-	count_fronts();
 	dlist_foreach(iter, llm_route_all())
 	{
 		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
-		int want = room_of(route, slots, in_flight);
+		int want = llm_route_room(route, slots, in_flight);
 
 		route->granted = 0;
-		if (route->front == 0 || route->problem != NULL || want <= 0)
+		if (route->front == 0 || route->problem != NULL)
 			continue;
-		llm_route_grant(route, want, now);
+		if (want > 0)
+			llm_route_grant(route, want, now);
 		in_flight += route->granted;
-		nshares = spread(route, shares, nshares);
+		nshares = spread(route, route->granted + (nfronts == 1 ? llm_ahead_wanted(route) : 0), shares, nshares);
 	}
 	llm_route_end_turn();
 	return nshares;
+}
+
+bool
+llm_joblist_has_grants(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+	{
+		if (dlist_container(LlmRoute, node, iter.cur)->granted > 0)
+			return true;
+	}
+	return false;
 }
 
 /* Book what the claim brought, and hand back what it did not. */
@@ -406,7 +417,9 @@ llm_joblist_claimed(List *claims)
 		if (claim->follows)
 			continue; /* it is not sent: its grant goes back */
 		job->flights++;
-		job->route->granted--;
+		claim->ahead = (job->route->granted == 0);
+		if (!claim->ahead)
+			job->route->granted--;
 	}
 	dlist_foreach(iter, &jobs)
 	{
@@ -474,7 +487,7 @@ wake_of(const LlmJob *job, int slots, int in_flight)
 		return DT_NOBEGIN;
 	if (route->problem != NULL)
 		return route->expires_at;
-	return room_of(route, slots, in_flight) > 0 ? route->wake_at : DT_NOEND;
+	return llm_route_room(route, slots, in_flight) > 0 ? route->wake_at : DT_NOEND;
 }
 
 bool

@@ -93,6 +93,7 @@ typedef struct LlmLimiter
 	int concurrency; /* the loosest max_concurrency told lately; 0 = none yet */
 	TimestampTz concurrency_told_at;
 	LlmWaitReason held_by; /* what left less than wanted at the last grant; NONE when nothing did */
+	TimestampTz turned_away_at; /* last found no place free: somebody who had none (route.c) */
 
 	/* limiter_bucket.c */
 	LlmBuckets requests;

@@ -68,6 +68,14 @@ static LlmStatement claim_statement = {
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}};
 
+/* Claimed and not sent: as if it had not been. */
+static LlmStatement unclaim_statement = {
+	.sql = "UPDATE llm.queue q SET state = 'ready', claimed_at = NULL, request = NULL,"
+		   "  attempts = q.attempts OPERATOR(pg_catalog.-) 1"
+		   " WHERE q.id OPERATOR(pg_catalog.=) ANY ($1) AND q.state OPERATOR(pg_catalog.=) 'claimed'",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
+
 /* So many, or so many bytes of inputs: their length is known without reading them. */
 static LlmStatement orphan_statement = {
 	.sql = "SELECT " CLAIM_COLUMNS " FROM (SELECT o.id, pg_catalog.sum(pg_catalog.octet_length(o.input))"
@@ -252,6 +260,18 @@ llm_queue_claim(const LlmShare *shares, int nshares)
 		AcceptInvalidationMessages();
 	}
 	return claims;
+}
+
+void
+llm_queue_unclaim(const int64 *tasks, int n)
+{
+	Datum *ids = palloc(sizeof(Datum) * n);
+	Datum values[1];
+
+	for (int i = 0; i < n; i++)
+		ids[i] = Int64GetDatum(tasks[i]);
+	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
+	llm_spi_execute(&unclaim_statement, values, NULL, false);
 }
 
 /* Tasks that a dead sender left claimed: a list of LlmClaim, in the current context; empty when there are none. */

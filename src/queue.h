@@ -48,6 +48,7 @@ typedef struct LlmClaim
 	int64 same_as; /* task that it followed before; 0: none */
 	bool followed; /* others wait for its answer */
 	bool follows; /* it has been put back, to wait for another one's */
+	bool ahead; /* there was no grant for it yet */
 	Jsonb *key;
 	char *input;
 	size_t input_len;
@@ -96,6 +97,9 @@ typedef struct LlmSettlement
 } LlmSettlement;
 
 extern List *llm_queue_claim(const LlmShare *shares, int nshares);
+
+/* Tasks that this sender has claimed and not sent are ready again, as they were before. */
+extern void llm_queue_unclaim(const int64 *tasks, int n);
 extern List *llm_queue_orphans(int limit, int64 bytes);
 
 /* True: some of those to be asked again have been cancelled; the writer has work. */

@@ -45,6 +45,9 @@
  */
 #define REASK_SHUT_MS 2000
 
+/* Who was turned away asks again in that time, and more than once. */
+#define TURNED_AWAY_MS (5 * REASK_MS)
+
 /* Sender's life. */
 static dlist_head routes = DLIST_STATIC_INIT(routes);
 static dlist_head retired = DLIST_STATIC_INIT(retired); /* stale, with requests in flight */
@@ -141,6 +144,7 @@ make_route(const char *alias, Oid role, TimestampTz now)
 	route->input_tokens = FIRST_INPUT_TOKENS;
 	route->output_tokens = FIRST_OUTPUT_TOKENS;
 	route->wake_at = DT_NOBEGIN;
+	dlist_init(&route->ahead_list);
 	resolve(route);
 	route->expires_at = route->problem == NULL ? DT_NOEND : TimestampTzPlusMilliseconds(now, PROBLEM_RECHECK_MS);
 	MemoryContextSwitchTo(saved);
@@ -360,29 +364,67 @@ reask_at(const LlmRoute *route, TimestampTz now)
 	return TimestampTzPlusMilliseconds(now, others ? REASK_MS : REASK_SHUT_MS);
 }
 
-void
-llm_route_grant(LlmRoute *route, int want, TimestampTz now)
+/*
+ * Has the route its target for itself?  Not while others have requests in flight there, nor
+ * shortly after somebody who had none was turned away, and is to find a place when asking again.
+ */
+static bool
+is_alone(const LlmRoute *route, LlmLimiter *limiter, bool turned_away, TimestampTz now)
+{
+	if (turned_away && route->taken == 0)
+		limiter->turned_away_at = now;
+	return limiter->in_flight == route->taken &&
+		   limiter->turned_away_at <= TimestampTzPlusMilliseconds(now, -TURNED_AWAY_MS);
+}
+
+/* Ask the limiter for up to "want"; how many it grants, and what they belong to. */
+static int
+ask_limiter(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens)
 {
 	int loosest = route->limits.max_concurrency;
 	int loosest_of_old = 0; /* nobody tells it any more */
 	int taken = count_taken(&routes, route, &loosest) + count_taken(&retired, route, &loosest_of_old);
 	int room = Max(route->limits.max_concurrency - taken, 0);
 	LlmLimiter *limiter = llm_route_lock_limiter(route);
+	int granted;
 
 	llm_limiter_tell_concurrency(limiter, loosest, now);
-	route->tokens_each = (int64) (route->input_tokens + route->output_tokens + 0.5);
-	route->granted = llm_limiter_grant(limiter, &route->limits, Min(want, room), route->tokens_each, now,
-									   &route->wait_reason, &route->wake_at);
-	route->generation_granted = limiter->generation;
+	*tokens = (int64) (route->input_tokens + route->output_tokens + 0.5);
+	granted = llm_limiter_grant(limiter, &route->limits, Min(want, room), *tokens, now,
+								&route->wait_reason, &route->wake_at);
+	*generation = limiter->generation;
 	route->pause_class = limiter->pause_class;
+	route->taken += granted;
+	route->alone = is_alone(route, limiter, granted < want, now);
 	llm_shmem_limiter_unlock();
-	route->taken += route->granted;
 	if (route->wait_reason == LLM_WAIT_NONE && room < want)
 		route->wait_reason = LLM_WAIT_CONCURRENCY;
 	if (route->wait_reason == LLM_WAIT_NONE)
 		route->wake_at = DT_NOBEGIN;
 	else
 		route->wake_at = Min(route->wake_at, reask_at(route, now));
+	return granted;
+}
+
+void
+llm_route_grant(LlmRoute *route, int want, TimestampTz now)
+{
+	route->granted = ask_limiter(route, want, now, &route->generation_granted, &route->tokens_each);
+}
+
+int
+llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens)
+{
+	return ask_limiter(route, want, now, generation, tokens);
+}
+
+int
+llm_route_room(const LlmRoute *route, int slots, int in_flight)
+{
+	int left = slots - (in_flight - route->taken);
+	int kept = (left > 1) ? Max(left / 4, 1) : 0;
+
+	return Min(slots - in_flight, left - kept - route->taken);
 }
 
 void

@@ -31,6 +31,18 @@ typedef struct LlmRoute
 	int in_flight; /* requests that use it */
 	int taken; /* granted by the limiter, and neither settled nor given back yet */
 
+	bool alone; /* nobody else has, or wants, requests in flight at the target */
+
+	/* ahead.c */
+	dlist_head ahead_list; /* LlmFlight: claimed, and no grant was asked for yet */
+	int ahead; /* so many */
+	int leaving; /* of these, granted just now */
+	uint32 leaving_generation;
+	int64 leaving_tokens;
+	int answers; /* since counted_at */
+	TimestampTz counted_at;
+	int enough; /* to have ahead, at the rate of the answers */
+
 	const char *alias; /* or NULL: the default model */
 	Oid role;
 	const LlmTarget *target;
@@ -77,6 +89,9 @@ extern void llm_route_release(LlmRoute *route);
  */
 extern LlmLimiter *llm_route_lock_limiter(const LlmRoute *route);
 extern void llm_route_grant(LlmRoute *route, int want, TimestampTz now);
+
+/* The same for what route->granted is not to know of: how many, and what settle() or give_back() is to be told. */
+extern int llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens);
 extern void llm_route_note_settled(LlmRoute *route);
 extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each);
 
@@ -85,6 +100,9 @@ extern void llm_route_forget_all(void);
 
 /* All have been asked for: those that were granted something come after the others from now on. */
 extern void llm_route_end_turn(void);
+
+/* How many more requests the route may have in flight, as far as slots go. */
+extern int llm_route_room(const LlmRoute *route, int slots, int in_flight);
 
 /* All routes that are not stale. */
 extern dlist_head *llm_route_all(void);

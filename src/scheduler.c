@@ -20,6 +20,7 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "ahead.h"
 #include "check.h"
 #include "clock.h"
 #include "fence.h"
@@ -53,6 +54,10 @@
 #define STORE_DELAY_MS 1
 #define STORE_AT_ONCE 16
 
+/* While requests leave without a claim, more answers wait, and longer. */
+#define STORE_DELAY_AHEAD_MS 40
+#define STORE_AT_ONCE_AHEAD 256
+
 /*
  * Waiting tasks made ready in one pass, and the least time between two such passes: a
  * task that is due may be locked by somebody's open transaction.
@@ -78,11 +83,11 @@ static MemoryContext pass_context; /* reset at the start of each pass */
 static dlist_head flying = DLIST_STATIC_INIT(flying);
 static dlist_head landed = DLIST_STATIC_INIT(landed);
 static int nlanded = 0;
-static TimestampTz first_landed_at;
 static int slots;
 static bool woken = true; /* something may have been queued */
 static bool woken_all = true; /* look at all jobs, old ones too */
 static bool orphaned = false; /* the extension is gone */
+static bool going_on = false; /* in go_on() */
 static bool draining = false; /* nothing is to be claimed any more */
 static bool set_back = true; /* the wall clock was, perhaps: waiting tasks may be due in an hour that is over */
 static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
@@ -109,16 +114,51 @@ llm_scheduler_init(void)
 static void
 keep_landed(LlmFlight *flight, TimestampTz now)
 {
-	if (nlanded == 0)
-		first_landed_at = now;
+	flight->landed_at = now;
 	dlist_push_tail(&landed, &flight->node);
 	nlanded++;
 	flight->route->wake_at = Min(flight->route->wake_at, now);
 }
 
-static void
-land_finished(TimestampTz now)
+/* What waits longest to be stored. */
+static TimestampTz
+first_landed_at(void)
 {
+	return dlist_container(LlmFlight, node, dlist_head_node(&landed))->landed_at;
+}
+
+/* Send; the transaction that claimed it has committed. */
+static void
+launch(LlmFlight *flight, TimestampTz now)
+{
+	if (flight->recipe != NULL && llm_http_submit(&flight->exchange))
+	{
+		dlist_push_tail(&flying, &flight->node);
+		return;
+	}
+	llm_flight_land(flight, now);
+	keep_landed(flight, now);
+}
+
+/*
+ * Send what was claimed ahead, as far as there is room.  Not before a look at who has just
+ * come: a check, or a job of another route, is to find a place that has become free.
+ */
+static void
+launch_ahead(TimestampTz now)
+{
+	LlmFlight *flight;
+
+	if (woken || llm_check_put_off_until() != DT_NOEND || !llm_guc_enabled || draining || orphaned || retry_at > now)
+		return;
+	while ((flight = llm_ahead_next(slots, llm_http_in_flight(), now)) != NULL)
+		launch(flight, now);
+}
+
+static void
+land_finished(void)
+{
+	TimestampTz now = llm_clock_steady();
 	LlmHttpExchange *exchange;
 
 	while ((exchange = llm_http_next_finished()) != NULL)
@@ -126,10 +166,27 @@ land_finished(TimestampTz now)
 		LlmFlight *flight = exchange->owner;
 
 		dlist_delete(&flight->node);
-		llm_flight_land(flight, now);
+		if (llm_flight_land(flight, now) == LLM_OK)
+			llm_ahead_note_answer(flight->route, now);
 		llm_http_release(exchange);
 		keep_landed(flight, now);
 	}
+	launch_ahead(now);
+}
+
+/*
+ * Between two steps of a transaction: answers that came make room for what was claimed
+ * ahead.  What fails here is no failure of the transaction, and ends the sender.
+ */
+static void
+go_on(void)
+{
+	if (llm_ahead_is_empty())
+		return;
+	going_on = true;
+	llm_http_drive();
+	land_finished();
+	going_on = false;
 }
 
 /* The settlements to store in this pass, in the order of landing. */
@@ -171,8 +228,11 @@ store(volatile bool *cancelled, LlmRepeatResult *repeats)
 		return 0;
 	settlements = gather_settlements(&n);
 	llm_ledger_record(settlements, n);
+	go_on();
 	llm_share_settle(settlements, n);
+	go_on();
 	*cancelled = llm_queue_settle(settlements, n);
+	go_on();
 	llm_scheduler_repeat_store(&landed, n, repeats);
 	dlist_foreach(iter, &landed)
 	{
@@ -284,7 +344,7 @@ claim_by_routes(int taken, TimestampTz now, bool *outdated)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	LlmShare *shares = palloc(sizeof(LlmShare) * slots);
+	LlmShare *shares = palloc(sizeof(LlmShare) * 2 * slots);
 	int nshares = llm_joblist_plan(slots, llm_http_in_flight() + taken, now, shares);
 	List *claims;
 
@@ -334,19 +394,6 @@ claim(int taken, TimestampTz now, List **questions)
 	return claims;
 }
 
-/* Send what was claimed; the transaction has committed. */
-static void
-launch(LlmFlight *flight, TimestampTz now)
-{
-	if (flight->recipe != NULL && llm_http_submit(&flight->exchange))
-	{
-		dlist_push_tail(&flying, &flight->node);
-		return;
-	}
-	llm_flight_land(flight, now);
-	keep_landed(flight, now);
-}
-
 static void
 launch_claims(List *claims, List *questions, TimestampTz now)
 {
@@ -362,7 +409,30 @@ launch_claims(List *claims, List *questions, TimestampTz now)
 			continue;
 		flight = llm_flight_make(claimed, llm_joblist_find(claimed->job)->route, llm_flight_recipe(claimed->recipe));
 		flight->question = lfirst(lq);
-		launch(flight, now);
+		if (claimed->ahead)
+			llm_ahead_add(flight, now);
+		else
+			launch(flight, now);
+	}
+	llm_ahead_filled();
+}
+
+/* What was claimed ahead and has not left is ready again; that has committed. */
+static void
+forget_called_back(void)
+{
+	LlmFlight *flight;
+
+	while ((flight = llm_ahead_next_called_back()) != NULL)
+	{
+		LlmJob *job = llm_joblist_find(flight->job);
+
+		if (job != NULL)
+		{
+			job->flights--;
+			llm_joblist_put_back(job, flight->task);
+		}
+		llm_flight_free(flight);
 	}
 }
 
@@ -395,7 +465,11 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 			llm_route_refresh(now);
 			llm_joblist_route(now);
 			*check = draining ? NULL : llm_check_take(now);
+			llm_ahead_call_back(draining || !llm_guc_enabled, now);
+			go_on();
 			*claims = claim(*check != NULL ? 1 : 0, now, questions);
+			if (*check == NULL && !llm_joblist_has_grants())
+				go_on();
 			if (reasons_at <= now && llm_joblist_reasons_changed())
 			{
 				llm_joblist_store_reasons();
@@ -406,6 +480,8 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 	}
 	PG_CATCH();
 	{
+		if (going_on)
+			PG_RE_THROW();
 		ok = false;
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(pass_context);
@@ -419,6 +495,7 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 	{
 		llm_question_keep();
 		llm_joblist_claimed(*claims);
+		forget_called_back();
 		forget_stored(stored, cancelled || repeats.served > 0);
 		llm_spi_report_commit();
 		return true;
@@ -428,17 +505,21 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 	set_back = true;
 	due_at = DT_NOBEGIN;
 	llm_joblist_undo();
+	llm_ahead_undo();
 	llm_scheduler_repeat_undo(&landed);
 	llm_check_abandon(*check);
 	return false;
 }
 
-/* Have the answers that landed waited long enough for company? */
-static bool
-store_is_due(TimestampTz now)
+/* When the answers that landed have waited long enough for company. */
+static TimestampTz
+store_at(void)
 {
-	return nlanded >= STORE_AT_ONCE || dlist_is_empty(&flying) ||
-		   first_landed_at <= TimestampTzPlusMilliseconds(now, -STORE_DELAY_MS);
+	bool ahead = llm_ahead_suffices();
+
+	if (nlanded >= (ahead ? STORE_AT_ONCE_AHEAD : STORE_AT_ONCE) || dlist_is_empty(&flying))
+		return DT_NOBEGIN;
+	return TimestampTzPlusMilliseconds(first_landed_at(), ahead ? STORE_DELAY_AHEAD_MS : STORE_DELAY_MS);
 }
 
 /* Is a transaction called for? */
@@ -449,7 +530,11 @@ has_work(TimestampTz now)
 		return false;
 	if (woken || woken_all || set_back || due_at <= now || sweep_at <= now || llm_joblist_wants_more())
 		return true;
-	if (nlanded > 0 && store_is_due(now))
+	if (nlanded > 0 && (store_at() <= now || llm_check_put_off_until() != DT_NOEND))
+		return true;
+	if (llm_check_put_off_until() <= now)
+		return true;
+	if (llm_ahead_due() <= now || (!llm_ahead_is_empty() && (draining || !llm_guc_enabled)))
 		return true;
 	if (llm_scheduler_repeat_due() <= now || llm_queue_gone_due() <= now)
 		return true;
@@ -468,8 +553,9 @@ next_pass_at(TimestampTz now)
 		return retry_at;
 	if (woken || set_back || llm_joblist_wants_more())
 		return DT_NOBEGIN;
+	at = Min(at, Min(llm_ahead_due(), llm_check_put_off_until()));
 	if (nlanded > 0)
-		at = Min(at, TimestampTzPlusMilliseconds(first_landed_at, STORE_DELAY_MS));
+		at = Min(at, store_at());
 	else if (llm_guc_enabled && !draining && llm_http_in_flight() < slots)
 		at = Min(at, llm_joblist_wake_at(slots, llm_http_in_flight()));
 	if (llm_joblist_reasons_changed())
@@ -486,7 +572,7 @@ llm_scheduler_pass(void)
 	LlmFlight *check = NULL;
 
 	MemoryContextReset(pass_context);
-	land_finished(now);
+	land_finished();
 	if (llm_clock_was_set_back())
 		set_back = true;
 	if (!has_work(now))
@@ -503,6 +589,7 @@ llm_scheduler_pass(void)
 	launch_claims(claims, questions, now);
 	if (check != NULL)
 		launch(check, now);
+	launch_ahead(now);
 	llm_joblist_trim();
 	llm_flight_trim_recipes();
 	return next_pass_at(now);
@@ -574,15 +661,15 @@ llm_scheduler_wake(void)
 bool
 llm_scheduler_is_idle(void)
 {
-	return dlist_is_empty(&flying) && nlanded == 0 && llm_joblist_is_empty() && due_at == DT_NOEND &&
-		   llm_scheduler_repeat_due() == DT_NOEND && !woken;
+	return dlist_is_empty(&flying) && llm_ahead_is_empty() && nlanded == 0 && llm_joblist_is_empty() &&
+		   due_at == DT_NOEND && llm_scheduler_repeat_due() == DT_NOEND && !woken;
 }
 
 bool
 llm_scheduler_drain(void)
 {
 	draining = true;
-	return dlist_is_empty(&flying) && nlanded == 0;
+	return dlist_is_empty(&flying) && llm_ahead_is_empty() && nlanded == 0;
 }
 
 bool
