@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "ahead.h"
+#include "repeat.h"
 
 /* Answers are counted over so long; enough for what a claim takes: ms. */
 #define COUNT_MS 100
@@ -137,12 +138,25 @@ llm_ahead_next(int slots, int in_flight, TimestampTz now)
 	return NULL;
 }
 
-void
+/* Nobody asks its question now: who asks the same may go first, or be itself. */
+static void
+take_back(LlmFlight *flight)
+{
+	if (flight->question != NULL)
+		llm_question_close(flight->question);
+	flight->route->enough = 0; /* until answers tell anew */
+	take_out(flight);
+	dlist_push_tail(&called_back, &flight->node);
+}
+
+uint64
 llm_ahead_call_back(bool all, TimestampTz now)
 {
 	TimestampTz before = TimestampTzPlusMilliseconds(now, -LONGEST_MS);
 	int64 *tasks = palloc(sizeof(int64) * Max(nwaiting, 1));
+	LlmRepeatLead *leads = palloc(sizeof(LlmRepeatLead) * Max(nwaiting, 1));
 	int n = 0;
+	int nleads = 0;
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &waiting)
@@ -151,13 +165,18 @@ llm_ahead_call_back(bool all, TimestampTz now)
 
 		if (!all && !flight->route->stale && flight->ahead_since > before)
 			continue;
-		flight->route->enough = 0; /* until answers tell anew */
-		take_out(flight);
-		dlist_push_tail(&called_back, &flight->node);
 		tasks[n++] = flight->task;
+		if (flight->followed || (flight->question != NULL && flight->question->followed))
+		{
+			leads[nleads].task = flight->task;
+			leads[nleads].job = flight->job;
+			leads[nleads++].same_as = flight->same_as;
+		}
+		take_back(flight);
 	}
 	if (n > 0)
 		llm_queue_unclaim(tasks, n);
+	return llm_repeat_promote(leads, nleads);
 }
 
 LlmFlight *
@@ -176,6 +195,8 @@ llm_ahead_undo(void)
 		LlmFlight *flight = dlist_container(LlmFlight, node, dlist_tail_node(&called_back));
 
 		dlist_delete(&flight->node);
+		if (flight->question != NULL)
+			llm_question_reopen(flight->question);
 		dlist_push_head(&waiting, &flight->node);
 		dlist_push_head(&flight->route->ahead_list, &flight->ahead_node);
 		count_in(flight);
@@ -189,6 +210,22 @@ llm_ahead_due(void)
 		return DT_NOEND;
 	return TimestampTzPlusMilliseconds(dlist_container(LlmFlight, node, dlist_head_node(&waiting))->ahead_since,
 									   LONGEST_MS);
+}
+
+TimestampTz
+llm_ahead_wake_at(int slots, int in_flight)
+{
+	TimestampTz wake_at = DT_NOEND;
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+	{
+		const LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->ahead > 0 && llm_route_room(route, slots, in_flight) > 0)
+			wake_at = Min(wake_at, route->wake_at);
+	}
+	return wake_at;
 }
 
 bool

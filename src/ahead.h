@@ -30,12 +30,20 @@ extern void llm_ahead_filled(void);
 /* Granted by its limiter, and the caller's from here on; or NULL. */
 extern LlmFlight *llm_ahead_next(int slots, int in_flight, TimestampTz now);
 
-/* All of them, or those that have waited for too long, and those of routes that are out of use. */
-extern void llm_ahead_call_back(bool all, TimestampTz now);
+/*
+ * All of them, or those that have waited for too long, and those of routes that are out of
+ * use.  How many that followed them are to ask for themselves: llm_queue_wake() finds them.
+ */
+extern uint64 llm_ahead_call_back(bool all, TimestampTz now);
 
 /* The caller's from here on; or NULL. */
 extern LlmFlight *llm_ahead_next_called_back(void);
+
+/* Instead; after the questions of the transaction are gone. */
 extern void llm_ahead_undo(void);
+
+/* When a limit lets the next one out; DT_NOEND when none waits for that. */
+extern TimestampTz llm_ahead_wake_at(int slots, int in_flight);
 
 /* When the first one has waited for too long; DT_NOEND when there is none. */
 extern TimestampTz llm_ahead_due(void);

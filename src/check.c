@@ -132,6 +132,14 @@ llm_check_put_off_until(void)
 }
 
 void
+llm_check_refuse_put_off(void)
+{
+	if (put_off.ticket != 0)
+		llm_mailbox_answer(put_off.ticket, "not sent: the sender ends");
+	put_off.ticket = 0;
+}
+
+void
 llm_check_prepare_answer(LlmFlight *flight)
 {
 	MemoryContext saved = MemoryContextSwitchTo(flight->context);

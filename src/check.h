@@ -22,6 +22,9 @@ extern LlmFlight *llm_check_take(TimestampTz now);
 
 /* Who finds no place is put off: take() again when an answer has made room, or at that time.  DT_NOEND: nobody is. */
 extern TimestampTz llm_check_put_off_until(void);
+
+/* It will not be taken any more. */
+extern void llm_check_refuse_put_off(void);
 extern void llm_check_prepare_answer(LlmFlight *flight);
 extern void llm_check_deliver_answer(LlmFlight *flight);
 extern void llm_check_abandon(LlmFlight *flight);

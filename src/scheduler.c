@@ -120,13 +120,6 @@ keep_landed(LlmFlight *flight, TimestampTz now)
 	flight->route->wake_at = Min(flight->route->wake_at, now);
 }
 
-/* What waits longest to be stored. */
-static TimestampTz
-first_landed_at(void)
-{
-	return dlist_container(LlmFlight, node, dlist_head_node(&landed))->landed_at;
-}
-
 /* Send; the transaction that claimed it has committed. */
 static void
 launch(LlmFlight *flight, TimestampTz now)
@@ -141,15 +134,23 @@ launch(LlmFlight *flight, TimestampTz now)
 }
 
 /*
- * Send what was claimed ahead, as far as there is room.  Not before a look at who has just
- * come: a check, or a job of another route, is to find a place that has become free.
+ * Not before a look at who has just come: a check, or a job of another route, is to find a
+ * place that has become free.  Nor while answers cannot be stored, or too many wait for that.
  */
+static bool
+may_launch_ahead(void)
+{
+	return !woken && llm_check_put_off_until() == DT_NOEND && llm_guc_enabled && !draining && !orphaned &&
+		   !woken_all && nlanded < 2 * slots;
+}
+
+/* Send what was claimed ahead, as far as there is room. */
 static void
 launch_ahead(TimestampTz now)
 {
 	LlmFlight *flight;
 
-	if (woken || llm_check_put_off_until() != DT_NOEND || !llm_guc_enabled || draining || orphaned || retry_at > now)
+	if (!may_launch_ahead())
 		return;
 	while ((flight = llm_ahead_next(slots, llm_http_in_flight(), now)) != NULL)
 		launch(flight, now);
@@ -417,10 +418,14 @@ launch_claims(List *claims, List *questions, TimestampTz now)
 	llm_ahead_filled();
 }
 
-/* What was claimed ahead and has not left is ready again; that has committed. */
-static void
+/*
+ * What was claimed ahead and has not left is ready again; that has committed.  True when
+ * there was any: the writer may have to look, for one that was cancelled, or is too late.
+ */
+static bool
 forget_called_back(void)
 {
+	bool any = false;
 	LlmFlight *flight;
 
 	while ((flight = llm_ahead_next_called_back()) != NULL)
@@ -433,7 +438,9 @@ forget_called_back(void)
 			llm_joblist_put_back(job, flight->task);
 		}
 		llm_flight_free(flight);
+		any = true;
 	}
+	return any;
 }
 
 /*
@@ -464,10 +471,13 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 			look_around(now);
 			llm_route_refresh(now);
 			llm_joblist_route(now);
-			*check = draining ? NULL : llm_check_take(now);
-			llm_ahead_call_back(draining || !llm_guc_enabled, now);
-			go_on();
-			*claims = claim(*check != NULL ? 1 : 0, now, questions);
+			*check = draining ? NULL : llm_check_take(llm_clock_steady());
+			if (llm_ahead_call_back(draining || !llm_guc_enabled, now) > 0)
+				due_at = DT_NOBEGIN;
+			if (*check == NULL)
+				go_on();
+			if (nlanded - stored < slots)
+				*claims = claim(*check != NULL ? 1 : 0, llm_clock_steady(), questions);
 			if (*check == NULL && !llm_joblist_has_grants())
 				go_on();
 			if (reasons_at <= now && llm_joblist_reasons_changed())
@@ -495,8 +505,7 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 	{
 		llm_question_keep();
 		llm_joblist_claimed(*claims);
-		forget_called_back();
-		forget_stored(stored, cancelled || repeats.served > 0);
+		forget_stored(stored, forget_called_back() || cancelled || repeats.served > 0);
 		llm_spi_report_commit();
 		return true;
 	}
@@ -505,8 +514,8 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 	set_back = true;
 	due_at = DT_NOBEGIN;
 	llm_joblist_undo();
-	llm_ahead_undo();
 	llm_scheduler_repeat_undo(&landed);
+	llm_ahead_undo();
 	llm_check_abandon(*check);
 	return false;
 }
@@ -519,7 +528,8 @@ store_at(void)
 
 	if (nlanded >= (ahead ? STORE_AT_ONCE_AHEAD : STORE_AT_ONCE) || dlist_is_empty(&flying))
 		return DT_NOBEGIN;
-	return TimestampTzPlusMilliseconds(first_landed_at(), ahead ? STORE_DELAY_AHEAD_MS : STORE_DELAY_MS);
+	return TimestampTzPlusMilliseconds(dlist_container(LlmFlight, node, dlist_head_node(&landed))->landed_at,
+									   ahead ? STORE_DELAY_AHEAD_MS : STORE_DELAY_MS);
 }
 
 /* Is a transaction called for? */
@@ -554,6 +564,8 @@ next_pass_at(TimestampTz now)
 	if (woken || set_back || llm_joblist_wants_more())
 		return DT_NOBEGIN;
 	at = Min(at, Min(llm_ahead_due(), llm_check_put_off_until()));
+	if (may_launch_ahead())
+		at = Min(at, llm_ahead_wake_at(slots, llm_http_in_flight()));
 	if (nlanded > 0)
 		at = Min(at, store_at());
 	else if (llm_guc_enabled && !draining && llm_http_in_flight() < slots)
@@ -566,13 +578,14 @@ next_pass_at(TimestampTz now)
 TimestampTz
 llm_scheduler_pass(void)
 {
-	TimestampTz now = llm_clock_steady();
+	TimestampTz now;
 	List *claims = NIL;
 	List *questions = NIL;
 	LlmFlight *check = NULL;
 
 	MemoryContextReset(pass_context);
 	land_finished();
+	now = llm_clock_steady();
 	if (llm_clock_was_set_back())
 		set_back = true;
 	if (!has_work(now))
@@ -589,7 +602,7 @@ llm_scheduler_pass(void)
 	launch_claims(claims, questions, now);
 	if (check != NULL)
 		launch(check, now);
-	launch_ahead(now);
+	launch_ahead(llm_clock_steady());
 	llm_joblist_trim();
 	llm_flight_trim_recipes();
 	return next_pass_at(now);
@@ -662,13 +675,14 @@ bool
 llm_scheduler_is_idle(void)
 {
 	return dlist_is_empty(&flying) && llm_ahead_is_empty() && nlanded == 0 && llm_joblist_is_empty() &&
-		   due_at == DT_NOEND && llm_scheduler_repeat_due() == DT_NOEND && !woken;
+		   Min(Min(due_at, llm_check_put_off_until()), llm_scheduler_repeat_due()) == DT_NOEND && !woken;
 }
 
 bool
 llm_scheduler_drain(void)
 {
 	draining = true;
+	llm_check_refuse_put_off();
 	return dlist_is_empty(&flying) && llm_ahead_is_empty() && nlanded == 0;
 }
 

@@ -95,6 +95,41 @@ is(outcomes($job), (ROWS - $ready - PLACES) . " done, " . ($ready + PLACES) . ' 
 wait_idle($node);
 ledger_equals_meter($node, $provider, 'P3: nothing but what was sent is on the ledger');
 
+# Cancelled before they are ready again, they do not wait for the writer's next look at all jobs, a minute later.
+$job = queue_rows();
+await_answers($job, 3_000);
+$provider->hold;
+my $start = time;
+sql("SELECT llm.cancel($job)");
+await("SELECT count(*) = @{[PLACES]} FROM llm.queue WHERE job = $job", 'what was cancelled does not leave the queue');
+cmp_ok(time - $start, '<', 30, 'P6: what is cancelled while it is claimed ahead leaves the queue');
+$provider->go_on;
+is(outcomes($job) =~ s/^(\d+) done, (\d+) cancelled, 0 failed$/$1 + $2/er, ROWS, 'P2: each task has its end');
+wait_idle($node);
+ledger_equals_meter($node, $provider, 'P3: the ledger has what was sent');
+
+# When answers cannot be stored, what is ahead does not leave. It is claimed once more by the transaction that
+# makes it ready again: somebody has come meanwhile, and all jobs are looked at from the start.
+sql(q(
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'the ledger is closed'; END$$;
+	CREATE TABLE one (id int PRIMARY KEY, label jsonb); INSERT INTO one VALUES (1);));
+my $sender = sql(q(SELECT pid FROM llm.health WHERE kind = 'sender'));
+$job = queue_rows();
+foreach my $round (1 .. 3)
+{
+	my $log = -s $node->logfile;
+
+	await_answers($job, 3_000 * $round);
+	sql('CREATE TRIGGER closed BEFORE INSERT ON llm.ledger EXECUTE FUNCTION refuse()');
+	$node->wait_for_log(qr/the ledger is closed/, $log);
+	sql(qq(UPDATE one SET label = llm_classify('$round', '{billing,bug}')));
+	sql('DROP TRIGGER closed ON llm.ledger');
+}
+is(outcomes($job), ROWS . ' done, 0 cancelled, 0 failed', 'P2: no task is lost when the ledger cannot be written for a while');
+wait_idle($node);
+is(sql(q(SELECT pid FROM llm.health WHERE kind = 'sender')), $sender, 'P2: and the sender lives');
+ledger_equals_meter($node, $provider, 'P3: nothing is paid twice');
+
 # Others find their places while one backlog takes all it can get.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION llm_enrich');
