@@ -15,7 +15,7 @@ use Test::More;
 use LLMTest;
 
 use constant {
-	ROWS => 20_000,
+	ROWS => 15_000,
 
 	# requests in flight at a time
 	PLACES => 64,
@@ -70,7 +70,7 @@ sub claimed_in_vain
 }
 
 setup_model($node, $provider, options => { max_concurrency => PLACES });
-$provider->script({ latency_ms => 5 });
+$provider->script({ latency_ms => 20 });
 
 # Held, the provider answers nothing: what is in flight stays there, and only that is claimed.
 my $job = queue_rows();
