@@ -33,7 +33,7 @@
 /* Fewer are not worth it. */
 #define FEWEST 40
 
-/* Then somebody else may have it, or cancel it: ms. */
+/* Then it does not leave any more, and somebody else may have it, or cancel it: ms. */
 #define LONGEST_MS 250
 
 /* All static: the sender's life.  In the order of the claims. */
@@ -64,6 +64,12 @@ llm_ahead_wanted(const LlmRoute *route)
 		(route->wait_reason != LLM_WAIT_NONE && route->wait_reason != LLM_WAIT_CONCURRENCY))
 		return 0;
 	return Max(0, enough - route->ahead);
+}
+
+static bool
+is_overdue(const LlmFlight *flight, TimestampTz now)
+{
+	return flight->ahead_since <= TimestampTzPlusMilliseconds(now, -LONGEST_MS);
 }
 
 static void
@@ -126,9 +132,12 @@ llm_ahead_next(int slots, int in_flight, TimestampTz now)
 		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
 		LlmFlight *flight;
 
-		if (route->ahead == 0 || !may_leave(route, slots, in_flight, now))
+		if (route->ahead == 0)
 			continue;
 		flight = dlist_container(LlmFlight, ahead_node, dlist_head_node(&route->ahead_list));
+		/* a process that was stopped does not know what has become of its claims */
+		if (is_overdue(flight, now) || !may_leave(route, slots, in_flight, now))
+			continue;
 		route->leaving--;
 		flight->generation = route->leaving_generation;
 		flight->granted_tokens = route->leaving_tokens;
@@ -152,7 +161,6 @@ take_back(LlmFlight *flight)
 uint64
 llm_ahead_call_back(bool all, TimestampTz now)
 {
-	TimestampTz before = TimestampTzPlusMilliseconds(now, -LONGEST_MS);
 	int64 *tasks = palloc(sizeof(int64) * Max(nwaiting, 1));
 	LlmRepeatLead *leads = palloc(sizeof(LlmRepeatLead) * Max(nwaiting, 1));
 	int n = 0;
@@ -163,7 +171,7 @@ llm_ahead_call_back(bool all, TimestampTz now)
 	{
 		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
 
-		if (!all && !flight->route->stale && flight->ahead_since > before)
+		if (!all && !flight->route->stale && !is_overdue(flight, now))
 			continue;
 		tasks[n++] = flight->task;
 		if (flight->followed || (flight->question != NULL && flight->question->followed))

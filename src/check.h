@@ -4,7 +4,8 @@
  *	  The sender's half of llm.check(): one real call outside of any table.
  *
  *	  take()            inside a transaction: a flight to launch after its commit, or NULL
- *	                    when nobody asks any more; those that cannot be sent are answered
+ *	                    when nobody asks any more; those that cannot be sent are answered, and
+ *	                    who finds no place is put off until put_off_until()
  *	  prepare_answer()  inside the transaction that stores its settlement
  *	  deliver_answer()  after that has committed
  *	  abandon()         when the transaction of take() failed, with its flight if there was one

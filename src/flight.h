@@ -65,7 +65,7 @@ extern LlmSharedRecipe *llm_flight_recipe(int64 id);
 /* Drop recipes that no flight uses, when there are many. */
 extern void llm_flight_trim_recipes(void);
 
-/* The route was just granted what this flight uses. */
+/* The route was just granted what this flight uses, or the task is claimed ahead and asks for it as it leaves. */
 extern LlmFlight *llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe);
 
 /* It was not sent after all: the limiter gets back what it granted. */

@@ -7,10 +7,10 @@
  *	  start()                once
  *	  open() / close()       a socket, counted among the server's descriptors
  *	  watch()                what is waited for on a descriptor
- *	  wait()                 from the top of the loop, never from a callback
+ *	  wait(), look()         from the top of the loop, never from a callback
  *	  stop()                 after the last descriptor was closed
  *
- * All but start() and wait() are called from within libcurl: they neither raise
+ * All but start(), wait() and look() are called from within libcurl: they neither raise
  * nor allocate from a memory context.
  *
  *-------------------------------------------------------------------------

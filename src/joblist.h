@@ -49,6 +49,7 @@ extern void llm_joblist_route(TimestampTz now);
 
 /* Fill "shares" (room for two per slot: one that is free, one ahead); how many. */
 extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares);
+
 /* Is anything granted that is not claimed yet? */
 extern bool llm_joblist_has_grants(void);
 extern void llm_joblist_claimed(List *claims);

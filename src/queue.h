@@ -5,7 +5,7 @@
  *
  *	  recover()  once, before anything else: what a dead sender left claimed
  *	  wake()     waiting tasks whose time has come
- *	  claim()    then, for each claimed task, exactly one settle()
+ *	  claim()    then, for each claimed task, exactly one settle(), or unclaim()
  *
  * All inside a transaction of the sender (spi.h).
  *

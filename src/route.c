@@ -377,9 +377,8 @@ is_alone(const LlmRoute *route, LlmLimiter *limiter, bool turned_away, Timestamp
 		   limiter->turned_away_at <= TimestampTzPlusMilliseconds(now, -TURNED_AWAY_MS);
 }
 
-/* Ask the limiter for up to "want"; how many it grants, and what they belong to. */
-static int
-ask_limiter(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens)
+int
+llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens)
 {
 	int loosest = route->limits.max_concurrency;
 	int loosest_of_old = 0; /* nobody tells it any more */
@@ -409,13 +408,7 @@ ask_limiter(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int6
 void
 llm_route_grant(LlmRoute *route, int want, TimestampTz now)
 {
-	route->granted = ask_limiter(route, want, now, &route->generation_granted, &route->tokens_each);
-}
-
-int
-llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens)
-{
-	return ask_limiter(route, want, now, generation, tokens);
+	route->granted = llm_route_grant_apart(route, want, now, &route->generation_granted, &route->tokens_each);
 }
 
 int
