@@ -599,10 +599,11 @@ llm_scheduler_pass(void)
 	woken_all = false;
 	if (sweep_at <= now)
 		sweep_at = TimestampTzPlusMilliseconds(now, SWEEP_MS);
+	now = llm_clock_steady();
 	launch_claims(claims, questions, now);
 	if (check != NULL)
 		launch(check, now);
-	launch_ahead(llm_clock_steady());
+	launch_ahead(now);
 	llm_joblist_trim();
 	llm_flight_trim_recipes();
 	return next_pass_at(now);
