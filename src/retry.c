@@ -26,6 +26,9 @@
 /* Retries of a job that no share forbids. */
 #define FREE_RETRIES 20
 
+/* Retries that are not over are reckoned by a mean, which every other time they exceed a little. */
+#define ABOVE_THE_MEAN 1.05
+
 typedef enum Again
 {
 	AGAIN_NEVER,
@@ -134,7 +137,7 @@ llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, double share)
 	double spent = dollars ? sums->retry_cost : (double) sums->retry_tokens;
 	double this_one = dollars ? tokens * sums->cost / sums->tokens : (double) tokens;
 	double each = sums->retried > 0 ? spent / sums->retried : this_one;
-	double to_come = Max(sums->retries - sums->retried, 0) * each + Max(each, this_one);
+	double to_come = (Max(sums->retries - sums->retried, 0) * each + Max(each, this_one)) * ABOVE_THE_MEAN;
 
 	return sums->retries < FREE_RETRIES || spent + to_come <= share * (total + to_come);
 }

@@ -15,11 +15,15 @@
  */
 #include "postgres.h"
 
+#include "dialect.h"
 #include "flight.h"
 #include "guc.h"
 #include "ledger.h"
 #include "retry.h"
 #include "share.h"
+
+/* Tokens of what every second asking says beside the answer and its fault, rounded up. */
+#define WORDS_AGAIN 16
 
 /* Would the task be asked again after a failure that was charged to it? */
 static bool
@@ -28,11 +32,18 @@ is_to_be_retried(const LlmSettlement *s)
 	return s->charged && s->state != NULL && (strcmp(s->state, "ready") == 0 || strcmp(s->state, "waiting") == 0);
 }
 
-/* What the failed request took is what the next one will take. */
+/* What the failed request took, and what the next one says of its answer, the next one will take. */
 static int64
-tokens_of(const LlmUsage *usage)
+tokens_of_retry(const LlmSettlement *s)
 {
-	return usage->input + usage->cached + usage->cache_write + usage->output;
+	const LlmUsage *usage = &s->usage;
+	int64 tokens = usage->input + usage->cached + usage->cache_write + usage->output;
+
+	if (s->message == NULL)
+		return tokens; /* none came: asked in the same words */
+	if (s->last_answer != NULL)
+		tokens += llm_dialect_estimate_tokens(s->last_answer, strlen(s->last_answer));
+	return tokens + llm_dialect_estimate_tokens(s->message, strlen(s->message)) + WORDS_AGAIN;
 }
 
 /* Why the task is not asked again: one text for the job, one for the task. */
@@ -92,7 +103,7 @@ llm_share_settle(LlmSettlement **settlements, int n)
 
 		if (of_job == NULL)
 			continue; /* the job is gone, and its task with it */
-		if (llm_retry_within_share(of_job, tokens_of(&s->usage), llm_guc_max_retry_share))
+		if (llm_retry_within_share(of_job, tokens_of_retry(s), llm_guc_max_retry_share))
 			of_job->retries++;
 		else
 			hold_back(s, of_job);

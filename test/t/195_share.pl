@@ -23,7 +23,7 @@ setup_model($node, $provider);
 setup_model($node, $provider, server => 'good', lane => 'good', alias => 'good', model => 'sim-good', is_default => 0);
 setup_model($node, $provider, server => 'slow', lane => 'slow', alias => 'slow', model => 'sim-slow', is_default => 0,
 	options => { max_concurrency => 8 });
-sql("CREATE SERVER unpriced FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url '@{[$provider->base_url('unpriced')]}');
+sql("CREATE SERVER unpriced FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', max_concurrency '256', base_url '@{[$provider->base_url('unpriced')]}');
 	SELECT llm.add_model('unpriced', server => 'unpriced', model => 'sim-unpriced');
 	CREATE TABLE ticket (id int PRIMARY KEY, body text, label jsonb);
 	INSERT INTO ticket SELECT i, 'The invoice of customer ' || i || ' is wrong' FROM generate_series(1, @{[ROWS]}) i");
@@ -109,6 +109,22 @@ is(sql("SELECT cost IS NULL, retry_tokens <= 0.1 * (input_tokens + output_tokens
 	'where no price is known the share is one of tokens');
 like(sql("SELECT message FROM llm.dead_letter WHERE job = $job LIMIT 1"),
 	qr/retries have taken \d+ of \d+ tokens, and "llm_enrich.max_retry_share" is 0\.1$/, 'and says so');
+
+# ---------------------------------------------------------------------------
+# Retries that are decided before the first is over
+# ---------------------------------------------------------------------------
+
+# A hundred answers at fault come at once, when all others are there.  Asking again tells them to the model,
+# which takes more than the first asking did.
+sql("UPDATE ticket SET body = replace(body, 'invoice', 'bill') WHERE id BETWEEN 401 AND 500");
+$provider->script({ latency_ms => 1000, answers => { 'The bill' => 'It may be one or the other. ' x 20 },
+	sequence => [ { match => 'The bill', times => 100, action => 'ok', delay_ms => 2000 } ] }, 'unpriced');
+$job = enqueue(500, 'unpriced');
+finish($job, 'decided at once');
+note(sql("SELECT format('%s of %s requests were retries, %s of %s tokens', retries, requests, retry_tokens,
+	input_tokens + output_tokens) FROM llm.job_cost WHERE job = $job"));
+is(sql("SELECT retries > 20, retry_tokens <= 0.1 * (input_tokens + output_tokens) FROM llm.job_cost WHERE job = $job"), 't|t',
+	'a retry is reckoned with what it tells the model before one is over');
 
 # ---------------------------------------------------------------------------
 # A small job, and failures that cost nothing

@@ -118,6 +118,10 @@ test_share(void)
 
 	ok(llm_retry_within_share(&sums, 100, 0.1), "P3 a retry that keeps within the share is affordable");
 	ok(!llm_retry_within_share(&sums, 1200, 0.1), "P3 one that would exceed it is not");
+	sums.retries = 98;
+	ok(llm_retry_within_share(&sums, 100, 0.1), "P3 it is beside a few that are on their way");
+	sums.retries = 100;
+	ok(!llm_retry_within_share(&sums, 100, 0.1), "P3 unless, a little dearer than the mean, they exceed the share");
 	sums.retries = 105;
 	ok(!llm_retry_within_share(&sums, 100, 0.1), "P3 nor one beside retries that are on their way");
 	ok(llm_retry_within_share(&sums, 100, 0.2), "a larger share allows them");
