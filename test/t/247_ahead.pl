@@ -11,6 +11,7 @@ use lib $FindBin::RealBin;
 
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 use LLMTest;
 
@@ -129,6 +130,33 @@ is(outcomes($job), ROWS . ' done, 0 cancelled, 0 failed', 'P2: no task is lost w
 wait_idle($node);
 is(sql(q(SELECT pid FROM llm.health WHERE kind = 'sender')), $sender, 'P2: and the sender lives');
 ledger_equals_meter($node, $provider, 'P3: nothing is paid twice');
+
+# A sender that was stopped, by a debugger or with its machine, does not know what has become of its claims. Stopped
+# while it waits for answers it holds no lock, and all that has left is with the provider; what is claimed besides is
+# ahead.
+$job = queue_rows();
+my ($requests, $ahead) = (0, 0);
+foreach my $round (1 .. 25)
+{
+	await_answers($job, 400 * $round);
+	kill 'STOP', $sender or die $!;
+	if (sql("SELECT xact_start IS NULL AND wait_event IS NOT NULL FROM pg_stat_activity WHERE pid = $sender") eq 't')
+	{
+		usleep(1_000) while $provider->meter->{in_flight} > 0;
+		$requests = $provider->meter->{requests};
+		$ahead = sql("SELECT count(*) FILTER (WHERE state = 'claimed') - ($requests - (SELECT count(*) FROM llm.ledger)) FROM llm.queue");
+	}
+	last if $ahead > 0;
+	kill 'CONT', $sender;
+}
+cmp_ok($ahead, '>', 0, 'a sender is stopped while it has tasks ahead');
+sql("UPDATE llm.job SET deadline = clock_timestamp() WHERE id = $job");
+await("SELECT bool_and(claimed_at < clock_timestamp() - interval '300 ms') FROM llm.queue WHERE state = 'claimed'", 'no time passes');
+kill 'CONT', $sender;
+outcomes($job);
+wait_idle($node);
+is($provider->meter->{requests}, $requests, 'P6: when it goes on, it sends none of them: their deadline has passed');
+ledger_equals_meter($node, $provider, 'P3: the ledger has what was sent');
 
 # Others find their places while one backlog takes all it can get.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
