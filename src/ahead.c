@@ -14,8 +14,8 @@
  * waited for too long is ready again, and so is at once what the catalog has outdated.
  *
  * As many are claimed as the route had answers lately in a few times what a claim takes,
- * and never more than it has in flight.  A route that answers seldom has none ahead, and
- * sends what it has claimed at once.
+ * and never more than half as many again as it has in flight.  A route that answers seldom
+ * has none ahead, and sends what it has claimed at once.
  *
  *-------------------------------------------------------------------------
  */
@@ -58,7 +58,7 @@ llm_ahead_note_answer(LlmRoute *route, TimestampTz now)
 int
 llm_ahead_wanted(const LlmRoute *route)
 {
-	int enough = Min(route->enough, route->taken);
+	int enough = Min(route->enough, route->taken + route->taken / 2);
 
 	if (enough < FEWEST || !route->alone ||
 		(route->wait_reason != LLM_WAIT_NONE && route->wait_reason != LLM_WAIT_CONCURRENCY))

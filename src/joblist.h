@@ -47,7 +47,7 @@ extern bool llm_joblist_wants_more(void);
 /* Resolve the routes of all jobs; after llm_route_refresh(). */
 extern void llm_joblist_route(TimestampTz now);
 
-/* Fill "shares" (room for two per slot: one that is free, one ahead); how many. */
+/* Fill "shares" (room for two per slot: free ones, and what is claimed ahead); how many. */
 extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares);
 
 /* Is anything granted that is not claimed yet? */

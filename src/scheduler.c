@@ -176,8 +176,8 @@ land_finished(void)
 }
 
 /*
- * Between two steps of a transaction: answers that came make room for what was claimed
- * ahead.  What fails here is no failure of the transaction, and ends the sender.
+ * Between two steps of a pass: answers that came make room for what was claimed ahead.
+ * What fails here is no failure of the transaction, and ends the sender.
  */
 static void
 go_on(void)
@@ -504,6 +504,8 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 	if (ok)
 	{
 		llm_question_keep();
+		if (*check == NULL && !llm_joblist_has_grants())
+			go_on();
 		llm_joblist_claimed(*claims);
 		forget_stored(stored, forget_called_back() || cancelled || repeats.served > 0);
 		llm_spi_report_commit();
@@ -542,11 +544,9 @@ has_work(TimestampTz now)
 		return true;
 	if (nlanded > 0 && (store_at() <= now || llm_check_put_off_until() != DT_NOEND))
 		return true;
-	if (llm_check_put_off_until() <= now)
-		return true;
 	if (llm_ahead_due() <= now || (!llm_ahead_is_empty() && (draining || !llm_guc_enabled)))
 		return true;
-	if (llm_scheduler_repeat_due() <= now || llm_queue_gone_due() <= now)
+	if (llm_scheduler_repeat_due() <= now || llm_queue_gone_due() <= now || llm_check_put_off_until() <= now)
 		return true;
 	if (reasons_at <= now && llm_joblist_reasons_changed())
 		return true;
