@@ -14,8 +14,8 @@ use Test::More;
 use LLMTest;
 
 use constant {
-	ROWS => 3_000,
-	TEXTS => 900,
+	ROWS => 10_000,
+	TEXTS => 3_000,
 
 	# more than one transaction hands an answer on to
 	CROWD => 11_000,
@@ -99,8 +99,8 @@ my $job = queue_texts('note', "SELECT i, 'Text ' || i % @{[TEXTS]} || ' of a cus
 enable('on');
 is(outcome($job), ROWS . ' done', 'P2: every task is done');
 is(asked(), TEXTS, 'P3: as many calls as texts');
-is(sql(q(SELECT count(*) FROM note
-		WHERE summary ->> 'summary' LIKE '%[[mark:' || id % 900 || ']]' AND NOT summary ? 'llm_enrich')),
+is(sql("SELECT count(*) FROM note
+		WHERE summary ->> 'summary' LIKE '%[[mark:' || id % @{[TEXTS]} || ']]' AND NOT summary ? 'llm_enrich'"),
 	ROWS, 'P5: every cell has the answer to its own text');
 is(sql("SELECT count(*), sum(cost), sum(input_tokens + output_tokens), count(request), count(DISTINCT task) FROM llm.ledger
 	WHERE outcome = 'cached' AND lane = 'cache' AND job = $job"), join('|', ROWS - TEXTS, 0, 0, 0, ROWS - TEXTS),
