@@ -505,7 +505,7 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 	{
 		llm_question_keep();
 		if (*check == NULL && !llm_joblist_has_grants())
-			go_on();
+			go_on(); /* claimed() uses the grants up */
 		llm_joblist_claimed(*claims);
 		forget_stored(stored, forget_called_back() || cancelled || repeats.served > 0);
 		llm_spi_report_commit();

@@ -58,6 +58,13 @@ sub finish
 	return;
 }
 
+sub note_tokens
+{
+	note(sql("SELECT format('%s of %s requests were retries, %s of %s tokens', retries, requests, retry_tokens,
+		input_tokens + output_tokens) FROM llm.job_cost WHERE job = $_[0]"));
+	return;
+}
+
 # ---------------------------------------------------------------------------
 # A share that is used up
 # ---------------------------------------------------------------------------
@@ -103,8 +110,7 @@ wait_idle($node);
 $provider->script({ malformed_content => 0.3 }, 'unpriced');
 $job = enqueue(500, 'unpriced');
 finish($job, 'no price');
-note(sql("SELECT format('%s of %s requests were retries, %s of %s tokens', retries, requests, retry_tokens,
-	input_tokens + output_tokens) FROM llm.job_cost WHERE job = $job"));
+note_tokens($job);
 is(sql("SELECT cost IS NULL, retry_tokens <= 0.1 * (input_tokens + output_tokens) FROM llm.job_cost WHERE job = $job"), 't|t',
 	'where no price is known the share is one of tokens');
 like(sql("SELECT message FROM llm.dead_letter WHERE job = $job LIMIT 1"),
@@ -121,8 +127,7 @@ $provider->script({ latency_ms => 1000, answers => { 'The bill' => 'It may be on
 	sequence => [ { match => 'The bill', times => 100, action => 'ok', delay_ms => 2000 } ] }, 'unpriced');
 $job = enqueue(500, 'unpriced');
 finish($job, 'decided at once');
-note(sql("SELECT format('%s of %s requests were retries, %s of %s tokens', retries, requests, retry_tokens,
-	input_tokens + output_tokens) FROM llm.job_cost WHERE job = $job"));
+note_tokens($job);
 is(sql("SELECT retries >= 20, retry_tokens <= 0.1 * (input_tokens + output_tokens) FROM llm.job_cost WHERE job = $job"), 't|t',
 	'a retry is reckoned with what it tells the model before one is over');
 

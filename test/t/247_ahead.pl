@@ -142,7 +142,11 @@ foreach my $round (1 .. 25)
 	kill 'STOP', $sender or die $!;
 	if (sql("SELECT xact_start IS NULL AND wait_event IS NOT NULL FROM pg_stat_activity WHERE pid = $sender") eq 't')
 	{
-		usleep(1_000) while $provider->meter->{in_flight} > 0;
+		for (my $tries = 0; $provider->meter->{in_flight} > 0; $tries++)
+		{
+			die 'the provider does not answer' if $tries > 10_000;
+			usleep(1_000);
+		}
 		$requests = $provider->meter->{requests};
 		$ahead = sql("SELECT count(*) FILTER (WHERE state = 'claimed') - ($requests - (SELECT count(*) FROM llm.ledger)) FROM llm.queue");
 	}
