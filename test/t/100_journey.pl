@@ -83,7 +83,7 @@ is($node->safe_psql('postgres', qq(
 	SELECT state, total, done, waiting, cost > 0, bar FROM llm.progress WHERE job = $job)),
 	"finished|@{[ROWS]}|@{[ROWS]}|0|t|#################### 100%", 'llm.progress shows the finished job');
 is($node->safe_psql('postgres', q(
-	SELECT (SELECT requests FROM llm.cost_by_day), (SELECT requests FROM llm.cost_by_model),
+	SELECT (SELECT sum(requests) FROM llm.cost_by_day), (SELECT requests FROM llm.cost_by_model),
 		(SELECT requests FROM llm.cost_by_table), (SELECT requests FROM llm.cost_by_role))),
 	join('|', (ROWS) x 4), 'the cost views add up');
 
