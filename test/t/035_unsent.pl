@@ -96,6 +96,7 @@ is(outcome(enrich('early', '{"deadline": "2 hours"}')), '4 done', 'what is sent 
 is(sql("SELECT llm.retry($job)"), 4, 'a retry');
 is(outcome(sql('SELECT max(id) FROM llm.job')), '4 done', 'has no deadline');
 make_table('single');
+same_day();
 sql("SET ROLE ana; UPDATE single SET label = llm_classify(body, '{billing,bug}', options => '{\"deadline\": \"$_->[1]\"}') WHERE id = $_->[0]")
 	foreach [ 1, '2999-01-01 00:00+00' ], [ 2, '2999-01-01 00:00+00' ], [ 3, '2999-01-02 00:00+00' ];
 is(sql(q(SELECT string_agg(to_char(deadline AT TIME ZONE 'UTC', 'DD'), ' ' ORDER BY id) FROM llm.job WHERE relation = 'single'::regclass)), '01 02',

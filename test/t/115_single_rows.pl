@@ -39,6 +39,7 @@ sub answered
 	return $node->safe_psql('postgres', "SELECT llm_status(label) FROM note WHERE id = $id");
 }
 
+same_day();
 insert($session[0], 1);
 insert($session[1], 2);
 is(answered(2), 'done', 'the second session draws higher ids');

@@ -23,7 +23,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node crash_server start_provider setup_model sending wait_idle ledger_equals_meter);
+our @EXPORT =
+  qw(new_node crash_server start_provider setup_model sending wait_idle same_day ledger_equals_meter);
 
 # A running server that preloads the extension, which is created in database
 # postgres. Further arguments are lines of postgresql.conf, or one hash of
@@ -138,6 +139,14 @@ sub wait_idle
 	return if $node->poll_query_until($db, 'SELECT NOT EXISTS (SELECT FROM llm.queue)');
 	diag($node->safe_psql($db, 'SELECT state, reason, error, count(*) FROM llm.queue GROUP BY 1, 2, 3'));
 	die 'tasks are left in llm.queue';
+}
+
+# Single rows share a job for a day, in UTC: for a test that takes a minute at most, wait until
+# the day has so much left.
+sub same_day
+{
+	usleep(100_000) while time % 86_400 >= 86_400 - 60;
+	return;
 }
 
 # Test that the ledger has as many requests as the provider received, and of the
