@@ -129,6 +129,45 @@ SELECT a.id, a.state, a.same_as, md5(a.input) = md5(p.body) AS input FROM asked 
 SELECT * FROM tally;
 :forget
 
+-- the same of long texts, more than are written at a time: who is first, and who comes near or is the same later
+CREATE TABLE long (id int, body text, label jsonb, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+CREATE TABLE long0 PARTITION OF long FOR VALUES FROM (-10) TO (0);
+CREATE TABLE long1 PARTITION OF long FOR VALUES FROM (0) TO (10000);
+CREATE TABLE long2 PARTITION OF long FOR VALUES FROM (10000) TO (20000);
+CREATE TABLE long3 PARTITION OF long FOR VALUES FROM (20000) TO (30000);
+ALTER TABLE long0 ALTER COLUMN body SET STORAGE EXTERNAL;
+ALTER TABLE long2 ALTER COLUMN body SET STORAGE EXTERNAL;
+CREATE FUNCTION long_text(i int, tail text DEFAULT 'end') RETURNS text LANGUAGE sql RETURN lpad(i::text, 6) || repeat(' words', 400) || tail;
+INSERT INTO long SELECT i, long_text(i) FROM generate_series(-9, 5999) i;
+INSERT INTO long SELECT 10000 + i, long_text(n) FROM unnest('{3, 4, 5200, 70001, 70001}'::int[]) WITH ORDINALITY AS u(n, i);
+INSERT INTO long SELECT 20000 + i, long_text(n, tail) FROM unnest('{-9, -8, 3, 5, 5, 6, 6, 7, 8, 70001, 70002, 70002}'::int[],
+	'{end, END, end, end, end, END, end, END, "end ", end, end, end}'::text[]) WITH ORDINALITY AS u(n, tail, i);
+INSERT INTO long VALUES (29998, repeat(' ', 3000)), (29999, repeat(' ', 3000) || 'word');
+SELECT tableoid::regclass AS relation, pg_column_compression(body) AS compression, count(*) FROM long GROUP BY 1, 2 ORDER BY 1;
+UPDATE long SET label = llm_classify(body, '{x,y}');
+SELECT count(*) - count(DISTINCT body) AS repeats, count(DISTINCT body) AS texts FROM long WHERE id <> 29998;
+SELECT * FROM tally;
+SELECT bool_and(f.input = l.input) AS same, bool_and((f.key->>'id')::int > (l.key->>'id')::int) AS later
+	FROM llm.queue f JOIN llm.queue l ON l.id = f.same_as;
+SELECT (key->>'id')::int AS id FROM llm.queue WHERE same_as IS NOT NULL ORDER BY 1;
+SELECT id, label #>> '{llm_enrich,error}' AS error FROM long WHERE id >= 29998 ORDER BY 1;
+:forget
+UPDATE long SET label = NULL;
+SET work_mem = '64kB';
+SET hash_mem_multiplier = 1;
+UPDATE long SET label = llm_classify(body, '{x,y}');
+SELECT bool_and(f.input = l.input) AS same, count(*) FROM llm.queue f JOIN llm.queue l ON l.id = f.same_as;
+RESET work_mem;
+RESET hash_mem_multiplier;
+:forget
+
+-- one beginning of many lengths
+CREATE TABLE alike (id int PRIMARY KEY, body text, label jsonb);
+INSERT INTO alike SELECT i, repeat('as all others are ', 120 + i % 2000) FROM generate_series(1, 6000) i;
+UPDATE alike SET label = llm_classify(body, '{x,y}');
+SELECT * FROM tally;
+:forget
+
 -- an INSERT by SQL, where somebody has a trigger on the queue, writes the same rows
 CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.tries = 5; RETURN NEW; END $$;
 CREATE TABLE told AS SELECT q.*, NULL::bool AS direct FROM llm.queue q WITH NO DATA;

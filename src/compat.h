@@ -168,4 +168,11 @@ typedef bool LlmUpdateIndexes;
 #define llm_index_beginscan(table, index, snapshot, nkeys) index_beginscan(table, index, snapshot, NULL, nkeys, 0)
 #endif
 
+/* Needs utils/rel.h.  18 asks whether a deferrable one will do. */
+#if PG_VERSION_NUM < 180000
+#define llm_primary_key(table) RelationGetPrimaryKeyIndex(table)
+#else
+#define llm_primary_key(table) RelationGetPrimaryKeyIndex(table, true)
+#endif
+
 #endif /* LLM_COMPAT_H */

@@ -257,10 +257,14 @@ void
 llm_defer_flush(LlmRun *run, bool last)
 {
 	MemoryContext caller = MemoryContextSwitchTo(run->batch);
-	int nest = llm_defer_key_begin(run);
-	LlmNewTask *tasks = list_tasks(run);
-	LlmOldTask *old_tasks = list_old_tasks(run);
+	LlmNewTask *tasks;
+	LlmOldTask *old_tasks;
+	int nest;
 
+	llm_defer_find_same(run);
+	nest = llm_defer_key_begin(run);
+	tasks = list_tasks(run);
+	old_tasks = list_old_tasks(run);
 	llm_defer_key_end(nest);
 	llm_enqueue_tasks(tasks, run->nbound, run->jobs, last);
 	llm_enqueue_supersede(old_tasks, run->noverwritten);

@@ -56,7 +56,6 @@ typedef struct LlmIssued
 	int64 id; /* of the task that it will be; key of the hash table */
 	LlmAsked *asked;
 	text *input; /* not out of line; may be compressed */
-	LlmSipHash hash; /* of the input, if asked->shares */
 	bool given; /* to a row: the next one needs an id of its own */
 } LlmIssued;
 
@@ -85,7 +84,6 @@ typedef struct LlmGiven
 	int64 id; /* 0: none, or bound already */
 	LlmAsked *asked;
 	text *input; /* good until the site issues its next marker */
-	LlmSipHash hash;
 	bool input_stays; /* and longer: until the statement is over */
 } LlmGiven;
 
@@ -136,9 +134,10 @@ typedef struct LlmBound
 	LlmNewJob *job;
 	LlmTargetState *target;
 	Oid leaf;
-	text *input;
-	int64 same_as; /* as in LlmNewTask */
+	text *input; /* not out of line; may be compressed */
 	Datum *key;
+	bool shares; /* as in LlmAsked */
+	int64 same_as; /* as in LlmNewTask; known when the set is written */
 } LlmBound;
 
 /* A pending task whose cell was overwritten, until it is written. */
@@ -238,15 +237,10 @@ extern bool llm_defer_may_hold_marker(Datum cell, bool look_inside);
 extern LlmNewJob *llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int column);
 
 /*
- * The same question is asked once (defer_same.c).  hash() is of the input's bytes, neither
- * compressed nor out of line.  same_as() is asked for each task when it is bound, and gives
- * the task of the job that was the first to ask the same of the same input, 0 for the first.
+ * The same question is asked once (defer_same.c): fill same_as of all that is bound, before
+ * it is written.  Works in the current context.
  */
-extern LlmSipHash llm_defer_hash(const text *input);
-extern int64 llm_defer_same_as(LlmRun *run, const LlmNewJob *job, const LlmSipHash *hash, int64 task);
-
-/* The table will be asked for this text when the row is stored: let the processor fetch the place. */
-extern void llm_defer_same_soon(const LlmRun *run, const LlmAsked *asked, const LlmSipHash *hash);
+extern void llm_defer_find_same(LlmRun *run);
 
 /* Raise 42501 unless the current user may store answers in that column (defer_right.c). */
 extern void llm_defer_check_right(LlmTargetState *target, int column);

@@ -190,7 +190,7 @@ bind_cell(FunctionCallInfo fcinfo, BindState *state, LlmSlotState *slot, int col
 		bound->input = palloc(size);
 		memcpy(bound->input, given->input, size);
 	}
-	bound->same_as = !given->asked->shares ? 0 : llm_defer_same_as(run, bound->job, &given->hash, given->id);
+	bound->shares = given->asked->shares;
 	run->bound_bytes += bytes;
 	run->nbound++;
 	slot->bound_id = given->id;

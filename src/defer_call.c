@@ -41,6 +41,9 @@
  */
 #define MAX_INPUT_SIZE (64 * 1024 * 1024)
 
+/* Bytes of a compressed input that are looked at first, whether they are white space. */
+#define BLANK_HEAD 32
+
 /* One issue() expression of one execution. */
 typedef struct IssueState
 {
@@ -349,7 +352,7 @@ inline_input(Datum input)
 }
 
 static bool
-is_blank(const text *input)
+is_white(const text *input)
 {
 	const char *data = VARDATA_ANY(input);
 	const char *end = data + VARSIZE_ANY_EXHDR(input);
@@ -357,6 +360,21 @@ is_blank(const text *input)
 	while (data < end && (*data == ' ' || (*data >= '\t' && *data <= '\r')))
 		data++;
 	return data == end;
+}
+
+/* Of an input that is compressed, the beginning mostly tells. */
+static bool
+is_blank(text *input)
+{
+	text *head;
+	bool is_white_head;
+
+	if (!VARATT_IS_COMPRESSED(input))
+		return is_white(input);
+	head = (text *) detoast_attr_slice((struct varlena *) input, 0, BLANK_HEAD);
+	is_white_head = is_white(head);
+	pfree(head);
+	return is_white_head && is_white((text *) pg_detoast_datum_packed(input));
 }
 
 /* Remember a marker of a site whose markers are stored one by one. */
@@ -413,7 +431,6 @@ llm_enrich_issue(PG_FUNCTION_ARGS)
 {
 	IssueState *state = fcinfo->flinfo->fn_extra;
 	LlmIssued issued = {0};
-	text *input;
 	Jsonb *marker;
 
 	if (state == NULL)
@@ -430,12 +447,9 @@ llm_enrich_issue(PG_FUNCTION_ARGS)
 	}
 	check_input_size(state->site->spec, PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
 	issued.input = inline_input(PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
-	input = (text *) pg_detoast_datum_packed(issued.input);
-	if (is_blank(input))
+	if (is_blank(issued.input))
 		PG_RETURN_JSONB_P(llm_marker_failed(0, "empty_input", "The input is empty or only white space."));
 
-	if (issued.asked->shares)
-		issued.hash = llm_defer_hash(input);
 	issued.id = llm_defer_new_id(state->run);
 	marker = llm_marker_pending(issued.id);
 	if (state->site->spec->direct)

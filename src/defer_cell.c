@@ -74,7 +74,6 @@ give(LlmIssued *issued, bool input_stays, LlmGiven *given)
 	given->id = issued->given ? 0 : issued->id;
 	given->asked = issued->asked;
 	given->input = issued->input;
-	given->hash = issued->hash;
 	given->input_stays = input_stays;
 	issued->given = true;
 }
@@ -257,8 +256,6 @@ llm_enrich_keep(PG_FUNCTION_ARGS)
 	else
 		cell = PG_GETARG_DATUM(KEEP_NEW);
 	fill_slot(state, &given, &old);
-	if (given.id != 0)
-		llm_defer_same_soon(state->run, given.asked, &given.hash);
 	if (PG_ARGISNULL(KEEP_NEW))
 		PG_RETURN_NULL();
 	if (id >= 0)

@@ -26,6 +26,7 @@
 /* Inputs of one statement of SQL, decompressed. */
 #define STATEMENT_BYTES (16 * 1024 * 1024)
 
+#define QUEUE "queue"
 #define STATE_READY "ready"
 #define STATE_WAITING "waiting"
 #define REASON_SAME "same_question"
@@ -83,7 +84,7 @@ static bool
 write_directly(const LlmNewTask *tasks, int ntasks)
 {
 	int columns[QUEUE_COLUMNS];
-	LlmStore *store = llm_store_begin("queue", CMD_INSERT, queue_columns, QUEUE_COLUMNS, columns);
+	LlmStore *store = llm_store_begin(QUEUE, CMD_INSERT, queue_columns, QUEUE_COLUMNS, columns);
 	Datum ready = CStringGetTextDatum(STATE_READY);
 	Datum waiting = CStringGetTextDatum(STATE_WAITING);
 	Datum same = CStringGetTextDatum(REASON_SAME);
@@ -178,4 +179,13 @@ llm_enqueue_write_rows(const LlmNewTask *tasks, int ntasks)
 		return;
 	write_by_sql(tasks, ntasks);
 	CommandCounterIncrement();
+}
+
+text **
+llm_enqueue_read_inputs(const int64 *ids, int n)
+{
+	text **inputs = palloc0(n * sizeof(text *));
+
+	llm_store_read(QUEUE, queue_columns[QUEUE_INPUT].name, ids, n, (struct varlena **) inputs);
+	return inputs;
 }

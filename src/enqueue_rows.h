@@ -3,7 +3,7 @@
  * enqueue_rows.h
  *	  Rows of llm.queue, many at a time.
  *
- * Only enqueue.c calls this.
+ * enqueue.c writes them; defer_same.c reads what its statement has written.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,5 +20,12 @@
  * current memory context no more than a multiple of what the tasks have themselves.
  */
 extern void llm_enqueue_write_rows(const LlmNewTask *tasks, int ntasks);
+
+/*
+ * Inputs of tasks that this transaction has written, in the order of their ids; NULL where
+ * the task is there no more.  They may be compressed or out of line, each in memory of its
+ * own in the current context.
+ */
+extern text **llm_enqueue_read_inputs(const int64 *ids, int n);
 
 #endif /* LLM_ENQUEUE_ROWS_H */

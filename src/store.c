@@ -2,7 +2,7 @@
  *
  * store.c
  *	  Rows of our tables without SQL: added as COPY adds them, replaced as UPDATE
- *	  replaces them.
+ *	  replaces them; and read again by who has just added them.
  *
  * Where many rows are written again and again, most of what a statement over arrays
  * costs is arrays made and taken apart, an executor set up and taken down, and each row
@@ -30,6 +30,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -358,4 +359,47 @@ llm_store_end(LlmStore *store)
 	FreeExecutorState(estate);
 	table_close(relation, NoLock);
 	CommandCounterIncrement();
+}
+
+/* The value of a text-like column where the key leads to; NULL when there is no such row. */
+static struct varlena *
+read_value(IndexScanDesc scan, int64 key, AttrNumber column, TupleTableSlot *slot)
+{
+	ScanKeyData condition;
+	Datum value;
+	bool is_null;
+
+	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
+	index_rescan(scan, &condition, 1, NULL, 0);
+	if (!index_getnext_slot(scan, ForwardScanDirection, slot))
+		return NULL;
+	value = slot_getattr(slot, column, &is_null);
+	return is_null ? NULL : (struct varlena *) DatumGetPointer(datumCopy(value, false, -1));
+}
+
+void
+llm_store_read(const char *name, const char *column, const int64 *keys, int n, struct varlena **values)
+{
+	Relation relation = table_open(llm_spi_relation(name), AccessShareLock);
+	AttrNumber number = get_attnum(RelationGetRelid(relation), column);
+	Oid oid = llm_primary_key(relation);
+	Relation index = OidIsValid(oid) ? index_open(oid, AccessShareLock) : NULL;
+
+	if (index != NULL && number > 0 && TupleDescAttr(RelationGetDescr(relation), number - 1)->attlen == -1 &&
+		index->rd_index->indnkeyatts == 1 && TupleDescAttr(RelationGetDescr(index), 0)->atttypid == INT8OID)
+	{
+		TupleTableSlot *slot = table_slot_create(relation, NULL);
+		IndexScanDesc scan = llm_index_beginscan(relation, index, SnapshotSelf, 1);
+
+		for (int i = 0; i < n; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			values[i] = read_value(scan, keys[i], number, slot);
+		}
+		index_endscan(scan);
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	if (index != NULL)
+		index_close(index, AccessShareLock);
+	table_close(relation, AccessShareLock);
 }

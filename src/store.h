@@ -65,4 +65,13 @@ extern bool llm_store_replace(LlmStore *store);
 /* Finish, and make it visible to what comes next in the transaction. */
 extern void llm_store_end(LlmStore *store);
 
+/*
+ * One column, of a type like text, of rows by primary key, a bigint: also of rows that this
+ * transaction has added since its last snapshot, and without the predicate locks of a
+ * SERIALIZABLE one, since nobody else can have changed those.  Fills values[] with copies in
+ * the current context, compressed or out of line as they are; leaves alone those whose row
+ * is not there, or where the table is not as ours is.
+ */
+extern void llm_store_read(const char *name, const char *column, const int64 *keys, int n, struct varlena **values);
+
 #endif /* LLM_STORE_H */
