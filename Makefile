@@ -7,14 +7,14 @@ MODULE_big = llm_enrich
 # Written once, in the control file; everything else reads it from there.
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\([^']*\)'.*/\1/p" llm_enrich.control)
 
-SOURCES   := $(sort $(wildcard src/*.c))
+SOURCES   := $(sort $(wildcard src/*/*.c))
 SQL_PARTS := $(sort $(wildcard extension/parts/*.sql))
 
 OBJS        = $(SOURCES:.c=.o)
 DATA        = $(sort $(wildcard extension/llm_enrich--*--*.sql))
 DATA_built  = llm_enrich--$(EXTVERSION).sql
 SHLIB_LINK += -lcurl
-EXTRA_CLEAN = tmp_check tmp_prefix results regression.diffs regression.out llm_enrich--*.sql src/*.o src/*.bc src/.made-with \
+EXTRA_CLEAN = tmp_check tmp_prefix results regression.diffs regression.out llm_enrich--*.sql src/*/*.o src/*/*.bc src/.made-with \
               llm_enrich-*.zip
 
 # Clean with gcc 12 and clang 14 on the headers of PostgreSQL 15. A warning is an
@@ -32,7 +32,9 @@ LLM_SANITIZE_FLAGS = -fsanitize=$(LLM_SANITIZER) -fno-sanitize-recover=$(LLM_SAN
 SHLIB_LINK += -fsanitize=$(LLM_SANITIZER)
 endif
 # override: so that `make PG_CFLAGS=-DUSE_ASSERT_CHECKING` adds to these instead of replacing them
-override PG_CFLAGS := $(LLM_WARNINGS) $(LLM_SANITIZE_FLAGS) -DLLM_ENRICH_VERSION='"$(EXTVERSION)"' $(PG_CFLAGS)
+override PG_CFLAGS := $(LLM_WARNINGS) $(LLM_SANITIZE_FLAGS) $(PG_CFLAGS)
+# here, since bitcode is made without PG_CFLAGS
+override PG_CPPFLAGS := -I$(or $(srcdir),.)/src -DLLM_ENRICH_VERSION='"$(EXTVERSION)"' $(PG_CPPFLAGS)
 
 # No bitcode by default: it needs the very clang the server was built with, and the
 # time goes into waiting for a provider. `make with_llvm=yes` builds it all the same.
@@ -74,7 +76,7 @@ endif
 include $(PGXS)
 
 # Every object on every header: the tree is small, and a stale object costs more than a rebuild.
-$(OBJS): $(wildcard src/*.h) Makefile llm_enrich.control src/.made-with
+$(OBJS): $(wildcard src/*/*.h) Makefile llm_enrich.control src/.made-with
 
 # Objects made with another sanitizer, or with none, are made again.
 src/.made-with: made-with-what

@@ -21,7 +21,7 @@
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
-#include "compat.h"
+#include "base/compat.h"
 
 typedef struct LlmFuzzTarget
 {

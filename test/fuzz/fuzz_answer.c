@@ -12,13 +12,13 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "dialect.h"
-#include "error.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "dialect/dialect.h"
 #include "fuzz.h"
-#include "http_answer.h"
-#include "json.h"
-#include "limiter.h"
-#include "operation.h"
+#include "http/http_answer.h"
+#include "limiter/limiter.h"
+#include "operation/operation.h"
 
 /* It must not come back, in whatever place the provider repeats it. */
 #define KEY "sk-fuzz-4711"

@@ -11,10 +11,10 @@
 
 #include "utils/builtins.h"
 
+#include "base/json.h"
 #include "fuzz.h"
-#include "json.h"
-#include "operation.h"
-#include "validate.h"
+#include "operation/operation.h"
+#include "operation/validate.h"
 
 /* Longest sentence of any check: labels are cut at 60 characters. */
 #define LONGEST_FAULT 1000

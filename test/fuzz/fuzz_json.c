@@ -9,8 +9,8 @@
 
 #include "utils/builtins.h"
 
+#include "base/json.h"
 #include "fuzz.h"
-#include "json.h"
 
 typedef struct ServerParse
 {

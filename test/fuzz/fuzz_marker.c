@@ -12,9 +12,9 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
+#include "cell/marker.h"
+#include "cell/marker_text.h"
 #include "fuzz.h"
-#include "marker.h"
-#include "marker_text.h"
 
 /* Less than what the scanner and the server's parser go down to. */
 #define MODEST_DEPTH 500

@@ -13,10 +13,10 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
-#include "dialect_openai.h"
+#include "base/json.h"
+#include "dialect/dialect_openai.h"
 #include "fuzz.h"
-#include "json.h"
-#include "validate.h"
+#include "operation/validate.h"
 
 typedef struct Compile
 {

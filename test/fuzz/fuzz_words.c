@@ -8,11 +8,11 @@
  */
 #include "postgres.h"
 
-#include "dialect.h"
-#include "error.h"
+#include "base/error.h"
+#include "dialect/dialect.h"
 #include "fuzz.h"
-#include "http_failure.h"
-#include "limiter.h"
+#include "http/http_failure.h"
+#include "limiter/limiter.h"
 
 #define MS_PER_DAY (INT64CONST(24) * 3600 * 1000)
 

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use File::Basename;
 use File::Copy qw(copy);
 use FindBin;
 use lib $FindBin::RealBin;
@@ -42,8 +43,10 @@ sub build_next
 {
 	my $tree = "$temp/tree";
 
-	mkdir "$temp/$_" foreach 'tree', 'tree/src', 'tree/extension', 'tree/extension/parts', 'next';
-	foreach my $file (map { glob "$root/$_" } 'Makefile', 'llm_enrich.control', 'src/*', 'extension/parts/*')
+	mkdir "$temp/$_"
+		foreach 'tree', 'tree/src', (map { 'tree/src/' . basename($_) } glob "$root/src/*"), 'tree/extension', 'tree/extension/parts',
+		'next';
+	foreach my $file (map { glob "$root/$_" } 'Makefile', 'llm_enrich.control', 'src/*/*', 'extension/parts/*')
 	{
 		my $target = "$tree/" . substr($file, length($root) + 1);
 
@@ -51,7 +54,7 @@ sub build_next
 		utime((stat $file)[ 8, 9 ], $target);
 		unlink $target =~ s/\.c$/.o/r if $file =~ /\.c$/ && slurp_file($file) =~ /LLM_ENRICH_VERSION/;
 	}
-	unlink glob "$tree/src/*.o" if !-e "$tree/src/init.o";
+	unlink glob "$tree/src/*/*.o" if !-e "$tree/src/process/init.o";
 	my $text = $control =~ s/'\Q$version\E'/'$next'/r;
 	unlink "$tree/llm_enrich.control";
 	append_to_file("$tree/llm_enrich.control", $text);

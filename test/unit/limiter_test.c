@@ -11,8 +11,8 @@
 
 #include <math.h>
 
-#include "limiter.h"
-#include "limiter_pace.h"
+#include "limiter/limiter.h"
+#include "limiter/limiter_pace.h"
 
 #define START INT64CONST(800000000000000)
 #define SECOND INT64CONST(1000000)

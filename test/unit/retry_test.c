@@ -7,7 +7,7 @@
  */
 #include "tap.h"
 
-#include "retry.h"
+#include "send/retry.h"
 
 #define NOW INT64CONST(800000000000000)
 #define SECOND INT64CONST(1000000)

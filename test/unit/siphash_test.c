@@ -7,7 +7,7 @@
  */
 #include "tap.h"
 
-#include "siphash.h"
+#include "base/siphash.h"
 
 /* Key 00 01 .. 0f, text 00 01 .. of that length. */
 static const struct

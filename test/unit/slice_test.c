@@ -7,7 +7,7 @@
  */
 #include "tap.h"
 
-#include "writeback_slice.h"
+#include "writeback/writeback_slice.h"
 
 #define MS INT64CONST(1000)
 #define SECOND INT64CONST(1000000)

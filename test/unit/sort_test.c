@@ -13,7 +13,7 @@
 
 #include "common/pg_prng.h"
 
-#include "json.h"
+#include "base/json.h"
 #include "tap.h"
 
 #define ELEMENTS 4000

@@ -7,7 +7,7 @@
  */
 #include "tap.h"
 
-#include "writeback_trouble.h"
+#include "writeback/writeback_trouble.h"
 
 static LlmTrouble job;
 static LlmTroubleVerdict verdict;

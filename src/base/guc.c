@@ -1,0 +1,134 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *	  Define all settings, sorted by name.  The README's table is checked
+ *	  against pg_settings by a test.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+
+#include "base/guc.h"
+
+/* Written by the GUC machinery only. */
+char *llm_guc_carry_settings;
+bool llm_guc_enabled = true;
+int llm_guc_idle_timeout_ms = 60000;
+int llm_guc_max_answer_kb = 16384;
+int llm_guc_max_connections = 256;
+double llm_guc_max_retry_share = 0.5;
+int llm_guc_max_tries = 3;
+char *llm_guc_model;
+char *llm_guc_tags;
+bool llm_guc_writeback = false;
+int llm_guc_writeback_lock_timeout_ms = 50;
+int llm_guc_writeback_timeout_ms = 10000;
+
+/*
+ * Tags are a JSON object.  Only the outer shape is checked here, since a check
+ * hook must not raise; the statement that uses them parses them in full.
+ */
+static bool
+check_tags(char **newval, void **extra, GucSource source)
+{
+	const char *p = *newval;
+
+	if (p == NULL || *p == '\0')
+		return true;
+	while (*p == ' ' || *p == '\t' || *p == '\n')
+		p++;
+	if (*p != '{')
+	{
+		GUC_check_errdetail("Tags are a JSON object, for instance {\"team\": \"support\"}.");
+		return false;
+	}
+	return true;
+}
+
+void
+llm_guc_init(void)
+{
+	/* A setting that is fixed at server start cannot be defined later, where the library is not preloaded. */
+	GucContext at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomStringVariable("llm_enrich.carry_settings",
+							   "Lists settings whose values are kept with a task and set for its write-back.",
+							   "For row security policies and triggers that read them, say \"app.tenant\".",
+							   &llm_guc_carry_settings, "",
+							   PGC_SUSET, GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+	DefineCustomBoolVariable("llm_enrich.enabled",
+							 "Sends queued tasks to providers.",
+							 "Turn it off in clones and restored copies; tasks stay queued.",
+							 &llm_guc_enabled, true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.idle_timeout",
+							"Sets how long the workers of a database stay after the last task.",
+							NULL,
+							&llm_guc_idle_timeout_ms, 60000, 1000, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.max_answer_size",
+							"Sets the size above which a provider's answer is refused.",
+							NULL,
+							&llm_guc_max_answer_kb, 16384, 16, 1048576,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.max_connections",
+							"Sets the number of simultaneous requests per database.",
+							"Every request is one connection, and one file descriptor of the sender.",
+							&llm_guc_max_connections, 256, 1, 10000,
+							at_start, 0,
+							NULL, NULL, NULL);
+	DefineCustomRealVariable("llm_enrich.max_retry_share",
+							 "Sets the share of a job's cost that asking again after answers at fault may take.",
+							 "Beyond it a task fails at its first fault; 20 retries of a job are free.",
+							 &llm_guc_max_retry_share, 0.5, 0.0, 1.0,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.max_tries",
+							"Sets how many answers that are at fault a task may have before it fails.",
+							NULL,
+							&llm_guc_max_tries, 3, 1, 100,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("llm_enrich.model",
+							   "Sets the model to use where a call names none.",
+							   "An alias from llm.model; empty for the default model.",
+							   &llm_guc_model, "",
+							   PGC_USERSET, 0,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("llm_enrich.tags",
+							   "Sets tags for the ledger rows of what is queued, as a JSON object.",
+							   NULL,
+							   &llm_guc_tags, "",
+							   PGC_USERSET, 0,
+							   check_tags, NULL, NULL);
+	DefineCustomBoolVariable("llm_enrich.writeback",
+							 "Is on while an answer is being written back.",
+							 "For audit triggers; only the writer sets it.",
+							 &llm_guc_writeback, false,
+							 PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.writeback_lock_timeout",
+							"Sets how long a write-back waits for any lock before it is put off.",
+							NULL,
+							&llm_guc_writeback_lock_timeout_ms, 50, 1, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.writeback_timeout",
+							"Sets how long one write-back may take, triggers included, before it is put off.",
+							NULL,
+							&llm_guc_writeback_timeout_ms, 10000, 100, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	MarkGUCPrefixReserved("llm_enrich");
+}

@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.h
+ *	  All settings llm_enrich.*, in one place.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_GUC_H
+#define LLM_GUC_H
+
+#include "base/llm_enrich.h"
+
+extern char *llm_guc_carry_settings;
+extern bool llm_guc_enabled;
+extern int llm_guc_idle_timeout_ms;
+extern int llm_guc_max_answer_kb;
+extern int llm_guc_max_connections;
+extern double llm_guc_max_retry_share;
+extern int llm_guc_max_tries;
+extern char *llm_guc_model;
+extern char *llm_guc_tags;
+extern bool llm_guc_writeback;
+extern int llm_guc_writeback_lock_timeout_ms;
+extern int llm_guc_writeback_timeout_ms;
+
+/* Define them all; called once from _PG_init. */
+extern void llm_guc_init(void);
+
+#endif /* LLM_GUC_H */

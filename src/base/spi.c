@@ -1,0 +1,261 @@
+/*-------------------------------------------------------------------------
+ *
+ * spi.c
+ *	  Transactions of the workers and statements of ours.
+ *
+ * A worker's transaction is begin() ... commit(); in a user's backend our SQL
+ * runs between own_begin() and own_end() as the owner of our tables, since
+ * nobody else may write them.  In both, search_path is pinned, for the time of
+ * the bracket only.
+ *
+ * An ERROR needs no clean-up here: aborting a transaction or subtransaction
+ * puts user, security context and settings back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/array.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "base/spi.h"
+
+#define PINNED_SEARCH_PATH "pg_catalog, pg_temp"
+
+/*
+ * Schema "llm" and its owner, known to belong to the extension; InvalidOid: look
+ * again.  Written by find_schema(), forgotten on any change of a schema, which
+ * CREATE and DROP EXTENSION are, too.
+ */
+static Oid cached_schema = InvalidOid;
+static Oid cached_owner = InvalidOid;
+static bool callback_registered = false;
+
+static void
+forget_schema(Datum arg, int cache, uint32 hash)
+{
+	cached_schema = InvalidOid;
+	cached_owner = InvalidOid;
+}
+
+/*
+ * Fill the cache; false when the extension is not in this database.  Only a find is
+ * kept.  The schema is asked for first: where there is none, which is the case in
+ * most databases, that costs one look into a cache.
+ */
+static bool
+find_schema(void)
+{
+	Oid schema;
+	HeapTuple tuple;
+
+	if (OidIsValid(cached_schema))
+		return true;
+	if (!callback_registered)
+	{
+		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_schema, (Datum) 0);
+		callback_registered = true;
+	}
+	schema = get_namespace_oid(LLM_SCHEMA, true);
+	if (!OidIsValid(schema) || !OidIsValid(get_extension_oid(LLM_LIBRARY, true)))
+		return false;
+	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	cached_owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	cached_schema = schema;
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+static void
+pin_search_path(GucAction action)
+{
+	(void) set_config_option("search_path", PINNED_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
+							 action, true, 0, false);
+}
+
+/*
+ * Open a worker's transaction: SPI connected, a snapshot active, search_path pinned
+ * until its end.  "activity" is shown in pg_stat_activity.  It is a read-write one at
+ * READ COMMITTED whatever default_transaction_* say, since SKIP LOCKED and "what is
+ * in force now" need a snapshot per statement.
+ */
+void
+llm_spi_begin(const char *activity)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pin_search_path(GUC_ACTION_LOCAL);
+	pgstat_report_activity(STATE_RUNNING, activity);
+}
+
+/*
+ * Commit what begin() opened, and no more: whoever takes an error for a rollback must
+ * not meet one that comes after the commit.
+ */
+void
+llm_spi_commit_silently(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/*
+ * After a commit.  Statistics are flushed at once and not once a second: a worker that
+ * goes idle next would keep the rest from autovacuum.
+ */
+void
+llm_spi_report_commit(void)
+{
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+llm_spi_commit(void)
+{
+	llm_spi_commit_silently();
+	llm_spi_report_commit();
+}
+
+/*
+ * Become the owner of our tables until own_end().  Nothing that a user wrote may run
+ * in between.  Raises 55000 where the extension is not installed.
+ */
+void
+llm_spi_own_begin(LlmOwnScope *scope)
+{
+	(void) llm_spi_schema();
+	GetUserIdAndSecContext(&scope->saved_user, &scope->saved_context);
+	scope->guc_nest = NewGUCNestLevel();
+	SetUserIdAndSecContext(cached_owner, scope->saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	pin_search_path(GUC_ACTION_SAVE);
+}
+
+void
+llm_spi_own_end(LlmOwnScope *scope)
+{
+	AtEOXact_GUC(false, scope->guc_nest);
+	SetUserIdAndSecContext(scope->saved_user, scope->saved_context);
+}
+
+/*
+ * Run a statement of ours; prepared at first use and kept.  Its text names everything
+ * in full, so that the plan finds the new tables after DROP and CREATE EXTENSION.
+ */
+uint64
+llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls, bool read_only)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int rc;
+
+	Assert(statement->nargs <= (int) lengthof(statement->args));
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(statement->sql, statement->nargs, statement->args);
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
+				 SPI_result_code_string(SPI_result));
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not keep the plan of \"%s\"", statement->sql);
+		statement->plan = plan;
+	}
+	if (statement->fresh && IsolationUsesXactSnapshot())
+		rc = SPI_execute_snapshot(statement->plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
+								  read_only, true, 0);
+	else
+		rc = SPI_execute_plan(statement->plan, values, nulls, read_only, 0);
+	MemoryContextSwitchTo(caller); /* SPI leaves us in its own */
+	if (rc < 0)
+		elog(ERROR, "could not run \"%s\": %s", statement->sql, SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+int64
+llm_spi_transaction(void)
+{
+	return (int64) U64FromFullTransactionId(GetTopFullTransactionId());
+}
+
+Oid
+llm_spi_owner(void)
+{
+	return find_schema() ? cached_owner : InvalidOid;
+}
+
+bool
+llm_spi_extension_exists(void)
+{
+	return find_schema();
+}
+
+Oid
+llm_spi_schema(void)
+{
+	if (!find_schema())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" is not installed in this database", LLM_LIBRARY),
+				 errhint("Run CREATE EXTENSION %s.", LLM_LIBRARY)));
+	return cached_schema;
+}
+
+/* Is the relation in our schema?  Once that is known, this is one look into a cache. */
+bool
+llm_spi_owns(Oid relation)
+{
+	return find_schema() && get_rel_namespace(relation) == cached_schema;
+}
+
+/* OID of a table, view or sequence of ours. */
+Oid
+llm_spi_relation(const char *name)
+{
+	Oid relation = get_relname_relid(name, llm_spi_schema());
+
+	if (!OidIsValid(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation \"%s.%s\" does not exist", LLM_SCHEMA, name),
+				 errhint("Run ALTER EXTENSION %s UPDATE.", LLM_LIBRARY)));
+	return relation;
+}
+
+/*
+ * One-dimensional array of n elements, palloc'ed in the current context; an empty
+ * array for n = 0.  nulls may be NULL.
+ */
+Datum
+llm_spi_array(Oid type, Datum *values, bool *nulls, int n)
+{
+	int16 typlen;
+	bool typbyval;
+	char typalign;
+	int dims[1] = {n};
+	int bounds[1] = {1};
+
+	if (n == 0)
+		return PointerGetDatum(construct_empty_array(type));
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, bounds, type,
+											  typlen, typbyval, typalign));
+}

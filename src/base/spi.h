@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * spi.h
+ *	  Transactions of the workers and statements of ours: one bracket, one way
+ *	  to prepare.
+ *
+ *	  worker:   begin() ... any SQL ... commit()     an ERROR in between ends the process
+ *	  backend:  own_begin() ... SQL as the owner of our tables ... own_end()
+ *
+ * Our SQL is fully qualified, operators too; search_path is pinned besides.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_SPI_H
+#define LLM_SPI_H
+
+#include "base/llm_enrich.h"
+
+#include "executor/spi.h"
+
+/* A statement of ours, prepared at first use and kept for the life of the session. */
+typedef struct LlmStatement
+{
+	const char *sql;
+	int nargs;
+	Oid args[27];
+	bool fresh; /* sees what others have committed by now, in REPEATABLE READ, too */
+	SPIPlanPtr plan; /* NULL until prepared */
+} LlmStatement;
+
+/* In a worker.  commit() also flushes statistics and says idle: it is the two below it. */
+extern void llm_spi_begin(const char *activity);
+extern void llm_spi_commit(void);
+extern void llm_spi_commit_silently(void);
+extern void llm_spi_report_commit(void);
+
+/* In a backend or in the writer's transaction: run as the owner of our tables with a pinned search_path. */
+typedef struct LlmOwnScope
+{
+	Oid saved_user;
+	int saved_context;
+	int guc_nest;
+} LlmOwnScope;
+
+extern void llm_spi_own_begin(LlmOwnScope *scope);
+extern void llm_spi_own_end(LlmOwnScope *scope);
+
+/*
+ * Execute; raises on any error.  SPI must be connected.  Returns SPI_processed.
+ * The current memory context is the same afterwards, which SPI itself does not keep.
+ */
+extern uint64 llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls,
+							  bool read_only);
+
+/* Number of the current transaction, which gets one: later ones of this process have higher ones. */
+extern int64 llm_spi_transaction(void);
+
+/* Owner of our tables; InvalidOid when the extension is not here. */
+extern Oid llm_spi_owner(void);
+
+/* Is the extension installed in this database? */
+extern bool llm_spi_extension_exists(void);
+
+/* OID of schema "llm", of a table in it; ERROR 55000 when missing. */
+extern Oid llm_spi_schema(void);
+extern Oid llm_spi_relation(const char *name);
+
+/* Is the relation one of ours? */
+extern bool llm_spi_owns(Oid relation);
+
+/* Arrays for statements over sets.  Elements are not copied; nulls may be NULL. */
+extern Datum llm_spi_array(Oid type, Datum *values, bool *nulls, int n);
+
+#endif /* LLM_SPI_H */

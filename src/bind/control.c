@@ -1,0 +1,241 @@
+/*-------------------------------------------------------------------------
+ *
+ * control.c
+ *	  What users do to tasks that are queued: cancel, retry, wait.
+ *
+ * No worker must ever wait for a user's transaction.  So cancel() locks tasks
+ * that are not under way only (queue_lock.c), passes over what somebody else has
+ * locked, and leaves word in llm.cancellation for the rest; and retry() opens a job of its
+ * own instead of touching the counts of the old one, which are the writer's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "base/spi_plan.h"
+#include "base/wake.h"
+#include "bind/control.h"
+#include "bind/enqueue.h"
+
+/* $1 job, $2 task, $3 relation (NULL: no matter), $4 role, $5 may act for all roles. */
+#define SELECTION_ARGS                            \
+	{                                             \
+		INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID \
+	}
+
+#define MINE                                                                                             \
+	"($1 IS NULL OR q.job OPERATOR(pg_catalog.=) $1) AND ($2 IS NULL OR q.id OPERATOR(pg_catalog.=) $2)" \
+	" AND ($3 IS NULL OR q.relation OPERATOR(pg_catalog.=) $3 OR EXISTS (SELECT FROM llm.job j"          \
+	"  WHERE j.id OPERATOR(pg_catalog.=) q.job AND j.relation OPERATOR(pg_catalog.=) $3))"               \
+	" AND ($5 OR q.role OPERATOR(pg_catalog.=) $4)"
+
+/* What is under way, or locked, cannot be stopped at once: word is left for it. */
+static LlmStatement cancel_statement = {
+	.sql = "WITH mine AS MATERIALIZED (SELECT q.id, q.ctid AS place, q.state IN ('ready', 'waiting') AS is_free"
+		   "  FROM llm.queue q WHERE " MINE
+		   "  AND q.state OPERATOR(pg_catalog.<>) ALL ('{cancelled,superseded,failed}')),"
+		   " free AS MATERIALIZED (SELECT mine.id FROM mine"
+		   "  WHERE CASE WHEN mine.is_free THEN llm.lock_task(mine.place) ELSE false END),"
+		   " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
+		   "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id),"
+		   " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
+		   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id OPERATOR(pg_catalog.=) mine.id)"
+		   "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) mine.id)"
+		   "  RETURNING task)"
+		   " SELECT (SELECT pg_catalog.count(*) FROM stopped)"
+		   "  OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM asked)",
+	.nargs = 5,
+	.args = SELECTION_ARGS,
+	.fresh = true};
+
+/*
+ * Dead letters of a job go to a new job like it.  Those with an answer need
+ * none: they go straight to the writer.  The others begin to count anew, or what
+ * was given up after many requests would be given up again at its next failure.
+ */
+static LlmStatement retry_statement = {
+	.sql = "WITH mine AS (DELETE FROM llm.dead_letter d WHERE ($1 IS NULL OR d.job OPERATOR(pg_catalog.=) $1)"
+		   "  AND ($2 IS NULL OR d.task OPERATOR(pg_catalog.=) $2)"
+		   "  AND ($3 IS NULL OR d.relation OPERATOR(pg_catalog.=) $3 OR EXISTS (SELECT FROM llm.job j"
+		   "   WHERE j.id OPERATOR(pg_catalog.=) d.job AND j.relation OPERATOR(pg_catalog.=) $3))"
+		   "  AND ($5 OR d.role OPERATOR(pg_catalog.=) $4) RETURNING d.*),"
+		   " old AS (SELECT m.job, pg_catalog.count(*) AS tasks,"
+		   "  pg_catalog.nextval('llm.job_id_seq') AS new FROM mine m GROUP BY m.job),"
+		   " opened AS (INSERT INTO llm.job (id, role, role_name, application_name, relation, relation_name,"
+		   "   column_name, key_columns, operation, recipe, model, priority, tags, settings, total)"
+		   "  OVERRIDING SYSTEM VALUE"
+		   "  SELECT old.new, j.role, j.role_name, j.application_name, j.relation, j.relation_name,"
+		   "   j.column_name, j.key_columns, j.operation, j.recipe, j.model, j.priority, j.tags,"
+		   "   j.settings, old.tasks"
+		   "  FROM old JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) old.job RETURNING id),"
+		   " queued AS (INSERT INTO llm.queue (id, job, recipe, role, relation, state, outcome, attempts,"
+		   "   application_name, key, input, answer)"
+		   "  SELECT m.task, old.new, m.recipe, m.role, m.relation,"
+		   "   CASE WHEN m.answer IS NULL THEN 'ready' ELSE 'answered' END,"
+		   "   CASE WHEN m.answer IS NULL THEN NULL ELSE 'answered' END,"
+		   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.application_name, m.key, m.input,"
+		   "   m.answer"
+		   "  FROM mine m JOIN old ON old.job OPERATOR(pg_catalog.=) m.job RETURNING job)"
+		   " SELECT (SELECT pg_catalog.count(*) FROM queued), (SELECT pg_catalog.max(id) FROM opened)",
+	.nargs = 5,
+	.args = SELECTION_ARGS};
+
+/* Each NOT EXISTS reads a partial index, so that a long queue costs nothing here. */
+static LlmStatement stand_statement = {
+	.sql = "SELECT j.state OPERATOR(pg_catalog.=) 'finished' OR (j.total IS NULL"
+		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "   AND q.state OPERATOR(pg_catalog.=) 'ready')"
+		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "   AND q.state OPERATOR(pg_catalog.=) 'claimed')"
+		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "   AND q.state OPERATOR(pg_catalog.=) 'waiting')"
+		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "   AND q.state IN ('answered', 'failed', 'cancelled', 'superseded'))),"
+		   " j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
+		   "  OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone,"
+		   " COALESCE(j.total, -1), j.reason, j.state OPERATOR(pg_catalog.=) 'paused'"
+		   " FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1"
+		   " AND ($3 OR j.role OPERATOR(pg_catalog.=) $2)",
+	.nargs = 3,
+	.args = {INT8OID, OIDOID, BOOLOID}};
+
+/*
+ * The breaker counts anew from here.  This locks the job's row until the caller
+ * commits: the job's own write-backs wait for that, nobody else's.
+ */
+static LlmStatement resume_statement = {
+	.sql = "UPDATE llm.job j SET state = 'open', reason = NULL, resumed_failed = j.failed,"
+		   "  resumed_final = j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
+		   "   OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone"
+		   " WHERE j.id OPERATOR(pg_catalog.=) $1 AND ($3 OR j.role OPERATOR(pg_catalog.=) $2)"
+		   " AND j.state OPERATOR(pg_catalog.=) 'paused'",
+	.nargs = 3,
+	.args = {INT8OID, OIDOID, BOOLOID}};
+
+/* May the role act for everybody's tasks? */
+static bool
+is_admin(Oid role)
+{
+	Oid admin = get_role_oid("llm_admin", true);
+
+	return superuser_arg(role) || (OidIsValid(admin) && has_privs_of_role(role, admin));
+}
+
+/* Run one of the statements above; the first column of its row, and the second. */
+static int64
+run_selection(LlmStatement *statement, const LlmSelection *selection, int64 *second)
+{
+	Oid role = GetUserId();
+	Datum values[5];
+	char nulls[5] = {' ', ' ', ' ', ' ', ' '};
+	LlmOwnScope scope;
+	bool isnull;
+	int64 count;
+
+	values[0] = Int64GetDatum(selection->job);
+	values[1] = Int64GetDatum(selection->task);
+	values[2] = ObjectIdGetDatum(selection->relation);
+	values[3] = ObjectIdGetDatum(role);
+	values[4] = BoolGetDatum(is_admin(role));
+	nulls[0] = selection->job == 0 ? 'n' : ' ';
+	nulls[1] = selection->task == 0 ? 'n' : ' ';
+	nulls[2] = OidIsValid(selection->relation) ? ' ' : 'n';
+
+	llm_spi_own_begin(&scope);
+	SPI_connect();
+	llm_spi_execute(statement, values, nulls, false);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (second != NULL)
+		*second = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	SPI_finish();
+	llm_spi_own_end(&scope);
+	if (count > 0)
+	{
+		llm_wake_at_commit(LLM_WORKER_SENDER);
+		llm_wake_at_commit(LLM_WORKER_WRITER);
+	}
+	return count;
+}
+
+int64
+llm_control_cancel(const LlmSelection *selection)
+{
+	return run_selection(&cancel_statement, selection, NULL);
+}
+
+int64
+llm_control_retry(const LlmSelection *selection)
+{
+	int64 job = 0;
+	int64 count = run_selection(&retry_statement, selection, &job);
+
+	if (count > 0)
+		llm_enqueue_note_last_job(job);
+	return count;
+}
+
+bool
+llm_control_resume(int64 job)
+{
+	Oid role = GetUserId();
+	Datum values[3];
+	LlmOwnScope scope;
+	bool resumed;
+
+	values[0] = Int64GetDatum(job);
+	values[1] = ObjectIdGetDatum(role);
+	values[2] = BoolGetDatum(is_admin(role));
+	llm_spi_own_begin_by_index(&scope);
+	SPI_connect();
+	resumed = llm_spi_execute(&resume_statement, values, NULL, false) > 0;
+	SPI_finish();
+	llm_spi_own_end(&scope);
+	if (resumed)
+		llm_wake_at_commit(LLM_WORKER_SENDER);
+	return resumed;
+}
+
+void
+llm_control_job_stand(int64 job, bool chain, LlmJobStand *stand)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid role = GetUserId();
+	Datum values[3];
+	LlmOwnScope scope;
+	bool isnull;
+	Datum reason;
+
+	memset(stand, 0, sizeof(LlmJobStand));
+	values[0] = Int64GetDatum(job);
+	values[1] = ObjectIdGetDatum(role);
+	values[2] = BoolGetDatum(is_admin(role));
+	SPI_connect_ext(chain ? SPI_OPT_NONATOMIC : 0);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	llm_spi_own_begin_by_index(&scope);
+	if (llm_spi_execute(&stand_statement, values, NULL, false) > 0)
+	{
+		HeapTuple row = SPI_tuptable->vals[0];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+
+		stand->found = true;
+		stand->finished = DatumGetBool(SPI_getbinval(row, desc, 1, &isnull));
+		stand->final = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+		stand->total = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+		stand->paused = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull));
+		reason = SPI_getbinval(row, desc, 4, &isnull);
+		if (!isnull)
+			stand->reason = MemoryContextStrdup(caller, TextDatumGetCString(reason));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	llm_spi_own_end(&scope);
+	PopActiveSnapshot();
+	if (chain)
+		SPI_commit();
+	SPI_finish();
+}

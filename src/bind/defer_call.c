@@ -1,0 +1,460 @@
+/*-------------------------------------------------------------------------
+ *
+ * defer_call.c
+ *	  A call is evaluated: what it asks is checked and remembered, and its value
+ *	  is a marker.
+ *
+ * What the rows of a call share is checked and made once where the arguments
+ * do not vary from row to row, else once for each content.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_proc.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/nodes.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/shmem.h"
+#include "bind/defer.h"
+#include "catalog/catalog_target.h"
+#include "cell/marker.h"
+
+/*
+ * Far above what any model reads, and far below what a value or a set of them can hold:
+ * the input is stored, sent as JSON, which may be six times as long, and kept in memory
+ * meanwhile.
+ */
+#define MAX_INPUT_SIZE (64 * 1024 * 1024)
+
+/* Bytes of a compressed input that are looked at first, whether they are white space. */
+#define BLANK_HEAD 32
+
+/* One issue() expression of one execution. */
+typedef struct IssueState
+{
+	LlmRun *run;
+	LlmSiteState *site;
+	bool fixed_args; /* nothing but the input varies */
+} IssueState;
+
+/* What the same content hashes to. */
+typedef struct AskedEntry
+{
+	uint64 hash; /* key */
+	LlmAsked *first;
+} AskedEntry;
+
+PG_FUNCTION_INFO_V1(llm_enrich_call);
+PG_FUNCTION_INFO_V1(llm_enrich_issue);
+
+/*
+ * SQL: llm_classify(...) and its like, where the planner hook could not defer them:
+ * not assigned to a column by INSERT, UPDATE or MERGE.
+ */
+Datum
+llm_enrich_call(PG_FUNCTION_ARGS)
+{
+	char *name = get_func_name(fcinfo->flinfo->fn_oid);
+
+	llm_shmem_require_preload();
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s() cannot be evaluated here", name),
+			 errdetail("Its answer comes after COMMIT, so it must stand whole as the value of a jsonb, json or text column in INSERT, UPDATE or MERGE."),
+			 errhint("Write UPDATE ... SET column = %s(...). In PL/pgSQL, put the call into the INSERT or UPDATE itself, not into a variable or NEW.", name)));
+	PG_RETURN_NULL();
+}
+
+/* May the current user call the function that issue() stands for? */
+static void
+check_permission(const LlmDeferSite *spec)
+{
+	AclResult result = llm_acl_function(spec->function, GetUserId(), ACL_EXECUTE);
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_FUNCTION, spec->name);
+	InvokeFunctionExecuteHook(spec->function);
+}
+
+static IssueState *
+start_issue(FunctionCallInfo fcinfo)
+{
+	IssueState *state;
+	LlmRun *run;
+	MemoryContext caller;
+	LlmDeferSite *spec;
+	int i;
+
+	llm_defer_check_magic(fcinfo, "issue");
+	run = llm_defer_current_run();
+	caller = MemoryContextSwitchTo(run->context);
+	spec = llm_defer_read_site(PG_GETARG_BYTEA_P_COPY(1));
+	MemoryContextSwitchTo(caller);
+	if (PG_NARGS() != LLM_DEFER_FIXED_ARGS + strlen(spec->args))
+		elog(ERROR, "deferred call has %d arguments, not %d", PG_NARGS(),
+			 LLM_DEFER_FIXED_ARGS + (int) strlen(spec->args));
+	check_permission(spec);
+
+	state = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, sizeof(IssueState));
+	state->run = run;
+	state->site = llm_defer_site(run, spec);
+	state->fixed_args = true;
+	for (i = LLM_DEFER_FIXED_ARGS + 1; i < PG_NARGS(); i++)
+		state->fixed_args = state->fixed_args && get_fn_expr_arg_stable(fcinfo->flinfo, i);
+	fcinfo->flinfo->fn_extra = state;
+	return state;
+}
+
+/* The arguments but for input and model, as they were evaluated for this row. */
+static void
+read_args(FunctionCallInfo fcinfo, const LlmDeferSite *spec, LlmCallArgs *args, char **model)
+{
+	int i;
+
+	memset(args, 0, sizeof(*args));
+	*model = NULL;
+	for (i = 1; spec->args[i] != '\0'; i++)
+	{
+		int n = LLM_DEFER_FIXED_ARGS + i;
+
+		if (PG_ARGISNULL(n))
+			continue;
+		switch ((LlmArgRole) spec->args[i])
+		{
+			case LLM_CALL_LABELS:
+				args->labels = PG_GETARG_ARRAYTYPE_P(n);
+				break;
+			case LLM_CALL_MULTI:
+				args->multi = PG_GETARG_BOOL(n);
+				break;
+			case LLM_CALL_SCHEMA:
+				args->schema = PG_GETARG_JSONB_P(n);
+				break;
+			case LLM_CALL_MAX_WORDS:
+				/* 0 is "not given" there, so a 0 that was given goes as another that is refused */
+				args->max_words = PG_GETARG_INT32(n) == 0 ? -1 : PG_GETARG_INT32(n);
+				break;
+			case LLM_CALL_MODEL:
+				*model = text_to_cstring(PG_GETARG_TEXT_PP(n));
+				break;
+			case LLM_CALL_INSTRUCTIONS:
+				args->instructions = PG_GETARG_TEXT_PP(n);
+				break;
+			case LLM_CALL_EXAMPLES:
+				args->examples = PG_GETARG_JSONB_P(n);
+				break;
+			case LLM_CALL_OPTIONS:
+				args->options = PG_GETARG_JSONB_P(n);
+				break;
+			case LLM_CALL_INPUT:
+				break;
+		}
+	}
+}
+
+/* Raise unless the user may ask this model; once for each in a statement. */
+static void
+check_model(LlmRun *run, const char *model)
+{
+	const char *name = model == NULL ? "" : model;
+	MemoryContext caller;
+	ListCell *cell;
+
+	foreach(cell, run->models)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return;
+	}
+	llm_catalog_check_call(model, GetUserId());
+	caller = MemoryContextSwitchTo(run->context);
+	run->models = lappend(run->models, pstrdup(name));
+	MemoryContextSwitchTo(caller);
+}
+
+/* Does the recipe ask for chance?  Then whoever asks n times wants n answers. */
+static bool
+samples(Jsonb *spec)
+{
+	JsonbValue buffer;
+	JsonbValue *temperature = getKeyJsonValueFromContainer(&spec->root, "temperature", strlen("temperature"), &buffer);
+
+	return temperature != NULL && temperature->type == jbvNumeric &&
+		   DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(temperature->val.numeric),
+											NumericGetDatum(int64_to_numeric(0))));
+}
+
+static Jsonb *
+copy_jsonb(Jsonb *value)
+{
+	return value == NULL ? NULL : DatumGetJsonbPCopy(JsonbPGetDatum(value));
+}
+
+/* Fill "asked" from the arguments; raises on bad ones.  Allocates in the current context. */
+static void
+read_asked(FunctionCallInfo fcinfo, IssueState *state, LlmAsked *asked)
+{
+	const LlmDeferSite *spec = state->site->spec;
+	LlmCallArgs args;
+	Jsonb *deadline;
+	char *model;
+
+	read_args(fcinfo, spec, &args, &model);
+	if (model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
+		model = llm_guc_model;
+	asked->model = model;
+	asked->op = llm_operation_by_function(spec->name);
+	if (asked->op == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the loaded library does not know function %s()", spec->name),
+				 errhint("Restart the server: the extension's SQL is newer than the library that is loaded.")));
+	asked->spec = asked->op->make_spec(&args);
+	llm_operation_job_options(args.options, &asked->priority, &asked->tags, &deadline);
+	asked->deadline = llm_operation_deadline(deadline);
+	asked->tags = llm_enqueue_tags(asked->tags);
+	asked->shares = !samples(asked->spec);
+	check_model(state->run, asked->model);
+}
+
+/*
+ * Check the arguments and make what the rows of the call share.  A statement may do so for
+ * each of its rows: only what is asked stays, not what it was made with.
+ */
+static LlmAsked *
+make_asked(FunctionCallInfo fcinfo, IssueState *state)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich call", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(scratch);
+	LlmAsked found = {0};
+	LlmAsked *asked;
+
+	read_asked(fcinfo, state, &found);
+	MemoryContextSwitchTo(state->run->context);
+	asked = palloc(sizeof(LlmAsked));
+	*asked = found;
+	asked->spec = copy_jsonb(found.spec);
+	asked->model = found.model == NULL ? NULL : pstrdup(found.model);
+	asked->tags = copy_jsonb(found.tags);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(scratch);
+	return asked;
+}
+
+/* Append an argument's bytes; arguments that do not differ are the same bytes. */
+static void
+append_content(FunctionCallInfo fcinfo, int n, LlmArgRole role, StringInfo content)
+{
+	struct varlena *value;
+
+	appendStringInfoChar(content, PG_ARGISNULL(n) ? 'n' : 'v');
+	if (PG_ARGISNULL(n))
+		return;
+	if (role == LLM_CALL_MULTI)
+		appendStringInfoChar(content, PG_GETARG_BOOL(n) ? 't' : 'f');
+	else if (role == LLM_CALL_MAX_WORDS)
+	{
+		int32 number = PG_GETARG_INT32(n);
+
+		appendBinaryStringInfo(content, (char *) &number, sizeof(number));
+	}
+	else
+	{
+		int32 len;
+
+		value = PG_GETARG_VARLENA_PP(n);
+		len = VARSIZE_ANY_EXHDR(value);
+		appendBinaryStringInfo(content, (char *) &len, sizeof(len));
+		appendBinaryStringInfo(content, VARDATA_ANY(value), len);
+	}
+}
+
+/* What this row asks, where that may differ from the row before. */
+static LlmAsked *
+find_asked(FunctionCallInfo fcinfo, IssueState *state)
+{
+	LlmSiteState *site = state->site;
+	StringInfoData content;
+	AskedEntry *entry;
+	LlmAsked *asked;
+	uint64 hash;
+	bool found;
+	int i;
+
+	initStringInfo(&content);
+	for (i = 1; site->spec->args[i] != '\0'; i++)
+		append_content(fcinfo, LLM_DEFER_FIXED_ARGS + i, (LlmArgRole) site->spec->args[i], &content);
+	hash = hash_bytes_extended((unsigned char *) content.data, content.len, 0);
+	if (site->asked == NULL)
+	{
+		HASHCTL control = {0};
+
+		control.keysize = sizeof(uint64);
+		control.entrysize = sizeof(AskedEntry);
+		control.hcxt = state->run->context;
+		site->asked = hash_create("llm_enrich recipes", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(site->asked, &hash, HASH_FIND, NULL);
+	for (asked = entry == NULL ? NULL : entry->first; asked != NULL; asked = asked->next)
+	{
+		if (asked->content_len == content.len && memcmp(asked->content, content.data, content.len) == 0)
+		{
+			pfree(content.data);
+			return asked;
+		}
+	}
+	asked = make_asked(fcinfo, state);
+	asked->content_len = content.len;
+	asked->content = MemoryContextAlloc(state->run->context, content.len);
+	memcpy(asked->content, content.data, content.len);
+	pfree(content.data);
+	entry = hash_search(site->asked, &hash, HASH_ENTER, &found);
+	asked->next = found ? entry->first : NULL;
+	entry->first = asked;
+	return asked;
+}
+
+/* Raise when an input is longer than any model takes; without fetching it. */
+static void
+check_input_size(const LlmDeferSite *spec, Datum input)
+{
+	Size size = toast_raw_datum_size(input) - VARHDRSZ;
+
+	if (size > MAX_INPUT_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("input of %s() is too long", spec->name),
+				 errdetail("It has %zu bytes; at most %d are taken.", size, MAX_INPUT_SIZE),
+				 errhint("Ask about a part of it, or about several parts in rows of their own.")));
+}
+
+/* The input as it is kept and stored: what a table has compressed stays so. */
+static text *
+inline_input(Datum input)
+{
+	struct varlena *value = (struct varlena *) DatumGetPointer(input);
+
+	return (text *) (VARATT_IS_EXTERNAL(value) ? detoast_external_attr(value) : value);
+}
+
+static bool
+is_white(const text *input)
+{
+	const char *data = VARDATA_ANY(input);
+	const char *end = data + VARSIZE_ANY_EXHDR(input);
+
+	while (data < end && (*data == ' ' || (*data >= '\t' && *data <= '\r')))
+		data++;
+	return data == end;
+}
+
+/* Of an input that is compressed, the beginning mostly tells. */
+static bool
+is_blank(text *input)
+{
+	text *head;
+	bool is_white_head;
+
+	if (!VARATT_IS_COMPRESSED(input))
+		return is_white(input);
+	head = (text *) detoast_attr_slice((struct varlena *) input, 0, BLANK_HEAD);
+	is_white_head = is_white(head);
+	pfree(head);
+	return is_white_head && is_white((text *) pg_detoast_datum_packed(input));
+}
+
+/* Remember a marker of a site whose markers are stored one by one. */
+static void
+remember_last(IssueState *state, const LlmIssued *issued, const Jsonb *marker)
+{
+	LlmSiteState *site = state->site;
+	Size size = VARSIZE_ANY(issued->input);
+
+	if (size > site->input_size)
+	{
+		if (site->input_buffer != NULL)
+			pfree(site->input_buffer);
+		site->input_buffer = NULL;
+		site->input_size = Max(size, 1024);
+		site->input_buffer = MemoryContextAllocHuge(state->run->context, site->input_size);
+	}
+	memcpy(site->input_buffer, issued->input, size);
+	site->last = *issued;
+	site->last.input = site->input_buffer;
+	site->known.len = VARSIZE(marker) - VARHDRSZ;
+	if (site->known.len > LLM_KNOWN_CELL)
+		site->known.len = 0;
+	memcpy(site->known.data, VARDATA(marker), site->known.len);
+}
+
+/* Remember a marker that may be stored later, and more than once. */
+static void
+remember_issued(LlmRun *run, const LlmIssued *issued)
+{
+	Size size = VARSIZE_ANY(issued->input);
+	LlmIssued *entry;
+
+	if (run->issued == NULL)
+	{
+		HASHCTL control = {0};
+
+		control.keysize = sizeof(int64);
+		control.entrysize = sizeof(LlmIssued);
+		control.hcxt = run->context;
+		run->issued = hash_create("llm_enrich markers", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(run->issued, &issued->id, HASH_ENTER, NULL);
+	*entry = *issued;
+	entry->input = MemoryContextAlloc(run->context, size);
+	memcpy(entry->input, issued->input, size);
+}
+
+/*
+ * SQL: llm.issue(magic, spec, input, …) → a marker; NULL for a NULL input.
+ */
+Datum
+llm_enrich_issue(PG_FUNCTION_ARGS)
+{
+	IssueState *state = fcinfo->flinfo->fn_extra;
+	LlmIssued issued = {0};
+	Jsonb *marker;
+
+	if (state == NULL)
+		state = start_issue(fcinfo);
+	if (PG_ARGISNULL(LLM_DEFER_FIXED_ARGS))
+		PG_RETURN_NULL();
+	if (!state->fixed_args)
+		issued.asked = find_asked(fcinfo, state);
+	else
+	{
+		if (state->site->only == NULL)
+			state->site->only = make_asked(fcinfo, state);
+		issued.asked = state->site->only;
+	}
+	check_input_size(state->site->spec, PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
+	issued.input = inline_input(PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
+	if (is_blank(issued.input))
+		PG_RETURN_JSONB_P(llm_marker_failed(0, "empty_input", "The input is empty or only white space."));
+
+	issued.id = llm_defer_new_id(state->run);
+	marker = llm_marker_pending(issued.id);
+	if (state->site->spec->direct)
+		remember_last(state, &issued, marker);
+	else
+		remember_issued(state->run, &issued);
+	PG_RETURN_JSONB_P(marker);
+}

@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * defer_spec.h
+ *	  What the planner hook tells llm.issue(), llm.keep() and llm.bind(): flat
+ *	  bytes in a constant, so that a plan can be copied and cached.
+ *
+ *	  write_*()   planner_rewrite.c
+ *	  read_*()    defer_call.c, defer_cell.c and defer_bind.c, once per expression and execution
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_DEFER_SPEC_H
+#define LLM_DEFER_SPEC_H
+
+#include "base/llm_enrich.h"
+
+#include "cell/marker.h"
+
+/*
+ * The first argument of the three functions, declared "internal" so that no SQL can
+ * give one, but passed as a bigint, since EXPLAIN VERBOSE can print that.
+ */
+#define LLM_DEFER_MAGIC INT64CONST(7021806553811)
+
+/* Arguments before those that vary: the magic number and the spec. */
+#define LLM_DEFER_FIXED_ARGS 2
+
+/* What an argument of a call is, by its name in SQL. */
+typedef enum LlmArgRole
+{
+	LLM_CALL_INPUT = 'i', /* the first one, whatever its name */
+	LLM_CALL_LABELS = 'l',
+	LLM_CALL_MULTI = 'u',
+	LLM_CALL_SCHEMA = 's',
+	LLM_CALL_MAX_WORDS = 'w',
+	LLM_CALL_MODEL = 'm',
+	LLM_CALL_INSTRUCTIONS = 'n',
+	LLM_CALL_EXAMPLES = 'e',
+	LLM_CALL_OPTIONS = 'o'
+} LlmArgRole;
+
+/* One call site of a statement. */
+typedef struct LlmDeferSite
+{
+	int number; /* from 0, over the whole statement */
+	bool direct; /* a marker is stored, if at all, before the next one is issued */
+	Oid function; /* the public function */
+	const char *name; /* its name: "llm_classify" */
+	const char *args; /* an LlmArgRole per argument */
+} LlmDeferSite;
+
+/* A column that can hold a marker. */
+typedef struct LlmDeferColumn
+{
+	const char *name; /* in the relation as named; "" when that does not show it */
+	LlmCellType type;
+} LlmDeferColumn;
+
+/* One relation that a statement stores rows in. */
+typedef struct LlmDeferTarget
+{
+	int number; /* from 0, over the whole statement */
+	Oid relation; /* as the statement named it: table or view */
+	int nkeys;
+	const char **keys; /* names in that relation, in the order of the key */
+	int ncolumns;
+	LlmDeferColumn *columns; /* the assigned ones first */
+} LlmDeferTarget;
+
+/* For keep(): a column of a target. */
+typedef struct LlmDeferCell
+{
+	LlmDeferTarget *target;
+	int column; /* index into target->columns */
+	LlmCellType type; /* of the value as assigned, before the column's own coercion */
+	bool is_update; /* the row was there before, and its tableoid and key follow */
+	bool moves_key; /* the statement assigns columns of the key, too, or what they are generated from */
+} LlmDeferCell;
+
+/* For bind(): some of the columns of a target, since a function takes 100 arguments at most. */
+typedef struct LlmDeferCheck
+{
+	LlmDeferTarget *target;
+	int first;
+	int count;
+} LlmDeferCheck;
+
+/* Results are allocated in the current context; read_*() point into "spec". */
+extern bytea *llm_defer_write_site(const LlmDeferSite *site);
+extern bytea *llm_defer_write_cell(const LlmDeferCell *cell);
+extern bytea *llm_defer_write_check(const LlmDeferCheck *check);
+extern LlmDeferSite *llm_defer_read_site(const bytea *spec);
+extern LlmDeferCell *llm_defer_read_cell(const bytea *spec);
+extern LlmDeferCheck *llm_defer_read_check(const bytea *spec);
+
+#endif /* LLM_DEFER_SPEC_H */

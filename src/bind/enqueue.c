@@ -1,0 +1,564 @@
+/*-------------------------------------------------------------------------
+ *
+ * enqueue.c
+ *	  Bound rows of a statement become rows of llm.recipe, llm.job and llm.queue.
+ *
+ * In the user's transaction and as the owner of the tables, and so that sessions
+ * never wait for each other or hold up a worker: recipes and shared jobs are
+ * found or made without a unique index to wait at (a duplicate does no harm),
+ * and locks are taken only where nobody else has one.  What workers have changed
+ * meanwhile is seen in REPEATABLE READ, too, so that it makes no user's statement
+ * fail to serialize.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+#include "base/guc.h"
+#include "base/spi_plan.h"
+#include "base/wake.h"
+#include "bind/enqueue.h"
+#include "bind/enqueue_rows.h"
+
+/* As llm.task_id's INCREMENT says. */
+#define IDS_PER_DRAW 64
+
+/* Sorted by an expression, or the primary key would be walked for the order. */
+static LlmStatement find_recipe_statement = {
+	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash OPERATOR(pg_catalog.=) $1"
+		   " AND r.operation OPERATOR(pg_catalog.=) $2 AND r.spec OPERATOR(pg_catalog.=) $3"
+		   " ORDER BY r.id OPERATOR(pg_catalog.+) 0 LIMIT 1",
+	.nargs = 3,
+	.args = {BYTEAOID, TEXTOID, JSONBOID},
+	.fresh = true};
+
+static LlmStatement add_recipe_statement = {
+	.sql = "INSERT INTO llm.recipe (hash, operation, spec) VALUES ($1, $2, $3) RETURNING id",
+	.nargs = 3,
+	.args = {BYTEAOID, TEXTOID, JSONBOID}};
+
+/* The lock keeps the job from being closed; who finds it locked makes another one. */
+static LlmStatement find_day_job_statement = {
+	.sql = "SELECT j.id, NULLIF($13, j.application_name) FROM llm.job j WHERE j.relation OPERATOR(pg_catalog.=) $1"
+		   " AND j.recipe OPERATOR(pg_catalog.=) $2 AND j.role OPERATOR(pg_catalog.=) $3"
+		   " AND j.day OPERATOR(pg_catalog.=) (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date"
+		   " AND j.state OPERATOR(pg_catalog.=) 'open'"
+		   " AND j.relation_name OPERATOR(pg_catalog.=) $4 AND j.column_name OPERATOR(pg_catalog.=) $5"
+		   " AND j.key_columns OPERATOR(pg_catalog.=) $6"
+		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority OPERATOR(pg_catalog.=) $8"
+		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
+		   " AND j.deadline IS NOT DISTINCT FROM $11"
+		   " AND j.role_name OPERATOR(pg_catalog.=) $12"
+		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
+	.nargs = 13,
+	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID},
+	.fresh = true};
+
+static LlmStatement add_job_statement = {
+	.sql = "INSERT INTO llm.job (relation, recipe, role, relation_name, column_name, key_columns, model,"
+		   " priority, tags, settings, deadline, role_name, application_name, operation, total, day)"
+		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
+		   " CASE WHEN $16 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
+	.nargs = 16,
+	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
+
+static LlmStatement set_total_statement = {
+	.sql = "UPDATE llm.job SET total = $2 WHERE id OPERATOR(pg_catalog.=) $1",
+	.nargs = 2,
+	.args = {INT8OID, INT8OID}};
+
+/* What is under way is left alone: its answer will find the cell taken. */
+static LlmStatement supersede_statement = {
+	.sql = "UPDATE llm.queue q SET state = 'superseded', outcome = 'superseded', reason = NULL, not_before = NULL"
+		   " FROM (WITH old AS MATERIALIZED (SELECT w.id, w.ctid AS place FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		   "   pg_catalog.unnest($4)) AS o(id, relation, key, column_name)"
+		   "  JOIN llm.queue w ON w.id OPERATOR(pg_catalog.=) o.id"
+		   "  JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) w.job"
+		   "  WHERE w.state IN ('ready', 'waiting') AND w.relation OPERATOR(pg_catalog.=) o.relation"
+		   "  AND w.key OPERATOR(pg_catalog.=) o.key AND j.column_name OPERATOR(pg_catalog.=) o.column_name)"
+		   "  SELECT old.id FROM old WHERE llm.lock_task(old.place)) p"
+		   " WHERE q.id OPERATOR(pg_catalog.=) p.id",
+	.nargs = 4,
+	.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID},
+	.fresh = true};
+
+static LlmStatement is_same_statement = {
+	.sql = "SELECT FROM llm.queue q JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) q.job"
+		   " JOIN llm.recipe r ON r.id OPERATOR(pg_catalog.=) q.recipe"
+		   " WHERE q.id OPERATOR(pg_catalog.=) $1 AND q.state IN ('ready', 'waiting', 'claimed', 'answered')"
+		   " AND (q.outcome IS NULL OR q.outcome OPERATOR(pg_catalog.=) 'answered')"
+		   " AND q.role OPERATOR(pg_catalog.=) $2 AND q.key OPERATOR(pg_catalog.=) $3"
+		   " AND q.input OPERATOR(pg_catalog.=) $4"
+		   " AND j.relation OPERATOR(pg_catalog.=) $5 AND j.column_name OPERATOR(pg_catalog.=) $6"
+		   " AND j.model IS NOT DISTINCT FROM $7"
+		   " AND r.operation OPERATOR(pg_catalog.=) $8 AND r.spec OPERATOR(pg_catalog.=) $9"
+		   " AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) q.id)",
+	.nargs = 9,
+	.args = {INT8OID, OIDOID, JSONBOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID},
+	.fresh = true};
+
+/*
+ * Task ids drawn and not yet used, and the sequence they are from: written by
+ * llm_enqueue_next_id().  Any change of a relation makes it look whether the sequence is
+ * still that one, so that DROP and CREATE EXTENSION leave no ids of the old one.
+ */
+static int64 next_id = 0;
+static int ids_left = 0;
+static Oid ids_sequence = InvalidOid;
+static bool ids_checked = false;
+static bool ids_callback_registered = false;
+
+/* The job that a subtransaction queued last. */
+typedef struct NewJob
+{
+	SubTransactionId owner;
+	int64 id;
+} NewJob;
+
+/*
+ * The jobs of this transaction, one per subtransaction that is open and has any, innermost
+ * last: in TopTransactionContext.  And the job of the last transaction that committed.
+ */
+static List *new_jobs = NIL;
+static int64 last_job = 0;
+static bool job_callbacks_registered = false;
+
+static void
+recheck_ids(Datum arg, Oid relation)
+{
+	ids_checked = false;
+}
+
+int64
+llm_enqueue_next_id(void)
+{
+	if (!ids_checked || ids_left == 0)
+	{
+		Oid sequence;
+
+		if (!ids_callback_registered)
+		{
+			CacheRegisterRelcacheCallback(recheck_ids, (Datum) 0);
+			ids_callback_registered = true;
+		}
+		ids_checked = true;
+		sequence = llm_spi_relation("task_id");
+		if (sequence != ids_sequence || ids_left == 0)
+		{
+			ids_left = 0;
+			next_id = nextval_internal(sequence, false);
+			ids_sequence = sequence;
+			ids_left = IDS_PER_DRAW;
+		}
+	}
+	ids_left--;
+	return next_id++;
+}
+
+static void
+settle_last_job(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && new_jobs != NIL)
+		last_job = ((NewJob *) llast(new_jobs))->id;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		new_jobs = NIL; /* its memory goes with the transaction */
+}
+
+/* This is now the last job of a subtransaction that is open. */
+static void
+push_job(SubTransactionId owner, int64 id)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+	NewJob *job = new_jobs == NIL ? NULL : llast(new_jobs);
+
+	if (job == NULL || job->owner != owner)
+	{
+		job = palloc(sizeof(NewJob));
+		job->owner = owner;
+		new_jobs = lappend(new_jobs, job);
+	}
+	job->id = id;
+	MemoryContextSwitchTo(caller);
+}
+
+/* A subtransaction's last job is its parent's when it commits, and none when it does not. */
+static void
+settle_subtransaction_job(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	NewJob *job = new_jobs == NIL ? NULL : llast(new_jobs);
+
+	if (job == NULL || job->owner != mine || (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
+		return;
+	new_jobs = list_delete_last(new_jobs);
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		push_job(parent, job->id);
+}
+
+void
+llm_enqueue_note_last_job(int64 job)
+{
+	if (!job_callbacks_registered)
+	{
+		RegisterXactCallback(settle_last_job, NULL);
+		RegisterSubXactCallback(settle_subtransaction_job, NULL);
+		job_callbacks_registered = true;
+	}
+	push_job(GetCurrentSubTransactionId(), job);
+}
+
+int64
+llm_enqueue_last_job(void)
+{
+	return new_jobs != NIL ? ((NewJob *) llast(new_jobs))->id : last_job;
+}
+
+/* The setting llm_enrich.tags as jsonb, NULL when it is empty. */
+static Jsonb *
+session_tags(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Jsonb *volatile tags = NULL;
+
+	if (llm_guc_tags == NULL || llm_guc_tags[0] == '\0')
+		return NULL;
+	PG_TRY();
+	{
+		tags = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(llm_guc_tags)));
+	}
+	PG_CATCH();
+	{
+		/* only our own parser ran, and another error follows */
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		tags = NULL;
+	}
+	PG_END_TRY();
+	if (tags == NULL || !JB_ROOT_IS_OBJECT((Jsonb *) tags))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"llm_enrich.tags\" is not a JSON object"),
+				 errhint("Write it like {\"team\": \"support\"}.")));
+	return tags;
+}
+
+Jsonb *
+llm_enqueue_tags(Jsonb *own)
+{
+	Jsonb *tags = session_tags();
+
+	if (tags == NULL || own == NULL)
+		return tags == NULL ? own : tags;
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(tags), JsonbPGetDatum(own)));
+}
+
+/* Add a setting and its value now, if it has one. */
+static void
+push_setting(JsonbParseState **state, const char *name)
+{
+	const char *setting = GetConfigOption(name, true, false);
+	JsonbValue value;
+
+	if (setting == NULL)
+		return;
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, name);
+	value.val.string.len = strlen(name);
+	(void) pushJsonbValue(state, WJB_KEY, &value);
+	value.val.string.val = pstrdup(setting);
+	value.val.string.len = strlen(setting);
+	(void) pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/*
+ * The settings that llm_enrich.carry_settings lists, with their values now.  And always
+ * the path, since triggers name tables by it, now and when the answer is written.
+ */
+static Jsonb *
+carried_settings(void)
+{
+	JsonbParseState *state = NULL;
+	List *names = NIL;
+	ListCell *cell;
+
+	if (llm_guc_carry_settings != NULL && !SplitGUCList(pstrdup(llm_guc_carry_settings), ',', &names))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"llm_enrich.carry_settings\" is not a list of names")));
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_setting(&state, "search_path");
+	foreach(cell, names)
+		push_setting(&state, lfirst(cell));
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* The int8 in the first row of SPI's result, which ends here. */
+static int64
+result_id(void)
+{
+	bool is_null;
+	int64 id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+
+	SPI_freetuptable(SPI_tuptable);
+	return id;
+}
+
+/* Look for a row; when there is none, its empty result ends here. */
+static bool
+finds(LlmStatement *statement, Datum *values, const char *nulls)
+{
+	if (llm_spi_execute(statement, values, nulls, false) > 0)
+		return true;
+	SPI_freetuptable(SPI_tuptable);
+	return false;
+}
+
+static bytea *
+recipe_hash(const LlmNewJob *job)
+{
+	bytea *hash = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+
+	SET_VARSIZE(hash, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	if (context == NULL ||
+		pg_cryptohash_init(context) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) job->op->name, strlen(job->op->name) + 1) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) VARDATA(job->spec), VARSIZE(job->spec) - VARHDRSZ) < 0 ||
+		pg_cryptohash_final(context, (uint8 *) VARDATA(hash), PG_SHA256_DIGEST_LENGTH) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute a SHA-256 hash")));
+	pg_cryptohash_free(context);
+	return hash;
+}
+
+static int64
+find_or_add_recipe(const LlmNewJob *job)
+{
+	Datum values[3];
+
+	values[0] = PointerGetDatum(recipe_hash(job));
+	values[1] = CStringGetTextDatum(job->op->name);
+	values[2] = JsonbPGetDatum(job->spec);
+	if (!finds(&find_recipe_statement, values, NULL))
+		(void) llm_spi_execute(&add_recipe_statement, values, NULL, false);
+	return result_id();
+}
+
+/* What a job is found or made by; the rest of its columns beside. */
+static void
+job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
+{
+	int nkeys = list_length(job->key_columns);
+	Datum *keys = palloc(nkeys * sizeof(Datum));
+	ListCell *cell;
+
+	foreach(cell, job->key_columns)
+		keys[foreach_current_index(cell)] = CStringGetTextDatum(lfirst(cell));
+	memset(nulls, ' ', 16);
+	values[0] = ObjectIdGetDatum(job->relation);
+	values[1] = Int64GetDatum(job->recipe);
+	values[2] = ObjectIdGetDatum(job->role);
+	values[3] = CStringGetTextDatum(quote_qualified_identifier(get_namespace_name(get_rel_namespace(job->relation)),
+															   get_rel_name(job->relation)));
+	values[4] = CStringGetTextDatum(job->column_name);
+	values[5] = llm_spi_array(TEXTOID, keys, NULL, nkeys);
+	values[6] = job->model == NULL ? (Datum) 0 : CStringGetTextDatum(job->model);
+	nulls[6] = job->model == NULL ? 'n' : ' ';
+	values[7] = Int32GetDatum(job->priority);
+	values[8] = JsonbPGetDatum(job->tags);
+	nulls[8] = job->tags == NULL ? 'n' : ' ';
+	values[9] = JsonbPGetDatum(settings);
+	nulls[9] = settings == NULL ? 'n' : ' ';
+	values[10] = TimestampTzGetDatum(job->deadline);
+	nulls[10] = job->deadline == DT_NOEND ? 'n' : ' ';
+	values[11] = CStringGetTextDatum(GetUserNameFromId(job->role, false));
+	values[12] = CStringGetTextDatum(application_name == NULL ? "" : application_name);
+}
+
+/* The job that was found may be another application's: then its new task says so. */
+static void
+take_application(LlmNewJob *job)
+{
+	bool is_null;
+	Datum name = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &is_null);
+	MemoryContext saved = MemoryContextSwitchTo(GetMemoryChunkContext(job));
+
+	job->application = is_null ? NULL : DatumGetTextPCopy(name);
+	MemoryContextSwitchTo(saved);
+}
+
+/*
+ * Find or make the job's row.  A single row joins the open job that such statements
+ * share for a day; "total" is -1 while it is not known.
+ */
+static void
+write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
+{
+	Datum values[16];
+	char nulls[16];
+
+	job->recipe = find_or_add_recipe(job);
+	job_values(job, settings, values, nulls);
+	if (single && finds(&find_day_job_statement, values, nulls))
+		take_application(job);
+	else
+	{
+		values[13] = CStringGetTextDatum(job->op->name);
+		values[14] = Int64GetDatum(total);
+		nulls[14] = single || total < 0 ? 'n' : ' ';
+		values[15] = BoolGetDatum(single);
+		(void) llm_spi_execute(&add_job_statement, values, nulls, false);
+	}
+	job->id = result_id();
+}
+
+/* The statement is over and the job was written before: say how many tasks it has. */
+static void
+write_total(const LlmNewJob *job)
+{
+	Datum values[2];
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int64GetDatum(job->queued + job->in_set);
+	(void) llm_spi_execute(&set_total_statement, values, NULL, false);
+}
+
+static void
+count_tasks(LlmNewTask *tasks, int ntasks, List *jobs)
+{
+	ListCell *cell;
+	int i;
+
+	foreach(cell, jobs)
+		((LlmNewJob *) lfirst(cell))->in_set = 0;
+	for (i = 0; i < ntasks; i++)
+		tasks[i].job->in_set++;
+}
+
+/* Write what there is to say of a job now that a set of tasks comes, or that the statement is over. */
+static void
+note_job(LlmNewJob *job, Jsonb *settings, bool last)
+{
+	if (job->in_set > 0 && job->id == 0)
+		write_job(job, settings, last && job->in_set == 1, last ? job->in_set : -1);
+	else if (last && job->id != 0)
+		write_total(job);
+	job->queued += job->in_set;
+}
+
+void
+llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
+{
+	LlmOwnScope scope;
+	Jsonb *settings = ntasks > 0 ? carried_settings() : NULL;
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich job", ALLOCSET_SMALL_SIZES);
+	int64 job = 0;
+	ListCell *cell;
+
+	count_tasks(tasks, ntasks, jobs);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin_by_index(&scope);
+	if (quote_all_identifiers) /* jobs of one relation shall have one name for it */
+		(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	foreach(cell, jobs)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(scratch);
+
+		note_job(lfirst(cell), settings, last);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(scratch); /* there may be a job for each row */
+		job = Max(job, ((LlmNewJob *) lfirst(cell))->id);
+		if (((LlmNewJob *) lfirst(cell))->deadline != DT_NOEND)
+			llm_wake_at_commit(LLM_WORKER_WRITER); /* it ends what is late */
+	}
+	if (ntasks > 0)
+		llm_enqueue_write_rows(tasks, ntasks);
+	llm_spi_own_end(&scope);
+	SPI_finish();
+	MemoryContextDelete(scratch);
+	if (ntasks == 0)
+		return;
+	llm_enqueue_note_last_job(job);
+	llm_wake_at_commit(LLM_WORKER_SENDER);
+}
+
+void
+llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks)
+{
+	LlmOwnScope scope;
+	Datum *columns[4];
+	Datum values[4];
+	int i;
+
+	if (ntasks == 0)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin_by_index(&scope);
+	for (i = 0; i < lengthof(columns); i++)
+		columns[i] = palloc(ntasks * sizeof(Datum));
+	for (i = 0; i < ntasks; i++)
+	{
+		columns[0][i] = Int64GetDatum(tasks[i].id);
+		columns[1][i] = ObjectIdGetDatum(tasks[i].leaf);
+		columns[2][i] = JsonbPGetDatum(tasks[i].key);
+		columns[3][i] = CStringGetTextDatum(tasks[i].column_name);
+	}
+	values[0] = llm_spi_array(INT8OID, columns[0], NULL, ntasks);
+	values[1] = llm_spi_array(OIDOID, columns[1], NULL, ntasks);
+	values[2] = llm_spi_array(JSONBOID, columns[2], NULL, ntasks);
+	values[3] = llm_spi_array(TEXTOID, columns[3], NULL, ntasks);
+	if (llm_spi_execute(&supersede_statement, values, NULL, false) > 0)
+		llm_wake_at_commit(LLM_WORKER_WRITER);
+	llm_spi_own_end(&scope);
+	SPI_finish();
+}
+
+bool
+llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input)
+{
+	LlmOwnScope scope;
+	Datum values[9];
+	char nulls[9];
+	bool same;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin_by_index(&scope);
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(task);
+	values[1] = ObjectIdGetDatum(job->role);
+	values[2] = JsonbPGetDatum(key);
+	values[3] = PointerGetDatum(input);
+	values[4] = ObjectIdGetDatum(job->relation);
+	values[5] = CStringGetTextDatum(job->column_name);
+	values[6] = job->model == NULL ? (Datum) 0 : CStringGetTextDatum(job->model);
+	nulls[6] = job->model == NULL ? 'n' : ' ';
+	values[7] = CStringGetTextDatum(job->op->name);
+	values[8] = JsonbPGetDatum(job->spec);
+	same = llm_spi_execute(&is_same_statement, values, nulls, false) > 0;
+	llm_spi_own_end(&scope);
+	SPI_finish();
+	return same;
+}

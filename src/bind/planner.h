@@ -1,0 +1,162 @@
+/*-------------------------------------------------------------------------
+ *
+ * planner.h
+ *	  The planner hook: calls in INSERT, UPDATE and MERGE are made deferred ones.
+ *
+ *	  calls()     is the extension here, and which functions are its calls
+ *	  find()      where calls stand, and whether each may stand there
+ *	  target()    can rows of the relation be found again, and by what
+ *	  rewrite()   put issue(), keep() and bind() in
+ *
+ * All but init() run inside the hook, in this order.  Everything is refused
+ * before anything is changed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_PLANNER_H
+#define LLM_PLANNER_H
+
+#include "base/llm_enrich.h"
+
+#include "nodes/parsenodes.h"
+#include "utils/relcache.h"
+
+#include "base/compat.h"
+#include "bind/defer_spec.h"
+
+/* Shorter character types could not hold a marker. */
+#define LLM_SHORTEST_COLUMN 120
+
+/* Functions of the extension in this database, by OID. */
+typedef struct LlmPlannerCalls
+{
+	List *calls; /* OIDs of the functions whose calls are deferred */
+	Oid issue;
+	Oid keep;
+	Oid bind;
+	Oid seen;
+} LlmPlannerCalls;
+
+/* A call that will be deferred. */
+typedef struct LlmFoundCall
+{
+	FuncExpr *call;
+	bool direct; /* see LlmDeferSite */
+} LlmFoundCall;
+
+/* A column that gets markers. */
+typedef struct LlmFoundValue
+{
+	TargetEntry *entry; /* resno is the table's attribute number */
+	bool is_update; /* the row was there before: its old value is kept */
+	List *beside; /* the target list that the entry is in */
+} LlmFoundValue;
+
+/* A view between the statement and its table, the innermost first. */
+typedef struct LlmFoundView
+{
+	Oid view;
+	Query *query; /* its own */
+	int varno; /* what it selects from, therein */
+} LlmFoundView;
+
+/* What a row must satisfy, marker and all, for its answer to find it (planner_seen.c). */
+typedef struct LlmFoundCondition
+{
+	const char *hider; /* view or row security, for messages */
+	Node *qual; /* over columns of the target */
+} LlmFoundCondition;
+
+/* A query that stores markers. */
+typedef struct LlmFoundTarget
+{
+	Query *query;
+	FuncExpr *call; /* the first call, for messages */
+	List *values; /* of LlmFoundValue */
+
+	/* set by target() */
+	LlmDeferTarget *spec;
+	AttrNumber *key_attnos; /* in the table */
+	AttrNumber *column_attnos; /* likewise, beside spec->columns */
+	List *views; /* of LlmFoundView */
+	List *conditions; /* of LlmFoundCondition */
+} LlmFoundTarget;
+
+/* Everything that is found in a statement. */
+typedef struct LlmFound
+{
+	const char *query_string; /* or NULL */
+	List *calls; /* of LlmFoundCall */
+	List *targets; /* of LlmFoundTarget */
+} LlmFound;
+
+/* What is wrong, for llm_planner_refuse(). */
+typedef struct LlmRefusal
+{
+	FuncExpr *call;
+	const char *relation; /* or NULL */
+	const char *column; /* or NULL */
+	const char *detail;
+	const char *hint;
+} LlmRefusal;
+
+extern void llm_planner_init(void);
+
+/* NULL when the extension is not in this database.  Valid until the next catalog change. */
+extern const LlmPlannerCalls *llm_planner_calls(void);
+
+/* Is this node one of our calls? */
+extern bool llm_planner_is_call(const Node *node);
+
+/* Raise 0A000 at the call's place in the query. */
+pg_noreturn extern void llm_planner_refuse(const LlmFound *found, const LlmRefusal *refusal);
+
+/* The queries around an expression, innermost first: what varlevelsup counts. */
+typedef struct LlmQueryLevel
+{
+	Query *query;
+	struct LlmQueryLevel *outer;
+} LlmQueryLevel;
+
+/*
+ * The call whose marker may be the whole value of the expression, or of any column of a
+ * query's result or of a row; NULL when there is none (planner_carry.c).  What was found
+ * is remembered until forget_carried(), which is called before another tree is looked at.
+ */
+extern void llm_planner_forget_carried(void);
+extern FuncExpr *llm_planner_carried(Node *node, LlmQueryLevel *level);
+extern FuncExpr *llm_planner_carried_by_query(Query *query, LlmQueryLevel *outer);
+extern FuncExpr *llm_planner_carried_by_row(Var *var, LlmQueryLevel *level);
+
+/*
+ * The call whose marker, stored by a query in WITH and given by its RETURNING, may be the
+ * whole value of the expression; NULL when there is none.
+ */
+extern FuncExpr *llm_planner_returned(Node *node, LlmQueryLevel *level);
+
+/* The argument of a cast that leaves a marker whole, else NULL. */
+extern Node *llm_planner_cast_argument(Node *node);
+
+/* The values that a CASE may have: its arms, and ELSE. */
+extern List *llm_planner_case_values(CaseExpr *expr);
+
+extern void llm_planner_find(Query *query, LlmFound *found);
+
+/* Why a column of this type cannot hold a marker, as a sentence; NULL when it can. */
+extern const char *llm_planner_column_fault(Oid type, int32 typmod);
+
+/* Is this a cast to varchar(n) or char(n)?  *typmod is then the one it casts to. */
+extern bool llm_planner_is_length_coercion(const Node *node, int32 *typmod);
+
+/*
+ * Fill target->conditions from target->views and row security; 0A000 where one cannot be
+ * evaluated.  seen_calls(): the list of calls of seen() that check a stored row.
+ */
+extern void llm_planner_conditions(const LlmFound *found, LlmFoundTarget *target, Relation rel);
+extern List *llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen, Const *magic);
+
+extern void llm_planner_target(const LlmFound *found, LlmFoundTarget *target, int number);
+
+extern void llm_planner_rewrite(LlmFound *found);
+
+#endif /* LLM_PLANNER_H */

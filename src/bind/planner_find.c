@@ -1,0 +1,457 @@
+/*-------------------------------------------------------------------------
+ *
+ * planner_find.c
+ *	  Where calls stand in a statement, and whether each may stand there.
+ *
+ * A call is a question whose answer comes later; until then its value is a
+ * marker, and that must arrive whole in a column.  So every expression is one of
+ * two kinds.  A "value" is the target of an assignment, a column of a sub-select
+ * or VALUES list, or an arm of CASE or COALESCE in one of these: here a call may
+ * stand, and a column may be used that "carries" one from a sub-query.  Anything
+ * else is a "use": here neither may occur.
+ *
+ * Called by planner.c for INSERT, UPDATE, DELETE and MERGE, and for SELECT with
+ * such a statement in WITH.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+
+#include "base/compat.h"
+#include "bind/planner.h"
+
+/* Where a use stands, for the message. */
+typedef enum UsePlace
+{
+	PLACE_EXPRESSION,
+	PLACE_CALL,
+	PLACE_CONDITION,
+	PLACE_RETURNING,
+	PLACE_SORT,
+	PLACE_SET_OPERATION,
+	PLACE_SUBSCRIPT,
+	PLACE_RESULT,
+	PLACE_COPY,
+	PLACE_CLAUSE
+} UsePlace;
+
+typedef struct Finder
+{
+	LlmFound *found;
+	LlmQueryLevel *level;
+	UsePlace place;
+
+	/* the assignment that is looked at, else NULL */
+	const char *relation;
+	const char *column;
+	const char *column_fault;
+} Finder;
+
+static void find_in_query(Query *query, Finder *finder, bool streams);
+
+static const char *
+place_detail(UsePlace place)
+{
+	switch (place)
+	{
+		case PLACE_EXPRESSION:
+			return "The call is part of another expression, so that its marker would not arrive whole in the column.";
+		case PLACE_CALL:
+			return "The call is an argument of another such call, which would be asked about a marker and not about an answer.";
+		case PLACE_CONDITION:
+			return "The call stands in a condition, but its answer comes only after COMMIT.";
+		case PLACE_RETURNING:
+			return "The call stands in RETURNING, but its answer comes only after COMMIT.";
+		case PLACE_SORT:
+			return "The rows would be sorted, grouped or made distinct by the call, but its answer comes only after COMMIT.";
+		case PLACE_SET_OPERATION:
+			return "The call stands in a UNION, INTERSECT or EXCEPT that compares rows, but its answer comes only after COMMIT.";
+		case PLACE_SUBSCRIPT:
+			return "The call is assigned to a part of the column, so that its marker would not arrive whole in the column.";
+		case PLACE_RESULT:
+			return "The call is a result of the statement and not assigned to a column.";
+		case PLACE_COPY:
+			return "The column would get a copy of the call's marker, which RETURNING gives, and the answer goes only where the call is assigned.";
+		case PLACE_CLAUSE:
+			break;
+	}
+	return "The call stands in a clause that assigns nothing, but its answer comes only after COMMIT.";
+}
+
+static const char *
+place_hint(UsePlace place, const char *function)
+{
+	switch (place)
+	{
+		case PLACE_CALL:
+			return "Store the inner answer in a column of its own, and ask the second question when it is there.";
+		case PLACE_CONDITION:
+		case PLACE_SORT:
+		case PLACE_CLAUSE:
+			return psprintf("Store the answer first (UPDATE ... SET column = %s(...)), and use the column when it is there.", function);
+		case PLACE_RETURNING:
+			return "Assign the call to a column, and return the column: it holds the marker until the answer is there.";
+		case PLACE_COPY:
+			return "Assign a call to this column, too, or copy the answer when it is there.";
+		case PLACE_SET_OPERATION:
+			return "Use UNION ALL, or make the rows distinct in a sub-select before the call.";
+		default:
+			return psprintf("Assign the call alone to a jsonb, json or text column (SET column = %s(...)), and take parts of the answer in queries, a view or a generated column.", function);
+	}
+}
+
+static void
+refuse_use(Finder *finder, FuncExpr *call)
+{
+	LlmRefusal refusal = {call, finder->relation, finder->column, NULL, NULL};
+	char *function = get_func_name(call->funcid);
+
+	if (finder->column_fault != NULL)
+	{
+		refusal.detail = finder->column_fault;
+		refusal.hint = "Assign the call to a column of type jsonb, json or text.";
+	}
+	else
+	{
+		refusal.detail = place_detail(finder->place);
+		refusal.hint = place_hint(finder->place, function);
+	}
+	llm_planner_refuse(finder->found, &refusal);
+}
+
+/* Refuse any call, or column that carries one, in an expression that uses its value. */
+static bool
+refuse_walker(Node *node, Finder *finder)
+{
+	FuncExpr *call = NULL;
+
+	if (node == NULL)
+		return false;
+	if (llm_planner_is_call(node))
+		call = (FuncExpr *) node;
+	else if (IsA(node, Var) && ((Var *) node)->varattno == 0)
+		call = llm_planner_carried_by_row((Var *) node, finder->level);
+	else if (IsA(node, Var) || IsA(node, Param))
+		call = llm_planner_carried(node, finder->level);
+	else if (IsA(node, SubLink))
+	{
+		Query *query = castNode(Query, ((SubLink *) node)->subselect);
+
+		find_in_query(query, finder, false);
+		call = llm_planner_carried_by_query(query, finder->level);
+		if (call == NULL)
+			return refuse_walker(((SubLink *) node)->testexpr, finder);
+	}
+	if (call != NULL)
+		refuse_use(finder, call);
+	if (IsA(node, Query))
+		return false;
+	return expression_tree_walker(node, refuse_walker, finder);
+}
+
+static void
+check_use(Node *node, Finder *finder, UsePlace place)
+{
+	UsePlace outer = finder->place;
+
+	finder->place = place;
+	(void) refuse_walker(node, finder);
+	finder->place = outer;
+}
+
+/* Check a value and note the calls in it. */
+static void
+check_value(Node *node, Finder *finder, bool direct)
+{
+	ListCell *cell;
+
+	if (node == NULL)
+		return;
+	if (llm_planner_is_call(node))
+	{
+		LlmFoundCall *found = palloc(sizeof(LlmFoundCall));
+
+		found->call = (FuncExpr *) node;
+		found->direct = direct;
+		finder->found->calls = lappend(finder->found->calls, found);
+		check_use((Node *) found->call->args, finder, PLACE_CALL);
+	}
+	else if (llm_planner_carried(node, finder->level) == NULL)
+		check_use(node, finder, finder->place);
+	else if (llm_planner_cast_argument(node) != NULL)
+		check_value(llm_planner_cast_argument(node), finder, direct);
+	else if (IsA(node, CaseExpr))
+	{
+		CaseExpr *expr = (CaseExpr *) node;
+
+		check_use((Node *) expr->arg, finder, PLACE_CONDITION);
+		foreach(cell, expr->args)
+			check_use((Node *) lfirst_node(CaseWhen, cell)->expr, finder, PLACE_CONDITION);
+		foreach(cell, llm_planner_case_values(expr))
+			check_value(lfirst(cell), finder, direct);
+	}
+	else if (IsA(node, CoalesceExpr))
+	{
+		foreach(cell, ((CoalesceExpr *) node)->args)
+			check_value(lfirst(cell), finder, direct);
+	}
+	else if (IsA(node, SubLink))
+		find_in_query(castNode(Query, ((SubLink *) node)->subselect), finder, false);
+	/* what remains, columns and parameters, is seen where it comes from */
+}
+
+/* The entry of the query in found->targets, made when it is the first value. */
+static LlmFoundTarget *
+found_target(LlmFound *found, Query *query)
+{
+	LlmFoundTarget *target;
+
+	if (found->targets != NIL && ((LlmFoundTarget *) llast(found->targets))->query == query)
+		return llast(found->targets);
+	target = palloc0(sizeof(LlmFoundTarget));
+	target->query = query;
+	found->targets = lappend(found->targets, target);
+	return target;
+}
+
+/* Refuse a value that would be a copy of a marker from another query's RETURNING. */
+static void
+refuse_copy(Node *node, Finder *finder)
+{
+	UsePlace outer = finder->place;
+	const char *fault = finder->column_fault;
+	FuncExpr *call = llm_planner_returned(node, finder->level);
+
+	finder->place = PLACE_COPY;
+	finder->column_fault = NULL;
+	if (call != NULL)
+		refuse_use(finder, call);
+	finder->column_fault = fault;
+	finder->place = outer;
+}
+
+/* One entry of a target list that stores a value. */
+static void
+check_assignment(TargetEntry *entry, List *beside, bool is_update, Finder *finder)
+{
+	Query *query = finder->level->query;
+	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
+	bool is_part = IsA(entry->expr, SubscriptingRef) || IsA(entry->expr, FieldStore);
+	FuncExpr *call;
+	LlmFoundTarget *target;
+	LlmFoundValue *value;
+
+	finder->relation = get_rel_name(rte->relid);
+	finder->column = get_attname(rte->relid, entry->resno, true);
+	call = llm_planner_carried((Node *) entry->expr, finder->level);
+	refuse_copy((Node *) entry->expr, finder);
+	if (finder->column != NULL)
+	{
+		Oid type;
+		int32 typmod;
+		Oid collation;
+
+		get_atttypetypmodcoll(rte->relid, entry->resno, &type, &typmod, &collation);
+		finder->column_fault = llm_planner_column_fault(type, typmod);
+		if (finder->column_fault != NULL && call != NULL)
+			refuse_use(finder, call);
+	}
+	if (call == NULL)
+		check_use((Node *) entry->expr, finder, is_part ? PLACE_SUBSCRIPT : PLACE_EXPRESSION);
+	else
+	{
+		check_value((Node *) entry->expr, finder, true);
+		target = found_target(finder->found, query);
+		if (target->call == NULL)
+			target->call = call;
+		value = palloc0(sizeof(LlmFoundValue));
+		value->entry = entry;
+		value->is_update = is_update;
+		value->beside = beside;
+		target->values = lappend(target->values, value);
+	}
+	finder->relation = finder->column = finder->column_fault = NULL;
+}
+
+static void
+check_assignments(List *entries, bool is_update, Finder *finder)
+{
+	ListCell *cell;
+
+	foreach(cell, entries)
+	{
+		TargetEntry *entry = lfirst(cell);
+
+		if (!entry->resjunk)
+			check_assignment(entry, entries, is_update, finder);
+		else if (IsA(entry->expr, SubLink) && ((SubLink *) entry->expr)->subLinkType == MULTIEXPR_SUBLINK)
+			find_in_query(castNode(Query, ((SubLink *) entry->expr)->subselect), finder, false);
+		else
+			check_use((Node *) entry->expr, finder, PLACE_EXPRESSION);
+	}
+}
+
+/* The result columns of a SELECT. */
+static void
+check_results(Query *query, Finder *finder, bool streams)
+{
+	ListCell *cell;
+
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *entry = lfirst(cell);
+
+		if (entry->resjunk || entry->ressortgroupref != 0)
+			check_use((Node *) entry->expr, finder, PLACE_SORT);
+		else
+			check_value((Node *) entry->expr, finder, streams);
+	}
+}
+
+/*
+ * Is each row of this sub-query or VALUES list stored before the next one is made?
+ * It is when an INSERT reads nothing else, and it sorts or compares nothing after its
+ * columns are computed (ORDER BY comes before volatile columns are).
+ */
+static bool
+is_streamed(Query *query, int varno)
+{
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	Node *only;
+
+	if (query->commandType != CMD_INSERT || list_length(query->jointree->fromlist) != 1)
+		return false;
+	only = linitial(query->jointree->fromlist);
+	if (!IsA(only, RangeTblRef) || ((RangeTblRef *) only)->rtindex != varno)
+		return false;
+	return rte->rtekind != RTE_SUBQUERY ||
+		   (rte->subquery->setOperations == NULL && rte->subquery->distinctClause == NIL);
+}
+
+/* The relations of a query. */
+static void
+check_relations(Query *query, Finder *finder)
+{
+	ListCell *cell;
+	ListCell *row;
+	ListCell *value;
+
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(cell);
+		bool streams = is_streamed(query, foreach_current_index(cell) + 1);
+
+		if (rte->rtekind == RTE_SUBQUERY)
+			find_in_query(rte->subquery, finder, streams);
+		foreach(row, rte->values_lists)
+		{
+			foreach(value, lfirst_node(List, row))
+				check_value(lfirst(value), finder, streams);
+		}
+		check_use((Node *) rte->functions, finder, PLACE_CLAUSE);
+		check_use((Node *) rte->tablefunc, finder, PLACE_CLAUSE);
+		check_use((Node *) rte->tablesample, finder, PLACE_CLAUSE);
+		check_use((Node *) rte->securityQuals, finder, PLACE_CONDITION);
+		check_use((Node *) llm_rte_group_exprs(rte), finder, PLACE_SORT);
+	}
+}
+
+/* Do all set operations keep every row as it is? */
+static bool
+is_union_all(Node *node)
+{
+	SetOperationStmt *operation = (SetOperationStmt *) node;
+
+	if (node == NULL || !IsA(node, SetOperationStmt))
+		return true;
+	return operation->op == SETOP_UNION && operation->all &&
+		   is_union_all(operation->larg) && is_union_all(operation->rarg);
+}
+
+/* Everything in a query that stores nothing and is no result. */
+static void
+check_clauses(Query *query, Finder *finder)
+{
+	OnConflictExpr *conflict = query->onConflict;
+	ListCell *cell;
+
+	check_use((Node *) query->jointree, finder, PLACE_CONDITION);
+	check_use(query->havingQual, finder, PLACE_CONDITION);
+	check_use(llm_query_merge_condition(query), finder, PLACE_CONDITION);
+	check_use((Node *) query->withCheckOptions, finder, PLACE_CONDITION);
+	check_use((Node *) query->returningList, finder, PLACE_RETURNING);
+	check_use((Node *) query->windowClause, finder, PLACE_SORT);
+	check_use(query->limitOffset, finder, PLACE_CLAUSE);
+	check_use(query->limitCount, finder, PLACE_CLAUSE);
+	foreach(cell, query->mergeActionList)
+		check_use(lfirst_node(MergeAction, cell)->qual, finder, PLACE_CONDITION);
+	if (conflict != NULL)
+	{
+		check_use((Node *) conflict->arbiterElems, finder, PLACE_CLAUSE);
+		check_use(conflict->arbiterWhere, finder, PLACE_CONDITION);
+		check_use(conflict->onConflictWhere, finder, PLACE_CONDITION);
+	}
+	if (!is_union_all(query->setOperations))
+	{
+		FuncExpr *call = llm_planner_carried_by_query(query, finder->level->outer);
+
+		finder->place = PLACE_SET_OPERATION;
+		if (call != NULL)
+			refuse_use(finder, call);
+	}
+}
+
+/*
+ * Check a query and all in it.  "streams" tells that what reads its result stores each
+ * row before it asks for the next.
+ */
+static void
+find_in_query(Query *query, Finder *finder, bool streams)
+{
+	LlmQueryLevel level = {query, finder->level};
+	Finder inner = {finder->found, &level, PLACE_EXPRESSION, finder->relation, finder->column, NULL};
+	ListCell *cell;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	foreach(cell, query->cteList)
+		find_in_query(castNode(Query, lfirst_node(CommonTableExpr, cell)->ctequery), &inner, false);
+	check_relations(query, &inner);
+	check_clauses(query, &inner);
+	inner.place = PLACE_EXPRESSION;
+	if (query->commandType == CMD_SELECT)
+		check_results(query, &inner, streams);
+	else if (query->commandType == CMD_INSERT || query->commandType == CMD_UPDATE)
+		check_assignments(query->targetList, query->commandType == CMD_UPDATE, &inner);
+	foreach(cell, query->mergeActionList)
+	{
+		MergeAction *action = lfirst(cell);
+
+		check_assignments(action->targetList, action->commandType == CMD_UPDATE, &inner);
+	}
+	if (query->onConflict != NULL)
+		check_assignments(query->onConflict->onConflictSet, true, &inner);
+}
+
+/*
+ * Fill "found" with the calls and the queries that store their markers; raise 0A000
+ * where a call may not stand.
+ */
+void
+llm_planner_find(Query *query, LlmFound *found)
+{
+	Finder finder = {found, NULL, PLACE_RESULT, NULL, NULL, NULL};
+	FuncExpr *call = NULL;
+
+	llm_planner_forget_carried(); /* what an error left */
+	find_in_query(query, &finder, false);
+	if (query->commandType == CMD_SELECT)
+		call = llm_planner_carried_by_query(query, NULL);
+	llm_planner_forget_carried();
+	if (call != NULL)
+		refuse_use(&finder, call);
+}

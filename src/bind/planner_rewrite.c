@@ -1,0 +1,273 @@
+/*-------------------------------------------------------------------------
+ *
+ * planner_rewrite.c
+ *	  Put issue(), keep(), seen() and bind() into a statement.
+ *
+ *	  llm_classify(body, '{a,b}')            becomes  issue(magic, spec, body, '{a,b}', …)
+ *	  SET label = <expression with a call>   becomes  SET label = keep(magic, spec, label, <expression>, tableoid, key)
+ *	  and last of the checks on stored rows           seen(magic, …, condition, label) (planner_seen.c)
+ *	                                                  bind(magic, spec, tableoid, key …, columns …)
+ *
+ * bind() travels as the condition of a view's WITH CHECK OPTION, which always holds.
+ * The executor evaluates it on the row as stored, after defaults, BEFORE triggers and
+ * tuple routing, for INSERT, UPDATE, upsert, MERGE and moved rows alike, and maps
+ * columns to those of a partition or child by itself.  Bare columns are passed and
+ * nothing is added to the columns that permissions are checked for: an UPDATE that was
+ * legal without SELECT stays legal.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "nodes/makefuncs.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "bind/planner.h"
+
+/* A function takes 100 arguments at most: these many are left for columns beside a key of the longest kind. */
+#define COLUMNS_PER_CHECK 60
+
+static const struct
+{
+	const char *name;
+	LlmArgRole role;
+} arg_names[] = {
+	{"labels", LLM_CALL_LABELS},
+	{"multi", LLM_CALL_MULTI},
+	{"schema", LLM_CALL_SCHEMA},
+	{"max_words", LLM_CALL_MAX_WORDS},
+	{"model", LLM_CALL_MODEL},
+	{"instructions", LLM_CALL_INSTRUCTIONS},
+	{"examples", LLM_CALL_EXAMPLES},
+	{"options", LLM_CALL_OPTIONS},
+};
+
+/* The first argument of all functions that the hook puts in: what SQL cannot give. */
+static Const *
+magic_const(void)
+{
+	return makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(LLM_DEFER_MAGIC), false,
+					 FLOAT8PASSBYVAL);
+}
+
+/* The two arguments that issue(), keep() and bind() begin with. */
+static List *
+fixed_args(bytea *spec)
+{
+	Const *bytes = makeConst(BYTEAOID, -1, InvalidOid, -1, PointerGetDatum(spec), false, false);
+
+	return list_make2(magic_const(), bytes);
+}
+
+/* One LlmArgRole per argument of a public function, from the names of its arguments. */
+static char *
+arg_roles(HeapTuple function)
+{
+	Oid *types;
+	char **names;
+	char *modes;
+	int nargs = get_func_arg_info(function, &types, &names, &modes);
+	char *roles = palloc0(nargs + 1);
+	int i;
+	int j;
+
+	roles[0] = LLM_CALL_INPUT;
+	for (i = 1; i < nargs; i++)
+	{
+		for (j = 0; j < lengthof(arg_names); j++)
+		{
+			if (names != NULL && strcmp(names[i], arg_names[j].name) == 0)
+				roles[i] = arg_names[j].role;
+		}
+		if (roles[i] == '\0')
+			elog(ERROR, "argument %d of function %s has no known name", i + 1,
+				 NameStr(((Form_pg_proc) GETSTRUCT(function))->proname));
+	}
+	return roles;
+}
+
+/* Turn a call into issue(), in its place. */
+static void
+rewrite_call(LlmFoundCall *found, int number, Oid issue)
+{
+	FuncExpr *call = found->call;
+	HeapTuple tuple;
+	LlmDeferSite site;
+
+	if (call->funcid == issue)
+		return; /* a node that stands in two places of the tree */
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", call->funcid);
+	call->args = expand_function_arguments(call->args, false, call->funcresulttype, tuple);
+	site.number = number;
+	site.direct = found->direct;
+	site.function = call->funcid;
+	site.name = NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname);
+	site.args = arg_roles(tuple);
+	if (list_length(call->args) != strlen(site.args))
+		elog(ERROR, "function %s was called with %d arguments", site.name, list_length(call->args));
+	call->args = list_concat(fixed_args(llm_defer_write_site(&site)), call->args);
+	call->funcid = issue;
+	call->funcformat = COERCE_EXPLICIT_CALL;
+	ReleaseSysCache(tuple);
+}
+
+/* A column of the target's table. */
+static Node *
+target_column(LlmFoundTarget *target, Relation rel, AttrNumber attno)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+
+	return (Node *) makeVar(target->query->resultRelation, attno, att->atttypid, att->atttypmod,
+							att->attcollation, 0);
+}
+
+/* The table that holds the row, and its key there. */
+static List *
+row_columns(LlmFoundTarget *target, Relation rel)
+{
+	List *columns = list_make1(makeVar(target->query->resultRelation, TableOidAttributeNumber,
+									   OIDOID, -1, InvalidOid, 0));
+	int i;
+
+	for (i = 0; i < target->spec->nkeys; i++)
+		columns = lappend(columns, target_column(target, rel, target->key_attnos[i]));
+	return columns;
+}
+
+/* Add a column of the key, and those that it is made from if it is generated; as pull_varattnos() has them. */
+static Bitmapset *
+add_key_column(Bitmapset *columns, Relation rel, AttrNumber attno)
+{
+	if (TupleDescAttr(RelationGetDescr(rel), attno - 1)->attgenerated)
+		pull_varattnos(build_column_default(rel, attno), 1, &columns);
+	return bms_add_member(columns, attno - FirstLowInvalidHeapAttributeNumber);
+}
+
+/* Does the same target list assign what the key is, or is made from? */
+static bool
+moves_key(LlmFoundTarget *target, Relation rel, List *entries)
+{
+	Bitmapset *columns = NULL;
+	ListCell *cell;
+	int i;
+
+	for (i = 0; i < target->spec->nkeys; i++)
+		columns = add_key_column(columns, rel, target->key_attnos[i]);
+	foreach(cell, entries)
+	{
+		TargetEntry *entry = lfirst(cell);
+
+		if (!entry->resjunk && bms_is_member(entry->resno - FirstLowInvalidHeapAttributeNumber, columns))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Where keep() goes in an assigned expression: inside the column's own coercions, so
+ * that a domain's CHECK and a character type's length see what will be stored.
+ */
+static Expr **
+inside_coercions(Expr **spot)
+{
+	int32 typmod;
+
+	for (;;)
+	{
+		if (IsA(*spot, CoerceToDomain))
+			spot = &((CoerceToDomain *) *spot)->arg;
+		else if (llm_planner_is_length_coercion((Node *) *spot, &typmod))
+			spot = (Expr **) &linitial(((FuncExpr *) *spot)->args);
+		else
+			return spot;
+	}
+}
+
+/* Wrap an assigned expression in keep(). */
+static void
+rewrite_value(LlmFoundTarget *target, Relation rel, LlmFoundValue *value, Oid keep)
+{
+	Expr **spot = inside_coercions(&value->entry->expr);
+	Oid type = exprType((Node *) *spot);
+	Oid collation = exprCollation((Node *) *spot);
+	LlmDeferCell cell = {target->spec, 0, llm_marker_cell_type(type), value->is_update, false};
+	Node *old;
+	List *row;
+	List *args;
+
+	while (target->column_attnos[cell.column] != value->entry->resno)
+		cell.column++;
+	cell.moves_key = value->is_update && moves_key(target, rel, value->beside);
+	if (value->is_update)
+		old = target_column(target, rel, value->entry->resno);
+	else
+		old = (Node *) makeNullConst(type, -1, collation);
+	if (exprType(old) != type)
+		old = (Node *) makeRelabelType((Expr *) old, type, -1, collation, COERCE_IMPLICIT_CAST);
+	row = value->is_update ? row_columns(target, rel) : list_make1(makeBoolConst(false, true));
+	args = list_concat(fixed_args(llm_defer_write_cell(&cell)), list_make2(old, *spot));
+	*spot = (Expr *) makeFuncExpr(keep, type, list_concat(args, row), collation, collation, COERCE_EXPLICIT_CALL);
+}
+
+/* Append the checks that bind stored rows. */
+static void
+add_check(LlmFoundTarget *target, Relation rel, Oid bind, Oid seen)
+{
+	WithCheckOption *check = makeNode(WithCheckOption);
+	List *quals = llm_planner_seen_calls(target, rel, seen, magic_const());
+	int first;
+	int i;
+
+	for (first = 0; first < target->spec->ncolumns; first += COLUMNS_PER_CHECK)
+	{
+		LlmDeferCheck part = {target->spec, first, Min(COLUMNS_PER_CHECK, target->spec->ncolumns - first)};
+		List *args = fixed_args(llm_defer_write_check(&part));
+
+		args = list_concat(args, row_columns(target, rel));
+		for (i = first; i < first + part.count; i++)
+			args = lappend(args, target_column(target, rel, target->column_attnos[i]));
+		quals = lappend(quals, makeFuncExpr(bind, BOOLOID, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
+	}
+	check->kind = WCO_VIEW_CHECK;
+	check->relname = pstrdup(RelationGetRelationName(rel));
+	check->qual = (Node *) make_ands_explicit(quals);
+	target->query->withCheckOptions = lappend(target->query->withCheckOptions, check);
+}
+
+/* Change the statement in place. */
+void
+llm_planner_rewrite(LlmFound *found)
+{
+	const LlmPlannerCalls *functions = llm_planner_calls();
+	LlmPlannerCalls helpers;
+	ListCell *cell;
+	ListCell *value;
+
+	if (functions == NULL)
+		elog(ERROR, "functions of extension \"%s\" are gone", LLM_LIBRARY);
+	helpers = *functions; /* what follows may look into catalogs, and so forget them */
+	foreach(cell, found->targets)
+	{
+		LlmFoundTarget *target = lfirst(cell);
+		Relation rel = table_open(rt_fetch(target->query->resultRelation, target->query->rtable)->relid, NoLock);
+
+		foreach(value, target->values)
+			rewrite_value(target, rel, lfirst(value), helpers.keep);
+		add_check(target, rel, helpers.bind, helpers.seen);
+		table_close(rel, NoLock);
+	}
+	foreach(cell, found->calls)
+		rewrite_call(lfirst(cell), foreach_current_index(cell), helpers.issue);
+}

@@ -1,0 +1,453 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog_model.c
+ *	  llm.add_model() and its kin: what writes llm.model, and who may have a server
+ *	  of a name that is used there.
+ *
+ * Who may: a superuser, a member of llm_admin, or the owner of the server; the
+ * default model, which decides where the calls of all others go, is for the
+ * first two alone.  Rights are asked of the calling role; then the tables are
+ * written as their owner.  Writers take turns by a lock on llm.model and
+ * llm.price, which no reader meets.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/spi.h"
+#include "catalog/catalog_price.h"
+#include "catalog/catalog_target.h"
+#include "catalog/fdw.h"
+
+#define ADMIN_ROLE "llm_admin"
+
+/* The limits of a model: requests and tokens per minute, concurrency. */
+#define LIMITS 3
+
+static const char *const limit_names[LIMITS] = {
+	"requests_per_minute", "tokens_per_minute", "max_concurrency"};
+
+static LlmStatement insert_model = {
+	"INSERT INTO llm.model (alias, server, model, is_default, requests_per_minute, tokens_per_minute, max_concurrency)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (alias) DO NOTHING",
+	7,
+	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID}};
+
+static LlmStatement select_model = {
+	"SELECT server, model FROM llm.model WHERE alias OPERATOR(pg_catalog.=) $1",
+	1,
+	{TEXTOID}};
+
+static LlmStatement update_model = {
+	"UPDATE llm.model SET server = COALESCE($2, server), model = COALESCE($3, model),"
+	" is_default = COALESCE($4, is_default),"
+	" requests_per_minute = CASE WHEN $5 IS NULL THEN requests_per_minute ELSE NULLIF($5, 0) END,"
+	" tokens_per_minute = CASE WHEN $6 IS NULL THEN tokens_per_minute ELSE NULLIF($6, 0) END,"
+	" max_concurrency = CASE WHEN $7 IS NULL THEN max_concurrency ELSE NULLIF($7, 0) END"
+	" WHERE alias OPERATOR(pg_catalog.=) $1",
+	7,
+	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID}};
+
+static LlmStatement clear_default = {
+	"UPDATE llm.model SET is_default = false WHERE is_default AND alias OPERATOR(pg_catalog.<>) $1",
+	1,
+	{TEXTOID}};
+
+static LlmStatement delete_model = {
+	"DELETE FROM llm.model WHERE alias OPERATOR(pg_catalog.=) $1",
+	1,
+	{TEXTOID}};
+
+PG_FUNCTION_INFO_V1(llm_enrich_add_model);
+PG_FUNCTION_INFO_V1(llm_enrich_alter_model);
+PG_FUNCTION_INFO_V1(llm_enrich_drop_model);
+PG_FUNCTION_INFO_V1(llm_enrich_set_price);
+
+/* Text argument number i, or NULL; neither it nor a given "" may be where a name is needed. */
+static char *
+get_name(FunctionCallInfo fcinfo, int i, const char *name, bool required)
+{
+	char *value = PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+
+	if (value == NULL && required)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", name)));
+	if (value != NULL && value[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must not be empty", name)));
+	return value;
+}
+
+/* Limits from argument number i on into the arrays; "least" is 1, or 0 where that takes a limit away. */
+static void
+get_limits(FunctionCallInfo fcinfo, int i, int least, Datum *values, char *nulls)
+{
+	int j;
+
+	for (j = 0; j < LIMITS; j++)
+	{
+		nulls[j] = PG_ARGISNULL(i + j) ? 'n' : ' ';
+		values[j] = PG_ARGISNULL(i + j) ? (Datum) 0 : PG_GETARG_DATUM(i + j);
+		if (!PG_ARGISNULL(i + j) && PG_GETARG_INT32(i + j) < least)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("argument \"%s\" must be at least %d", limit_names[j], least)));
+	}
+}
+
+static bool
+is_admin(void)
+{
+	Oid admin = get_role_oid(ADMIN_ROLE, true);
+
+	return superuser() || (OidIsValid(admin) && has_privs_of_role(GetUserId(), admin));
+}
+
+/* Names of our servers for a hint. */
+static char *
+list_servers(void)
+{
+	static LlmStatement select_servers = {
+		"SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s.srvname), ', ' ORDER BY s.srvname)"
+		" FROM pg_catalog.pg_foreign_server s"
+		" JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw"
+		" WHERE w.fdwname OPERATOR(pg_catalog.=) '" LLM_FDW_NAME "'",
+		0};
+	MemoryContext context = CurrentMemoryContext;
+	LlmOwnScope scope;
+	char *names;
+
+	llm_spi_own_begin(&scope);
+	SPI_connect();
+	llm_spi_execute(&select_servers, NULL, NULL, false);
+	names = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (names != NULL)
+		names = MemoryContextStrdup(context, names);
+	SPI_finish();
+	llm_spi_own_end(&scope);
+	return names;
+}
+
+/* The server by its name; raises when it is none of ours. */
+static ForeignServer *
+get_server(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+	const char *names;
+	const char *hint;
+
+	if (server == NULL)
+	{
+		names = list_servers();
+		if (names != NULL)
+			hint = psprintf("Servers are: %s.", names);
+		else
+			hint = psprintf(LLM_FDW_EXAMPLE_BEGIN "%s" LLM_FDW_EXAMPLE_END ";", quote_identifier(name));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", name),
+				 errhint("%s", hint)));
+	}
+	else if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, LLM_FDW_NAME) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not one of foreign-data wrapper \"%s\"", name, LLM_FDW_NAME)));
+	return server;
+}
+
+/* Raise unless the current role may manage models of a server; one that is gone is left to admins. */
+static void
+check_right(const char *name)
+{
+	Oid server = get_foreign_server_oid(name, true);
+
+	if (is_admin() || (OidIsValid(server) && llm_owns_server(server, GetUserId())))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for the models of server \"%s\"", name),
+			 errdetail("Its owner, members of \"%s\" and superusers may change them.", ADMIN_ROLE)));
+}
+
+static void
+check_default_right(void)
+{
+	if (!is_admin())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to choose the default model"),
+				 errdetail("Members of \"%s\" and superusers may, since it decides where the calls of all roles go.",
+						   ADMIN_ROLE),
+				 errhint("Set \"llm_enrich.model\" to choose for yourself.")));
+}
+
+void
+llm_catalog_check_server_name(const char *name)
+{
+	static LlmStatement find_model = {
+		"SELECT m.alias FROM llm.model m WHERE m.server OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		1,
+		{TEXTOID}};
+	Oid server = get_foreign_server_oid(name, true);
+	Datum value = CStringGetTextDatum(name);
+	LlmOwnScope scope;
+
+	/* CREATE SERVER IF NOT EXISTS of one's own is none */
+	if (!llm_spi_extension_exists() || is_admin() || (OidIsValid(server) && llm_owns_server(server, GetUserId())))
+		return;
+	llm_spi_own_begin(&scope);
+	SPI_connect();
+	if (llm_spi_execute(&find_model, &value, NULL, false) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to give a server the name \"%s\"", name),
+				 errdetail("Model \"%s\" names it, and its calls would go there.",
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Choose another name, or ask a member of \"%s\".", ADMIN_ROLE)));
+	SPI_finish();
+	llm_spi_own_end(&scope);
+}
+
+/*
+ * Between begin_writing() and end_writing(): raise when tasks of others wait for a model of
+ * this name, which was dropped.  Whoever has a server of his own would get their inputs.
+ */
+static void
+check_alias(const char *alias, Oid caller)
+{
+	static LlmStatement find_job = {
+		"SELECT j.role_name FROM llm.job j WHERE j.state OPERATOR(pg_catalog.<>) 'finished'"
+		" AND j.model OPERATOR(pg_catalog.=) $1 AND NOT pg_catalog.pg_has_role($2, j.role, 'USAGE') LIMIT 1",
+		2,
+		{TEXTOID, OIDOID}};
+	Datum values[2];
+
+	values[0] = CStringGetTextDatum(alias);
+	values[1] = ObjectIdGetDatum(caller);
+	if (llm_spi_execute(&find_job, values, NULL, false) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to give a model the name \"%s\"", alias),
+				 errdetail("Tasks of role \"%s\" wait for a model of that name, and would go there.",
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Choose another name, or ask a member of \"%s\".", ADMIN_ROLE)));
+}
+
+/* Write between begin and end: one at a time, as the owner of our tables. */
+static void
+begin_writing(LlmOwnScope *scope)
+{
+	LockRelationOid(llm_spi_relation("model"), ShareRowExclusiveLock);
+	LockRelationOid(llm_spi_relation("price"), ShareRowExclusiveLock);
+	llm_spi_own_begin(scope);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+}
+
+static void
+end_writing(LlmOwnScope *scope)
+{
+	SPI_finish();
+	llm_spi_own_end(scope);
+}
+
+/* Raise for an alias that is not there. */
+static void
+refuse_alias(const char *alias)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("model \"%s\" does not exist", alias),
+			 errhint("The models are in llm.model.")));
+}
+
+/*
+ * Lock the tables and read a model's server and name, after which the caller's right is
+ * checked; only then anything is written.  The strings belong to the current context.
+ */
+static void
+lock_model(const char *alias, char **server, char **model)
+{
+	MemoryContext context = CurrentMemoryContext;
+	LlmOwnScope scope;
+	Datum values[1];
+
+	begin_writing(&scope);
+	values[0] = CStringGetTextDatum(alias);
+	if (llm_spi_execute(&select_model, values, NULL, false) == 0)
+		refuse_alias(alias);
+	*server = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	*model = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
+	end_writing(&scope);
+	check_right(*server);
+}
+
+/*
+ * SQL: llm.add_model(alias, server, model, is_default, six prices, three limits).
+ */
+Datum
+llm_enrich_add_model(PG_FUNCTION_ARGS)
+{
+	char *alias = get_name(fcinfo, 0, "alias", true);
+	ForeignServer *server = get_server(get_name(fcinfo, 1, "server", true));
+	char *model = get_name(fcinfo, 2, "model", true);
+	bool is_default = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
+	Oid caller = GetUserId();
+	bool admin = is_admin();
+	LlmOwnScope scope;
+	LlmPrices prices;
+	Datum values[4 + LIMITS];
+	char nulls[4 + LIMITS];
+	bool priced;
+	int i;
+
+	for (i = 0; i < LLM_PRICES; i++)
+		llm_price_argument(fcinfo, 4 + i, &prices, i);
+	priced = llm_price_check(&prices);
+	memset(nulls, ' ', sizeof(nulls));
+	get_limits(fcinfo, 4 + LLM_PRICES, 1, &values[4], &nulls[4]);
+	check_right(server->servername);
+	if (is_default)
+		check_default_right();
+
+	begin_writing(&scope);
+	if (!admin)
+		check_alias(alias, caller);
+	values[0] = CStringGetTextDatum(alias);
+	values[1] = CStringGetTextDatum(server->servername);
+	values[2] = CStringGetTextDatum(model);
+	values[3] = BoolGetDatum(is_default);
+	if (is_default)
+		llm_spi_execute(&clear_default, values, NULL, false);
+	if (llm_spi_execute(&insert_model, values, nulls, false) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("model \"%s\" already exists", alias),
+				 errhint("Use llm.alter_model() to change it, or llm.set_price() for its price.")));
+	if (priced)
+		llm_price_set(server->servername, model, &prices, GetCurrentTimestamp());
+	else
+		llm_price_provide(alias, server, NULL, model);
+	end_writing(&scope);
+	PG_RETURN_VOID();
+}
+
+/*
+ * SQL: llm.alter_model(alias, server, model, is_default, three limits); NULL: as it is,
+ * a limit of 0: none.
+ */
+Datum
+llm_enrich_alter_model(PG_FUNCTION_ARGS)
+{
+	char *alias = get_name(fcinfo, 0, "alias", true);
+	char *server_name = get_name(fcinfo, 1, "server", false);
+	char *model = get_name(fcinfo, 2, "model", false);
+	char *old_server;
+	char *old_model;
+	LlmOwnScope scope;
+	Datum values[4 + LIMITS] = {0};
+	char nulls[4 + LIMITS];
+
+	memset(nulls, ' ', sizeof(nulls));
+	get_limits(fcinfo, 4, 0, &values[4], &nulls[4]);
+	lock_model(alias, &old_server, &old_model);
+	if (server_name != NULL)
+	{
+		(void) get_server(server_name);
+		check_right(server_name);
+	}
+	if (!PG_ARGISNULL(3))
+		check_default_right();
+
+	begin_writing(&scope);
+	values[0] = CStringGetTextDatum(alias);
+	values[1] = server_name != NULL ? CStringGetTextDatum(server_name) : (Datum) 0;
+	nulls[1] = server_name != NULL ? ' ' : 'n';
+	values[2] = model != NULL ? CStringGetTextDatum(model) : (Datum) 0;
+	nulls[2] = model != NULL ? ' ' : 'n';
+	values[3] = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
+	nulls[3] = PG_ARGISNULL(3) ? 'n' : ' ';
+	if (!PG_ARGISNULL(3) && PG_GETARG_BOOL(3))
+		llm_spi_execute(&clear_default, values, NULL, false);
+	llm_spi_execute(&update_model, values, nulls, false);
+	if (server_name != NULL || model != NULL)
+		llm_price_provide(alias, get_server(server_name != NULL ? server_name : old_server),
+						  OidIsValid(get_foreign_server_oid(old_server, true)) ? NULL : old_server,
+						  model != NULL ? model : old_model);
+	end_writing(&scope);
+	PG_RETURN_VOID();
+}
+
+/* SQL: llm.drop_model(alias).  Its prices stay: the ledger's rows were computed by them. */
+Datum
+llm_enrich_drop_model(PG_FUNCTION_ARGS)
+{
+	char *alias = get_name(fcinfo, 0, "alias", true);
+	char *server;
+	char *model;
+	LlmOwnScope scope;
+	Datum values[1];
+
+	lock_model(alias, &server, &model);
+	begin_writing(&scope);
+	values[0] = CStringGetTextDatum(alias);
+	llm_spi_execute(&delete_model, values, NULL, false);
+	end_writing(&scope);
+	PG_RETURN_VOID();
+}
+
+/*
+ * SQL: llm.set_price(alias, input, output, cached_input, cache_write, batch_input,
+ * batch_output, valid_from).  The default of valid_from is the start of the
+ * transaction, which means this moment.
+ */
+Datum
+llm_enrich_set_price(PG_FUNCTION_ARGS)
+{
+	static const int columns[LLM_PRICES] = {LLM_PRICE_INPUT, LLM_PRICE_OUTPUT, LLM_PRICE_CACHED_INPUT,
+											LLM_PRICE_CACHE_WRITE, LLM_PRICE_BATCH_INPUT, LLM_PRICE_BATCH_OUTPUT};
+	char *alias = get_name(fcinfo, 0, "alias", true);
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz start = PG_ARGISNULL(LLM_PRICES + 1) ? now : PG_GETARG_TIMESTAMPTZ(LLM_PRICES + 1);
+	char *server;
+	char *model;
+	LlmOwnScope scope;
+	LlmPrices prices;
+	int i;
+
+	for (i = 0; i < LLM_PRICES; i++)
+		llm_price_argument(fcinfo, 1 + i, &prices, columns[i]);
+	if (!llm_price_check(&prices))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("no price was given"),
+				 errhint("Give input_per_mtok => ... and output_per_mtok => ..., US dollars per million tokens.")));
+	if (TIMESTAMP_IS_NOEND(start))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a price must begin at some time before infinity")));
+	if (start < now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a price cannot begin in the past"),
+				 errdetail("What was paid by the former price stays as it is.")));
+	lock_model(alias, &server, &model);
+	begin_writing(&scope);
+	llm_price_set(server, model, &prices, Max(start, GetCurrentTimestamp()));
+	end_writing(&scope);
+	PG_RETURN_VOID();
+}

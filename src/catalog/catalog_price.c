@@ -1,0 +1,213 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog_price.c
+ *	  What a model costs, from when on: what writes llm.price.
+ *
+ * A price is a row with a range of time and is never rewritten: a new one ends
+ * the range in force now, at this moment, and takes away only ranges that have
+ * not begun.  So what was sent by a price can be booked by it later.
+ *
+ * Called by catalog_model.c, with SPI connected and as the owner of our tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "foreign/foreign.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "base/spi.h"
+#include "catalog/catalog_price.h"
+#include "catalog/fdw.h"
+
+static const char *const price_names[LLM_PRICES] = {
+	"input_per_mtok", "cached_input_per_mtok", "cache_write_per_mtok", "output_per_mtok",
+	"batch_input_per_mtok", "batch_output_per_mtok"};
+
+static LlmStatement select_price = {
+	"SELECT p.input_per_mtok, p.cached_input_per_mtok, p.cache_write_per_mtok, p.output_per_mtok,"
+	" p.batch_input_per_mtok, p.batch_output_per_mtok FROM llm.price p"
+	" WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.model OPERATOR(pg_catalog.=) $2"
+	" AND p.valid_from OPERATOR(pg_catalog.<=) $3 AND p.valid_until OPERATOR(pg_catalog.>) $3",
+	3,
+	{TEXTOID, TEXTOID, TIMESTAMPTZOID}};
+
+static LlmStatement delete_planned = {
+	"DELETE FROM llm.price WHERE server OPERATOR(pg_catalog.=) $1 AND model OPERATOR(pg_catalog.=) $2"
+	" AND valid_from OPERATOR(pg_catalog.>=) $3",
+	3,
+	{TEXTOID, TEXTOID, TIMESTAMPTZOID}};
+
+static LlmStatement end_price = {
+	"UPDATE llm.price SET valid_until = $3 WHERE server OPERATOR(pg_catalog.=) $1"
+	" AND model OPERATOR(pg_catalog.=) $2 AND valid_until OPERATOR(pg_catalog.>) $3",
+	3,
+	{TEXTOID, TEXTOID, TIMESTAMPTZOID}};
+
+static LlmStatement insert_price = {
+	"INSERT INTO llm.price (server, model, valid_from, input_per_mtok, cached_input_per_mtok,"
+	" cache_write_per_mtok, output_per_mtok, batch_input_per_mtok, batch_output_per_mtok)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	9,
+	{TEXTOID, TEXTOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID}};
+
+/*
+ * Listed prices of a model, those of the provider that the server most likely is
+ * first: one whose name is a part of the host's, else one named like the dialect.
+ */
+static LlmStatement select_listed = {
+	"SELECT l.input_per_mtok, l.cached_input_per_mtok, l.cache_write_per_mtok, l.output_per_mtok,"
+	" l.batch_input_per_mtok, l.batch_output_per_mtok,"
+	" CASE WHEN $2 OPERATOR(pg_catalog.~*) ('^https?://([^/]*[.])?' OPERATOR(pg_catalog.||) l.provider"
+	" OPERATOR(pg_catalog.||) '[.]') THEN 2"
+	" WHEN l.provider OPERATOR(pg_catalog.=) $3 THEN 1 ELSE 0 END AS likeness"
+	" FROM llm.price_list l WHERE l.model OPERATOR(pg_catalog.=) $1"
+	" AND l.input_per_mtok IS NOT NULL AND l.output_per_mtok IS NOT NULL"
+	" ORDER BY likeness DESC, l.provider",
+	3,
+	{TEXTOID, TEXTOID, TEXTOID}};
+
+/* A price that is not negative, and a number; argument number i. */
+void
+llm_price_argument(FunctionCallInfo fcinfo, int i, LlmPrices *prices, int column)
+{
+	char *number;
+
+	prices->nulls[column] = PG_ARGISNULL(i);
+	prices->values[column] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
+	if (PG_ARGISNULL(i))
+		return;
+	number = DatumGetCString(DirectFunctionCall1(numeric_out, prices->values[column]));
+	if (number[0] == '-' || number[0] == 'N' || number[0] == 'I')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must be a number from 0: %s", price_names[column], number),
+				 errdetail("Prices are US dollars per million tokens.")));
+}
+
+/* Raise when only some prices were given and not those that every answer needs; are there any? */
+bool
+llm_price_check(const LlmPrices *prices)
+{
+	bool given = false;
+	int i;
+
+	for (i = 0; i < LLM_PRICES; i++)
+		given = given || !prices->nulls[i];
+	if (given && (prices->nulls[LLM_PRICE_INPUT] || prices->nulls[LLM_PRICE_OUTPUT]))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a price needs both \"%s\" and \"%s\"", price_names[LLM_PRICE_INPUT], price_names[LLM_PRICE_OUTPUT]),
+				 errdetail("Prices are US dollars per million tokens."),
+				 errhint("Give 0 for what costs nothing.")));
+	return given;
+}
+
+/*
+ * From a time on, this is the price.  Ranges that would begin later go: nobody has
+ * paid by them.  "start" lies in the future or is this moment.
+ */
+void
+llm_price_set(const char *server, const char *model, const LlmPrices *prices, TimestampTz start)
+{
+	Datum values[3 + LLM_PRICES];
+	char nulls[3 + LLM_PRICES];
+	uint64 planned;
+	int i;
+
+	values[0] = CStringGetTextDatum(server);
+	values[1] = CStringGetTextDatum(model);
+	values[2] = TimestampTzGetDatum(start);
+	memset(nulls, ' ', sizeof(nulls));
+	for (i = 0; i < LLM_PRICES; i++)
+	{
+		values[3 + i] = prices->values[i];
+		nulls[3 + i] = prices->nulls[i] ? 'n' : ' ';
+	}
+	planned = llm_spi_execute(&delete_planned, values, NULL, false);
+	llm_spi_execute(&end_price, values, NULL, false);
+	llm_spi_execute(&insert_price, values, nulls, false);
+	if (planned > 0)
+		ereport(NOTICE,
+				(errmsg("dropped later prices of model \"%s\" of server \"%s\"", model, server)));
+}
+
+/* The first row that a statement found; its first columns are the prices. */
+static void
+copy_prices(LlmPrices *prices)
+{
+	int i;
+
+	for (i = 0; i < LLM_PRICES; i++)
+		prices->values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &prices->nulls[i]);
+}
+
+/* Find the price in force of a model; false when there is none. */
+static bool
+find_current(const char *server, const char *model, TimestampTz now, LlmPrices *prices)
+{
+	Datum values[3];
+
+	values[0] = CStringGetTextDatum(server);
+	values[1] = CStringGetTextDatum(model);
+	values[2] = TimestampTzGetDatum(now);
+	if (llm_spi_execute(&select_price, values, NULL, false) == 0)
+		return false;
+	copy_prices(prices);
+	return true;
+}
+
+/* How like the server a listed provider is, in the row given of what select_listed found. */
+static int
+get_likeness(int row)
+{
+	bool isnull;
+
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, LLM_PRICES + 1, &isnull));
+}
+
+/* Find the listed prices of a model; false when there are none, or several alike. */
+static bool
+find_listed(const ForeignServer *server, const char *model, LlmPrices *prices)
+{
+	LlmServerOptions options;
+	Datum values[3];
+	uint64 found;
+
+	llm_fdw_server_options(server->options, &options);
+	values[0] = CStringGetTextDatum(model);
+	values[1] = CStringGetTextDatum(options.base_url != NULL ? options.base_url : "");
+	values[2] = CStringGetTextDatum(options.dialect != NULL ? options.dialect : "");
+	found = llm_spi_execute(&select_listed, values, NULL, false);
+	if (found == 0 || (found > 1 && get_likeness(0) == get_likeness(1)))
+		return false;
+	copy_prices(prices);
+	return true;
+}
+
+/*
+ * A price that stands is left alone; the one that the model had under the former name
+ * of its server goes before a listed one.  Where none is known the cost is NULL, and
+ * we say so.
+ */
+void
+llm_price_provide(const char *alias, const ForeignServer *server, const char *former_server, const char *model)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	LlmPrices prices;
+
+	if (find_current(server->servername, model, now, &prices))
+		return;
+	if ((former_server != NULL && find_current(former_server, model, now, &prices)) ||
+		find_listed(server, model, &prices))
+		llm_price_set(server->servername, model, &prices, now);
+	else
+		ereport(NOTICE,
+				(errmsg("no price is known for model \"%s\" of server \"%s\"", model, server->servername),
+				 errdetail("Its cost will be NULL in the ledger."),
+				 errhint("SELECT llm.set_price(%s, input_per_mtok => ..., output_per_mtok => ...) tells it.",
+						 quote_literal_cstr(alias))));
+}

@@ -1,0 +1,510 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog_target.c
+ *	  Servers, user mappings, models and prices: read, checked, resolved.
+ *
+ * One way leads from an alias to a server; what is wrong on it is a Fault.  In
+ * a user's statement check_call() raises it, in the sender target() puts it
+ * into words.
+ *
+ * Models are read with a snapshot taken at that moment and as the owner of
+ * our tables: neither the user's rights nor the age of the transaction's own
+ * snapshot decide what is found.
+ *
+ * What llm.add_model() and its kin write is in catalog_model.c, how changes become
+ * known in catalog_watch.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/reloptions.h"
+#include "catalog/pg_type.h"
+#include "catalog/pg_user_mapping.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/spi.h"
+#include "catalog/catalog_target.h"
+#include "catalog/catalog_watch.h"
+#include "catalog/fdw.h"
+#include "dialect/dialect.h"
+
+#define CREATE_SERVER_EXAMPLE LLM_FDW_EXAMPLE_BEGIN "openai" LLM_FDW_EXAMPLE_END
+
+/* Enough names for a hint. */
+#define NAMES_IN_HINT 10
+
+/*
+ * What check_call() found last, in TopMemoryContext; good while the generation stands.
+ * "wanted" is NULL when it was asked for the default model.
+ */
+static struct
+{
+	uint64 generation; /* 0: nothing */
+	char *wanted;
+	char *alias;
+	char *server;
+} checked;
+
+/* What is wrong with a call's way to its provider. */
+typedef struct Fault
+{
+	int sqlstate;
+	LlmErrorClass class;
+	const char *message;
+	const char *hint;
+} Fault;
+
+/* A row of llm.model with what else is known of it by name. */
+typedef struct Model
+{
+	char *alias;
+	char *server;
+	char *model;
+	int requests_per_minute;
+	int tokens_per_minute;
+	int max_concurrency;
+	int max_output_tokens;
+	int64 price;
+} Model;
+
+static LlmStatement select_model = {
+	"SELECT m.alias, m.server, m.model, m.requests_per_minute, m.tokens_per_minute, m.max_concurrency,"
+	" (SELECT pg_catalog.min(l.max_output_tokens) FROM llm.price_list l WHERE l.model OPERATOR(pg_catalog.=) m.model),"
+	" (SELECT p.id FROM llm.price p"
+	"   WHERE p.server OPERATOR(pg_catalog.=) m.server AND p.model OPERATOR(pg_catalog.=) m.model"
+	"   AND p.valid_from OPERATOR(pg_catalog.<=) $2 AND p.valid_until OPERATOR(pg_catalog.>) $2),"
+	" (SELECT pg_catalog.min(t.at) FROM llm.price p, LATERAL (VALUES (p.valid_from), (p.valid_until)) t(at)"
+	"   WHERE p.server OPERATOR(pg_catalog.=) m.server AND p.model OPERATOR(pg_catalog.=) m.model"
+	"   AND t.at OPERATOR(pg_catalog.>) $2 AND t.at OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz)"
+	" FROM llm.model m"
+	" WHERE CASE WHEN $1 IS NULL THEN m.is_default ELSE m.alias OPERATOR(pg_catalog.=) $1 END",
+	2,
+	{TEXTOID, TIMESTAMPTZOID}};
+
+static LlmStatement select_aliases = {
+	"SELECT m.alias FROM llm.model m ORDER BY m.alias",
+	0};
+
+static LlmStatement select_servers = {
+	"SELECT s.srvname::pg_catalog.text FROM pg_catalog.pg_foreign_server s"
+	" JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw"
+	" WHERE w.fdwname OPERATOR(pg_catalog.=) '" LLM_FDW_NAME "' ORDER BY 1",
+	0};
+
+/*
+ * Read between begin and end: as the owner of our tables, with a fresh snapshot, and
+ * with what is palloc'ed in between gone after it.
+ */
+static void
+begin_reading(LlmOwnScope *scope)
+{
+	llm_spi_own_begin(scope);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	PushActiveSnapshot(GetLatestSnapshot());
+}
+
+static void
+end_reading(LlmOwnScope *scope)
+{
+	PopActiveSnapshot();
+	SPI_finish();
+	llm_spi_own_end(scope);
+}
+
+/* Column of the first row found, 0 for NULL. */
+static int64
+get_number(int column, bool wide)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
+
+	if (isnull)
+		return 0;
+	return wide ? DatumGetInt64(value) : DatumGetInt32(value);
+}
+
+/* Copy the first row of select_model, in the context given. */
+static void
+copy_model(Model *model, MemoryContext context)
+{
+	HeapTuple row = SPI_tuptable->vals[0];
+	TupleDesc desc = SPI_tuptable->tupdesc;
+	int64 change = get_number(9, true);
+
+	model->alias = MemoryContextStrdup(context, SPI_getvalue(row, desc, 1));
+	model->server = MemoryContextStrdup(context, SPI_getvalue(row, desc, 2));
+	model->model = MemoryContextStrdup(context, SPI_getvalue(row, desc, 3));
+	model->requests_per_minute = (int) get_number(4, false);
+	model->tokens_per_minute = (int) get_number(5, false);
+	model->max_concurrency = (int) get_number(6, false);
+	model->max_output_tokens = (int) get_number(7, false);
+	model->price = get_number(8, true);
+	if (change != 0)
+		llm_catalog_watch_time(change);
+}
+
+/*
+ * Fill in a model by its alias, NULL: the default one; false when there is none.  The
+ * clock is read after the snapshot was taken, so that a price is found from its commit on.
+ */
+static bool
+read_model(const char *alias, Model *model)
+{
+	MemoryContext context = CurrentMemoryContext;
+	LlmOwnScope scope;
+	Datum values[2] = {0};
+	char nulls[2] = {'n', ' '};
+	bool found;
+
+	begin_reading(&scope);
+	if (alias != NULL)
+	{
+		values[0] = CStringGetTextDatum(alias);
+		nulls[0] = ' ';
+	}
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	found = llm_spi_execute(&select_model, values, nulls, true) > 0;
+	if (found)
+		copy_model(model, context);
+	end_reading(&scope);
+	return found;
+}
+
+/* First column of a statement's rows as a list in double quotes; NULL when there are none. */
+static char *
+list_names(LlmStatement *statement)
+{
+	StringInfoData names;
+	LlmOwnScope scope;
+	uint64 found;
+	uint64 i;
+
+	initStringInfo(&names);
+	begin_reading(&scope);
+	found = llm_spi_execute(statement, NULL, NULL, true);
+	for (i = 0; i < found && i < NAMES_IN_HINT; i++)
+		appendStringInfo(&names, "%s\"%s\"", i == 0 ? "" : ", ",
+						 SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+	end_reading(&scope);
+	if (i < found)
+		appendStringInfoString(&names, ", ...");
+	return found > 0 ? names.data : NULL;
+}
+
+/* How to add a model, and a server first where there is none. */
+static char *
+add_model_hint(const char *alias)
+{
+	const char *servers = list_names(&select_servers);
+
+	if (servers == NULL)
+		return psprintf("First " CREATE_SERVER_EXAMPLE "; then"
+						" SELECT llm.add_model(%s, server => 'openai', model => 'gpt-5-mini', is_default => true);",
+						quote_literal_cstr(alias));
+	return psprintf("SELECT llm.add_model(%s, server => '...', model => '...', is_default => true); servers are: %s.",
+					quote_literal_cstr(alias), servers);
+}
+
+static bool
+find_model(const char *alias, Model *model, Fault *fault)
+{
+	const char *aliases;
+
+	if (read_model(alias, model))
+		return true;
+	aliases = list_names(&select_aliases);
+	fault->class = LLM_ERR_CONFIG;
+	if (alias == NULL)
+	{
+		fault->sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+		fault->message = "there is no default model";
+		if (aliases == NULL)
+			fault->hint = add_model_hint("fast");
+		else
+			fault->hint = psprintf("Name one (%s) by model => '...', or make one the default:"
+								   " SELECT llm.alter_model('...', is_default => true);",
+								   aliases);
+		return false;
+	}
+	fault->sqlstate = ERRCODE_UNDEFINED_OBJECT;
+	fault->message = psprintf("model \"%s\" does not exist", alias);
+	if (aliases == NULL)
+		fault->hint = add_model_hint(alias);
+	else
+		fault->hint = psprintf("Models are: %s. Another one: SELECT llm.add_model(%s, server => '...', model => '...');",
+							   aliases, quote_literal_cstr(alias));
+	return false;
+}
+
+/* The model's server, if it is one of ours; else NULL and the fault. */
+static ForeignServer *
+find_server(const char *alias, const char *name, Fault *fault)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+	const char *servers;
+
+	if (server != NULL && strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, LLM_FDW_NAME) == 0)
+		return server;
+	servers = list_names(&select_servers);
+	fault->class = LLM_ERR_CONFIG;
+	if (server != NULL)
+	{
+		fault->sqlstate = ERRCODE_WRONG_OBJECT_TYPE;
+		fault->message = psprintf("server \"%s\" of model \"%s\" is not one of foreign-data wrapper \"%s\"",
+								  name, alias, LLM_FDW_NAME);
+	}
+	else
+	{
+		fault->sqlstate = ERRCODE_UNDEFINED_OBJECT;
+		fault->message = psprintf("server \"%s\" of model \"%s\" does not exist", name, alias);
+	}
+	if (servers == NULL)
+		fault->hint = "There is no server: " CREATE_SERVER_EXAMPLE ";";
+	else
+		fault->hint = psprintf("SELECT llm.alter_model(%s, server => '...'); servers are: %s.",
+							   quote_literal_cstr(alias), servers);
+	return NULL;
+}
+
+static bool
+check_usage(const ForeignServer *server, Oid role, Fault *fault)
+{
+	char *name = GetUserNameFromId(role, true);
+
+	if (name != NULL && llm_acl_server(server->serverid, role, ACL_USAGE) == ACLCHECK_OK)
+		return true;
+	fault->sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE;
+	fault->class = LLM_ERR_AUTH;
+	if (name == NULL)
+	{
+		fault->message = psprintf("role %u does not exist any more", role);
+		fault->hint = "Its tasks end as role_gone.";
+	}
+	else
+	{
+		fault->message = psprintf("role \"%s\" may not use server \"%s\"", name, server->servername);
+		fault->hint = psprintf("GRANT USAGE ON FOREIGN SERVER %s TO %s;",
+							   quote_identifier(server->servername), quote_identifier(name));
+	}
+	return false;
+}
+
+/* Key in the user mapping of just this role (InvalidOid: PUBLIC), or NULL. */
+static const char *
+find_mapped_key(Oid server, Oid role)
+{
+	HeapTuple tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role), ObjectIdGetDatum(server));
+	const char *key = NULL;
+	Datum options;
+	bool isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	options = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple, Anum_pg_user_mapping_umoptions, &isnull);
+	if (!isnull)
+		key = llm_fdw_option(untransformRelOptions(options), LLM_FDW_KEY_OPTION);
+	ReleaseSysCache(tuple);
+	return key;
+}
+
+/*
+ * Where the role's key is: what was made for the role itself comes first, then the
+ * server's, then the mapping of PUBLIC.
+ */
+static LlmKeySource
+find_key(Oid server, Oid role, const LlmServerOptions *options, const char **name)
+{
+	*name = find_mapped_key(server, role);
+	if (*name != NULL)
+		return LLM_KEY_MAPPING;
+	*name = options->key_file;
+	if (*name != NULL)
+		return LLM_KEY_FILE;
+	*name = options->key_env;
+	if (*name != NULL)
+		return LLM_KEY_ENV;
+	*name = find_mapped_key(server, InvalidOid);
+	return *name != NULL ? LLM_KEY_MAPPING : LLM_KEY_NONE;
+}
+
+static void
+raise_fault(const Fault *fault)
+{
+	ereport(ERROR,
+			(errcode(fault->sqlstate),
+			 errmsg_internal("%s", fault->message),
+			 errhint("%s", fault->hint)));
+}
+
+static bool
+is_checked(const char *alias)
+{
+	if (checked.generation != llm_catalog_generation())
+		return false;
+	return alias == NULL ? checked.wanted == NULL : checked.wanted != NULL && strcmp(alias, checked.wanted) == 0;
+}
+
+static char *
+keep_string(char *old, const char *value)
+{
+	if (old != NULL)
+		pfree(old);
+	return value != NULL ? MemoryContextStrdup(TopMemoryContext, value) : NULL;
+}
+
+/* Find a call's model and keep it in "checked", so that small statements do not read tables each. */
+static void
+read_checked(const char *alias)
+{
+	uint64 before = llm_catalog_generation();
+	Model model;
+	Fault fault;
+
+	checked.generation = 0;
+	if (!find_model(alias, &model, &fault))
+		raise_fault(&fault);
+	checked.wanted = keep_string(checked.wanted, alias);
+	checked.alias = keep_string(checked.alias, model.alias);
+	checked.server = keep_string(checked.server, model.server);
+	checked.generation = before;
+}
+
+void
+llm_catalog_check_call(const char *alias, Oid role)
+{
+	ForeignServer *server;
+	LlmServerOptions options;
+	const char *key;
+	Fault fault;
+
+	if (!is_checked(alias))
+		read_checked(alias);
+	server = find_server(checked.alias, checked.server, &fault);
+	if (server == NULL || !check_usage(server, role, &fault))
+	{
+		raise_fault(&fault);
+		return;
+	}
+	llm_fdw_server_options(server->options, &options);
+	if (options.base_url != NULL && llm_fdw_url_is_https(options.base_url) &&
+		find_key(server->serverid, role, &options, &key) == LLM_KEY_NONE)
+		ereport(NOTICE,
+				(errmsg("server \"%s\" has no key for role \"%s\"", server->servername, GetUserNameFromId(role, false)),
+				 errhint("ALTER SERVER %s OPTIONS (ADD api_key_file '...'); or CREATE USER MAPPING FOR %s SERVER %s OPTIONS (api_key '...');",
+						 quote_identifier(server->servername), quote_identifier(GetUserNameFromId(role, false)),
+						 quote_identifier(server->servername))));
+}
+
+/* The lesser of two limits of which 0 is none. */
+static int
+tighter(int a, int b)
+{
+	if (a == 0 || b == 0)
+		return a + b;
+	return Min(a, b);
+}
+
+/* Copy without trailing slashes, scheme and host in lower case: limits are kept by host. */
+static char *
+normalize_url(const char *url)
+{
+	size_t len = strlen(url);
+	char *copy;
+	char *p;
+	int slashes = 0;
+
+	while (len > 0 && url[len - 1] == '/')
+		len--;
+	copy = pnstrdup(url, len);
+	for (p = copy; *p != '\0' && slashes < 3; p++)
+	{
+		if (*p == '/')
+			slashes++;
+		*p = pg_tolower((unsigned char) *p);
+	}
+	return copy;
+}
+
+/* Copy what a server says into the target, strings into the context; false when it is of no use. */
+static bool
+fill_from_server(LlmTarget *target, const ForeignServer *server, Oid role, MemoryContext context, Fault *fault)
+{
+	LlmServerOptions options;
+	const char *key_name;
+
+	llm_fdw_server_options(server->options, &options);
+	if (options.dialect == NULL || options.base_url == NULL || llm_dialect_find(options.dialect) == NULL)
+	{
+		fault->class = LLM_ERR_CONFIG;
+		fault->message = psprintf("server \"%s\" has no usable dialect and base_url", server->servername);
+		fault->hint = psprintf("ALTER SERVER %s OPTIONS (ADD dialect '...', ADD base_url '...'); dialects are: %s.",
+							   quote_identifier(server->servername), llm_dialect_names());
+		return false;
+	}
+	target->server_oid = server->serverid;
+	target->dialect = MemoryContextStrdup(context, options.dialect);
+	target->base_url = MemoryContextStrdup(context, normalize_url(options.base_url));
+	target->key_source = find_key(server->serverid, role, &options, &key_name);
+	if (key_name != NULL)
+		target->key_name = MemoryContextStrdup(context, key_name);
+	target->requests_per_minute = options.requests_per_minute;
+	target->tokens_per_minute = options.tokens_per_minute;
+	target->max_concurrency = options.max_concurrency;
+	target->timeout_ms = options.timeout_ms;
+	target->connect_timeout_ms = options.connect_timeout_ms;
+	return true;
+}
+
+/* Copy what a model says into the target, strings into the context. */
+static void
+fill_from_model(LlmTarget *target, const Model *model, MemoryContext context)
+{
+	target->alias = MemoryContextStrdup(context, model->alias);
+	target->server = MemoryContextStrdup(context, model->server);
+	target->model = MemoryContextStrdup(context, model->model);
+	target->requests_per_minute = tighter(target->requests_per_minute, model->requests_per_minute);
+	target->tokens_per_minute = tighter(target->tokens_per_minute, model->tokens_per_minute);
+	target->max_concurrency = tighter(target->max_concurrency, model->max_concurrency);
+	target->max_output_tokens = model->max_output_tokens;
+	target->price = model->price;
+}
+
+LlmTarget *
+llm_catalog_target(const char *alias, Oid role)
+{
+	MemoryContext result = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(result, "llm_enrich target", ALLOCSET_SMALL_SIZES);
+	LlmTarget *target = palloc0(sizeof(LlmTarget));
+	ForeignServer *server;
+	Model model;
+	Fault fault;
+	bool usable = false;
+
+	MemoryContextSwitchTo(scratch);
+	if (find_model(alias, &model, &fault))
+	{
+		server = find_server(model.alias, model.server, &fault);
+		usable = server != NULL && check_usage(server, role, &fault) &&
+				 fill_from_server(target, server, role, result, &fault);
+		fill_from_model(target, &model, result);
+	}
+	if (!usable)
+	{
+		target->problem = MemoryContextStrdup(result, fault.message);
+		target->hint = MemoryContextStrdup(result, fault.hint);
+		target->problem_class = fault.class;
+	}
+	MemoryContextSwitchTo(result);
+	MemoryContextDelete(scratch);
+	return target;
+}

@@ -1,0 +1,72 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog_target.h
+ *	  Servers, user mappings, models and prices: read, checked, resolved.
+ *
+ * In a user's statement check_call() raises what is wrong; in the sender
+ * target() never raises for a wrong catalog but says what to type next, so
+ * that one typo stalls nothing else.  Only the sender reads keys (secret.c).
+ *
+ * A role's key is the one in its own user mapping, else the server's file or
+ * variable, else the one in the mapping of PUBLIC.  Without an alias the default
+ * model is meant; llm_enrich.model is the caller's to apply.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_CATALOG_TARGET_H
+#define LLM_CATALOG_TARGET_H
+
+#include "base/llm_enrich.h"
+
+typedef enum LlmKeySource
+{
+	LLM_KEY_NONE = 0,
+	LLM_KEY_FILE, /* server option api_key_file */
+	LLM_KEY_ENV, /* server option api_key_env */
+	LLM_KEY_MAPPING /* user mapping option api_key */
+} LlmKeySource;
+
+/* Where a task is sent.  All strings live in the context given to target(). */
+typedef struct LlmTarget
+{
+	/* NULL when usable; else one sentence, and what to type next */
+	const char *problem;
+	const char *hint;
+	LlmErrorClass problem_class; /* CONFIG, or AUTH when the role may not use the server */
+
+	const char *alias;
+	const char *server;
+	Oid server_oid;
+	const char *model; /* the provider's name */
+	const char *dialect;
+	const char *base_url; /* no trailing slash */
+	LlmKeySource key_source;
+	const char *key_name; /* path or variable; the key itself for a mapping (wipe it after use) */
+	int requests_per_minute; /* 0: no limit told */
+	int tokens_per_minute; /* 0: no limit told */
+	int max_concurrency; /* 0: no limit told */
+	int timeout_ms;
+	int connect_timeout_ms;
+	int max_output_tokens; /* 0: not known */
+	int64 price; /* llm.price.id in force, 0: unknown */
+} LlmTarget;
+
+/*
+ * In a user's statement: raise unless the alias (NULL: the default model) exists
+ * and the role may use its server; NOTICE when an https server has no key for the role.
+ */
+extern void llm_catalog_check_call(const char *alias, Oid role);
+
+/*
+ * Raise unless the current role may give a server this name: models name their server, so
+ * whoever takes a name that became free gets the calls of all whom he lets use his.
+ */
+extern void llm_catalog_check_server_name(const char *name);
+
+/* In the sender, inside a transaction.  Result in the current context. */
+extern LlmTarget *llm_catalog_target(const char *alias, Oid role);
+
+/* Counts up whenever a server, mapping, model or price may have changed; valid between transactions. */
+extern uint64 llm_catalog_generation(void);
+
+#endif /* LLM_CATALOG_TARGET_H */

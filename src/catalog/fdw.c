@@ -1,0 +1,372 @@
+/*-------------------------------------------------------------------------
+ *
+ * fdw.c
+ *	  Options of the foreign servers and user mappings that describe providers.
+ *
+ * The validator sees the options as they would be after the statement, and
+ * judges those: a server that holds a key file, a variable or an http address
+ * is a superuser's, whatever option is being changed.  So its owner cannot
+ * point base_url at a host of his own and have the worker send the key there.
+ *
+ * No message repeats the value of a key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "access/reloptions.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "catalog/fdw.h"
+#include "catalog/secret.h"
+#include "dialect/dialect.h"
+
+/*
+ * The usual client libraries wait 600 s for an answer, which pays for long
+ * streamed chats.  An enrichment answers in seconds; a request that has not done
+ * so after two minutes only holds a connection.
+ */
+#define DEFAULT_TIMEOUT_MS 120000
+#define DEFAULT_CONNECT_TIMEOUT_MS 10000
+
+/* Shorter than this no network answers, longer than an hour no provider works. */
+#define MIN_TIMEOUT_MS 10
+#define MAX_TIMEOUT_MS 3600000
+
+/* What kind of value an option takes; says how it is checked. */
+typedef struct FdwOption
+{
+	Oid context; /* catalog of the object that carries it */
+	const char *name;
+	void (*check)(const char *name, const char *value);
+	bool superuser_only;
+	bool required;
+} FdwOption;
+
+static void check_count(const char *name, const char *value);
+static void check_dialect(const char *name, const char *value);
+static void check_duration(const char *name, const char *value);
+static void check_key(const char *name, const char *value);
+static void check_path(const char *name, const char *value);
+static void check_url(const char *name, const char *value);
+static void check_variable(const char *name, const char *value);
+
+/* Every option there is; the order is that of the hints. */
+static const FdwOption fdw_options[] = {
+	{ForeignServerRelationId, "dialect", check_dialect, false, true},
+	{ForeignServerRelationId, "base_url", check_url, false, true},
+	{ForeignServerRelationId, "api_key_file", check_path, true, false},
+	{ForeignServerRelationId, "api_key_env", check_variable, true, false},
+	{ForeignServerRelationId, "requests_per_minute", check_count, false, false},
+	{ForeignServerRelationId, "tokens_per_minute", check_count, false, false},
+	{ForeignServerRelationId, "max_concurrency", check_count, false, false},
+	{ForeignServerRelationId, "timeout", check_duration, false, false},
+	{ForeignServerRelationId, "connect_timeout", check_duration, false, false},
+	{UserMappingRelationId, LLM_FDW_KEY_OPTION, check_key, false, false},
+};
+
+PG_FUNCTION_INFO_V1(llm_enrich_fdw_validator);
+
+/* A count of something per minute or at a time: a whole number from 1. */
+static bool
+parse_count(const char *value, int *result)
+{
+	return parse_int(value, result, 0, NULL) && *result >= 1;
+}
+
+/* A time with or without unit, as in a setting: "60s", "1500ms", "1500". */
+static bool
+parse_duration(const char *value, int *result)
+{
+	return parse_int(value, result, GUC_UNIT_MS, NULL) &&
+		   *result >= MIN_TIMEOUT_MS && *result <= MAX_TIMEOUT_MS;
+}
+
+/*
+ * What is wrong with a base_url, as a sentence; NULL when nothing is.  We append
+ * a path to it and send a key there, so there may be no doubt about its host.
+ */
+static const char *
+find_url_fault(const char *url)
+{
+	const char *host;
+	const char *p;
+	size_t authority;
+
+	if (pg_strncasecmp(url, "https://", 8) == 0)
+		host = url + 8;
+	else if (pg_strncasecmp(url, "http://", 7) == 0)
+		host = url + 7;
+	else
+		return "It must begin with \"https://\".";
+	for (p = url; *p != '\0'; p++)
+	{
+		if ((unsigned char) *p <= ' ' || (unsigned char) *p >= 0x7f || strchr("\\\"<>^`{|}", *p) != NULL)
+			return "It holds a character that no URL may have.";
+	}
+	if (strpbrk(url, "?#") != NULL)
+		return "It may have no query and no fragment.";
+	authority = strcspn(host, "/");
+	if (authority == 0 || host[0] == ':')
+		return "It names no host.";
+	if (memchr(host, '@', authority) != NULL)
+		return "It may hold no user name and no password.";
+	return NULL;
+}
+
+static void
+check_url(const char *name, const char *value)
+{
+	const char *fault = find_url_fault(value);
+
+	/* The value is not repeated: it may hold a password, which is what is wrong with it. */
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail_internal("%s", fault),
+				 errhint("An example is https://api.openai.com/v1.")));
+	if (!llm_fdw_url_is_https(value) && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only a superuser may use a \"%s\" without https", name),
+				 errdetail("This holds for every change of a server whose address is http, whatever option it is about."),
+				 errhint("Use https, or ask a superuser.")));
+}
+
+static void
+check_dialect(const char *name, const char *value)
+{
+	if (llm_dialect_find(value) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errhint("Dialects are: %s.", llm_dialect_names())));
+}
+
+static void
+check_path(const char *name, const char *value)
+{
+	if (!is_absolute_path(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail("It must be an absolute path."),
+				 errhint("The file holds the key and nothing else; the server's operating system user must be able to read it.")));
+}
+
+static void
+check_variable(const char *name, const char *value)
+{
+	size_t len = strlen(value);
+
+	if (len == 0 || (value[0] >= '0' && value[0] <= '9') ||
+		strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != len)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail("It must be the name of an environment variable, not the key itself.")));
+}
+
+static void
+check_count(const char *name, const char *value)
+{
+	int count;
+
+	if (!parse_count(value, &count))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errdetail("It must be a whole number between 1 and %d.", INT_MAX),
+				 errhint("Leave the option away for no limit.")));
+}
+
+static void
+check_duration(const char *name, const char *value)
+{
+	int duration;
+
+	if (!parse_duration(value, &duration))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errdetail("It must be a time between %d ms and %d s.", MIN_TIMEOUT_MS, MAX_TIMEOUT_MS / 1000),
+				 errhint("Valid units are \"ms\", \"s\", \"min\" and \"h\"; a plain number is milliseconds.")));
+}
+
+static void
+check_key(const char *name, const char *value)
+{
+	const char *fault = llm_secret_fault(value);
+
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail("The key %s.", fault)));
+}
+
+static const FdwOption *
+find_option(Oid context, const char *name)
+{
+	int i;
+
+	for (i = 0; i < lengthof(fdw_options); i++)
+	{
+		if (fdw_options[i].context == context && strcmp(fdw_options[i].name, name) == 0)
+			return &fdw_options[i];
+	}
+	return NULL;
+}
+
+/* Raise for an option that the object cannot have; the hint names those it can. */
+static void
+refuse_option(Oid context, const char *name)
+{
+	StringInfoData hint;
+	const char *separator = "Valid options are: ";
+	int i;
+
+	initStringInfo(&hint);
+	if (find_option(UserMappingRelationId, name) != NULL)
+		appendStringInfo(&hint, "Option \"%s\" belongs in CREATE USER MAPPING. ", name);
+	else if (find_option(ForeignServerRelationId, name) != NULL)
+		appendStringInfo(&hint, "Option \"%s\" belongs in CREATE SERVER. ", name);
+	for (i = 0; i < lengthof(fdw_options); i++)
+	{
+		if (fdw_options[i].context != context)
+			continue;
+		appendStringInfo(&hint, "%s%s", separator, fdw_options[i].name);
+		separator = ", ";
+	}
+	appendStringInfoString(&hint, separator[0] == ',' ? "." : "There are no valid options here.");
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			 errmsg("invalid option \"%s\"", name),
+			 errhint("%s", hint.data)));
+}
+
+/* Rights first, so that the value of an option says nothing to who may not set it. */
+static void
+check_option(const FdwOption *option, const char *value)
+{
+	if (option->superuser_only && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only a superuser may change a server with option \"%s\"", option->name),
+				 errdetail("This holds for every change of its options: another base_url would get the key."),
+				 errhint("Ask a superuser, or use a server without it and CREATE USER MAPPING ... OPTIONS (%s '...').",
+						 LLM_FDW_KEY_OPTION)));
+	option->check(option->name, value);
+}
+
+/* Rules about several options of a server at once. */
+static void
+check_server(List *options)
+{
+	int i;
+
+	for (i = 0; i < lengthof(fdw_options); i++)
+	{
+		if (fdw_options[i].context == ForeignServerRelationId && fdw_options[i].required &&
+			llm_fdw_option(options, fdw_options[i].name) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+					 errmsg("option \"%s\" is missing", fdw_options[i].name),
+					 errhint("An example is OPTIONS (dialect 'openai', base_url 'https://api.openai.com/v1').")));
+	}
+	if (llm_fdw_option(options, "api_key_file") != NULL && llm_fdw_option(options, "api_key_env") != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options \"%s\" and \"%s\" exclude each other", "api_key_file", "api_key_env")));
+}
+
+/*
+ * SQL: llm.fdw_validator(options, catalog).  Called by CREATE and ALTER of a wrapper,
+ * server, user mapping or foreign table with the options that would result.
+ */
+Datum
+llm_enrich_fdw_validator(PG_FUNCTION_ARGS)
+{
+	List *options = untransformRelOptions(PG_GETARG_DATUM(0));
+	Oid context = PG_GETARG_OID(1);
+	ListCell *cell;
+
+	foreach(cell, options)
+	{
+		DefElem *given = (DefElem *) lfirst(cell);
+		const FdwOption *option = find_option(context, given->defname);
+
+		if (option == NULL)
+			refuse_option(context, given->defname);
+		else
+			check_option(option, defGetString(given));
+	}
+	if (context == ForeignServerRelationId)
+		check_server(options);
+	PG_RETURN_VOID();
+}
+
+const char *
+llm_fdw_option(List *options, const char *name)
+{
+	ListCell *cell;
+
+	foreach(cell, options)
+	{
+		DefElem *option = (DefElem *) lfirst(cell);
+
+		if (strcmp(option->defname, name) == 0)
+			return option->arg != NULL ? strVal(option->arg) : NULL;
+	}
+	return NULL;
+}
+
+bool
+llm_fdw_url_is_https(const char *url)
+{
+	return pg_strncasecmp(url, "https://", 8) == 0;
+}
+
+/* Limit named in the options; 0 when there is none. */
+static int
+get_count(List *options, const char *name)
+{
+	const char *value = llm_fdw_option(options, name);
+	int count;
+
+	return value != NULL && parse_count(value, &count) ? count : 0;
+}
+
+/* Time named in the options, in milliseconds. */
+static int
+get_duration(List *options, const char *name, int otherwise)
+{
+	const char *value = llm_fdw_option(options, name);
+	int duration;
+
+	return value != NULL && parse_duration(value, &duration) ? duration : otherwise;
+}
+
+void
+llm_fdw_server_options(List *options, LlmServerOptions *result)
+{
+	result->dialect = llm_fdw_option(options, "dialect");
+	result->base_url = llm_fdw_option(options, "base_url");
+	result->key_file = llm_fdw_option(options, "api_key_file");
+	result->key_env = llm_fdw_option(options, "api_key_env");
+	result->requests_per_minute = get_count(options, "requests_per_minute");
+	result->tokens_per_minute = get_count(options, "tokens_per_minute");
+	result->max_concurrency = get_count(options, "max_concurrency");
+	result->timeout_ms = get_duration(options, "timeout", DEFAULT_TIMEOUT_MS);
+	result->connect_timeout_ms = get_duration(options, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_MS);
+}

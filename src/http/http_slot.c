@@ -1,0 +1,472 @@
+/*-------------------------------------------------------------------------
+ *
+ * http_slot.c
+ *	  What libcurl is told of one exchange, and what it tells us back.
+ *
+ * An easy handle keeps its options from one exchange to the next, and only what
+ * differs is set again, since setting all of them costs more than the rest of our
+ * part of a request.
+ *
+ * Never twice: libcurl sends a request again by itself when a connection that was
+ * used before dies ahead of the answer's first byte, and the provider may bill both.
+ * Each of its attempts passes on_request(), which stops every attempt but the first
+ * once anything has been written; the exchange is lost then, and the caller decides.
+ * (Handing the body out by callback, without a way to rewind, would stop it too, but
+ * costs a system call and a packet for each request.)
+ *
+ * Callbacks run inside libcurl, so they neither raise nor use memory contexts: they
+ * note what is wrong and return.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include <curl/curl.h>
+
+#include "http/http_poll.h"
+#include "http/http_slot.h"
+
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "llm_enrich needs libcurl 7.87 or later"
+#endif
+
+/* Connections are not used beyond this age, so that a changed address is followed. */
+#define CONNECTION_AGE_S 300L
+#define NAME_CACHE_S 60L
+
+/* A peer that vanished without a word is noticed after 60 s + 9 times 15 s. */
+#define KEEPALIVE_IDLE_S 60L
+#define KEEPALIVE_INTERVAL_S 15L
+
+/* From the first take() to free_all(); changed by this process only. */
+static dlist_head all_slots = DLIST_STATIC_INIT(all_slots);
+static dlist_head free_slots = DLIST_STATIC_INIT(free_slots);
+
+/* Only while libcurl is at work. */
+static bool signals_blocked = false;
+static sigset_t saved_signals;
+
+/*
+ * Before a name is resolved: libcurl's thread for that inherits our mask, and must
+ * not run our signal handlers.
+ */
+static int
+on_resolve(void *state, void *reserved, void *userdata)
+{
+	sigset_t all;
+
+	if (!signals_blocked)
+	{
+		sigfillset(&all);
+		signals_blocked = (pthread_sigmask(SIG_SETMASK, &all, &saved_signals) == 0);
+	}
+	return 0;
+}
+
+void
+llm_http_slot_restore_signals(void)
+{
+	if (!signals_blocked)
+		return;
+	(void) pthread_sigmask(SIG_SETMASK, &saved_signals, NULL);
+	signals_blocked = false;
+}
+
+static curl_socket_t
+on_open(void *userdata, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	LlmHttpSlot *slot = userdata;
+	int fd;
+
+	llm_http_origin_resolved(slot->origin, slot);
+	fd = llm_http_poll_open(address->family, address->socktype, address->protocol, &slot->no_descriptor);
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+/* Called with what on_open() gave, long after that slot may have gone. */
+static int
+on_close(void *userdata, curl_socket_t fd)
+{
+	return llm_http_poll_close(fd);
+}
+
+/* Counts over all of libcurl's attempts at one exchange. */
+bool
+llm_http_slot_has_sent(const LlmHttpSlot *slot)
+{
+	long bytes = 0;
+
+	(void) curl_easy_getinfo(slot->easy, CURLINFO_REQUEST_SIZE, &bytes);
+	return bytes > 0;
+}
+
+/*
+ * Right before a request is written.  A second time in one exchange means that
+ * libcurl starts over; it may, unless something of the request has left already.
+ */
+static int
+on_request(void *userdata, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+	LlmHttpSlot *slot = userdata;
+
+	llm_http_origin_resolved(slot->origin, slot);
+	if (slot->requested && llm_http_slot_has_sent(slot))
+		return CURL_PREREQFUNC_ABORT;
+	slot->requested = true;
+	return CURL_PREREQFUNC_OK;
+}
+
+static size_t
+on_header(char *line, size_t size, size_t nitems, void *userdata)
+{
+	LlmHttpSlot *slot = userdata;
+
+	llm_http_answer_header(&slot->answer, line, size * nitems);
+	return size * nitems;
+}
+
+static size_t
+on_answer(char *bytes, size_t size, size_t nmemb, void *userdata)
+{
+	LlmHttpSlot *slot = userdata;
+
+	if (!llm_http_answer_append(&slot->answer, bytes, size * nmemb))
+		return CURL_WRITEFUNC_ERROR;
+	return size * nmemb;
+}
+
+#define SET(option, value) (curl_easy_setopt(slot->easy, option, value) == CURLE_OK)
+
+/* What holds for every exchange. */
+static bool
+set_common_options(LlmHttpSlot *slot)
+{
+	return SET(CURLOPT_PRIVATE, slot) &&
+		   SET(CURLOPT_NOSIGNAL, 1L) &&
+		   SET(CURLOPT_PROTOCOLS_STR, "http,https") &&
+		   SET(CURLOPT_FOLLOWLOCATION, 0L) &&
+		   SET(CURLOPT_PROXY, "") &&
+		   SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED) &&
+		   SET(CURLOPT_SSL_VERIFYPEER, 1L) &&
+		   SET(CURLOPT_SSL_VERIFYHOST, 2L) &&
+		   SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1) &&
+		   SET(CURLOPT_USERAGENT, "llm_enrich/" LLM_ENRICH_VERSION) &&
+		   SET(CURLOPT_TCP_KEEPALIVE, 1L) &&
+		   SET(CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S) &&
+		   SET(CURLOPT_TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S) &&
+		   SET(CURLOPT_MAXAGE_CONN, CONNECTION_AGE_S) &&
+		   SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_AGE_S) &&
+		   SET(CURLOPT_DNS_CACHE_TIMEOUT, NAME_CACHE_S) &&
+		   SET(CURLOPT_QUICK_EXIT, 1L) &&
+		   SET(CURLOPT_POST, 1L) &&
+		   SET(CURLOPT_ERRORBUFFER, slot->detail);
+}
+
+static bool
+set_callbacks(LlmHttpSlot *slot)
+{
+	return SET(CURLOPT_WRITEFUNCTION, on_answer) &&
+		   SET(CURLOPT_WRITEDATA, slot) &&
+		   SET(CURLOPT_HEADERFUNCTION, on_header) &&
+		   SET(CURLOPT_HEADERDATA, slot) &&
+		   SET(CURLOPT_PREREQFUNCTION, on_request) &&
+		   SET(CURLOPT_PREREQDATA, slot) &&
+		   SET(CURLOPT_RESOLVER_START_FUNCTION, on_resolve) &&
+		   SET(CURLOPT_OPENSOCKETFUNCTION, on_open) &&
+		   SET(CURLOPT_OPENSOCKETDATA, slot) &&
+		   SET(CURLOPT_CLOSESOCKETFUNCTION, on_close);
+}
+
+/* Wipe and free a header list. */
+static void
+free_headers(struct curl_slist *headers)
+{
+	for (struct curl_slist *line = headers; line != NULL; line = line->next)
+		explicit_bzero(line->data, strlen(line->data));
+	curl_slist_free_all(headers);
+}
+
+/* Forget the key, after libcurl was pointed elsewhere. */
+static void
+drop_headers(LlmHttpSlot *slot)
+{
+	free_headers(slot->headers);
+	slot->headers = NULL;
+	if (slot->key_header != NULL)
+		explicit_bzero(slot->key_header, strlen(slot->key_header));
+	free(slot->key_header);
+	slot->key_header = NULL;
+}
+
+static void
+free_slot(LlmHttpSlot *slot)
+{
+	llm_http_origin_leave(slot->origin);
+	curl_easy_cleanup(slot->easy);
+	drop_headers(slot);
+	llm_http_answer_free(&slot->answer);
+	free(slot->url);
+	free(slot->detail);
+	dlist_delete(&slot->all_node);
+	free(slot);
+}
+
+/* A slot that carries nothing yet; NULL when memory is short. */
+static LlmHttpSlot *
+make_slot(void)
+{
+	LlmHttpSlot *slot = calloc(1, sizeof(LlmHttpSlot));
+
+	if (slot == NULL)
+		return NULL;
+	dlist_push_tail(&all_slots, &slot->all_node);
+	slot->detail = calloc(1, CURL_ERROR_SIZE);
+	slot->easy = curl_easy_init();
+	if (slot->detail != NULL && slot->easy != NULL && set_common_options(slot) && set_callbacks(slot))
+		return slot;
+	free_slot(slot);
+	return NULL;
+}
+
+static bool
+set_url(LlmHttpSlot *slot, const char *url)
+{
+	LlmHttpOrigin *origin;
+	char *copy;
+
+	if (slot->url != NULL && strcmp(slot->url, url) == 0)
+		return true;
+	copy = strdup(url);
+	origin = (copy == NULL) ? NULL : llm_http_origin_enter(url);
+	if (origin == NULL)
+	{
+		free(copy);
+		return false;
+	}
+	llm_http_origin_leave(slot->origin);
+	slot->origin = origin;
+	free(slot->url);
+	slot->url = copy;
+	if (SET(CURLOPT_URL, url))
+		return true;
+	free(slot->url);
+	slot->url = NULL;
+	return false;
+}
+
+static bool
+add_line(struct curl_slist **list, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(*list, line);
+
+	if (longer == NULL)
+		return false;
+	*list = longer;
+	return true;
+}
+
+static bool
+set_headers(LlmHttpSlot *slot, const char *key_header)
+{
+	struct curl_slist *list = NULL;
+	char *copy = NULL;
+	bool ok;
+
+	if (slot->headers != NULL && (slot->key_header == NULL || key_header == NULL
+									  ? slot->key_header == key_header
+									  : strcmp(slot->key_header, key_header) == 0))
+		return true;
+	/* an empty Expect: large bodies do not wait for a 100 Continue */
+	ok = add_line(&list, "Content-Type: application/json") &&
+		 add_line(&list, "Accept: application/json") &&
+		 add_line(&list, "Expect:");
+	if (ok && key_header != NULL)
+	{
+		copy = strdup(key_header);
+		ok = copy != NULL && add_line(&list, key_header);
+	}
+	if (!ok || !SET(CURLOPT_HTTPHEADER, list))
+	{
+		free_headers(list);
+		if (copy != NULL)
+			explicit_bzero(copy, strlen(copy));
+		free(copy);
+		return false;
+	}
+	drop_headers(slot);
+	slot->headers = list;
+	slot->key_header = copy;
+	return true;
+}
+
+static bool
+set_timeouts(LlmHttpSlot *slot, int timeout_ms, int connect_timeout_ms)
+{
+	if (slot->timeout_ms != timeout_ms && !SET(CURLOPT_TIMEOUT_MS, (long) timeout_ms))
+		return false;
+	slot->timeout_ms = timeout_ms;
+	if (slot->connect_timeout_ms != connect_timeout_ms && !SET(CURLOPT_CONNECTTIMEOUT_MS, (long) connect_timeout_ms))
+		return false;
+	slot->connect_timeout_ms = connect_timeout_ms;
+	return true;
+}
+
+LlmHttpSlot *
+llm_http_slot_take(LlmHttpExchange *exchange)
+{
+	LlmHttpSlot *slot;
+
+	/* the one used last: its buffers are warm */
+	if (dlist_is_empty(&free_slots))
+		slot = make_slot();
+	else
+		slot = dlist_container(LlmHttpSlot, node, dlist_pop_head_node(&free_slots));
+	if (slot == NULL)
+		return NULL;
+	if (!set_url(slot, exchange->url) ||
+		!set_headers(slot, exchange->key_header) ||
+		!set_timeouts(slot, exchange->timeout_ms, exchange->connect_timeout_ms) ||
+		!SET(CURLOPT_POSTFIELDS, exchange->body) ||
+		!SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) exchange->body_len))
+	{
+		dlist_push_head(&free_slots, &slot->node);
+		return NULL;
+	}
+	slot->requested = false;
+	slot->no_descriptor = false;
+	slot->detail[0] = '\0';
+	llm_http_answer_start(&slot->answer, exchange->answer_limit);
+	slot->exchange = exchange;
+	exchange->handle = slot;
+	return slot;
+}
+
+void
+llm_http_slot_put(LlmHttpSlot *slot)
+{
+	llm_http_answer_clear(slot->exchange);
+	llm_http_answer_trim(&slot->answer);
+	slot->exchange->handle = NULL;
+	slot->exchange = NULL;
+	slot->state = LLM_SLOT_IDLE;
+	dlist_push_head(&free_slots, &slot->node);
+}
+
+LlmHttpSlot *
+llm_http_slot_next_busy(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &all_slots)
+	{
+		LlmHttpSlot *slot = dlist_container(LlmHttpSlot, all_node, iter.cur);
+
+		if (slot->exchange != NULL)
+			return slot;
+	}
+	return NULL;
+}
+
+void
+llm_http_slot_free_all(void)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &all_slots)
+	{
+		LlmHttpSlot *slot = dlist_container(LlmHttpSlot, all_node, iter.cur);
+
+		Assert(slot->exchange == NULL);
+		dlist_delete(&slot->node);
+		free_slot(slot);
+	}
+}
+
+LlmHttpSlot *
+llm_http_slot_of(void *easy)
+{
+	char *slot = NULL;
+
+	(void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, &slot);
+	return (LlmHttpSlot *) slot;
+}
+
+/*
+ * A name that cannot be resolved is LOCAL: libcurl does not tell a resolver that is down
+ * from a name that is wrong, and no task is to fail for the former.
+ */
+static LlmHttpOutcome
+outcome_of(const LlmHttpSlot *slot, CURLcode code)
+{
+	if (code == CURLE_OK)
+		return LLM_HTTP_DONE;
+	if (slot->answer.too_large)
+		return LLM_HTTP_TOO_LARGE;
+	if (llm_http_slot_has_sent(slot) && (slot->answer.no_memory || code == CURLE_OUT_OF_MEMORY))
+		return LLM_HTTP_DROPPED;
+	if (llm_http_slot_has_sent(slot))
+		return code == CURLE_OPERATION_TIMEDOUT ? LLM_HTTP_TIMEOUT : LLM_HTTP_LOST;
+	if (slot->no_descriptor || code == CURLE_OUT_OF_MEMORY || code == CURLE_COULDNT_RESOLVE_HOST)
+		return LLM_HTTP_LOCAL;
+	return LLM_HTTP_NOT_SENT;
+}
+
+/* A time in microseconds from the start; 0 when that point was not reached. */
+static int64
+time_us(const LlmHttpSlot *slot, CURLINFO info)
+{
+	curl_off_t us = 0;
+
+	(void) curl_easy_getinfo(slot->easy, info, &us);
+	return us;
+}
+
+static void
+describe_failure(LlmHttpSlot *slot, LlmHttpOutcome outcome, CURLcode code)
+{
+	LlmHttpFailure failure = {0};
+
+	failure.outcome = outcome;
+	failure.timed_out = (code == CURLE_OPERATION_TIMEDOUT);
+	failure.closed = (outcome == LLM_HTTP_LOST && code == CURLE_ABORTED_BY_CALLBACK);
+	failure.no_descriptor = slot->no_descriptor;
+	failure.answer_limit = slot->answer.limit;
+	failure.words = llm_http_failure_clean(slot->detail, slot->url) ? slot->detail : curl_easy_strerror(code);
+	failure.resolved_us = time_us(slot, CURLINFO_NAMELOOKUP_TIME_T);
+	failure.connected_us = time_us(slot, CURLINFO_CONNECT_TIME_T);
+	failure.secured_us = time_us(slot, CURLINFO_APPCONNECT_TIME_T);
+	failure.ready_us = time_us(slot, CURLINFO_PRETRANSFER_TIME_T);
+	failure.answering_us = time_us(slot, CURLINFO_STARTTRANSFER_TIME_T);
+	failure.total_us = time_us(slot, CURLINFO_TOTAL_TIME_T);
+	llm_http_failure_describe(&failure, slot->failure);
+}
+
+void
+llm_http_slot_conclude(LlmHttpSlot *slot, int code)
+{
+	LlmHttpExchange *exchange = slot->exchange;
+	LlmHttpOutcome outcome = outcome_of(slot, (CURLcode) code);
+	long status = 0;
+
+	(void) curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
+	exchange->status = (int) status;
+	exchange->latency_ms = (int) (time_us(slot, CURLINFO_TOTAL_TIME_T) / 1000);
+	exchange->outcome = outcome;
+	if (outcome != LLM_HTTP_DONE)
+	{
+		describe_failure(slot, outcome, (CURLcode) code);
+		exchange->failure = slot->failure;
+	}
+	llm_http_answer_publish(&slot->answer, exchange, outcome == LLM_HTTP_DONE);
+}
+
+void
+llm_http_slot_fail(LlmHttpSlot *slot, LlmHttpOutcome outcome, const char *failure)
+{
+	strlcpy(slot->failure, failure, LLM_HTTP_FAILURE_BYTES);
+	slot->exchange->outcome = outcome;
+	slot->exchange->failure = slot->failure;
+}

@@ -1,0 +1,441 @@
+/*-------------------------------------------------------------------------
+ *
+ * limiter.c
+ *	  How much may be sent to one target now.
+ *
+ * Four gates, from the outside in: a circuit (cool-down or pause, then one
+ * probe), requests per minute, tokens per minute, requests in flight.
+ *
+ * Both rates are kept by buckets (limiter_bucket.c).  Where no rate is told by the
+ * options, the one that answers tell in their headers stands in.
+ *
+ * Concurrency adapts as TCP does (limiter_window.c), from one request up: a target
+ * of which nothing is known, and one that was shut, is asked by one request first.
+ * A target that keeps refusing the second request after each cool-down is not
+ * narrow but slow, and gets a pace (limiter_pace.c), which stands in for a told rate.
+ *
+ * A circuit opens at a 429 (or kin), at a run of requests that got no answer, and at
+ * answers that somebody must mend; the requests that were in flight then tell nothing
+ * new and are not listened to, or one 429 among a hundred would become a hundred
+ * cool-downs.
+ *
+ * The wall clock may be set back, so no time that lies ahead is believed to be
+ * farther away than it was when it was written down.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "limiter/limiter_bucket.h"
+#include "limiter/limiter_pace.h"
+#include "limiter/limiter_window.h"
+
+/* Back-off where the provider names no time. */
+#define BACKOFF_BASE_MS 1000
+#define BACKOFF_CAP_MS 60000
+#define BACKOFF_FLOOR_MS 100
+
+/* On top of a told time: its rounding and our own clock reading, then up to 10% of jitter. */
+#define TOLD_MARGIN_MS 20
+#define TOLD_JITTER 0.1
+#define TOLD_CAP_MS (INT64CONST(24) * 3600 * 1000)
+
+/* So many requests without any answer in a row are an outage, not bad luck. */
+#define OUTAGE_STREAK 5
+
+/* A paused target is probed this often; a spent quota comes back more slowly. */
+#define PAUSE_MS 60000
+#define PAUSE_QUOTA_MS 300000
+
+#define MS_TO_US(ms) ((ms) *INT64CONST(1000))
+
+/* What an answer says about its target, whatever it means for its task. */
+typedef enum Meaning
+{
+	MEANS_ALIVE, /* the provider took the request and dealt with it */
+	MEANS_SLOW_DOWN,
+	MEANS_NO_ANSWER,
+	MEANS_PAUSE
+} Meaning;
+
+static Meaning
+meaning_of(LlmErrorClass class)
+{
+	switch (class)
+	{
+		case LLM_ERR_RATE_LIMITED:
+		case LLM_ERR_OVERLOADED:
+			return MEANS_SLOW_DOWN;
+		case LLM_ERR_TRANSIENT:
+		case LLM_ERR_TIMEOUT:
+		case LLM_ERR_UNKNOWN:
+		case LLM_ERR_LOCAL:
+		case LLM_ERR_DROPPED:
+			return MEANS_NO_ANSWER;
+		case LLM_ERR_AUTH:
+		case LLM_ERR_QUOTA:
+		case LLM_ERR_UNKNOWN_MODEL:
+		case LLM_ERR_CONFIG:
+			return MEANS_PAUSE;
+		case LLM_OK:
+		case LLM_ERR_INVALID:
+		case LLM_ERR_REFUSED:
+		case LLM_ERR_TRUNCATED:
+		case LLM_ERR_TOO_LONG:
+		case LLM_ERR_TOO_LARGE:
+		case LLM_ERR_BAD_REQUEST:
+			break;
+	}
+	return MEANS_ALIVE;
+}
+
+/* A looser one stands until nobody has told it for a while: the tighter ones must not wait for what it let out. */
+void
+llm_limiter_tell_concurrency(LlmLimiter *limiter, int max_concurrency, TimestampTz now)
+{
+	int told = max_concurrency > 0 ? max_concurrency : PG_INT32_MAX;
+
+	if (told < limiter->concurrency && llm_bucket_told_lately(limiter->concurrency_told_at, now))
+		return;
+	limiter->concurrency = told;
+	limiter->concurrency_told_at = now;
+}
+
+/* The places in flight that are free: all that is in flight counts for the limit, this generation for the window. */
+static int
+free_places(const LlmLimiter *limiter)
+{
+	int room = limiter->concurrency - limiter->in_flight;
+
+	return Max(0, (int) Min((double) room, floor(limiter->window) - limiter->occupied));
+}
+
+static int64
+pause_us(LlmErrorClass class)
+{
+	return MS_TO_US(class == LLM_ERR_QUOTA ? PAUSE_QUOTA_MS : PAUSE_MS);
+}
+
+/*
+ * When a circuit that is not closed lets its probe go.  Each end is at most its own
+ * length away, however the clock was set.
+ */
+static TimestampTz
+gate_opens_at(LlmLimiter *limiter, TimestampTz now)
+{
+	if (limiter->pause_class != LLM_OK)
+	{
+		limiter->paused_until = Min(limiter->paused_until, now + pause_us(limiter->pause_class));
+		return limiter->paused_until;
+	}
+	limiter->not_before = Min(limiter->not_before, now + limiter->cooldown_us);
+	return limiter->not_before;
+}
+
+/*
+ * What an open circuit leaves of "want": nothing, or one probe.
+ */
+static int
+pass_circuit(LlmLimiter *limiter, TimestampTz now, LlmWaitReason *reason, TimestampTz *wake_at)
+{
+	TimestampTz gate = gate_opens_at(limiter, now);
+
+	*reason = (limiter->pause_class != LLM_OK) ? LLM_WAIT_PAUSED : LLM_WAIT_COOLDOWN;
+	if (gate > now)
+	{
+		*wake_at = gate;
+		return 0;
+	}
+	*wake_at = DT_NOEND;
+	return limiter->probing ? 0 : 1;
+}
+
+/*
+ * What the places in flight leave of "want".  Where the window is what is short, it may
+ * grow for want of an answer: *wake_at is when it is to be asked again for that.
+ */
+static int
+pass_window(LlmLimiter *limiter, int want, TimestampTz now, TimestampTz *wake_at)
+{
+	*wake_at = DT_NOEND;
+	/* a process that was killed could not say of which generation its requests were */
+	limiter->occupied = Min(limiter->occupied, limiter->in_flight);
+	if (!limiter->half_open && (double) limiter->occupied + want > limiter->window)
+		*wake_at = llm_window_hear_silence(limiter, now);
+	return Min(want, free_places(limiter));
+}
+
+/* Take what is granted from the buckets; it is in flight now. */
+static void
+take(LlmLimiter *limiter, const LlmLimits *limits, int n, int64 tokens_each, TimestampTz now)
+{
+	if (n <= 0)
+		return;
+	if (limiter->half_open)
+		limiter->probing = true;
+	if (limiter->accepted == 0)
+		limiter->probed_at = now;
+	if (limiter->occupied == 0)
+		limiter->quiet_since = now;
+	llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_REQUESTS, n, now);
+	llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_TOKENS, (double) n * tokens_each, now);
+	limiter->in_flight += n;
+	limiter->occupied += n;
+}
+
+int
+llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
+				  int64 tokens_each, TimestampTz now,
+				  LlmWaitReason *reason, TimestampTz *wake_at)
+{
+	TimestampTz at = DT_NOEND;
+	int n = want;
+	int fit;
+
+	*reason = LLM_WAIT_NONE;
+	*wake_at = DT_NOEND;
+	llm_bucket_tell(limiter, limits, now);
+	llm_limiter_tell_concurrency(limiter, limits->max_concurrency, now);
+	if (want <= 0)
+		return 0;
+	if (limiter->window <= 0)
+		llm_window_begin(limiter, now);
+	if (limiter->half_open)
+		n = Min(n, pass_circuit(limiter, now, reason, wake_at));
+
+	/* Each gate that leaves less than the ones before it is the one to wait for. */
+	fit = pass_window(limiter, n, now, &at);
+	if (fit < n)
+	{
+		n = fit;
+		*reason = LLM_WAIT_CONCURRENCY;
+		*wake_at = at;
+	}
+	fit = llm_bucket_fit(limiter, limits, LLM_BUCKETS_OF_REQUESTS, n, 1.0, now, &at);
+	if (fit < n)
+	{
+		n = fit;
+		*reason = LLM_WAIT_REQUESTS;
+		*wake_at = at;
+	}
+	fit = llm_bucket_fit(limiter, limits, LLM_BUCKETS_OF_TOKENS, n, (double) tokens_each, now, &at);
+	if (fit < n)
+	{
+		n = fit;
+		*reason = LLM_WAIT_TOKENS;
+		*wake_at = at;
+	}
+	limiter->held_by = *reason;
+	take(limiter, limits, n, tokens_each, now);
+	return n;
+}
+
+/*
+ * Open the circuit: what is in flight from now on belongs to the past, and what leaves
+ * after it leaves as to a target of which nothing is known.
+ */
+static void
+open_circuit(LlmLimiter *limiter, TimestampTz now)
+{
+	limiter->generation++;
+	limiter->half_open = true;
+	limiter->probing = false;
+	limiter->streak = 0;
+	limiter->accepted = 0;
+	limiter->pause_class = LLM_OK;
+	llm_window_begin(limiter, now);
+}
+
+/*
+ * How long to stay away, in ms.  A told time is a minimum; without one, exponential
+ * back-off with full jitter.
+ */
+static int64
+cooldown_ms(int failures, int64 retry_after_ms, double jitter)
+{
+	int64 backoff;
+
+	if (retry_after_ms > 0)
+	{
+		retry_after_ms = Min(retry_after_ms, TOLD_CAP_MS);
+		return retry_after_ms + TOLD_MARGIN_MS + (int64) (TOLD_JITTER * jitter * retry_after_ms);
+	}
+	/* 2^6 s is past the cap */
+	backoff = Min(BACKOFF_CAP_MS, (int64) BACKOFF_BASE_MS << Min(failures - 1, 6));
+	return Max(BACKOFF_FLOOR_MS, (int64) (jitter * backoff));
+}
+
+static void
+cool_down(LlmLimiter *limiter, int64 retry_after_ms, double jitter, TimestampTz now)
+{
+	open_circuit(limiter, now);
+	/* many 429s that told 50 ms are no reason to stay away for a minute when one answer is lost */
+	if (retry_after_ms <= 0 && limiter->failures < PG_INT32_MAX)
+		limiter->failures++;
+	limiter->cooldown_us = MS_TO_US(cooldown_ms(limiter->failures, retry_after_ms, jitter));
+	limiter->not_before = now + limiter->cooldown_us;
+}
+
+/*
+ * A 429 or its kin; called with the place of the refused request still taken.  What a
+ * probe meets says how long to stay away, and nothing about how much may be sent.
+ */
+static void
+slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double jitter, TimestampTz now)
+{
+	bool probe = limiter->half_open;
+	int accepted = limiter->accepted;
+
+	if (!probe)
+		llm_window_narrow(limiter);
+	cool_down(limiter, retry_after_ms, jitter, now);
+	if (probe || class != LLM_ERR_RATE_LIMITED)
+		return;
+	llm_pace_note_refusal(limiter, accepted, now);
+	llm_bucket_keep_for_probe(limiter, now);
+}
+
+/*
+ * The provider answered.  The probe's answer closes the circuit; only the next one
+ * ends the row of cool-downs, so that a target which bears just its probes is asked
+ * less and less often.
+ */
+static void
+note_alive(LlmLimiter *limiter)
+{
+	limiter->streak = 0;
+	if (limiter->accepted < PG_INT32_MAX)
+		limiter->accepted++;
+	if (limiter->half_open)
+	{
+		limiter->half_open = false;
+		limiter->probing = false;
+		limiter->pause_class = LLM_OK;
+		return;
+	}
+	limiter->failures = 0;
+	llm_window_note_answer(limiter);
+	llm_pace_note_answer(limiter);
+}
+
+static void
+note_no_answer(LlmLimiter *limiter, double jitter, int64 retry_after_ms, TimestampTz now)
+{
+	limiter->streak++;
+	if (limiter->half_open || limiter->streak >= OUTAGE_STREAK)
+		cool_down(limiter, retry_after_ms, jitter, now);
+}
+
+static void
+pause_target(LlmLimiter *limiter, LlmErrorClass class, TimestampTz now)
+{
+	open_circuit(limiter, now);
+	limiter->pause_class = class;
+	limiter->paused_until = now + pause_us(class);
+}
+
+/*
+ * What the provider did not count, of what was taken from the buckets: tokens beyond
+ * those used; and all of a refused request, where the buckets follow its own count.
+ */
+static void
+return_unused(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
+			  int64 tokens_estimated, int64 tokens_used, TimestampTz now)
+{
+	bool refused = (class == LLM_ERR_RATE_LIMITED);
+
+	if (tokens_used >= 0)
+		llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_TOKENS, (double) tokens_used - (double) tokens_estimated, now);
+	else if (refused)
+		llm_bucket_uncount(limiter, LLM_BUCKETS_OF_TOKENS, (double) tokens_estimated, now);
+	if (refused)
+		llm_bucket_uncount(limiter, LLM_BUCKETS_OF_REQUESTS, 1, now);
+}
+
+void
+llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
+				   uint32 generation, int64 tokens_estimated, int64 tokens_used,
+				   int64 retry_after_ms, double jitter, TimestampTz now)
+{
+	return_unused(limiter, limits, class, tokens_estimated, tokens_used, now);
+	if (generation == limiter->generation)
+	{
+		limiter->quiet_since = now;
+		switch (meaning_of(class))
+		{
+			case MEANS_ALIVE:
+				note_alive(limiter);
+				break;
+			case MEANS_SLOW_DOWN:
+				slow_down(limiter, class, retry_after_ms, jitter, now);
+				break;
+			case MEANS_NO_ANSWER:
+				note_no_answer(limiter, jitter, retry_after_ms, now);
+				break;
+			case MEANS_PAUSE:
+				pause_target(limiter, class, now);
+				break;
+		}
+	}
+	if (generation == limiter->generation)
+		limiter->occupied = Max(0, limiter->occupied - 1);
+	limiter->in_flight = Max(0, limiter->in_flight - 1);
+}
+
+void
+llm_limiter_give_back(LlmLimiter *limiter, const LlmLimits *limits, uint32 generation, int n,
+					  int64 tokens_each, TimestampTz now)
+{
+	limiter->in_flight = Max(0, limiter->in_flight - n);
+	llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_REQUESTS, -n, now);
+	llm_bucket_debit(limiter, limits, LLM_BUCKETS_OF_TOKENS, -(double) n * tokens_each, now);
+	if (n > 0 && generation == limiter->generation)
+	{
+		limiter->probing = false;
+		limiter->occupied = Max(0, limiter->occupied - n);
+		limiter->held_by = LLM_WAIT_NONE; /* there was less to send than might have left */
+	}
+}
+
+void
+llm_limiter_correct(LlmLimiter *limiter, const LlmLimits *limits, const LlmToldLimit *requests,
+					const LlmToldLimit *tokens, TimestampTz now)
+{
+	if (limits->requests_per_minute <= 0)
+		llm_bucket_learn(limiter, LLM_BUCKETS_OF_REQUESTS, requests, now);
+	if (limits->tokens_per_minute <= 0)
+		llm_bucket_learn(limiter, LLM_BUCKETS_OF_TOKENS, tokens, now);
+}
+
+void
+llm_limiter_unpause(LlmLimiter *limiter)
+{
+	if (limiter->pause_class == LLM_OK)
+		return;
+	open_circuit(limiter, limiter->quiet_since);
+	limiter->not_before = 0;
+	limiter->cooldown_us = 0;
+}
+
+const char *
+llm_limiter_reason_name(LlmWaitReason reason)
+{
+	switch (reason)
+	{
+		case LLM_WAIT_NONE:
+			break;
+		case LLM_WAIT_REQUESTS:
+			return "limit: requests per minute";
+		case LLM_WAIT_TOKENS:
+			return "limit: tokens per minute";
+		case LLM_WAIT_CONCURRENCY:
+			return "limit: requests in flight";
+		case LLM_WAIT_COOLDOWN:
+			return "limit: cooling down";
+		case LLM_WAIT_PAUSED:
+			return "paused";
+	}
+	return "";
+}

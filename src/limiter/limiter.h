@@ -1,0 +1,197 @@
+/*-------------------------------------------------------------------------
+ *
+ * limiter.h
+ *	  How much may be sent to one target now: requests and tokens per minute,
+ *	  requests in flight, cool-downs, and one probe after them.
+ *
+ * One limiter per (host, key fingerprint, model), since that is what a provider
+ * counts; it lives in shared memory (shmem.c), one for all databases.  Pure
+ * arithmetic: "now" is an argument, and the caller holds the limiter's lock.
+ *
+ *	  grant()     how many may leave now; what it grants is in flight, and
+ *	              belongs to the limiter's generation of that moment
+ *	  settle()    for each granted request exactly once, or
+ *	  give_back() for granted requests that were not sent after all
+ *	  correct()   after settle(), when the answer told rate limits
+ *
+ * Aliases of one target share it, each with the limits that its own options tell:
+ * each is kept to its own, and all together to the loosest.
+ *
+ * A process that ends with requests in flight gives them back on its way out;
+ * nothing here can know that it is gone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_LIMITER_H
+#define LLM_LIMITER_H
+
+#include "base/llm_enrich.h"
+
+#include "datatype/timestamp.h"
+
+/* Limits as told by the options; 0 = not told. */
+typedef struct LlmLimits
+{
+	int requests_per_minute;
+	int tokens_per_minute;
+	int max_concurrency;
+} LlmLimits;
+
+typedef enum LlmWaitReason
+{
+	LLM_WAIT_NONE = 0,
+	LLM_WAIT_REQUESTS, /* requests per minute */
+	LLM_WAIT_TOKENS, /* tokens per minute */
+	LLM_WAIT_CONCURRENCY,
+	LLM_WAIT_COOLDOWN, /* after a 429 or an outage */
+	LLM_WAIT_PAUSED /* key or model paused: see pause_class */
+} LlmWaitReason;
+
+/* Fills continuously, up to what it can hold. */
+typedef struct LlmBucket
+{
+	TimestampTz refilled_at; /* right as of here; 0: fresh, which is full */
+	double level; /* what is left; less than 0 when overdrawn */
+} LlmBucket;
+
+/* Different rates that aliases of one target are told at the same time, and each has a bucket for. */
+#define LLM_TOLD_PLACES 4
+
+typedef struct LlmToldBucket
+{
+	int per_minute; /* as the options tell it; 0: a free place */
+	TimestampTz told_at; /* by who asked last */
+	LlmBucket bucket;
+} LlmToldBucket;
+
+/* All that holds for one kind: requests per minute, or tokens. */
+typedef struct LlmBuckets
+{
+	LlmToldBucket told[LLM_TOLD_PLACES];
+	LlmBucket learned;
+	double learned_rate; /* per second, from answers' headers; 0 = not told there */
+	double learned_limit;
+} LlmBuckets;
+
+/*
+ * All plain data, fixed size: it lives in shared memory.  Zeroed = fresh: closed, with
+ * a window of one request.
+ *
+ *	  closed     half_open is false: requests leave as the buckets and the window allow
+ *	  cooling    half_open, before the gate (not_before, or paused_until when
+ *	             pause_class is set): nothing leaves
+ *	  half open  half_open, after the gate: one probe leaves; its answer closes the
+ *	             circuit or starts the next cool-down
+ *
+ * Each cool-down and each pause starts a new generation.  A request of an older
+ * one, in flight since before, frees its place when it comes back and changes
+ * nothing else, whatever it says.
+ */
+typedef struct LlmLimiter
+{
+	int in_flight;
+	int concurrency; /* the loosest max_concurrency told lately; 0 = none yet */
+	TimestampTz concurrency_told_at;
+	LlmWaitReason held_by; /* what left less than wanted at the last grant; NONE when nothing did */
+	TimestampTz turned_away_at; /* last found no place free: somebody who had none (route.c) */
+
+	/* limiter_bucket.c */
+	LlmBuckets requests;
+	LlmBuckets tokens;
+	LlmBucket paced; /* requests, where there is a pace */
+
+	/* limiter_window.c */
+	double window; /* so many of a generation may be in flight; 0 = nothing was sent yet */
+	int occupied; /* so many of this generation are */
+	double threshold; /* below it the window grows fast; 0 = not known */
+	TimestampTz quiet_since; /* the last answer, or what has counted as one */
+
+	/* limiter_pace.c */
+	double pace; /* found out, per second; 0 = none */
+	double pace_borne; /* the one before it was raised; 0 = it was not raised */
+	int pace_answers; /* since the pace was last changed */
+	int pace_patience; /* so many before it is raised */
+	bool pace_met; /* a raise was refused */
+	bool pace_halved; /* it was refused without one, after few answers, since it was last raised */
+	int short_generations; /* in a row, that ended after very few answers */
+	double short_pace; /* the fastest that one of these has shown, per second */
+	double generation_answers; /* of a generation, on the average lately; 0 = not known */
+
+	/* the circuit */
+	uint32 generation; /* cool-downs and pauses so far; wraps around */
+	TimestampTz probed_at; /* its first request left */
+	int accepted; /* requests of the generation that the provider dealt with */
+	bool half_open; /* cooling, or waiting for the probe's answer */
+	bool probing; /* the one probe after a cool-down is out */
+	int streak; /* answers in a row that never came, since the last one that did */
+	int failures; /* cool-downs in a row of which no length was told, for the back-off */
+	int64 cooldown_us; /* length of the running cool-down */
+	TimestampTz not_before; /* end of the cool-down */
+	LlmErrorClass pause_class; /* LLM_OK, or why the target is paused */
+	TimestampTz paused_until; /* probed then, or when the catalog changes */
+} LlmLimiter;
+
+/* What an answer's headers told of one kind of limit; -1 where nothing was told. */
+typedef struct LlmToldLimit
+{
+	int64 limit;
+	int64 remaining;
+	int64 reset_ms; /* until all of the limit is there again */
+} LlmToldLimit;
+
+/*
+ * How many of "want" requests of about "tokens_each" tokens may leave now.  When
+ * fewer than wanted: *reason says why, *wake_at when to ask again (DT_NOEND when
+ * only a finished request can change it).  Note limiter->generation with what was
+ * granted: settle() and give_back() ask for it.
+ *
+ * Of max_concurrency the loosest that was told lately holds for all that is in flight.
+ * Whoever asks for an alias with a tighter one wants no more than that leaves.
+ */
+extern int llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
+							 int64 tokens_each, TimestampTz now,
+							 LlmWaitReason *reason, TimestampTz *wake_at);
+
+/*
+ * Somebody has requests in flight, and may have so many; 0 = any number.  Who asks tells
+ * it by that; this is for who has nothing more to ask for.
+ */
+extern void llm_limiter_tell_concurrency(LlmLimiter *limiter, int max_concurrency, TimestampTz now);
+
+/*
+ * One granted request came back.  generation is the limiter's when it was granted;
+ * tokens_estimated is what grant() was told, tokens_used what the provider counted
+ * (-1 unknown: the estimate stands); retry_after_ms -1 when not told; jitter in
+ * [0,1) is the caller's random number.
+ */
+extern void llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
+							   uint32 generation, int64 tokens_estimated, int64 tokens_used,
+							   int64 retry_after_ms, double jitter, TimestampTz now);
+
+/* n requests, granted with these limits in that generation, were not sent: as if never granted. */
+extern void llm_limiter_give_back(LlmLimiter *limiter, const LlmLimits *limits, uint32 generation, int n,
+								  int64 tokens_each, TimestampTz now);
+
+/*
+ * Take in what the headers of a successful answer told of requests and tokens left.
+ * It limits only what the options do not, and no longer than answers tell it.
+ */
+extern void llm_limiter_correct(LlmLimiter *limiter, const LlmLimits *limits,
+								const LlmToldLimit *requests, const LlmToldLimit *tokens,
+								TimestampTz now);
+
+/*
+ * A header's duration in milliseconds, rounded up: "6m0s", "120ms", "1h2m3.5s", or
+ * plain seconds.  -1 for anything else, and for NULL.
+ */
+extern int64 llm_limiter_parse_duration_ms(const char *value);
+
+/* A header's plain count, or -1. */
+extern int64 llm_limiter_parse_count(const char *value);
+
+/* The catalog changed: a paused target may be probed at once. */
+extern void llm_limiter_unpause(LlmLimiter *limiter);
+
+extern const char *llm_limiter_reason_name(LlmWaitReason reason);
+
+#endif /* LLM_LIMITER_H */

@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * op_complete.c
+ *	  llm_complete: the row's text is the prompt itself.
+ *
+ *	  {"text": "…"}, or with a schema the object that it asks for
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/json.h"
+#include "operation/operation.h"
+#include "operation/prompt.h"
+#include "operation/spec.h"
+#include "operation/validate.h"
+
+static Jsonb *
+make_spec(const LlmCallArgs *args)
+{
+	LlmSpec spec;
+	JsonbValue schema;
+
+	llm_spec_start(&spec, &llm_op_complete, args, LLM_ARG_SCHEMA);
+	if (args->schema != NULL)
+	{
+		(void) llm_schema_compile(args->schema);
+		(void) llm_json_tree(args->schema, &schema);
+		llm_spec_add(&spec, "schema", schema);
+	}
+	return llm_spec_finish(&spec, args, NULL);
+}
+
+static void
+load(LlmRecipe *recipe, const JsonbValue *spec)
+{
+	const JsonbValue *schema = llm_json_get(spec, "schema");
+	StringInfoData buf;
+
+	if (schema != NULL)
+	{
+		recipe->schema = llm_json_store(schema);
+		recipe->private_data = llm_schema_compile(recipe->schema);
+	}
+	initStringInfo(&buf);
+	llm_prompt_finish(&buf, spec, schema == NULL ? NULL : llm_prompt_schema_form(schema), false);
+	recipe->system = buf.data;
+}
+
+static Jsonb *
+check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
+{
+	JsonbValue answer;
+	JsonbPair pair[1];
+
+	if (recipe->schema == NULL)
+	{
+		if (!llm_validate_text(str, len, fault))
+			return NULL;
+		llm_json_set_pair(pair, "text", llm_json_make_string(str, len));
+		answer = llm_json_make_object(pair, 1);
+		return llm_json_store(&answer);
+	}
+	if (!llm_validate_object(str, len, &answer, fault) || !llm_validate(recipe->private_data, &answer, fault))
+		return NULL;
+	return llm_json_store(&answer);
+}
+
+const LlmOperation llm_op_complete = {
+	.name = "complete",
+	.function = "llm_complete",
+	.make_spec = make_spec,
+	.load = load,
+	.check = check,
+};

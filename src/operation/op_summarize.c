@@ -1,0 +1,118 @@
+/*-------------------------------------------------------------------------
+ *
+ * op_summarize.c
+ *	  llm_summarize: the message in so many words at most.
+ *
+ *	  {"summary": "…"}
+ *
+ * Models cannot count, so the check allows half as many words again and ten
+ * more; beyond that the answer is at fault and asked for once more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "base/json.h"
+#include "operation/operation.h"
+#include "operation/prompt.h"
+#include "operation/spec.h"
+#include "operation/validate.h"
+
+#define DEFAULT_MAX_WORDS 50
+#define MAX_MAX_WORDS 10000
+
+typedef struct Summarize
+{
+	int max_words;
+} Summarize;
+
+static Jsonb *
+make_spec(const LlmCallArgs *args)
+{
+	LlmSpec spec;
+	int max_words = args->max_words == 0 ? DEFAULT_MAX_WORDS : args->max_words;
+
+	llm_spec_start(&spec, &llm_op_summarize, args, LLM_ARG_MAX_WORDS);
+	if (max_words < 1 || max_words > MAX_MAX_WORDS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for argument \"max_words\""),
+				 errhint("It must be from 1 to %d.", MAX_MAX_WORDS)));
+	llm_spec_add(&spec, "max_words", llm_json_make_int(max_words));
+	return llm_spec_finish(&spec, args, "summary");
+}
+
+static void
+load(LlmRecipe *recipe, const JsonbValue *spec)
+{
+	Summarize *own = palloc0(sizeof(Summarize));
+	JsonbPair type[1];
+	JsonbValue schema;
+	StringInfoData buf;
+
+	own->max_words = llm_json_to_int(llm_json_get(spec, "max_words"));
+	recipe->private_data = own;
+	llm_json_set_pair(type, "type", llm_json_make_text("string"));
+	schema = llm_prompt_object_schema("summary", llm_json_make_object(type, 1));
+	recipe->schema = llm_json_store(&schema);
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "Summarize the user's message in at most %d words, in its own language. Add nothing to it.\n",
+					 own->max_words);
+	llm_prompt_finish(&buf, spec, "{\"summary\": \"…\"}", true);
+	recipe->system = buf.data;
+}
+
+/* Number of runs of anything but white space. */
+static int
+count_words(const char *str, int len)
+{
+	bool inside = false;
+	int words = 0;
+	int i;
+
+	for (i = 0; i < len; i++)
+	{
+		bool blank = (unsigned char) str[i] <= ' ';
+
+		if (!blank && !inside)
+			words++;
+		inside = !blank;
+	}
+	return words;
+}
+
+static Jsonb *
+check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
+{
+	const Summarize *own = recipe->private_data;
+	JsonbValue answer;
+	JsonbValue *summary;
+	int words;
+
+	if (!llm_validate_object(str, len, &answer, fault))
+		return NULL;
+	summary = llm_json_get(&answer, "summary");
+	if (summary == NULL || summary->type != jbvString || answer.val.object.nPairs != 1)
+	{
+		appendStringInfoString(fault, "The answer must have the property \"summary\", a string, and no other.");
+		return NULL;
+	}
+	words = count_words(summary->val.string.val, summary->val.string.len);
+	if (words == 0)
+		appendStringInfoString(fault, "The summary is empty.");
+	else if (words > own->max_words + own->max_words / 2 + 10)
+		appendStringInfo(fault, "The summary has %d words; at most %d were asked for.", words, own->max_words);
+	else
+		return llm_json_store(&answer);
+	return NULL;
+}
+
+const LlmOperation llm_op_summarize = {
+	.name = "summarize",
+	.function = "llm_summarize",
+	.make_spec = make_spec,
+	.load = load,
+	.check = check,
+};

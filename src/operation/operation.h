@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * operation.h
+ *	  An operation turns a call into a recipe, a recipe and an input into a
+ *	  question, and a provider's text into a checked answer or a named fault.
+ *
+ * Pure: no SPI, no I/O, no clock.  A new function is one op_*.c, one line in
+ * operation.c and one SQL part.
+ *
+ *	  find()             by name
+ *	  make_spec()        in the user's statement: check the arguments, raise
+ *	  load()             in the sender: spec -> LlmRecipe, once per recipe
+ *	  check()            once per answer
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_OPERATION_H
+#define LLM_OPERATION_H
+
+#include "base/llm_enrich.h"
+
+#include "datatype/timestamp.h"
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+
+typedef struct LlmOperation LlmOperation;
+
+/*
+ * Arguments of one call as evaluated, the input left out.  NULL pointers are
+ * SQL NULLs or arguments that the operation does not have.
+ */
+typedef struct LlmCallArgs
+{
+	ArrayType *labels; /* text[] */
+	bool multi;
+	Jsonb *schema;
+	int max_words; /* 0: not given; a 0 that the user gave is passed as -1 */
+	text *instructions;
+	Jsonb *examples;
+	Jsonb *options;
+} LlmCallArgs;
+
+/* Parameters that travel to the provider only when the user set them. */
+typedef struct LlmParams
+{
+	const char *temperature; /* as JSON number text, or NULL */
+	const char *top_p; /* likewise */
+	const char *seed; /* likewise */
+	int max_tokens; /* 0: not set */
+	const char *reasoning_effort; /* or NULL */
+	const char *verbosity; /* or NULL */
+	const char *service_tier; /* or NULL */
+} LlmParams;
+
+/* What the rows of a job share, ready for a dialect.  Lives in the context it was loaded in. */
+typedef struct LlmRecipe
+{
+	int64 id;
+	const LlmOperation *op;
+	Jsonb *spec; /* canonical content as stored in llm.recipe */
+	Jsonb *schema; /* the schema that the answer must satisfy, or NULL for plain text */
+	const char *schema_name; /* [A-Za-z0-9_-]{1,64} */
+	const char *system; /* instructions for the model, UTF-8, never NULL */
+	LlmParams params;
+	void *private_data; /* the operation's own */
+} LlmRecipe;
+
+struct LlmOperation
+{
+	const char *name; /* "classify", as in llm.recipe.operation and llm.ledger.operation */
+	const char *function; /* "llm_classify" */
+
+	/*
+	 * Check the arguments of a call and make the recipe's canonical content.
+	 * Raises ERROR (22023 and hint) on bad arguments.  Same arguments give the
+	 * same bytes.  Result in the current context.
+	 */
+	Jsonb *(*make_spec)(const LlmCallArgs *args);
+
+	/*
+	 * Fill recipe->schema, system and private_data from the content of
+	 * recipe->spec, which make_spec() has checked.
+	 */
+	void (*load)(LlmRecipe *recipe, const JsonbValue *spec);
+
+	/*
+	 * Check the text that the model gave.  On success the answer as the object
+	 * that goes into the cell.  On failure NULL and one sentence in "fault",
+	 * written to be told to the model.  Never raises for what the text holds.
+	 */
+	Jsonb *(*check)(const LlmRecipe *recipe, const char *text, size_t len, StringInfo fault);
+};
+
+extern const LlmOperation llm_op_classify;
+extern const LlmOperation llm_op_complete;
+extern const LlmOperation llm_op_extract;
+extern const LlmOperation llm_op_summarize;
+
+/* NULL when there is no such operation. */
+extern const LlmOperation *llm_operation_find(const char *name);
+extern const LlmOperation *llm_operation_by_function(const char *function);
+
+/* "classify, …" for hints. */
+extern const char *llm_operation_names(void);
+
+/* In the current context; the spec is copied.  NULL when this version does not know the operation. */
+extern LlmRecipe *llm_operation_load(int64 id, const char *operation, Jsonb *spec);
+
+/*
+ * Options that steer the job and not the question are left out of the recipe:
+ * priority, deadline, tags.  Checks the whole options object (an unknown key is an error
+ * that lists the known ones); options and any of the pointers may be NULL.  The deadline
+ * is a JSON string as the user gave it: an interval from now or a time, checked to be one.
+ */
+extern void llm_operation_job_options(Jsonb *options, int *priority, Jsonb **tags, Jsonb **deadline);
+
+/*
+ * That string as a time, read with the session's settings; an interval counts from the
+ * start of the transaction, as now() does.  DT_NOEND for NULL.  Raises 22008 when the
+ * time is out of range.
+ */
+extern TimestampTz llm_operation_deadline(Jsonb *deadline);
+
+#endif /* LLM_OPERATION_H */

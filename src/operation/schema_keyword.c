@@ -1,0 +1,576 @@
+/*-------------------------------------------------------------------------
+ *
+ * schema_keyword.c
+ *	  The keywords of JSON Schema that we check, one handler each.
+ *
+ * Called by schema.c for each member of a schema.  A handler checks the form of
+ * the keyword's value and fills in the node; a keyword without a handler is
+ * refused by name.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "fmgr.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+#include "base/json.h"
+#include "operation/schema_keyword.h"
+
+typedef void (*KeywordHandler)(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value,
+							   const LlmSchemaPlace *place);
+
+typedef struct Keyword
+{
+	const char *name;
+	KeywordHandler handler;
+} Keyword;
+
+/* Append a name as a JSON pointer writes it: "~" and "/" escaped. */
+static void
+append_pointer_name(StringInfo buf, const char *name, int len)
+{
+	int i;
+
+	for (i = 0; i < len; i++)
+	{
+		if (name[i] == '~')
+			appendStringInfoString(buf, "~0");
+		else if (name[i] == '/')
+			appendStringInfoString(buf, "~1");
+		else
+			appendStringInfoChar(buf, name[i]);
+	}
+}
+
+/* The place as a JSON pointer: "#/properties/code". */
+static void
+append_place(StringInfo buf, const LlmSchemaPlace *place)
+{
+	if (place->parent == NULL)
+	{
+		appendStringInfoChar(buf, '#');
+		return;
+	}
+	append_place(buf, place->parent);
+	if (place->name == NULL)
+	{
+		appendStringInfo(buf, "/%d", place->index);
+		return;
+	}
+	appendStringInfoChar(buf, '/');
+	append_pointer_name(buf, place->name, place->name_len);
+}
+
+char *
+llm_schema_place_text(const LlmSchemaPlace *place)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	append_place(&buf, place);
+	return buf.data;
+}
+
+void
+llm_schema_refuse(const LlmSchemaPlace *place, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("schema is not valid at \"%s\"", llm_schema_place_text(place)),
+			 errdetail("%s", detail)));
+}
+
+LlmSchemaPlace
+llm_schema_step(const LlmSchemaPlace *parent, const JsonbValue *name)
+{
+	LlmSchemaPlace place = {parent, name->val.string.val, name->val.string.len, 0};
+
+	return place;
+}
+
+static LlmSchemaPlace
+step_index(const LlmSchemaPlace *parent, int index)
+{
+	LlmSchemaPlace place = {parent, NULL, 0, index};
+
+	return place;
+}
+
+void
+llm_schema_need_type(const JsonbValue *value, enum jbvType type, const LlmSchemaPlace *place, const char *detail)
+{
+	if (value->type != type)
+		llm_schema_refuse(place, detail);
+}
+
+/* A whole number of 0 or more, as lengths and counts are. */
+static int
+read_count(const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	JsonbValue min = llm_json_make_int(0);
+	JsonbValue max = llm_json_make_int(INT_MAX);
+	JsonbValue count;
+
+	if (value->type == jbvNumeric && llm_json_compare(value, &min) >= 0 && llm_json_compare(value, &max) <= 0)
+	{
+		count = llm_json_make_int(llm_json_to_int(value));
+		if (llm_json_compare(&count, value) == 0)
+			return llm_json_to_int(value);
+	}
+	llm_schema_refuse(place, "This must be a whole number of 0 or more.");
+}
+
+/* As in answers, which have none with more digits: to work with thousands takes its time. */
+static void
+refuse_long_number(const JsonbValue *number, const LlmSchemaPlace *place)
+{
+	char *str = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number->val.numeric)));
+
+	if (strlen(str) > LLM_JSON_MAX_NUMBER)
+		llm_schema_refuse(place, psprintf("A number has at most %d characters, written without exponent.", LLM_JSON_MAX_NUMBER));
+	pfree(str);
+}
+
+/* The same for each number in a value that answers are compared with. */
+static void
+refuse_long_numbers(const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	int i;
+
+	if (value->type == jbvNumeric)
+		refuse_long_number(value, place);
+	for (i = 0; value->type == jbvArray && i < value->val.array.nElems; i++)
+		refuse_long_numbers(&value->val.array.elems[i], place);
+	for (i = 0; value->type == jbvObject && i < value->val.object.nPairs; i++)
+		refuse_long_numbers(&value->val.object.pairs[i].value, place);
+}
+
+static Numeric
+read_number(const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	llm_schema_need_type(value, jbvNumeric, place, "This must be a number.");
+	refuse_long_number(value, place);
+	return value->val.numeric;
+}
+
+/* Bit of a type name, 0 when there is no such type. */
+static int
+type_bit(const JsonbValue *name)
+{
+	static const struct
+	{
+		const char *name;
+		int bit;
+	} types[] = {
+		{"null", LLM_SCHEMA_NULL},
+		{"boolean", LLM_SCHEMA_BOOLEAN},
+		{"string", LLM_SCHEMA_STRING},
+		{"integer", LLM_SCHEMA_INTEGER},
+		{"number", LLM_SCHEMA_NUMBER},
+		{"array", LLM_SCHEMA_ARRAY},
+		{"object", LLM_SCHEMA_OBJECT},
+	};
+	int i;
+
+	for (i = 0; i < lengthof(types); i++)
+	{
+		if (llm_json_string_is(name, types[i].name))
+			return types[i].bit;
+	}
+	return 0;
+}
+
+static void
+handle_type(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	const JsonbValue *names = value;
+	int n = 1;
+	int i;
+
+	if (value->type == jbvArray)
+	{
+		names = value->val.array.elems;
+		n = value->val.array.nElems;
+	}
+	for (i = 0; i < n; i++)
+	{
+		int bit = type_bit(&names[i]);
+
+		if (bit == 0)
+			llm_schema_refuse(place, "A type is one of null, boolean, string, integer, number, array and object, or a list of these.");
+		s->types |= bit;
+	}
+	if (s->types == 0)
+		llm_schema_refuse(place, "The list of types is empty.");
+}
+
+static void
+refuse_reserved(const JsonbValue *name, const LlmSchemaPlace *place)
+{
+	if (llm_json_string_is(name, LLM_MARKER_KEY))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schema must not ask for a property \"%s\"", LLM_MARKER_KEY),
+				 errdetail("The schema names it at \"%s\".", llm_schema_place_text(place)),
+				 errhint("This name is reserved for the marker of a pending answer. Choose another one.")));
+}
+
+static void
+handle_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	int i;
+
+	llm_schema_need_type(value, jbvObject, place, "This must be an object of schemas.");
+	s->nproperties = value->val.object.nPairs;
+	s->properties = palloc0(Max(s->nproperties, 1) * sizeof(LlmSchemaProperty));
+	for (i = 0; i < s->nproperties; i++)
+	{
+		const JsonbPair *pair = &value->val.object.pairs[i];
+		LlmSchemaPlace here = llm_schema_step(place, &pair->key);
+
+		refuse_reserved(&pair->key, &here);
+		s->properties[i].name = pair->key;
+		s->properties[i].schema = llm_schema_compile_node(c, &pair->value, &here);
+	}
+}
+
+static int
+compare_values(const void *a, const void *b)
+{
+	return llm_json_compare((const JsonbValue *) a, (const JsonbValue *) b);
+}
+
+/* The elements of a list in order, in a copy. */
+static JsonbValue *
+sort_list(const JsonbValue *list)
+{
+	size_t size = list->val.array.nElems * sizeof(JsonbValue);
+	JsonbValue *sorted = palloc(Max(size, 1));
+
+	memcpy(sorted, list->val.array.elems, size);
+	llm_json_sort(sorted, list->val.array.nElems, sizeof(JsonbValue), compare_values);
+	return sorted;
+}
+
+static void
+handle_required(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	int i;
+
+	llm_schema_need_type(value, jbvArray, place, "This must be a list of property names.");
+	s->nrequired = value->val.array.nElems;
+	s->required = sort_list(value);
+	for (i = 0; i < s->nrequired; i++)
+	{
+		llm_schema_need_type(&s->required[i], jbvString, place, "This must be a list of property names.");
+		refuse_reserved(&s->required[i], place);
+		if (i > 0 && compare_values(&s->required[i - 1], &s->required[i]) == 0)
+			llm_schema_refuse(place, "The same property is named twice.");
+	}
+}
+
+static void
+handle_additional(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->additional = llm_schema_compile_node(c, value, place);
+}
+
+static void
+handle_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	if (value->type == jbvArray)
+		llm_schema_refuse(place, "A list of schemas, one for each position, is not supported.");
+	s->items = llm_schema_compile_node(c, value, place);
+}
+
+static void
+handle_enum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	if (value->type != jbvArray || value->val.array.nElems == 0)
+		llm_schema_refuse(place, "This must be a list with at least one value.");
+	refuse_long_numbers(value, place);
+	s->nchoices = value->val.array.nElems;
+	s->choices = sort_list(value);
+	s->enumeration = unconstify(JsonbValue *, value);
+}
+
+static void
+handle_const(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	refuse_long_numbers(value, place);
+	s->constant = unconstify(JsonbValue *, value);
+}
+
+static void
+handle_minimum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->minimum = read_number(value, place);
+}
+
+static void
+handle_maximum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->maximum = read_number(value, place);
+}
+
+static void
+handle_exclusive_minimum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->exclusive_minimum = read_number(value, place);
+}
+
+static void
+handle_exclusive_maximum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->exclusive_maximum = read_number(value, place);
+}
+
+static void
+handle_multiple_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	JsonbValue zero = llm_json_make_int(0);
+
+	s->multiple_of = read_number(value, place);
+	if (llm_json_compare(value, &zero) <= 0)
+		llm_schema_refuse(place, "This must be a number greater than 0.");
+}
+
+static void
+handle_min_length(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->min_length = read_count(value, place);
+}
+
+static void
+handle_max_length(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->max_length = read_count(value, place);
+}
+
+static void
+handle_min_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->min_items = read_count(value, place);
+}
+
+static void
+handle_max_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->max_items = read_count(value, place);
+}
+
+static void
+handle_unique_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	llm_schema_need_type(value, jbvBool, place, "This must be true or false.");
+	s->unique_items = value->val.boolean;
+}
+
+static void
+handle_min_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->min_properties = read_count(value, place);
+}
+
+static void
+handle_max_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	s->max_properties = read_count(value, place);
+}
+
+static void
+handle_format(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	llm_schema_need_type(value, jbvString, place, "This must be a string.");
+	s->format_name = llm_json_cstring(value);
+	s->format = llm_schema_find_format(s->format_name);
+	if (s->format == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schema format \"%s\" is not supported", s->format_name),
+				 errdetail("The schema has it at \"%s\".", llm_schema_place_text(place)),
+				 errhint("Supported formats: %s.", llm_schema_formats())));
+}
+
+static void
+handle_any_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	int i;
+
+	if (value->type != jbvArray || value->val.array.nElems == 0)
+		llm_schema_refuse(place, "This must be a list with at least one schema.");
+	s->nany = value->val.array.nElems;
+	s->any_of = palloc(s->nany * sizeof(LlmSchema *));
+	for (i = 0; i < s->nany; i++)
+	{
+		LlmSchemaPlace here = step_index(place, i);
+
+		s->any_of[i] = llm_schema_compile_node(c, &value->val.array.elems[i], &here);
+	}
+}
+
+/* Undo what append_pointer_name() does, in place; false when that never wrote it. */
+static bool
+read_pointer_name(char *name, int *len)
+{
+	char *out = name;
+	char *in;
+
+	for (in = name; *in != '\0'; in++)
+	{
+		if (*in == '/' || (*in == '~' && in[1] != '0' && in[1] != '1'))
+			return false;
+		if (*in == '~')
+			*out++ = *++in == '0' ? '~' : '/';
+		else
+			*out++ = *in;
+	}
+	*len = (int) (out - name);
+	return true;
+}
+
+/* The order of collect_definitions(): by section, then as jsonb has its keys. */
+static int
+compare_definitions(const void *a, const void *b)
+{
+	const LlmSchemaDefinition *x = a;
+	const LlmSchemaDefinition *y = b;
+	int order = strcmp(x->section, y->section);
+
+	if (order == 0)
+		order = x->name->val.string.len - y->name->val.string.len;
+	return order != 0 ? order : memcmp(x->name->val.string.val, y->name->val.string.val, x->name->val.string.len);
+}
+
+/* The definition that a reference names, as "#/$defs/name"; NULL when there is none. */
+static LlmSchema *
+find_definition(const LlmSchemaCompiler *c, const JsonbValue *reference)
+{
+	char *section = llm_json_cstring(reference);
+	char *slash = strncmp(section, "#/", 2) == 0 ? strchr(section + 2, '/') : NULL;
+	LlmSchemaDefinition sought = {0};
+	const LlmSchemaDefinition *found;
+	JsonbValue name;
+
+	if (slash == NULL)
+		return NULL;
+	*slash = '\0';
+	name = llm_json_make_string(slash + 1, 0);
+	if (!read_pointer_name(slash + 1, &name.val.string.len))
+		return NULL;
+	sought.section = section + 2;
+	sought.name = &name;
+	found = bsearch(&sought, c->definitions, c->ndefinitions, sizeof(sought), compare_definitions);
+	pfree(section);
+	return found == NULL ? NULL : found->schema;
+}
+
+static void
+handle_ref(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	llm_schema_need_type(value, jbvString, place, "This must be a string.");
+	if (llm_json_string_is(value, "#"))
+		s->reference = c->root;
+	else
+		s->reference = find_definition(c, value);
+	if (s->reference == NULL)
+		llm_schema_refuse(place, "A reference is \"#\" or names a schema in \"#/$defs/\" or \"#/definitions/\".");
+}
+
+/* What the definitions say is read by compile_definitions(); here we only see where they stand. */
+static void
+handle_definitions(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	if (s != c->root)
+		llm_schema_refuse(place, "Definitions belong at the top of the schema.");
+	llm_schema_need_type(value, jbvObject, place, "This must be an object of schemas.");
+}
+
+static void
+handle_words(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+	llm_schema_need_type(value, jbvString, place, "This must be a string.");
+}
+
+static void
+handle_anything(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+{
+}
+
+static const Keyword keywords[] = {
+	{"$comment", handle_words},
+	{"$defs", handle_definitions},
+	{"$id", handle_words},
+	{"$ref", handle_ref},
+	{"$schema", handle_words},
+	{"additionalProperties", handle_additional},
+	{"anyOf", handle_any_of},
+	{"const", handle_const},
+	{"default", handle_anything},
+	{"definitions", handle_definitions},
+	{"description", handle_words},
+	{"enum", handle_enum},
+	{"examples", handle_anything},
+	{"exclusiveMaximum", handle_exclusive_maximum},
+	{"exclusiveMinimum", handle_exclusive_minimum},
+	{"format", handle_format},
+	{"items", handle_items},
+	{"maxItems", handle_max_items},
+	{"maxLength", handle_max_length},
+	{"maxProperties", handle_max_properties},
+	{"maximum", handle_maximum},
+	{"minItems", handle_min_items},
+	{"minLength", handle_min_length},
+	{"minProperties", handle_min_properties},
+	{"minimum", handle_minimum},
+	{"multipleOf", handle_multiple_of},
+	{"properties", handle_properties},
+	{"required", handle_required},
+	{"title", handle_words},
+	{"type", handle_type},
+	{"uniqueItems", handle_unique_items},
+};
+
+static const Keyword *
+find_keyword(const JsonbValue *name)
+{
+	int i;
+
+	for (i = 0; i < lengthof(keywords); i++)
+	{
+		if (llm_json_string_is(name, keywords[i].name))
+			return &keywords[i];
+	}
+	return NULL;
+}
+
+static char *
+keyword_names(void)
+{
+	StringInfoData buf;
+	int i;
+
+	initStringInfo(&buf);
+	for (i = 0; i < lengthof(keywords); i++)
+		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", keywords[i].name);
+	return buf.data;
+}
+
+void
+llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair, const LlmSchemaPlace *place)
+{
+	const Keyword *keyword = find_keyword(&pair->key);
+
+	if (keyword == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schema keyword \"%s\" is not supported", llm_json_cstring(&pair->key)),
+				 errdetail("The schema has it at \"%s\". A keyword that answers are not checked against is refused.",
+						   llm_schema_place_text(place)),
+				 errhint("Supported keywords: %s.", keyword_names())));
+	keyword->handler(c, s, &pair->value, place);
+}

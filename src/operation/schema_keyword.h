@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * schema_keyword.h
+ *	  What the two halves of the schema compiler share: schema.c walks,
+ *	  schema_keyword.c knows the keywords.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_SCHEMA_KEYWORD_H
+#define LLM_SCHEMA_KEYWORD_H
+
+#include "base/llm_enrich.h"
+
+#include "base/compat.h"
+#include "operation/schema.h"
+
+/* Where we are in the schema, for messages. */
+typedef struct LlmSchemaPlace
+{
+	const struct LlmSchemaPlace *parent;
+	const char *name; /* NULL: use index */
+	int name_len;
+	int index;
+} LlmSchemaPlace;
+
+/* A named definition, which "$ref" finds. */
+typedef struct LlmSchemaDefinition
+{
+	const char *section; /* "$defs" or "definitions" */
+	const JsonbValue *name;
+	LlmSchema *schema;
+} LlmSchemaDefinition;
+
+typedef struct LlmSchemaCompiler
+{
+	LlmSchema *root;
+	LlmSchemaDefinition *definitions;
+	int ndefinitions;
+	int nodes;
+	LlmSchema **all; /* every node made so far */
+} LlmSchemaCompiler;
+
+/* schema_keyword.c: read one keyword into the node; raises for one that we do not check. */
+extern void llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair,
+									 const LlmSchemaPlace *place);
+
+/* schema.c: make a node of a sub-schema. */
+extern LlmSchema *llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const LlmSchemaPlace *place);
+
+/* Raise 22023 about this place. */
+pg_noreturn extern void llm_schema_refuse(const LlmSchemaPlace *place, const char *detail);
+extern void llm_schema_need_type(const JsonbValue *value, enum jbvType type, const LlmSchemaPlace *place,
+								 const char *detail);
+
+/* The place as a JSON pointer: "#/properties/code". */
+extern char *llm_schema_place_text(const LlmSchemaPlace *place);
+
+/* The place of a member. */
+extern LlmSchemaPlace llm_schema_step(const LlmSchemaPlace *parent, const JsonbValue *name);
+
+#endif /* LLM_SCHEMA_KEYWORD_H */

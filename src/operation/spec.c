@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * spec.c
+ *	  From the arguments of a call to a recipe's canonical content.
+ *
+ * Called by the make_spec() of each operation, in the user's statement: what is
+ * wrong with a call is said before a single row is queued.  The content is a
+ * jsonb object in which an argument that was not given has no key, so that the
+ * same call gives the same bytes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+#include "base/compat.h"
+#include "base/json.h"
+#include "operation/prompt.h"
+#include "operation/spec.h"
+#include "operation/validate.h"
+
+/* Examples are sent with each row; more than this is a mistake. */
+#define MAX_EXAMPLES 100
+
+bool
+llm_spec_is_blank(const char *str, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+	{
+		if (str[i] != ' ' && str[i] != '\n' && str[i] != '\t' && str[i] != '\r')
+			return false;
+	}
+	return true;
+}
+
+static void
+refuse_argument(const LlmOperation *op, const char *name, bool given, int bit, int allowed)
+{
+	if (given && (allowed & bit) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s has no argument \"%s\"", op->function, name),
+				 errhint("Leave \"%s\" out.", name)));
+}
+
+/* Providers speak UTF-8, and an answer may hold any character. */
+static void
+need_utf8_database(void)
+{
+	if (GetDatabaseEncoding() != PG_UTF8)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("llm_enrich needs a database with encoding \"UTF8\""),
+				 errdetail("The encoding of this database is \"%s\", which cannot hold every answer.",
+						   GetDatabaseEncodingName())));
+}
+
+void
+llm_spec_start(LlmSpec *spec, const LlmOperation *op, const LlmCallArgs *args, int allowed)
+{
+	need_utf8_database();
+	spec->op = op;
+	spec->n = 0;
+	refuse_argument(op, "labels", args->labels != NULL, LLM_ARG_LABELS, allowed);
+	refuse_argument(op, "multi", args->multi, LLM_ARG_MULTI, allowed);
+	refuse_argument(op, "schema", args->schema != NULL, LLM_ARG_SCHEMA, allowed);
+	refuse_argument(op, "max_words", args->max_words != 0, LLM_ARG_MAX_WORDS, allowed);
+}
+
+void
+llm_spec_add(LlmSpec *spec, const char *key, JsonbValue value)
+{
+	if (spec->n >= LLM_SPEC_MAX_KEYS)
+		elog(ERROR, "too many keys in the recipe of \"%s\"", spec->op->name);
+	llm_json_set_pair(&spec->pairs[spec->n++], key, value);
+}
+
+static void
+add_instructions(LlmSpec *spec, const text *instructions)
+{
+	const char *words;
+	size_t len;
+
+	if (instructions == NULL)
+		return;
+	words = VARDATA_ANY(instructions);
+	len = VARSIZE_ANY_EXHDR(instructions);
+	if (llm_spec_is_blank(words, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("instructions must not be blank"),
+				 errhint("Leave \"instructions\" out, or say what the model should know about all rows.")));
+	llm_spec_add(spec, "instructions", llm_json_make_string(words, len));
+}
+
+/* Options that change the question are part of the recipe; the others steer the job. */
+static void
+add_options(LlmSpec *spec, Jsonb *given)
+{
+	const JsonbValue *options = llm_options_check(given);
+	const LlmOption *known;
+	int n;
+	int i;
+
+	known = llm_options(&n);
+	for (i = 0; i < n; i++)
+	{
+		JsonbValue *value = llm_json_get(options, known[i].name);
+
+		if (value != NULL && known[i].in_recipe)
+			llm_spec_add(spec, known[i].name, *value);
+	}
+}
+
+pg_noreturn static void refuse_example(int number, const char *detail);
+
+static void
+refuse_example(int number, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 number > 0 ? errmsg("example %d is not valid", number) : errmsg("examples are not valid"),
+			 errdetail("%s", detail),
+			 errhint("Examples are an array of objects: [{\"input\": \"…\", \"output\": …}].")));
+}
+
+/* The answer that an example shows, as the model would write it. */
+static void
+append_example_answer(StringInfo str, const LlmRecipe *recipe, const JsonbValue *output)
+{
+	if (recipe->schema == NULL)
+		appendBinaryStringInfo(str, output->val.string.val, output->val.string.len);
+	else
+		llm_json_append(str, output);
+}
+
+/* Make one example canonical: {"input": text, "output": what the operation answers}. */
+static JsonbValue
+read_example(const LlmRecipe *recipe, const JsonbValue *example, int number, const char *answer_key)
+{
+	JsonbPair *pairs = palloc(2 * sizeof(JsonbPair));
+	JsonbValue *input = llm_json_get(example, "input");
+	JsonbValue *output = llm_json_get(example, "output");
+	StringInfoData str;
+	StringInfoData fault;
+
+	if (input == NULL || output == NULL || example->val.object.nPairs != 2)
+		refuse_example(number, "It must be an object with the keys \"input\" and \"output\", and no other.");
+	if (input->type != jbvString || llm_spec_is_blank(input->val.string.val, input->val.string.len))
+		refuse_example(number, "Its \"input\" must be a string that is not blank.");
+	if (recipe->schema == NULL && output->type != jbvString)
+		refuse_example(number, "Its \"output\" must be a string, since no schema is given.");
+	if (answer_key != NULL && recipe->schema != NULL && output->type != jbvObject)
+	{
+		JsonbPair *wrapped = palloc(sizeof(JsonbPair));
+
+		llm_json_set_pair(wrapped, answer_key, *output);
+		*output = llm_json_make_object(wrapped, 1);
+	}
+	initStringInfo(&str);
+	initStringInfo(&fault);
+	append_example_answer(&str, recipe, output);
+	if (recipe->op->check(recipe, str.data, str.len, &fault) == NULL)
+		refuse_example(number, psprintf("Its \"output\" would not be accepted as an answer. %s", fault.data));
+	llm_json_set_pair(&pairs[0], "input", *input);
+	llm_json_set_pair(&pairs[1], "output", *output);
+	return llm_json_make_object(pairs, 2);
+}
+
+/* Outputs are checked as answers are, by the recipe as it stands without examples. */
+static void
+add_examples(LlmSpec *spec, Jsonb *given, const char *answer_key)
+{
+	JsonbPair pairs[LLM_SPEC_MAX_KEYS];
+	JsonbValue examples;
+	JsonbValue content;
+	LlmRecipe *recipe;
+	int i;
+
+	if (given == NULL)
+		return;
+	if (!llm_json_tree(given, &examples) || examples.type != jbvArray || examples.val.array.nElems == 0)
+		refuse_example(0, "They must be an array with at least one element.");
+	if (examples.val.array.nElems > MAX_EXAMPLES)
+		refuse_example(0, psprintf("There are %d of them, %d at most are taken.", examples.val.array.nElems, MAX_EXAMPLES));
+	memcpy(pairs, spec->pairs, sizeof(pairs));
+	content = llm_json_make_object(pairs, spec->n);
+	recipe = llm_operation_load(0, spec->op->name, llm_json_store(&content));
+	for (i = 0; i < examples.val.array.nElems; i++)
+		examples.val.array.elems[i] = read_example(recipe, &examples.val.array.elems[i], i + 1, answer_key);
+	llm_spec_add(spec, "examples", examples);
+}
+
+Jsonb *
+llm_spec_finish(LlmSpec *spec, const LlmCallArgs *args, const char *answer_key)
+{
+	JsonbValue content;
+
+	add_instructions(spec, args->instructions);
+	add_options(spec, args->options);
+	add_examples(spec, args->examples, answer_key);
+	content = llm_json_make_object(spec->pairs, spec->n);
+	return llm_json_store(&content);
+}

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.h
+ *	  The sender's half of llm.check(): one real call outside of any table.
+ *
+ *	  take()            inside a transaction: a flight to launch after its commit, or NULL
+ *	                    when nobody asks any more; those that cannot be sent are answered, and
+ *	                    who finds no place is put off until put_off_until()
+ *	  prepare_answer()  inside the transaction that stores its settlement
+ *	  deliver_answer()  after that has committed
+ *	  abandon()         when the transaction of take() failed, with its flight if there was one
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_CHECK_H
+#define LLM_CHECK_H
+
+#include "base/llm_enrich.h"
+
+#include "send/flight.h"
+
+extern LlmFlight *llm_check_take(TimestampTz now);
+
+/* Who finds no place is put off: take() again when an answer has made room, or at that time.  DT_NOEND: nobody is. */
+extern TimestampTz llm_check_put_off_until(void);
+
+/* It will not be taken any more. */
+extern void llm_check_refuse_put_off(void);
+extern void llm_check_prepare_answer(LlmFlight *flight);
+extern void llm_check_deliver_answer(LlmFlight *flight);
+extern void llm_check_abandon(LlmFlight *flight);
+
+#endif /* LLM_CHECK_H */

@@ -1,0 +1,442 @@
+/*-------------------------------------------------------------------------
+ *
+ * flight.c
+ *	  One request from its claim to its settlement.
+ *
+ * No transaction is open while a flight is made or landed, and none of this
+ * looks at a table: everything it needs came with the claim.  All memory of a
+ * flight hangs on its own context, which goes when the settlement has been
+ * committed, so that an answer survives a store that fails and is tried again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/guc.h"
+#include "base/shmem.h"
+#include "limiter/limiter_shared.h"
+#include "send/flight.h"
+#include "send/retry.h"
+#include "tables/job.h"
+
+/* Weight of a new answer in the moving averages of a route. */
+#define AVERAGE_WEIGHT 0.05
+
+/* A usage of more tokens is booked as told, but believed by no average: no model takes so many. */
+#define MOST_TOKENS 1e8
+
+/* Recipes kept although no flight uses them. */
+#define IDLE_RECIPES 64
+
+/* The part of a faulty answer that is kept, and told to the model. */
+#define LAST_ANSWER_BYTES 8192
+
+typedef struct SharedFrame
+{
+	const LlmDialect *dialect;
+	const char *model;
+	LlmFrame *frame;
+} SharedFrame;
+
+static HTAB *recipes = NULL; /* LlmSharedRecipe by id; sender's life */
+
+static void
+create_recipe_table(void)
+{
+	HASHCTL ctl = {0};
+
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(LlmSharedRecipe);
+	recipes = hash_create("llm_enrich recipes", IDLE_RECIPES, &ctl, HASH_ELEM | HASH_BLOBS);
+}
+
+LlmSharedRecipe *
+llm_flight_recipe(int64 id)
+{
+	LlmSharedRecipe *shared;
+	MemoryContext context,
+		saved;
+	LlmRecipe *recipe;
+
+	if (recipes == NULL)
+		create_recipe_table();
+	shared = hash_search(recipes, &id, HASH_FIND, NULL);
+	if (shared != NULL || !IsTransactionState())
+		return shared;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich recipe", ALLOCSET_SMALL_SIZES);
+	saved = MemoryContextSwitchTo(context);
+	recipe = llm_job_recipe(id);
+	MemoryContextSwitchTo(saved);
+	if (recipe == NULL)
+	{
+		MemoryContextDelete(context);
+		return NULL;
+	}
+	MemoryContextSetParent(context, TopMemoryContext);
+	shared = hash_search(recipes, &id, HASH_ENTER, NULL);
+	shared->context = context;
+	shared->recipe = recipe;
+	shared->frames = NIL;
+	shared->users = 0;
+	return shared;
+}
+
+void
+llm_flight_trim_recipes(void)
+{
+	HASH_SEQ_STATUS scan;
+	LlmSharedRecipe *shared;
+
+	if (recipes == NULL || hash_get_num_entries(recipes) <= IDLE_RECIPES)
+		return;
+	hash_seq_init(&scan, recipes);
+	while ((shared = hash_seq_search(&scan)) != NULL)
+	{
+		if (shared->users > 0)
+			continue;
+		MemoryContextDelete(shared->context);
+		hash_search(recipes, &shared->id, HASH_REMOVE, NULL);
+	}
+}
+
+/* The bytes that all requests of a recipe to a model share. */
+static LlmFrame *
+get_frame(LlmSharedRecipe *shared, const LlmRoute *route)
+{
+	ListCell *lc;
+	SharedFrame *shared_frame;
+	MemoryContext saved;
+
+	foreach(lc, shared->frames)
+	{
+		shared_frame = lfirst(lc);
+		if (shared_frame->dialect == route->dialect && strcmp(shared_frame->model, route->target->model) == 0)
+			return shared_frame->frame;
+	}
+	saved = MemoryContextSwitchTo(shared->context);
+	shared_frame = palloc(sizeof(SharedFrame));
+	shared_frame->dialect = route->dialect;
+	shared_frame->model = pstrdup(route->target->model);
+	shared_frame->frame = route->dialect->prepare(shared->recipe, shared_frame->model);
+	shared->frames = lappend(shared->frames, shared_frame);
+	MemoryContextSwitchTo(saved);
+	return shared_frame->frame;
+}
+
+/* Everything of the exchange but the body. */
+static void
+fill_exchange(LlmFlight *flight)
+{
+	LlmHttpExchange *exchange = &flight->exchange;
+	const LlmRoute *route = flight->route;
+
+	exchange->url = route->url;
+	exchange->key_header = route->key_header;
+	exchange->timeout_ms = route->target->timeout_ms;
+	exchange->connect_timeout_ms = route->target->connect_timeout_ms;
+	exchange->answer_limit = (size_t) llm_guc_max_answer_kb * 1024;
+	exchange->owner = flight;
+}
+
+/* The parts of a settlement that the claim and the route tell. */
+static void
+start_settlement(LlmFlight *flight)
+{
+	LlmSettlement *s = &flight->settlement;
+	const LlmTarget *target = flight->route->target;
+
+	s->task = flight->task;
+	s->job = flight->job;
+	s->request = flight->request;
+	s->attempt = flight->attempt;
+	s->tries = flight->tries;
+	s->key = flight->key;
+	s->server = target->server != NULL ? target->server : "";
+	s->model = target->model != NULL ? target->model : "";
+	s->price = target->price;
+}
+
+LlmFlight *
+llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich flight", ALLOCSET_SMALL_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	LlmFlight *flight = palloc0(sizeof(LlmFlight));
+	StringInfoData body;
+
+	flight->context = context;
+	flight->route = route;
+	flight->recipe = recipe;
+	flight->task = claim->task;
+	flight->job = claim->job;
+	flight->request = claim->request;
+	flight->attempt = claim->attempt;
+	flight->tries = claim->tries;
+	flight->faults = claim->faults;
+	flight->same_as = claim->same_as;
+	flight->followed = claim->followed;
+	flight->granted_tokens = route->tokens_each;
+	flight->generation = route->generation_granted;
+	flight->key = palloc(VARSIZE_ANY(claim->key));
+	memcpy(flight->key, claim->key, VARSIZE_ANY(claim->key));
+	start_settlement(flight);
+	flight->settlement.application = claim->application == NULL ? NULL : pstrdup(claim->application);
+	if (route->problem == NULL && recipe != NULL)
+	{
+		initStringInfo(&body);
+		route->dialect->body(get_frame(recipe, route), claim->input, claim->input_len,
+							 claim->last_answer, claim->fault, &body);
+		flight->input_tokens = llm_dialect_estimate_tokens(body.data, body.len);
+		flight->exchange.body = body.data;
+		flight->exchange.body_len = body.len;
+		fill_exchange(flight);
+	}
+	MemoryContextSwitchTo(saved);
+	llm_route_use(route);
+	if (recipe != NULL)
+		recipe->users++;
+	return flight;
+}
+
+/* What the wire says of an exchange that brought no answer. */
+static LlmErrorClass
+wire_class(LlmHttpOutcome outcome)
+{
+	switch (outcome)
+	{
+		case LLM_HTTP_DONE:
+			return LLM_OK;
+		case LLM_HTTP_NOT_SENT:
+			return LLM_ERR_TRANSIENT;
+		case LLM_HTTP_LOST:
+			return LLM_ERR_UNKNOWN;
+		case LLM_HTTP_TIMEOUT:
+			return LLM_ERR_TIMEOUT;
+		case LLM_HTTP_TOO_LARGE:
+			return LLM_ERR_TOO_LARGE;
+		case LLM_HTTP_LOCAL:
+			return LLM_ERR_LOCAL;
+		case LLM_HTTP_DROPPED:
+			return LLM_ERR_DROPPED;
+	}
+	return LLM_ERR_LOCAL;
+}
+
+/*
+ * Read the answer: its class, and in the settlement the checked object or what
+ * is wrong with it.
+ */
+static LlmErrorClass
+read_answer(LlmFlight *flight, LlmReply *reply)
+{
+	LlmHttpExchange *exchange = &flight->exchange;
+	LlmSettlement *s = &flight->settlement;
+	LlmRawAnswer raw = {0};
+	StringInfoData fault;
+
+	raw.status = exchange->status;
+	raw.body = exchange->answer;
+	raw.len = exchange->answer_len;
+	raw.retry_after = exchange->retry_after;
+	raw.retry_after_ms = exchange->retry_after_ms;
+	raw.date = exchange->date;
+	raw.request_id = exchange->request_id;
+	flight->route->dialect->read(&raw, reply);
+	s->http_status = exchange->status;
+	s->request_id = reply->request_id;
+	if (reply->class == LLM_OK)
+	{
+		initStringInfo(&fault);
+		s->answer = flight->recipe->recipe->op->check(flight->recipe->recipe, reply->content,
+													  reply->content_len, &fault);
+		if (s->answer != NULL)
+			return LLM_OK;
+		reply->class = LLM_ERR_INVALID;
+		reply->message = fault.data;
+	}
+	if (reply->content != NULL)
+		s->last_answer = pnstrdup(reply->content, pg_mbcliplen(reply->content, reply->content_len, LAST_ANSWER_BYTES));
+	return reply->class;
+}
+
+/* What the next requests of the route are expected to use. */
+static void
+note_usage(LlmRoute *route, const LlmUsage *usage)
+{
+	double input = (double) usage->input + usage->cached + usage->cache_write;
+	double output = usage->output;
+
+	if (input + output > MOST_TOKENS)
+		return;
+	route->input_tokens += AVERAGE_WEIGHT * (input - route->input_tokens);
+	route->output_tokens += AVERAGE_WEIGHT * (output - route->output_tokens);
+}
+
+/* Tokens as told, or estimated where the provider may have billed and told nothing. */
+static void
+fill_usage(LlmFlight *flight, LlmErrorClass class, const LlmUsage *usage)
+{
+	LlmSettlement *s = &flight->settlement;
+	LlmRoute *route = flight->route;
+
+	if (usage->known)
+	{
+		s->usage = *usage;
+		if (class == LLM_OK)
+			note_usage(route, usage);
+	}
+	else if (llm_retry_may_be_billed(class))
+	{
+		s->usage.input = flight->input_tokens;
+		s->usage.output = (int64) (route->output_tokens + 0.5);
+		s->estimated = true;
+	}
+}
+
+/* The task's next state. */
+static void
+fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, TimestampTz now)
+{
+	LlmSettlement *s = &flight->settlement;
+	LlmVerdict verdict;
+
+	s->outcome = llm_retry_outcome(class);
+	s->error = message;
+	if (flight->check)
+		return;
+	if (class == LLM_OK)
+	{
+		s->state = "answered";
+		return;
+	}
+	verdict = llm_retry_decide(class, flight->tries, flight->faults, llm_guc_max_tries,
+							   llm_clock_jitter(), now);
+	s->charged = verdict.charged;
+	s->fault = verdict.fault;
+	if (verdict.final)
+	{
+		s->state = "failed";
+		s->failure = verdict.reason;
+		s->message = message;
+		return;
+	}
+	s->state = verdict.requeue_now ? "ready" : "waiting";
+	s->reason = verdict.requeue_now ? NULL : verdict.reason;
+	s->not_before = verdict.requeue_now ? 0 : llm_clock_to_wall(verdict.not_before);
+	if (class == LLM_ERR_INVALID)
+	{
+		s->failure = "invalid_output";
+		s->message = message;
+	}
+}
+
+/* What the headers tell of one kind of limit. */
+static void
+read_limit(LlmToldLimit *told, const char *limit, const char *remaining, const char *reset)
+{
+	told->limit = llm_limiter_parse_count(limit);
+	told->remaining = llm_limiter_parse_count(remaining);
+	told->reset_ms = llm_limiter_parse_duration_ms(reset);
+}
+
+/* What the limiter learns from the answer.  Is the target shut now? */
+static bool
+tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
+{
+	LlmRoute *route = flight->route;
+	const LlmHttpExchange *exchange = &flight->exchange;
+	const LlmUsage *usage = &reply->usage;
+	int64 used = usage->known ? usage->input + usage->cached + usage->cache_write + usage->output : -1;
+	LlmLimiter *limiter = llm_route_lock_limiter(route);
+	LlmToldLimit requests,
+		tokens;
+	bool shut;
+
+	llm_limiter_settle(limiter, &route->limits, class, flight->generation, flight->granted_tokens, used,
+					   reply->retry_after_ms, llm_clock_jitter(), now);
+	if (class == LLM_OK)
+	{
+		read_limit(&requests, exchange->limit_requests, exchange->remaining_requests, exchange->reset_requests);
+		read_limit(&tokens, exchange->limit_tokens, exchange->remaining_tokens, exchange->reset_tokens);
+		llm_limiter_correct(limiter, &route->limits, &requests, &tokens, now);
+	}
+	shut = limiter->half_open;
+	llm_limiter_unlock();
+	llm_route_note_settled(route);
+	return shut;
+}
+
+void
+llm_flight_give_back(LlmFlight *flight)
+{
+	llm_route_give_back(flight->route, flight->generation, 1, flight->granted_tokens);
+}
+
+LlmErrorClass
+llm_flight_land(LlmFlight *flight, TimestampTz now)
+{
+	MemoryContext saved = MemoryContextSwitchTo(flight->context);
+	LlmHttpExchange *exchange = &flight->exchange;
+	LlmErrorClass class = wire_class(exchange->outcome);
+	LlmReply reply = {0};
+	bool shut;
+
+	reply.retry_after_ms = -1;
+	if (flight->recipe == NULL)
+	{
+		class = LLM_ERR_BAD_REQUEST;
+		reply.message = "the recipe of the task is gone, or made by another version";
+	}
+	else if (class == LLM_OK)
+		class = read_answer(flight, &reply);
+	else
+		reply.message = pstrdup(exchange->failure != NULL ? exchange->failure : "no answer");
+	flight->settlement.latency_ms = exchange->latency_ms;
+	fill_usage(flight, class, &reply.usage);
+	fill_verdict(flight, class, class == LLM_OK ? NULL : reply.message, now);
+	shut = tell_limiter(flight, class, &reply, now);
+	llm_route_note_answer(flight->route, class, reply.message, shut);
+	MemoryContextSwitchTo(saved);
+	return class;
+}
+
+/* A crash of ours is not the task's fault: it is asked again and not charged. */
+LlmFlight *
+llm_flight_orphan(const LlmClaim *claim, TimestampTz now)
+{
+	LlmJobRow *job = llm_job_get(claim->job);
+	LlmRoute *route = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
+	LlmFlight *flight = llm_flight_make(claim, route, llm_flight_recipe(claim->recipe));
+	LlmSettlement *s = &flight->settlement;
+
+	/* its length was wanted; many of them may be all that was in memory when the sender died of that */
+	if (flight->exchange.body != NULL)
+		pfree(unconstify(char *, flight->exchange.body));
+	flight->exchange.body = NULL;
+	s->outcome = "unknown";
+	s->error = "the sender ended before the answer came";
+	s->usage.input = Max(flight->input_tokens, llm_dialect_estimate_tokens(claim->input, claim->input_len));
+	s->usage.output = (int64) (route->output_tokens + 0.5);
+	s->estimated = true;
+	s->state = job != NULL && job->check ? NULL : "ready";
+	return flight;
+}
+
+void
+llm_flight_free(LlmFlight *flight)
+{
+	if (flight->recipe != NULL)
+		flight->recipe->users--;
+	if (flight->question != NULL)
+		llm_question_forget(flight->question);
+	llm_route_release(flight->route);
+	MemoryContextDelete(flight->context);
+}

@@ -1,0 +1,605 @@
+/*-------------------------------------------------------------------------
+ *
+ * joblist.c
+ *	  Which jobs get the free slots.
+ *
+ * Slots go to routes first, then within a route to the jobs of its highest
+ * priority in turn, so that a job of a million rows does not hold up the
+ * ten-row job that comes after it.  A route that hangs can never take all slots:
+ * whatever it is allowed, a quarter of what the others leave stays free.
+ *
+ * Memory holds a bounded number of jobs, and of each role, model and priority a
+ * part of that; when it is full, the largest of these groups gives way to a small one.
+ * So a target that is paused or slow may gather any number of jobs, of however many
+ * roles, without keeping those of others out.
+ *
+ * Claiming goes upwards by task id, and each job remembers how far it came
+ * ("after"): no claim walks over entries of tasks that are gone, which a long
+ * open snapshot would keep in the index.  A task that becomes ready again below
+ * that mark lowers it.  The sweep starts all jobs from the bottom.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/shmem.h"
+#include "send/ahead.h"
+#include "send/joblist.h"
+#include "tables/job.h"
+
+/*
+ * Transactions commit out of order of their job's ids: look again at so many
+ * ids below the newest that was seen.  What is older still is found by the sweep.
+ */
+#define LATE_COMMIT_WINDOW 1000
+
+/* Jobs in mind: of one role, model and priority, and in all. */
+#define JOBS_OF_GROUP 256
+#define JOBS_IN_MIND 4096
+
+/* Jobs that were left out are looked for when so many others have gone. */
+#define JOBS_GONE (JOBS_OF_GROUP / 2)
+
+typedef struct JobEntry
+{
+	int64 id; /* hash key: must be first */
+	LlmJob *job;
+} JobEntry;
+
+/* Jobs of one role, model and priority; two models of one hash share a group's room, which does no harm. */
+typedef struct GroupKey
+{
+	Oid role;
+	int priority;
+	uint32 model;
+} GroupKey;
+
+typedef struct Group
+{
+	GroupKey key; /* hash key: must be first */
+	int njobs;
+} Group;
+
+/* All static: the sender's life. */
+static dlist_head jobs = DLIST_STATIC_INIT(jobs); /* in the order of service */
+static HTAB *jobs_by_id = NULL; /* the same, as JobEntry */
+static int njobs = 0;
+static int64 newest_seen = 0; /* highest job id ever found ready */
+static bool left_out = false; /* there were more jobs than room */
+static int ngone = 0; /* jobs forgotten since then */
+static uint64 routed_version = 0; /* of the routes that all jobs have */
+
+LlmJob *
+llm_joblist_find(int64 id)
+{
+	JobEntry *entry = jobs_by_id == NULL ? NULL : hash_search(jobs_by_id, &id, HASH_FIND, NULL);
+
+	return entry == NULL ? NULL : entry->job;
+}
+
+static void
+create_job_table(void)
+{
+	HASHCTL ctl = {0};
+
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(JobEntry);
+	jobs_by_id = hash_create("llm_enrich jobs", JOBS_OF_GROUP, &ctl, HASH_ELEM | HASH_BLOBS);
+}
+
+/* The entry for jobs of this role, model and priority, made when there is none. */
+static Group *
+find_group(HTAB *groups, Oid role, const char *model, int priority)
+{
+	GroupKey key = {role, priority, model == NULL ? 0 : hash_bytes((const unsigned char *) model, strlen(model))};
+	bool found;
+	Group *group = hash_search(groups, &key, HASH_ENTER, &found);
+
+	if (!found)
+		group->njobs = 0;
+	return group;
+}
+
+/*
+ * The groups of the jobs in mind, in the current context.  A job that has nothing to send
+ * is soon forgotten and takes up no room of its group.
+ */
+static HTAB *
+count_groups(void)
+{
+	HASHCTL ctl = {.keysize = sizeof(GroupKey), .entrysize = sizeof(Group), .hcxt = CurrentMemoryContext};
+	HTAB *groups = hash_create("llm_enrich groups of jobs", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	dlist_iter iter;
+
+	dlist_foreach(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+
+		if (!job->exhausted)
+			find_group(groups, job->role, job->model, job->priority)->njobs++;
+	}
+	return groups;
+}
+
+/* What llm.health says of a job; NULL: nothing. */
+static void
+report(const LlmJob *job, const char *problem, const char *hint)
+{
+	char subject[32];
+
+	snprintf(subject, sizeof(subject), "job " INT64_FORMAT, job->id);
+	llm_shmem_report_problem(subject, problem, hint);
+}
+
+static void
+add_job(const LlmJobRow *row)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich job", ALLOCSET_SMALL_SIZES);
+	LlmJob *job = MemoryContextAllocZero(context, sizeof(LlmJob));
+
+	job->context = context;
+	job->id = row->id;
+	job->role = row->role;
+	job->model = row->model == NULL ? NULL : MemoryContextStrdup(context, row->model);
+	job->priority = row->priority;
+	job->shared = row->shared;
+	job->reason = row->reason == NULL ? NULL : MemoryContextStrdup(context, row->reason);
+	((JobEntry *) hash_search(jobs_by_id, &job->id, HASH_ENTER, NULL))->job = job;
+	dlist_push_tail(&jobs, &job->node);
+	njobs++;
+	report(job, NULL, NULL); /* what a sender that was killed had said of it */
+}
+
+static void
+forget_job(LlmJob *job)
+{
+	if (job->held_back != NULL)
+		report(job, NULL, NULL);
+	dlist_delete(&job->node);
+	hash_search(jobs_by_id, &job->id, HASH_REMOVE, NULL);
+	njobs--;
+	MemoryContextDelete(job->context);
+}
+
+/*
+ * The jobs in mind, after a look at those above "from" that found these: what was looked
+ * for and not found has nothing to send.  A target that is paused gives no claim by which
+ * that would show.  An older job gets ready tasks by put_back(), unless others add to it.
+ */
+static void
+take_stock(int64 from, bool from_bottom, List *found)
+{
+	dlist_iter iter;
+	ListCell *lc;
+
+	dlist_foreach(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+
+		if (job->id > from)
+			job->exhausted = true;
+		else if (job->shared)
+			job->exhausted = false;
+		if (from_bottom || job->shared)
+			job->after = 0;
+	}
+	foreach(lc, found)
+	{
+		LlmJob *job = llm_joblist_find(((LlmJobRow *) lfirst(lc))->id);
+
+		if (job != NULL)
+			job->exhausted = false;
+	}
+}
+
+/*
+ * Memory is full: forget a job, so that one of a group that has so few has room.  The
+ * job is one without a request in flight of the largest group; false when that group
+ * has not more than twice as many.
+ */
+static bool
+make_room(HTAB *groups, int few)
+{
+	HASH_SEQ_STATUS scan;
+	Group *largest = NULL;
+	Group *group;
+	dlist_iter iter;
+
+	hash_seq_init(&scan, groups);
+	while ((group = hash_seq_search(&scan)) != NULL)
+	{
+		if (largest == NULL || group->njobs > largest->njobs)
+			largest = group;
+	}
+	if (largest == NULL || largest->njobs <= 2 * (few + 1))
+		return false;
+	dlist_reverse_foreach(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+
+		if (job->flights > 0 || job->exhausted || find_group(groups, job->role, job->model, job->priority) != largest)
+			continue;
+		largest->njobs--;
+		left_out = true;
+		forget_job(job);
+		return true;
+	}
+	return false;
+}
+
+/* Keep in mind a job that was found, or note that it was left out. */
+static void
+take_in(HTAB *groups, const LlmJobRow *row)
+{
+	Group *group = find_group(groups, row->role, row->model, row->priority);
+
+	if (group->njobs >= JOBS_OF_GROUP || (njobs >= JOBS_IN_MIND && !make_room(groups, group->njobs)))
+	{
+		left_out = true;
+		return;
+	}
+	group->njobs++;
+	add_job(row);
+}
+
+void
+llm_joblist_discover(bool all, TimestampTz now)
+{
+	int64 from = all ? 0 : Max(0, newest_seen - LATE_COMMIT_WINDOW);
+	List *found;
+	ListCell *lc;
+	HTAB *groups;
+
+	if (jobs_by_id == NULL)
+		create_job_table();
+	if (all)
+	{
+		left_out = false;
+		ngone = 0;
+	}
+	/* one more than there is room for: so it shows that there are more */
+	found = llm_job_find_ready(from, JOBS_OF_GROUP + 1, JOBS_IN_MIND + 1);
+	take_stock(from, all, found);
+	groups = count_groups();
+	foreach(lc, found)
+	{
+		LlmJobRow *row = lfirst(lc);
+
+		newest_seen = Max(newest_seen, row->id);
+		if (llm_joblist_find(row->id) == NULL)
+			take_in(groups, row);
+	}
+	hash_destroy(groups);
+}
+
+bool
+llm_joblist_wants_more(void)
+{
+	return left_out && (ngone >= JOBS_GONE || njobs == 0);
+}
+
+void
+llm_joblist_route(TimestampTz now)
+{
+	bool anew = (routed_version != llm_route_version());
+	dlist_iter iter;
+
+	dlist_foreach(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+
+		if (anew || job->route == NULL)
+			job->route = llm_route_find(job->model, job->role, now);
+		job->route->wanted = true;
+	}
+	routed_version = llm_route_version();
+}
+
+/*
+ * For each route the highest priority among its jobs that have something to send, and how
+ * many have it.  How many routes have such jobs, and can be used.
+ */
+static int
+count_fronts(void)
+{
+	int nfronts = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+		dlist_container(LlmRoute, node, iter.cur)->front = 0;
+	dlist_foreach(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+		LlmRoute *route = job->route;
+
+		if (job->exhausted)
+			continue;
+		if (route->front == 0 && route->problem == NULL)
+			nfronts++;
+		if (route->front == 0 || job->priority > route->front_priority)
+		{
+			route->front_priority = job->priority;
+			route->front = 0;
+		}
+		if (job->priority == route->front_priority)
+			route->front++;
+	}
+	return nfronts;
+}
+
+/* Spread what a route may claim over its jobs of the highest priority. */
+static int
+spread(LlmRoute *route, int left, LlmShare *shares, int nshares)
+{
+	dlist_mutable_iter iter;
+	int seen = 0;
+
+	dlist_foreach_modify(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+
+		if (seen == route->front || left == 0)
+			break;
+		if (job->route != route || job->exhausted || job->priority != route->front_priority)
+			continue;
+		seen++;
+		job->share = Max(1, left / (route->front - seen + 1));
+		left -= job->share;
+		shares[nshares].job = job->id;
+		shares[nshares].after = job->after;
+		shares[nshares].want = job->share;
+		nshares++;
+		dlist_delete(&job->node); /* next time the others go first */
+		dlist_push_tail(&jobs, &job->node);
+	}
+	return nshares;
+}
+
+int
+llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares)
+{
+	dlist_iter iter;
+	int nshares = 0;
+	int nfronts = count_fronts();
+
+	dlist_foreach(iter, llm_route_all())
+	{
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+		int want = llm_route_room(route, slots, in_flight);
+
+		route->granted = 0;
+		if (route->front == 0 || route->problem != NULL)
+			continue;
+		if (want > 0)
+			llm_route_grant(route, want, now);
+		in_flight += route->granted;
+		nshares = spread(route, route->granted + (nfronts == 1 ? llm_ahead_wanted(route) : 0), shares, nshares);
+	}
+	llm_route_end_turn();
+	return nshares;
+}
+
+bool
+llm_joblist_has_grants(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+	{
+		if (dlist_container(LlmRoute, node, iter.cur)->granted > 0)
+			return true;
+	}
+	return false;
+}
+
+/* Book what the claim brought, and hand back what it did not. */
+void
+llm_joblist_claimed(List *claims)
+{
+	ListCell *lc;
+	dlist_iter iter;
+
+	foreach(lc, claims)
+	{
+		LlmClaim *claim = lfirst(lc);
+		LlmJob *job = llm_joblist_find(claim->job);
+
+		if (job == NULL)
+			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a share", claim->job);
+		job->share--;
+		job->after = Max(job->after, claim->task);
+		if (claim->follows)
+			continue; /* it is not sent: its grant goes back */
+		job->flights++;
+		claim->ahead = (job->route->granted == 0);
+		if (!claim->ahead)
+			job->route->granted--;
+	}
+	dlist_foreach(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+
+		if (job->share > 0)
+			job->exhausted = true;
+		job->share = 0;
+	}
+	llm_joblist_undo();
+}
+
+void
+llm_joblist_undo(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+	{
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->granted > 0)
+			llm_route_give_back(route, route->generation_granted, route->granted, route->tokens_each);
+		route->granted = 0;
+	}
+	dlist_foreach(iter, &jobs)
+		dlist_container(LlmJob, node, iter.cur)->share = 0;
+}
+
+void
+llm_joblist_put_back(LlmJob *job, int64 task)
+{
+	job->after = Min(job->after, task - 1);
+	job->exhausted = false;
+}
+
+void
+llm_joblist_hold_back(LlmJob *job, const char *why)
+{
+	static const char hint[] = "See llm.dead_letter for what is wrong; llm.retry() asks again, as a new job.";
+	StringInfoData problem;
+
+	if (job->held_back != NULL)
+		return;
+	initStringInfo(&problem);
+	appendStringInfo(&problem, "failed tasks are not asked again: %s", why);
+	job->held_back = MemoryContextStrdup(job->context, problem.data);
+	ereport(LOG,
+			(errmsg("failed tasks of job " INT64_FORMAT " are not asked again", job->id),
+			 errdetail_internal("%s", why),
+			 errhint("%s", hint)));
+	report(job, problem.data, hint);
+	pfree(problem.data);
+}
+
+/* When to claim for the job; DT_NOEND: when a request has come back. */
+static TimestampTz
+wake_of(const LlmJob *job, int slots, int in_flight)
+{
+	const LlmRoute *route = job->route;
+
+	if (job->exhausted)
+		return DT_NOEND;
+	if (route == NULL)
+		return DT_NOBEGIN;
+	if (route->problem != NULL)
+		return route->expires_at;
+	return llm_route_room(route, slots, in_flight) > 0 ? route->wake_at : DT_NOEND;
+}
+
+bool
+llm_joblist_is_pending(int slots, int in_flight, TimestampTz now)
+{
+	return llm_joblist_wake_at(slots, in_flight) <= now;
+}
+
+TimestampTz
+llm_joblist_wake_at(int slots, int in_flight)
+{
+	TimestampTz wake_at = DT_NOEND;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &jobs)
+		wake_at = Min(wake_at, wake_of(dlist_container(LlmJob, node, iter.cur), slots, in_flight));
+	return wake_at;
+}
+
+/* Why the job waits, as it should be shown now. */
+static const char *
+current_reason(const LlmJob *job)
+{
+	const char *reason;
+
+	if (job->exhausted || job->route == NULL)
+		return NULL;
+	reason = llm_route_reason(job->route);
+	return reason != NULL ? reason : job->held_back;
+}
+
+static bool
+reason_differs(const LlmJob *job)
+{
+	const char *now = current_reason(job);
+
+	if (now == NULL || job->reason == NULL)
+		return now != job->reason;
+	return strcmp(now, job->reason) != 0;
+}
+
+bool
+llm_joblist_reasons_changed(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &jobs)
+	{
+		if (reason_differs(dlist_container(LlmJob, node, iter.cur)))
+			return true;
+	}
+	return false;
+}
+
+/* The reason as it is now stored. */
+static void
+keep_reason(LlmJob *job)
+{
+	const char *reason = current_reason(job);
+
+	if (job->reason != NULL)
+		pfree(job->reason);
+	job->reason = reason == NULL ? NULL : MemoryContextStrdup(job->context, reason);
+}
+
+void
+llm_joblist_store_reasons(void)
+{
+	int64 *ids = palloc(sizeof(int64) * Max(njobs, 1));
+	const char **reasons = palloc(sizeof(char *) * Max(njobs, 1));
+	int n = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+
+		if (!reason_differs(job))
+			continue;
+		ids[n] = job->id;
+		reasons[n] = current_reason(job);
+		n++;
+	}
+	if (n > 0)
+		n = llm_job_set_reasons(ids, reasons, n);
+	for (int i = 0; i < n; i++)
+	{
+		LlmJob *job = llm_joblist_find(ids[i]);
+
+		if (job != NULL)
+			keep_reason(job);
+	}
+}
+
+void
+llm_joblist_trim(void)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &jobs)
+	{
+		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+
+		if (!job->exhausted || job->flights > 0 || job->reason != NULL)
+			continue;
+		forget_job(job);
+		ngone++;
+	}
+}
+
+bool
+llm_joblist_is_empty(void)
+{
+	return dlist_is_empty(&jobs);
+}

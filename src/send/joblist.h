@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * joblist.h
+ *	  The jobs that the sender has in mind: which have something to send, how
+ *	  far each was claimed, and who gets the next free slots.
+ *
+ *	  discover()  inside a transaction, when something may have been queued
+ *	  plan()      free slots -> shares, limits respected; grants are in flight
+ *	  claimed()   what a share brought
+ *	  undo()      instead, when the claim failed
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_JOBLIST_H
+#define LLM_JOBLIST_H
+
+#include "base/llm_enrich.h"
+
+#include "lib/ilist.h"
+#include "send/route.h"
+#include "tables/queue.h"
+
+typedef struct LlmJob
+{
+	dlist_node node;
+	MemoryContext context;
+	int64 id;
+	Oid role;
+	const char *model; /* alias, or NULL */
+	int priority;
+	bool shared; /* tasks are added to it as time goes, not in the order of their ids */
+	LlmRoute *route; /* good until the next refresh of the routes */
+	int64 after; /* tasks up to this id are not ready, as far as known */
+	bool exhausted; /* nothing ready above "after", as far as known */
+	int flights;
+	char *reason; /* as stored in llm.job, or NULL */
+	char *held_back; /* failed tasks are not asked again, and why; or NULL */
+	int share; /* tasks to claim in this pass */
+} LlmJob;
+
+/* Look for jobs with ready tasks; "all": also among those that are old. */
+extern void llm_joblist_discover(bool all, TimestampTz now);
+
+/* Jobs were left out for lack of room, and there is room again: discover() all. */
+extern bool llm_joblist_wants_more(void);
+
+/* Resolve the routes of all jobs; after llm_route_refresh(). */
+extern void llm_joblist_route(TimestampTz now);
+
+/* Fill "shares" (room for two per slot: free ones, and what is claimed ahead); how many. */
+extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares);
+
+/* Is anything granted that is not claimed yet? */
+extern bool llm_joblist_has_grants(void);
+extern void llm_joblist_claimed(List *claims);
+extern void llm_joblist_undo(void);
+
+extern LlmJob *llm_joblist_find(int64 id);
+
+/* A task of the job is ready again. */
+extern void llm_joblist_put_back(LlmJob *job, int64 task);
+
+/* Failed tasks of the job are not asked again: say so, once. */
+extern void llm_joblist_hold_back(LlmJob *job, const char *why);
+
+/* A claim can be made at once. */
+extern bool llm_joblist_is_pending(int slots, int in_flight, TimestampTz now);
+
+/* When a limit lets the next request out; DT_NOEND when nothing waits for a limit. */
+extern TimestampTz llm_joblist_wake_at(int slots, int in_flight);
+
+/* Store why jobs wait, where that has changed; inside a transaction. */
+extern bool llm_joblist_reasons_changed(void);
+extern void llm_joblist_store_reasons(void);
+
+/* Forget jobs that have nothing to send and nothing in flight. */
+extern void llm_joblist_trim(void);
+extern bool llm_joblist_is_empty(void);
+
+#endif /* LLM_JOBLIST_H */

@@ -1,0 +1,155 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry.c
+ *	  What a failed request means for its task; the table is in retry.h.
+ *
+ * One row per class, so that who waits, what is charged, what is final and what
+ * the ledger says can be read side by side.  The sender asks once per request.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "send/retry.h"
+
+/* A task's own back-off: 0.5 s doubled each time, with full jitter, up to a cap. */
+#define BACKOFF_BASE_MS 500
+#define BACKOFF_CAP_MS 60000
+#define BACKOFF_LATE_CAP_MS 600000
+
+/* From here on the late cap holds. */
+#define LATE_FAULTS 20
+
+/* A provider that fails one input this often will not get it right. */
+#define GIVE_UP_FAULTS 50
+
+/* Retries of a job that no share forbids. */
+#define FREE_RETRIES 20
+
+/* Retries that are not over are reckoned by a mean, which every other time they exceed a little. */
+#define ABOVE_THE_MEAN 1.05
+
+typedef enum Again
+{
+	AGAIN_NEVER,
+	AGAIN_AT_ONCE,
+	AGAIN_BY_TRIES, /* back-off that grows with the charged failures */
+	AGAIN_BY_FAULTS /* back-off that grows with the failures of this kind */
+} Again;
+
+typedef struct Rule
+{
+	Again again;
+	bool charged;
+	bool may_be_billed;
+	const char *reason; /* when final; NULL: never */
+	const char *outcome;
+} Rule;
+
+static const Rule rules[] = {
+	[LLM_OK] = {AGAIN_NEVER, false, true, NULL, "ok"},
+	[LLM_ERR_TRANSIENT] = {AGAIN_BY_FAULTS, false, false, "provider_error", "error"},
+	[LLM_ERR_RATE_LIMITED] = {AGAIN_AT_ONCE, false, false, NULL, "rate_limited"},
+	[LLM_ERR_OVERLOADED] = {AGAIN_AT_ONCE, false, false, NULL, "rate_limited"},
+	[LLM_ERR_TIMEOUT] = {AGAIN_BY_TRIES, true, true, "timeout", "timeout"},
+	[LLM_ERR_UNKNOWN] = {AGAIN_BY_TRIES, true, true, "lost", "unknown"},
+	[LLM_ERR_INVALID] = {AGAIN_AT_ONCE, true, true, "invalid_output", "invalid"},
+	[LLM_ERR_REFUSED] = {AGAIN_NEVER, true, true, "refused", "refused"},
+	[LLM_ERR_TRUNCATED] = {AGAIN_NEVER, true, true, "truncated", "truncated"},
+	[LLM_ERR_TOO_LONG] = {AGAIN_NEVER, true, false, "too_long", "error"},
+	[LLM_ERR_TOO_LARGE] = {AGAIN_AT_ONCE, true, true, "too_large", "unknown"},
+	[LLM_ERR_BAD_REQUEST] = {AGAIN_NEVER, true, false, "rejected", "error"},
+	[LLM_ERR_AUTH] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
+	[LLM_ERR_QUOTA] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
+	[LLM_ERR_UNKNOWN_MODEL] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
+	[LLM_ERR_CONFIG] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
+	[LLM_ERR_DROPPED] = {AGAIN_BY_FAULTS, false, true, NULL, "unknown"},
+	[LLM_ERR_LOCAL] = {AGAIN_BY_FAULTS, false, false, NULL, "error"},
+};
+
+static const Rule *
+rule_of(LlmErrorClass class)
+{
+	Assert(class >= 0 && class < lengthof(rules) && rules[class].outcome != NULL);
+	return &rules[class];
+}
+
+static bool
+is_final(const Rule *rule, int tries, int faults, int max_tries)
+{
+	if (rule->reason == NULL)
+		return false;
+	if (rule->again == AGAIN_NEVER)
+		return true;
+	if (rule->charged)
+		return tries + 1 >= max_tries;
+	return faults + 1 >= GIVE_UP_FAULTS;
+}
+
+/* Full jitter: anything from 0 up to the cap that so many earlier failures have earned. */
+static int64
+backoff_us(int earlier, int64 cap_ms, double jitter)
+{
+	/* 2^11 times the base is past every cap */
+	int64 most_ms = Min(cap_ms, (int64) BACKOFF_BASE_MS << Min(earlier - 1, 11));
+
+	return (int64) (jitter * most_ms * 1000);
+}
+
+LlmVerdict
+llm_retry_decide(LlmErrorClass class, int tries, int faults, int max_tries,
+				 double jitter, TimestampTz now)
+{
+	const Rule *rule = rule_of(class);
+	LlmVerdict verdict = {0};
+	int earlier = (rule->again == AGAIN_BY_TRIES) ? tries : faults;
+
+	verdict.charged = rule->charged;
+	verdict.fault = (rule->again == AGAIN_BY_FAULTS);
+	if (is_final(rule, tries, faults, max_tries))
+	{
+		verdict.final = true;
+		verdict.reason = rule->reason;
+	}
+	else if (rule->again == AGAIN_AT_ONCE || earlier <= 0)
+		verdict.requeue_now = true;
+	else
+	{
+		int64 cap_ms = (earlier + 1 < LATE_FAULTS) ? BACKOFF_CAP_MS : BACKOFF_LATE_CAP_MS;
+
+		verdict.not_before = now + backoff_us(earlier, cap_ms, jitter);
+		verdict.reason = "backoff";
+	}
+	return verdict;
+}
+
+bool
+llm_retry_counts_dollars(const LlmRetrySums *sums)
+{
+	return sums->cost > 0 && sums->tokens > 0;
+}
+
+bool
+llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, double share)
+{
+	bool dollars = llm_retry_counts_dollars(sums);
+	double total = dollars ? sums->cost : (double) sums->tokens;
+	double spent = dollars ? sums->retry_cost : (double) sums->retry_tokens;
+	double this_one = dollars ? tokens * sums->cost / sums->tokens : (double) tokens;
+	double each = sums->retried > 0 ? spent / sums->retried : this_one;
+	double to_come = (Max(sums->retries - sums->retried, 0) * each + Max(each, this_one)) * ABOVE_THE_MEAN;
+
+	return sums->retries < FREE_RETRIES || spent + to_come <= share * (total + to_come);
+}
+
+const char *
+llm_retry_outcome(LlmErrorClass class)
+{
+	return rule_of(class)->outcome;
+}
+
+bool
+llm_retry_may_be_billed(LlmErrorClass class)
+{
+	return rule_of(class)->may_be_billed;
+}

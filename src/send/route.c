@@ -1,0 +1,549 @@
+/*-------------------------------------------------------------------------
+ *
+ * route.c
+ *	  Resolve (model alias, role) to a target once, and remember it until the
+ *	  catalog, the settings or the key may have changed.
+ *
+ * A route is not changed once it is made: requests in flight go on with the one
+ * they left by, new ones get its successor.  The key lives in the route alone
+ * and is wiped with it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/shmem.h"
+#include "catalog/fdw.h"
+#include "catalog/secret.h"
+#include "limiter/limiter_shared.h"
+#include "send/route.h"
+
+/* A problem may be mended outside of the catalog (a key file): look again after so long. */
+#define PROBLEM_RECHECK_MS 5000
+
+/* Until answers tell better: a short question and a short answer. */
+#define FIRST_INPUT_TOKENS 300
+#define FIRST_OUTPUT_TOKENS 50
+
+/* Concurrency where neither server nor model tell one: polite to small servers. */
+#define DEFAULT_CONCURRENCY 64
+
+/* No generation of the catalog: what has it is out of date. */
+#define GENERATION_NONE 0
+
+/* A limiter that waits for somebody else's answer (another database's) is asked again so soon. */
+#define REASK_MS 100
+
+/*
+ * One that knows its time is asked then; once in a while before, since another database
+ * may have mended what it was paused for, and llm.health shows what is waited for.
+ */
+#define REASK_SHUT_MS 2000
+
+/* Who was turned away asks again in that time, and more than once. */
+#define TURNED_AWAY_MS (5 * REASK_MS)
+
+/* Sender's life. */
+static dlist_head routes = DLIST_STATIC_INIT(routes);
+static dlist_head retired = DLIST_STATIC_INIT(retired); /* stale, with requests in flight */
+static uint64 version = 1; /* counts retirements */
+
+/* "https://host:port" of a base URL. */
+static const char *
+host_part(const char *base_url)
+{
+	const char *slashes = strstr(base_url, "://");
+	const char *end = slashes == NULL ? NULL : strchr(slashes + 3, '/');
+
+	return end == NULL ? pstrdup(base_url) : pnstrdup(base_url, end - base_url);
+}
+
+/* The key header's template with the key in the place of "%s". */
+static char *
+replace_placeholder(const char *template, const char *key)
+{
+	const char *at = strstr(template, "%s");
+	StringInfoData header;
+
+	initStringInfo(&header);
+	appendBinaryStringInfo(&header, template, at - template);
+	appendStringInfoString(&header, key);
+	appendStringInfoString(&header, at + 2);
+	return header.data;
+}
+
+/* Read the key and make its header; a problem ends up in the route. */
+static void
+add_key(LlmRoute *route, const char **hint)
+{
+	const char *problem = NULL;
+	char *key = llm_secret_read(route->target, &problem, hint);
+
+	if (key == NULL)
+	{
+		route->problem = problem;
+		return;
+	}
+	route->fingerprint = llm_secret_fingerprint(key);
+	route->key_header = replace_placeholder(route->dialect->key_header, key);
+	llm_secret_wipe(key);
+}
+
+/* Resolve everything; what is wrong ends up in route->problem. */
+static void
+resolve(LlmRoute *route)
+{
+	LlmTarget *target = llm_catalog_target(route->alias, route->role);
+	const char *hint = target->hint;
+
+	route->target = target;
+	route->problem = target->problem;
+	if (route->problem == NULL)
+	{
+		route->dialect = llm_dialect_find(target->dialect);
+		if (route->dialect == NULL)
+			route->problem = psprintf("server \"%s\" has the unknown dialect \"%s\"", target->server, target->dialect);
+	}
+	if (route->problem == NULL)
+	{
+		route->url = psprintf("%s%s", target->base_url, route->dialect->path);
+		route->host = host_part(target->base_url);
+		route->limits.requests_per_minute = target->requests_per_minute;
+		route->limits.tokens_per_minute = target->tokens_per_minute;
+		route->limits.max_concurrency = target->max_concurrency > 0 ? target->max_concurrency : DEFAULT_CONCURRENCY;
+		add_key(route, &hint);
+	}
+	if (route->problem != NULL)
+		llm_route_report(route, route->problem, hint);
+}
+
+/* What it was paused for may have been mended: one request may try. */
+static void
+unpause(const LlmRoute *route)
+{
+	llm_limiter_unpause(llm_route_lock_limiter(route));
+	llm_limiter_unlock();
+}
+
+static LlmRoute *
+make_route(const char *alias, Oid role, TimestampTz now)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich route", ALLOCSET_SMALL_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	LlmRoute *route = palloc0(sizeof(LlmRoute));
+
+	route->context = context;
+	route->generation = llm_catalog_generation();
+	route->alias = alias == NULL ? NULL : pstrdup(alias);
+	route->role = role;
+	route->input_tokens = FIRST_INPUT_TOKENS;
+	route->output_tokens = FIRST_OUTPUT_TOKENS;
+	route->wake_at = DT_NOBEGIN;
+	dlist_init(&route->ahead_list);
+	resolve(route);
+	route->expires_at = route->problem == NULL ? DT_NOEND : TimestampTzPlusMilliseconds(now, PROBLEM_RECHECK_MS);
+	MemoryContextSwitchTo(saved);
+	dlist_push_tail(&routes, &route->node);
+	return route;
+}
+
+static void
+free_route(LlmRoute *route)
+{
+	dlist_delete(&route->node);
+	if (route->key_header != NULL)
+		llm_secret_wipe(route->key_header);
+	MemoryContextDelete(route->context);
+}
+
+/* Take a route out of use; requests in flight keep it alive. */
+static void
+retire(LlmRoute *route)
+{
+	dlist_delete(&route->node);
+	version++;
+	if (route->reported)
+		llm_route_report(route, NULL, NULL);
+	route->stale = true;
+	dlist_push_tail(&retired, &route->node);
+	if (route->in_flight == 0)
+		free_route(route);
+}
+
+/* Would a request of the one meet the same answer as one of the other? */
+static bool
+is_same_target(const LlmRoute *a, const LlmRoute *b)
+{
+	if (a->problem != NULL || b->problem != NULL)
+		return a->problem != NULL && b->problem != NULL && strcmp(a->problem, b->problem) == 0;
+	return a->dialect == b->dialect && a->fingerprint == b->fingerprint && strcmp(a->url, b->url) == 0 &&
+		   strcmp(a->target->model, b->target->model) == 0;
+}
+
+/*
+ * Make the route anew.  A pause ends when what it was for may have been mended; not
+ * when something else has changed in the catalog, or each such change would send one
+ * more request that is refused.
+ */
+static void
+replace_route(LlmRoute *route, TimestampTz now)
+{
+	LlmRoute *successor = make_route(route->alias, route->role, now);
+	bool same = is_same_target(route, successor);
+
+	if (same)
+	{
+		successor->input_tokens = route->input_tokens;
+		successor->output_tokens = route->output_tokens;
+		successor->reported = successor->reported || route->reported;
+	}
+	else if (route->reported && !successor->reported)
+		llm_route_report(successor, NULL, NULL);
+	if (successor->problem == NULL && (!same || route->generation == GENERATION_NONE))
+		unpause(successor);
+	route->reported = false; /* now the successor's affair */
+	retire(route);
+}
+
+void
+llm_route_refresh(TimestampTz now)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &routes)
+	{
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+		bool wanted = route->wanted;
+
+		route->wanted = false;
+		if (route->generation == llm_catalog_generation() && route->expires_at > now)
+			continue;
+		if (wanted)
+			replace_route(route, now);
+		else
+			retire(route);
+	}
+}
+
+bool
+llm_route_are_current(void)
+{
+	uint64 generation = llm_catalog_generation();
+	dlist_iter iter;
+
+	dlist_foreach(iter, &routes)
+	{
+		if (dlist_container(LlmRoute, node, iter.cur)->generation != generation)
+			return false;
+	}
+	return true;
+}
+
+uint64
+llm_route_version(void)
+{
+	return version;
+}
+
+LlmRoute *
+llm_route_find(const char *alias, Oid role, TimestampTz now)
+{
+	dlist_iter iter;
+	LlmRoute *route;
+
+	dlist_foreach(iter, &routes)
+	{
+		route = dlist_container(LlmRoute, node, iter.cur);
+		if (route->role != role)
+			continue;
+		if (alias == NULL ? route->alias == NULL : route->alias != NULL && strcmp(alias, route->alias) == 0)
+		{
+			route->wanted = true;
+			return route;
+		}
+	}
+	route = make_route(alias, role, now);
+	route->wanted = true;
+	return route;
+}
+
+void
+llm_route_use(LlmRoute *route)
+{
+	route->in_flight++;
+}
+
+void
+llm_route_release(LlmRoute *route)
+{
+	if (--route->in_flight == 0 && route->stale)
+		free_route(route);
+}
+
+void
+llm_route_forget_all(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &routes)
+		dlist_container(LlmRoute, node, iter.cur)->generation = GENERATION_NONE;
+}
+
+void
+llm_route_end_turn(void)
+{
+	dlist_head served = DLIST_STATIC_INIT(served);
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &routes)
+	{
+		if (dlist_container(LlmRoute, node, iter.cur)->granted == 0)
+			continue;
+		dlist_delete(iter.cur);
+		dlist_push_tail(&served, iter.cur);
+	}
+	while (!dlist_is_empty(&served))
+		dlist_push_tail(&routes, dlist_pop_head_node(&served));
+}
+
+dlist_head *
+llm_route_all(void)
+{
+	return &routes;
+}
+
+/* Lock the route's limiter in shared memory. */
+LlmLimiter *
+llm_route_lock_limiter(const LlmRoute *route)
+{
+	return llm_limiter_lock(route->host, route->fingerprint, route->target->model);
+}
+
+/* Do both ask the same limiter? */
+static bool
+shares_limiter(const LlmRoute *a, const LlmRoute *b)
+{
+	return a->problem == NULL && b->problem == NULL && a->fingerprint == b->fingerprint &&
+		   strcmp(a->host, b->host) == 0 && strcmp(a->target->model, b->target->model) == 0;
+}
+
+/*
+ * Count what routes of a list have in flight at the route's target, as tight as the route
+ * is or tighter; *loosest becomes the loosest limit of those that have something there.
+ */
+static int
+count_taken(dlist_head *list, const LlmRoute *route, int *loosest)
+{
+	int taken = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, list)
+	{
+		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
+
+		if (other->taken == 0 || !shares_limiter(route, other))
+			continue;
+		if (other->limits.max_concurrency <= route->limits.max_concurrency)
+			taken += other->taken;
+		*loosest = Max(*loosest, other->limits.max_concurrency);
+	}
+	return taken;
+}
+
+/* When to ask a limiter again that waits, whatever it said itself. */
+static TimestampTz
+reask_at(const LlmRoute *route, TimestampTz now)
+{
+	bool others = (route->wait_reason == LLM_WAIT_CONCURRENCY || route->wake_at == DT_NOEND);
+
+	return TimestampTzPlusMilliseconds(now, others ? REASK_MS : REASK_SHUT_MS);
+}
+
+/*
+ * Has the route its target for itself?  Not while others have requests in flight there, nor
+ * shortly after somebody who had none was turned away, and is to find a place when asking again.
+ */
+static bool
+is_alone(const LlmRoute *route, LlmLimiter *limiter, bool turned_away, TimestampTz now)
+{
+	if (turned_away && route->taken == 0)
+		limiter->turned_away_at = now;
+	return limiter->in_flight == route->taken &&
+		   limiter->turned_away_at <= TimestampTzPlusMilliseconds(now, -TURNED_AWAY_MS);
+}
+
+int
+llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens)
+{
+	int loosest = route->limits.max_concurrency;
+	int loosest_of_old = 0; /* nobody tells it any more */
+	int taken = count_taken(&routes, route, &loosest) + count_taken(&retired, route, &loosest_of_old);
+	int room = Max(route->limits.max_concurrency - taken, 0);
+	LlmLimiter *limiter = llm_route_lock_limiter(route);
+	int granted;
+
+	llm_limiter_tell_concurrency(limiter, loosest, now);
+	*tokens = (int64) (route->input_tokens + route->output_tokens + 0.5);
+	granted = llm_limiter_grant(limiter, &route->limits, Min(want, room), *tokens, now,
+								&route->wait_reason, &route->wake_at);
+	*generation = limiter->generation;
+	route->pause_class = limiter->pause_class;
+	route->taken += granted;
+	route->alone = is_alone(route, limiter, granted < want, now);
+	llm_limiter_unlock();
+	if (route->wait_reason == LLM_WAIT_NONE && room < want)
+		route->wait_reason = LLM_WAIT_CONCURRENCY;
+	if (route->wait_reason == LLM_WAIT_NONE)
+		route->wake_at = DT_NOBEGIN;
+	else
+		route->wake_at = Min(route->wake_at, reask_at(route, now));
+	return granted;
+}
+
+void
+llm_route_grant(LlmRoute *route, int want, TimestampTz now)
+{
+	route->granted = llm_route_grant_apart(route, want, now, &route->generation_granted, &route->tokens_each);
+}
+
+int
+llm_route_room(const LlmRoute *route, int slots, int in_flight)
+{
+	int left = slots - (in_flight - route->taken);
+	int kept = (left > 1) ? Max(left / 4, 1) : 0;
+
+	return Min(slots - in_flight, left - kept - route->taken);
+}
+
+void
+llm_route_note_settled(LlmRoute *route)
+{
+	route->taken--;
+}
+
+void
+llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each)
+{
+	LlmLimiter *limiter = llm_route_lock_limiter(route);
+
+	llm_limiter_give_back(limiter, &route->limits, generation, n, tokens_each, llm_clock_steady());
+	llm_limiter_unlock();
+	route->taken -= n;
+}
+
+void
+llm_route_report(LlmRoute *route, const char *problem, const char *hint)
+{
+	const char *alias = route->alias != NULL ? route->alias : "(default)";
+	char *subject = psprintf("model \"%s\"", alias);
+
+	llm_shmem_report_problem(subject, problem, hint);
+	route->reported = (problem != NULL);
+	pfree(subject);
+}
+
+/* Where the key comes from says how to give another one. */
+static char *
+key_hint(const LlmTarget *target)
+{
+	const char *server = quote_identifier(target->server);
+
+	switch (target->key_source)
+	{
+		case LLM_KEY_FILE:
+			return psprintf("Put the right key into \"%s\"; then SELECT pg_reload_conf();", target->key_name);
+		case LLM_KEY_ENV:
+			return psprintf("Set \"%s\" to the right key where PostgreSQL is started, and restart it.",
+							target->key_name);
+		case LLM_KEY_MAPPING:
+			return psprintf("ALTER USER MAPPING FOR ... SERVER %s OPTIONS (SET " LLM_FDW_KEY_OPTION " '...');", server);
+		case LLM_KEY_NONE:
+			break;
+	}
+	return psprintf("ALTER SERVER %s OPTIONS (ADD api_key_file '...'); or CREATE USER MAPPING FOR ... SERVER %s OPTIONS (" LLM_FDW_KEY_OPTION " '...');",
+					server, server);
+}
+
+/* What to type so that the target can be used; NULL for classes that nobody has to mend. */
+static char *
+mending_hint(const LlmTarget *target, LlmErrorClass class)
+{
+	switch (class)
+	{
+		case LLM_ERR_AUTH:
+			return key_hint(target);
+		case LLM_ERR_QUOTA:
+			return pstrdup("Raise the limit with the provider; sending goes on by itself then.");
+		case LLM_ERR_UNKNOWN_MODEL:
+			return psprintf("SELECT llm.alter_model(%s, model => '...'); or give the key access to \"%s\".",
+							quote_literal_cstr(target->alias), target->model);
+		case LLM_ERR_CONFIG:
+			return psprintf("ALTER SERVER %s OPTIONS (SET base_url '...');", quote_identifier(target->server));
+		default:
+			return NULL;
+	}
+}
+
+static bool
+is_no_answer(LlmErrorClass class)
+{
+	return class == LLM_ERR_TRANSIENT || class == LLM_ERR_TIMEOUT || class == LLM_ERR_UNKNOWN ||
+		   class == LLM_ERR_LOCAL || class == LLM_ERR_DROPPED;
+}
+
+/* Remember why the target cools down, or with NULL that it does not for want of answers. */
+static void
+set_outage(LlmRoute *route, const char *message)
+{
+	if (route->outage != NULL)
+		pfree(route->outage);
+	route->outage = NULL;
+	if (message != NULL)
+	{
+		MemoryContext saved = MemoryContextSwitchTo(route->context);
+
+		route->outage = psprintf("cooling down: %s", message);
+		MemoryContextSwitchTo(saved);
+	}
+}
+
+void
+llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message, bool shut)
+{
+	bool outage = shut && is_no_answer(class) && message != NULL;
+	const char *hint;
+
+	/* what it was shut for may have been mended: its successor tells */
+	if (route->stale)
+		return;
+	set_outage(route, outage ? message : NULL);
+	if (outage)
+		hint = psprintf("It is tried again by itself. Should the address be wrong: ALTER SERVER %s OPTIONS (SET base_url '...');",
+						quote_identifier(route->target->server));
+	else
+		hint = mending_hint(route->target, class);
+	if (hint != NULL)
+		llm_route_report(route, message, hint);
+	else if (class == LLM_OK && route->reported)
+		llm_route_report(route, NULL, NULL);
+}
+
+const char *
+llm_route_reason(const LlmRoute *route)
+{
+	if (route->problem != NULL)
+		return route->problem;
+	if (route->wait_reason == LLM_WAIT_NONE || route->wait_reason == LLM_WAIT_CONCURRENCY)
+		return NULL;
+	if (route->wait_reason == LLM_WAIT_PAUSED)
+		return llm_error_pause_text(route->pause_class);
+	if (route->wait_reason == LLM_WAIT_COOLDOWN && route->outage != NULL)
+		return route->outage;
+	return llm_limiter_reason_name(route->wait_reason);
+}

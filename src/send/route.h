@@ -1,0 +1,122 @@
+/*-------------------------------------------------------------------------
+ *
+ * route.h
+ *	  A route is where the tasks of a (model alias, role) go: the resolved
+ *	  target, its key, its limiter's name, and what its answers are like.
+ *
+ *	  refresh()  at the start of a pass: drops what the catalog has outdated
+ *	  find()     inside a transaction; good until the next refresh()
+ *	  release()  for each use() when its request is over
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_ROUTE_H
+#define LLM_ROUTE_H
+
+#include "base/llm_enrich.h"
+
+#include "catalog/catalog_target.h"
+#include "dialect/dialect.h"
+#include "lib/ilist.h"
+#include "limiter/limiter.h"
+
+typedef struct LlmRoute
+{
+	dlist_node node;
+	MemoryContext context; /* everything below, and this struct */
+	uint64 generation; /* of the catalog it was made from */
+	TimestampTz expires_at; /* a route with a problem is tried again then */
+	bool stale; /* replaced; goes when its last request is over */
+	bool wanted; /* somebody asked for it since the last refresh */
+	int in_flight; /* requests that use it */
+	int taken; /* granted by the limiter, and neither settled nor given back yet */
+
+	bool alone; /* nobody else has, or wants, requests in flight at the target */
+
+	/* ahead.c */
+	dlist_head ahead_list; /* LlmFlight: claimed, and no grant was asked for yet */
+	int ahead; /* so many */
+	int leaving; /* of these, granted just now */
+	uint32 leaving_generation;
+	int64 leaving_tokens;
+	int answers; /* since counted_at */
+	TimestampTz counted_at;
+	int enough; /* to have ahead, at the rate of the answers */
+
+	const char *alias; /* or NULL: the default model */
+	Oid role;
+	const LlmTarget *target;
+	const char *problem; /* NULL when usable */
+	const LlmDialect *dialect;
+	const char *url;
+	char *key_header; /* wiped when the route goes */
+	const char *host; /* base_url up to the path: names the limiter */
+	uint64 fingerprint;
+	LlmLimits limits;
+
+	/* moving averages, for limits and for the cost of answers that never came */
+	double input_tokens;
+	double output_tokens;
+
+	/* as of the last pass */
+	int front_priority; /* highest of its jobs that have something to send */
+	int front; /* how many of these have that priority */
+	int granted; /* by the limiter and not used yet */
+	uint32 generation_granted; /* of the limiter */
+	int64 tokens_each; /* what a request weighs for the limiter */
+	LlmWaitReason wait_reason;
+	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
+	TimestampTz wake_at;
+	char *outage; /* the last failure while a cool-down for want of answers lasts, else NULL */
+	bool reported; /* a problem of it stands in llm.health */
+} LlmRoute;
+
+extern void llm_route_refresh(TimestampTz now);
+
+/* Has the catalog not changed since the last refresh()? */
+extern bool llm_route_are_current(void);
+
+/* Changes when a route has gone out of use: who keeps one over a refresh must find it anew. */
+extern uint64 llm_route_version(void);
+extern LlmRoute *llm_route_find(const char *alias, Oid role, TimestampTz now);
+extern void llm_route_use(LlmRoute *route);
+extern void llm_route_release(LlmRoute *route);
+
+/*
+ * Ask the route's limiter for up to "want" requests; what it grants is in flight
+ * from then on, in route->granted.  Settled each by settle() and noted as such, or
+ * handed back.
+ */
+extern LlmLimiter *llm_route_lock_limiter(const LlmRoute *route);
+extern void llm_route_grant(LlmRoute *route, int want, TimestampTz now);
+
+/* The same for what route->granted is not to know of: how many, and what settle() or give_back() is to be told. */
+extern int llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens);
+extern void llm_route_note_settled(LlmRoute *route);
+extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each);
+
+/* Keys may have changed: the next refresh makes all routes anew, and lets paused targets try. */
+extern void llm_route_forget_all(void);
+
+/* All have been asked for: those that were granted something come after the others from now on. */
+extern void llm_route_end_turn(void);
+
+/* How many more requests the route may have in flight, as far as slots go. */
+extern int llm_route_room(const LlmRoute *route, int slots, int in_flight);
+
+/* All routes that are not stale. */
+extern dlist_head *llm_route_all(void);
+
+/* Show what is wrong with the route in llm.health and, once a minute, in the log; NULL: nothing is. */
+extern void llm_route_report(LlmRoute *route, const char *problem, const char *hint);
+
+/*
+ * A request came back with this class and, unless it was answered well, this message.
+ * Shows in llm.health what keeps the target shut, and takes it away again.
+ */
+extern void llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message, bool shut);
+
+/* One text for llm.job.reason; NULL when the route does not wait. */
+extern const char *llm_route_reason(const LlmRoute *route);
+
+#endif /* LLM_ROUTE_H */

@@ -1,0 +1,305 @@
+/*-------------------------------------------------------------------------
+ *
+ * health.c
+ *	  The rows behind the view llm.health: what shared memory knows of the
+ *	  processes, of this database's problems, and of targets that wait.
+ *
+ * Shared memory is copied under its lock and told in words afterwards.  Problems
+ * hold no secrets and are everybody's to see; targets belong to all databases of
+ * the cluster, so only members of llm_admin see those.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/guc.h"
+#include "base/shmem_layout.h"
+#include "limiter/limiter_shared.h"
+
+#define ADMIN_ROLE "llm_admin"
+
+/*
+ * Who waits for a target asks again many times a second.  One that nobody has asked
+ * for this long is not waited for: its key or its model has been mended, say.
+ */
+#define TARGET_SHOWN_MS 5000
+
+/* Offered beyond "max_worker_processes" as it is: four more databases at a time. */
+#define MORE_PROCESSES 8
+
+/* One row of the view; NULL and 0 (since, pid, slots) are shown as NULL. */
+typedef struct Row
+{
+	const char *kind;
+	const char *subject;
+	const char *state;
+	const char *problem;
+	const char *hint;
+	TimestampTz since;
+	int pid;
+	int slots_used;
+	int slots;
+} Row;
+
+/* A copy of what is shown. */
+typedef struct Picture
+{
+	int launcher_pid;
+	TimestampTz launcher_since;
+	bool crowded;
+	bool known; /* this database has an entry */
+	LlmDatabase database;
+	int nproblems;
+	LlmProblemSlot problems[LLM_MAX_PROBLEMS];
+	int nlimiters;
+	LlmLimiterSlot *limiters;
+} Picture;
+
+PG_FUNCTION_INFO_V1(llm_enrich_read_health);
+
+static Picture *
+take_picture(TimestampTz now)
+{
+	Picture *picture = palloc0(sizeof(Picture));
+	LlmDatabase *entry;
+	int i;
+
+	LWLockAcquire(llm_shared->lock, LW_SHARED);
+	picture->launcher_pid = llm_shared->launcher_pid;
+	picture->launcher_since = llm_shared->launcher_since;
+	picture->crowded = llm_shared->crowded;
+	entry = llm_shmem_find(MyDatabaseId);
+	if (entry != NULL)
+	{
+		picture->known = true;
+		picture->database = *entry;
+	}
+	for (i = 0; i < LLM_MAX_PROBLEMS; i++)
+	{
+		if (llm_shared->problems[i].database == MyDatabaseId)
+			picture->problems[picture->nproblems++] = llm_shared->problems[i];
+	}
+	LWLockRelease(llm_shared->lock);
+	picture->nlimiters = llm_limiter_copy_waiting(now, TARGET_SHOWN_MS, &picture->limiters);
+	return picture;
+}
+
+static Datum
+text_or_null(const char *string, bool *is_null)
+{
+	*is_null = (string == NULL || string[0] == '\0');
+	return *is_null ? (Datum) 0 : CStringGetTextDatum(string);
+}
+
+static void
+put_row(ReturnSetInfo *result, const Row *row)
+{
+	Datum values[9];
+	bool nulls[9] = {false};
+
+	values[0] = text_or_null(row->kind, &nulls[0]);
+	values[1] = text_or_null(row->subject, &nulls[1]);
+	values[2] = text_or_null(row->state, &nulls[2]);
+	values[3] = text_or_null(row->problem, &nulls[3]);
+	values[4] = text_or_null(row->hint, &nulls[4]);
+	values[5] = TimestampTzGetDatum(llm_clock_to_wall(row->since));
+	nulls[5] = (row->since == 0);
+	values[6] = Int32GetDatum(row->pid);
+	nulls[6] = (row->pid == 0);
+	values[7] = Int32GetDatum(row->slots_used);
+	values[8] = Int32GetDatum(row->slots);
+	nulls[7] = (row->slots == 0 && row->slots_used == 0);
+	nulls[8] = (row->slots == 0);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+static void
+put_launcher(ReturnSetInfo *result, const Picture *picture)
+{
+	Row row = {.kind = "launcher", .since = picture->launcher_since, .pid = picture->launcher_pid};
+
+	if (picture->launcher_pid != 0)
+	{
+		row.state = "running";
+		if (picture->crowded)
+		{
+			row.problem = psprintf("more than %d databases are in use; those at rest are looked at once a minute",
+								   LLM_MAX_DATABASES);
+			row.hint = "What is committed there is sent all the same, but may start a minute later.";
+		}
+	}
+	else if (RecoveryInProgress())
+		row.state = "standby";
+	else
+	{
+		row.state = "not running";
+		row.problem = "no worker can be started";
+		row.hint = psprintf("It comes back a few seconds after it ended. If it does not, raise \"max_worker_processes\", now %d, and restart the server.",
+							max_worker_processes);
+	}
+	put_row(result, &row);
+}
+
+static void
+put_setting(ReturnSetInfo *result)
+{
+	Row row = {.kind = "setting", .subject = "llm_enrich.enabled", .state = "off"};
+
+	if (llm_guc_enabled)
+		return;
+	row.problem = "nothing is sent, in any database; tasks stay queued";
+	row.hint = "ALTER SYSTEM SET llm_enrich.enabled = on; SELECT pg_reload_conf();";
+	put_row(result, &row);
+}
+
+/*
+ * What is wrong with a worker that is wanted.  One that failed before is shown until
+ * it has run well for a while.
+ */
+static void
+describe_trouble(const LlmWorkerSlot *worker, TimestampTz now, Row *row)
+{
+	bool mended = (worker->pid != 0 && now - worker->since > LLM_FAILURES_FORGOTTEN_MS * INT64CONST(1000));
+
+	if (worker->pid == 0 && worker->no_process)
+	{
+		row->problem = "no worker slot";
+		row->hint = psprintf("ALTER SYSTEM SET max_worker_processes = %d; then restart the server. Or wait: it starts when another process has ended.",
+							 max_worker_processes + MORE_PROCESSES);
+	}
+	else if (worker->failures > 0 && !mended)
+	{
+		row->problem = psprintf("it ended with an error %d times in a row", worker->failures);
+		row->hint = "See the server's log.";
+	}
+}
+
+static void
+put_worker(ReturnSetInfo *result, const Picture *picture, LlmWorkerKind kind, TimestampTz now)
+{
+	const LlmWorkerSlot *worker = &picture->database.workers[kind];
+	Row row = {.kind = (kind == LLM_WORKER_SENDER) ? "sender" : "writer"};
+
+	row.subject = get_database_name(MyDatabaseId);
+	row.state = "not running";
+	if (picture->known)
+	{
+		row.since = worker->since;
+		row.pid = worker->pid;
+		row.slots_used = worker->slots_used;
+		row.slots = worker->slots;
+		if (worker->pid != 0)
+			row.state = worker->state;
+		else if (picture->database.blocked > 0)
+			row.state = "stopped by a command that needs the database for itself";
+		else if (worker->wanted != LLM_WANTED_NOT && (kind != LLM_WORKER_SENDER || llm_guc_enabled))
+		{
+			row.state = "about to start";
+			describe_trouble(worker, now, &row);
+		}
+		if (worker->pid != 0)
+			describe_trouble(worker, now, &row);
+	}
+	put_row(result, &row);
+}
+
+static void
+put_problems(ReturnSetInfo *result, const Picture *picture)
+{
+	int i;
+
+	for (i = 0; i < picture->nproblems; i++)
+	{
+		const LlmProblemSlot *problem = &picture->problems[i];
+		Row row = {.kind = "problem", .state = "waiting"};
+
+		row.subject = problem->subject;
+		row.problem = problem->problem;
+		row.hint = problem->hint;
+		row.since = problem->since;
+		put_row(result, &row);
+	}
+}
+
+/* What ends a pause. */
+static const char *
+pause_hint(LlmErrorClass class)
+{
+	switch (class)
+	{
+		case LLM_ERR_AUTH:
+			return "Check the key and what it may do; a new one is tried at once.";
+		case LLM_ERR_QUOTA:
+			return "Raise it with the provider; it is tried again from time to time.";
+		case LLM_ERR_UNKNOWN_MODEL:
+			return "Check the name in llm.model; a change is tried at once.";
+		default:
+			return "Check the server, its options and its user mappings.";
+	}
+}
+
+static void
+put_target(ReturnSetInfo *result, const LlmLimiterSlot *slot, TimestampTz now)
+{
+	const LlmLimiter *limiter = &slot->limiter;
+	bool paused = (limiter->pause_class != LLM_OK);
+	TimestampTz until = paused ? limiter->paused_until : limiter->not_before;
+	Row row = {.kind = "target"};
+
+	row.subject = psprintf("%s / %s", slot->host, slot->model);
+	if (limiter->probing || until <= now)
+		row.state = "trying one request";
+	else
+		row.state = psprintf("%s until %s", paused ? "paused" : "cooling",
+							 timestamptz_to_str(llm_clock_to_wall(until)));
+	if (paused)
+	{
+		row.problem = llm_error_pause_text(limiter->pause_class);
+		row.hint = pause_hint(limiter->pause_class);
+	}
+	row.slots_used = limiter->in_flight;
+	row.slots = (limiter->window > 0) ? (int) limiter->window : 0;
+	put_row(result, &row);
+}
+
+static bool
+is_admin(void)
+{
+	Oid role = get_role_oid(ADMIN_ROLE, true);
+
+	return superuser() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
+}
+
+/* SQL: llm.read_health() → the rows of llm.health that shared memory knows of */
+Datum
+llm_enrich_read_health(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	TimestampTz now = llm_clock_steady();
+	Picture *picture;
+	int i;
+
+	llm_shmem_require_preload();
+	InitMaterializedSRF(fcinfo, 0);
+	picture = take_picture(now);
+	put_launcher(result, picture);
+	put_setting(result);
+	put_worker(result, picture, LLM_WORKER_SENDER, now);
+	put_worker(result, picture, LLM_WORKER_WRITER, now);
+	put_problems(result, picture);
+	for (i = 0; is_admin() && i < picture->nlimiters; i++)
+		put_target(result, &picture->limiters[i], now);
+	return (Datum) 0;
+}

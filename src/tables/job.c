@@ -1,0 +1,260 @@
+/*-------------------------------------------------------------------------
+ *
+ * job.c
+ *	  Jobs and recipes as the sender reads them.
+ *
+ * Whether a job has something to send is asked of the index on ready tasks, one
+ * probe per open job: no count is kept that could be wrong, and nothing grows
+ * with the number of tasks.
+ *
+ * unnest() of several arrays is a form of the grammar, not a function that could
+ * be qualified: the parser resolves it to pg_catalog by itself.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+#include "base/spi.h"
+#include "tables/job.h"
+
+#define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.operation OPERATOR(pg_catalog.=) 'check', j.day IS NOT NULL"
+
+/* The LATERAL with its LIMIT asks for one probe per job, never for a join of all tasks. */
+static LlmStatement ready_statement = {
+	.sql = "SELECT " JOB_COLUMNS " FROM (SELECT o.*,"
+		   "  pg_catalog.row_number() OVER (PARTITION BY o.role, o.model, o.priority ORDER BY o.id) AS place"
+		   "  FROM llm.job o CROSS JOIN LATERAL (SELECT FROM llm.queue q"
+		   "   WHERE q.job OPERATOR(pg_catalog.=) o.id AND q.state OPERATOR(pg_catalog.=) 'ready' LIMIT 1) AS r"
+		   "  WHERE o.state OPERATOR(pg_catalog.<>) 'finished' AND o.id OPERATOR(pg_catalog.>) $1"
+		   "  AND o.state OPERATOR(pg_catalog.=) 'open') AS j"
+		   " WHERE j.place OPERATOR(pg_catalog.<=) $2 ORDER BY j.place, j.id LIMIT $3",
+	.nargs = 3,
+	.args = {INT8OID, INT8OID, INT4OID}};
+
+static LlmStatement get_statement = {
+	.sql = "SELECT " JOB_COLUMNS " FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1",
+	.nargs = 1,
+	.args = {INT8OID}};
+
+static LlmStatement recipe_statement = {
+	.sql = "SELECT r.operation, r.spec FROM llm.recipe r WHERE r.id OPERATOR(pg_catalog.=) $1",
+	.nargs = 1,
+	.args = {INT8OID}};
+
+/*
+ * The writer may hold a job's row for the length of a commit: then next time.  Once a job
+ * is not open its reason is the writer's, so that ours is gone without being taken back.
+ */
+static LlmStatement reasons_statement = {
+	.sql = "WITH free AS MATERIALIZED (SELECT j.id, v.reason FROM unnest($1, $2) AS v(job, reason)"
+		   "  JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) v.job WHERE j.state OPERATOR(pg_catalog.=) 'open'"
+		   "  FOR NO KEY UPDATE OF j SKIP LOCKED),"
+		   " noted AS (UPDATE llm.job j SET reason = free.reason FROM free"
+		   "  WHERE j.id OPERATOR(pg_catalog.=) free.id RETURNING j.id)"
+		   " SELECT n.id FROM noted n"
+		   " UNION ALL SELECT v.job FROM unnest($1, $2) AS v(job, reason)"
+		   " WHERE v.reason IS NULL AND NOT EXISTS (SELECT FROM llm.job j"
+		   "  WHERE j.id OPERATOR(pg_catalog.=) v.job AND j.state OPERATOR(pg_catalog.=) 'open')",
+	.nargs = 2,
+	.args = {INT8ARRAYOID, TEXTARRAYOID}};
+
+/*
+ * A session that adds a task to a job of the day holds FOR KEY SHARE on it until
+ * it commits, which FOR UPDATE respects and passes over.  Whether anything is left is
+ * asked with the lock in hand, by a snapshot that is taken after it: in one statement, a
+ * task committed between snapshot and lock would be left in a job that is over.
+ */
+static LlmStatement lock_days_statement = {
+	.sql = "SELECT j.id FROM llm.job j"
+		   " WHERE j.day OPERATOR(pg_catalog.<) (pg_catalog.timezone('UTC', pg_catalog.now()))::pg_catalog.date"
+		   " AND j.state OPERATOR(pg_catalog.=) 'open' FOR UPDATE SKIP LOCKED",
+};
+
+static LlmStatement close_statement = {
+	.sql = "UPDATE llm.job j SET state = 'finished', finished_at = pg_catalog.clock_timestamp()"
+		   " WHERE j.id OPERATOR(pg_catalog.=) ANY ($1)"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'ready')"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'claimed')"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'waiting')"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state IN ('answered', 'failed', 'cancelled', 'superseded'))",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
+
+static LlmStatement check_recipe_statement = {
+	.sql = "INSERT INTO llm.recipe (hash, operation, spec) VALUES ('', $1, $2) RETURNING id",
+	.nargs = 2,
+	.args = {TEXTOID, JSONBOID}};
+
+static LlmStatement find_check_recipe_statement = {
+	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash OPERATOR(pg_catalog.=) ''"
+		   " AND r.operation OPERATOR(pg_catalog.=) $1 AND r.spec OPERATOR(pg_catalog.=) $2 LIMIT 1",
+	.nargs = 2,
+	.args = {TEXTOID, JSONBOID}};
+
+static LlmStatement check_job_statement = {
+	.sql = "INSERT INTO llm.job (role, role_name, application_name, relation, relation_name, column_name,"
+		   "  key_columns, operation, recipe, model, total)"
+		   " VALUES ($1, $2, 'llm.check', 0, '', '', '{}', 'check', $3, $4, 1) RETURNING id",
+	.nargs = 4,
+	.args = {OIDOID, TEXTOID, INT8OID, TEXTOID}};
+
+/* Row "i" of the current result as a job. */
+static LlmJobRow *
+read_job(uint64 i)
+{
+	HeapTuple row = SPI_tuptable->vals[i];
+	TupleDesc desc = SPI_tuptable->tupdesc;
+	LlmJobRow *job = palloc0(sizeof(LlmJobRow));
+	bool isnull;
+	Datum value;
+
+	job->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+	job->role = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
+	value = SPI_getbinval(row, desc, 3, &isnull);
+	job->model = isnull ? NULL : TextDatumGetCString(value);
+	job->priority = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
+	value = SPI_getbinval(row, desc, 5, &isnull);
+	job->reason = isnull ? NULL : TextDatumGetCString(value);
+	job->check = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
+	job->shared = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
+	return job;
+}
+
+List *
+llm_job_find_ready(int64 after, int each, int limit)
+{
+	Datum values[3];
+	List *jobs = NIL;
+
+	values[0] = Int64GetDatum(after);
+	values[1] = Int64GetDatum(each);
+	values[2] = Int32GetDatum(limit);
+	llm_spi_execute(&ready_statement, values, NULL, false);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		jobs = lappend(jobs, read_job(i));
+	SPI_freetuptable(SPI_tuptable);
+	return jobs;
+}
+
+LlmJobRow *
+llm_job_get(int64 id)
+{
+	Datum values[1];
+	LlmJobRow *job = NULL;
+
+	values[0] = Int64GetDatum(id);
+	if (llm_spi_execute(&get_statement, values, NULL, false) > 0)
+		job = read_job(0);
+	SPI_freetuptable(SPI_tuptable);
+	return job;
+}
+
+LlmRecipe *
+llm_job_recipe(int64 recipe)
+{
+	Datum values[1];
+	LlmRecipe *loaded = NULL;
+	char *operation;
+	Datum spec;
+	bool isnull;
+
+	values[0] = Int64GetDatum(recipe);
+	if (llm_spi_execute(&recipe_statement, values, NULL, false) > 0)
+	{
+		operation = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		spec = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+		loaded = llm_operation_load(recipe, operation, (Jsonb *) PG_DETOAST_DATUM_COPY(spec));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return loaded;
+}
+
+int
+llm_job_set_reasons(int64 *jobs, const char **reasons, int n)
+{
+	Datum *ids = palloc(sizeof(Datum) * n);
+	Datum *texts = palloc(sizeof(Datum) * n);
+	bool *nulls = palloc(sizeof(bool) * n);
+	Datum values[2];
+	bool isnull;
+	int stored;
+
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = Int64GetDatum(jobs[i]);
+		nulls[i] = (reasons[i] == NULL);
+		texts[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(reasons[i]);
+	}
+	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
+	values[1] = llm_spi_array(TEXTOID, texts, nulls, n);
+	stored = llm_spi_execute(&reasons_statement, values, NULL, false);
+	for (int i = 0; i < stored; i++)
+		jobs[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return stored;
+}
+
+void
+llm_job_close_days(void)
+{
+	int n = (int) llm_spi_execute(&lock_days_statement, NULL, NULL, false);
+	Datum *ids = palloc(sizeof(Datum) * Max(n, 1));
+	Datum values[1];
+	bool isnull;
+
+	for (int i = 0; i < n; i++)
+		ids[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
+	SPI_freetuptable(SPI_tuptable);
+	if (n > 0)
+		llm_spi_execute(&close_statement, values, NULL, false);
+}
+
+/* The id in the single row of the current result. */
+static int64
+returned_id(void)
+{
+	bool isnull;
+	int64 id;
+
+	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return id;
+}
+
+/*
+ * The question of a check is a classification into one label: the smallest call
+ * that needs everything a real one needs, structured output included.
+ */
+int64
+llm_job_add_check(Oid role, const char *role_name, const char *model, int64 *recipe)
+{
+	Datum values[4];
+	char nulls[4] = {' ', ' ', ' ', ' '};
+
+	values[0] = CStringGetTextDatum("classify");
+	values[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"labels\": [\"ok\"]}"));
+	if (llm_spi_execute(&find_check_recipe_statement, values, NULL, false) == 0)
+	{
+		SPI_freetuptable(SPI_tuptable);
+		llm_spi_execute(&check_recipe_statement, values, NULL, false);
+	}
+	*recipe = returned_id();
+
+	values[0] = ObjectIdGetDatum(role);
+	values[1] = CStringGetTextDatum(role_name);
+	values[2] = Int64GetDatum(*recipe);
+	values[3] = model == NULL ? (Datum) 0 : CStringGetTextDatum(model);
+	if (model == NULL)
+		nulls[3] = 'n';
+	llm_spi_execute(&check_job_statement, values, nulls, false);
+	return returned_id();
+}

@@ -1,0 +1,217 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_facts.c
+ *	  What rows of the ledger take from the job and from the price.
+ *
+ * These columns of llm.job are never rewritten, nor is a price: so they are read once
+ * and kept, a bounded number of them, as long as nothing changes the tables as a whole:
+ * after TRUNCATE, say, numbers may begin anew.  What is paid is booked, too, when the row
+ * of a job that is known was deleted meanwhile.
+ *
+ * Prices are per million tokens; multiplying by 0.000001 keeps numeric exact where a
+ * division would round.  A price that a model does not have (cached input, cache writes)
+ * is that of plain input.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+
+#include "base/spi.h"
+#include "tables/ledger_facts.h"
+
+/* Jobs or prices that are kept; with more of them all are read anew. */
+#define FACTS_KEPT 1000
+
+/* The kinds of tokens that have a price of their own: numeric, US dollars per million. */
+enum
+{
+	PRICE_INPUT,
+	PRICE_CACHED,
+	PRICE_CACHE_WRITE,
+	PRICE_OUTPUT,
+	PRICES
+};
+
+StaticAssertDecl((int) PRICES <= (int) LLM_JOB_FACTS, "prices have room where a job's facts have");
+
+static LlmStatement job_statement = {
+	.sql = "SELECT j.id, j.role_name, j.application_name, NULLIF(j.relation_name, ''), NULLIF(j.column_name, ''),"
+		   "  j.operation, j.tags FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) ANY ($1)",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
+
+static LlmStatement price_statement = {
+	.sql = "SELECT p.id, p.input_per_mtok, COALESCE(p.cached_input_per_mtok, p.input_per_mtok),"
+		   "  COALESCE(p.cache_write_per_mtok, p.input_per_mtok), p.output_per_mtok"
+		   " FROM llm.price p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
+
+/* All static: the sender's life. */
+static MemoryContext facts_context = NULL; /* the tables below and what is in them */
+static HTAB *jobs = NULL; /* LlmLedgerFacts by llm.job.id */
+static HTAB *prices = NULL; /* the same by llm.price.id */
+static Oid job_table; /* as they were when something was read of them */
+static Oid price_table;
+static bool changed = false; /* one of these two has */
+
+static void
+note_table_change(Datum arg, Oid relation)
+{
+	if (!OidIsValid(relation) || relation == job_table || relation == price_table)
+		changed = true;
+}
+
+static void
+create_tables(void)
+{
+	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(LlmLedgerFacts)};
+	HTAB *new_jobs;
+
+	facts_context = AllocSetContextCreate(TopMemoryContext, "llm_enrich ledger facts", ALLOCSET_DEFAULT_SIZES);
+	ctl.hcxt = facts_context;
+	new_jobs = hash_create("llm_enrich ledger jobs", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	prices = hash_create("llm_enrich ledger prices", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	jobs = new_jobs; /* last: where it is, the other one is */
+}
+
+/* Have the tables, and forget what may not be true any more. */
+static void
+prepare(void)
+{
+	static bool callback_registered = false;
+
+	if (!callback_registered)
+		CacheRegisterRelcacheCallback(note_table_change, (Datum) 0);
+	callback_registered = true;
+	job_table = llm_spi_relation("job");
+	price_table = llm_spi_relation("price");
+	AcceptInvalidationMessages();
+	if (jobs != NULL && !changed && hash_get_num_entries(jobs) <= FACTS_KEPT &&
+		hash_get_num_entries(prices) <= FACTS_KEPT)
+		return;
+	jobs = NULL;
+	prices = NULL;
+	if (facts_context != NULL)
+		MemoryContextDelete(facts_context);
+	facts_context = NULL;
+	changed = false;
+	create_tables();
+}
+
+/* Copy columns 2 and on of row "i" of the current result, to stay. */
+static void
+copy_columns(uint64 i, Datum *values, bool *nulls, int n)
+{
+	MemoryContext caller = MemoryContextSwitchTo(facts_context);
+	TupleDesc desc = SPI_tuptable->tupdesc;
+
+	for (int c = 0; c < n; c++)
+	{
+		Datum value = SPI_getbinval(SPI_tuptable->vals[i], desc, c + 2, &nulls[c]);
+
+		/* every one of them is a varlena; taken out of line and out of compression once, here */
+		values[c] = nulls[c] ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/* The first column of row "i" of the current result. */
+static int64
+read_id(uint64 i)
+{
+	bool isnull;
+
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* Read what the statement has of these, in so many columns, into the table. */
+static void
+read_facts(HTAB *table, LlmStatement *statement, int ncolumns, Datum *ids, int n)
+{
+	Datum values[1];
+	uint64 found;
+
+	if (n == 0)
+		return;
+	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
+	found = llm_spi_execute(statement, values, NULL, false);
+	for (uint64 i = 0; i < found; i++)
+	{
+		LlmLedgerFacts facts = {.id = read_id(i)};
+
+		copy_columns(i, facts.values, facts.nulls, ncolumns);
+		*(LlmLedgerFacts *) hash_search(table, &facts.id, HASH_ENTER, NULL) = facts;
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+void
+llm_ledger_facts_load(LlmSettlement **settlements, int n)
+{
+	Datum *unknown_jobs = palloc(sizeof(Datum) * Max(n, 1));
+	Datum *unknown_prices = palloc(sizeof(Datum) * Max(n, 1));
+	int njobs = 0;
+	int nprices = 0;
+
+	prepare();
+	for (int i = 0; i < n; i++)
+	{
+		const LlmSettlement *s = settlements[i];
+
+		if (hash_search(jobs, &s->job, HASH_FIND, NULL) == NULL)
+			unknown_jobs[njobs++] = Int64GetDatum(s->job);
+		if (s->price != 0 && hash_search(prices, &s->price, HASH_FIND, NULL) == NULL)
+			unknown_prices[nprices++] = Int64GetDatum(s->price);
+	}
+	read_facts(jobs, &job_statement, LLM_JOB_FACTS, unknown_jobs, njobs);
+	read_facts(prices, &price_statement, PRICES, unknown_prices, nprices);
+}
+
+const LlmLedgerFacts *
+llm_ledger_facts_of_job(int64 job)
+{
+	return hash_search(jobs, &job, HASH_FIND, NULL);
+}
+
+static Datum
+numeric_of(int64 number)
+{
+	return NumericGetDatum(int64_to_numeric(number));
+}
+
+Datum
+llm_ledger_facts_cost(int64 price, const LlmUsage *usage, bool *isnull)
+{
+	const int64 tokens[PRICES] = {usage->input, usage->cached, usage->cache_write, usage->output};
+	const LlmLedgerFacts *facts = price == 0 ? NULL : hash_search(prices, &price, HASH_FIND, NULL);
+	Datum per_mtok = (Datum) 0;
+
+	*isnull = false;
+	if (usage->input + usage->cached + usage->cache_write + usage->output == 0)
+		return numeric_of(0);
+	*isnull = true;
+	for (int i = 0; i < PRICES; i++)
+	{
+		Datum part;
+
+		if (facts == NULL || facts->nulls[i])
+			return (Datum) 0;
+		part = DirectFunctionCall2(numeric_mul, numeric_of(tokens[i]), facts->values[i]);
+		per_mtok = i == 0 ? part : DirectFunctionCall2(numeric_add, per_mtok, part);
+	}
+	*isnull = false;
+	return DirectFunctionCall2(numeric_mul, per_mtok,
+							   DirectFunctionCall3(numeric_in, CStringGetDatum("0.000001"), ObjectIdGetDatum(InvalidOid),
+												   Int32GetDatum(-1)));
+}

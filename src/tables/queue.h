@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.h
+ *	  The sender's half of the queue: wake, claim, settle, recover.
+ *
+ *	  recover()  once, before anything else: what a dead sender left claimed
+ *	  wake()     waiting tasks whose time has come
+ *	  claim()    then, for each claimed task, exactly one settle(), or unclaim()
+ *
+ * All inside a transaction of the sender (spi.h).
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_QUEUE_H
+#define LLM_QUEUE_H
+
+#include "base/llm_enrich.h"
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+/* A task that is ready again. */
+typedef struct LlmWoken
+{
+	int64 job;
+	int64 task;
+} LlmWoken;
+
+/* How many tasks of a job to claim, and the id after which they start. */
+typedef struct LlmShare
+{
+	int64 job;
+	int64 after;
+	int want;
+} LlmShare;
+
+/* One claimed task.  Pointers live in the context of the call. */
+typedef struct LlmClaim
+{
+	int64 task;
+	int64 job;
+	int64 recipe;
+	int64 request; /* number of the HTTP request that is to carry it */
+	int tries;
+	int attempt; /* this one included */
+	int faults; /* requests before that count for the back-off, see retry.h */
+	int64 same_as; /* task that it followed before; 0: none */
+	bool followed; /* others wait for its answer */
+	bool follows; /* it has been put back, to wait for another one's */
+	bool ahead; /* there was no grant for it yet */
+	Jsonb *key;
+	char *input;
+	size_t input_len;
+	char *fault; /* what was wrong with the last answer, or NULL */
+	char *last_answer; /* that answer, or NULL */
+	char *application; /* of the session that asked, where it is another one than the job's; or NULL */
+} LlmClaim;
+
+/*
+ * What became of one request: a row of the ledger and the next state of its
+ * task.  Strings may be NULL unless said otherwise.
+ */
+typedef struct LlmSettlement
+{
+	int64 task;
+	int64 job;
+	int64 request;
+	int attempt;
+	int tries; /* charged failures before this request */
+	Jsonb *key;
+
+	/* for the ledger */
+	int latency_ms;
+	const char *application; /* NULL: as the job says */
+	const char *server; /* not NULL */
+	const char *model; /* not NULL */
+	int64 price; /* llm.price.id, 0: none known */
+	const char *outcome; /* not NULL */
+	int http_status; /* 0: none */
+	const char *error;
+	const char *request_id;
+	LlmUsage usage;
+	bool estimated;
+
+	/* for the queue */
+	const char *state; /* ready, waiting, answered, failed; NULL: the row goes (a check) */
+	const char *reason; /* why it waits */
+	TimestampTz not_before; /* waiting: until then */
+	bool charged;
+	bool fault; /* one more that counts for the back-off */
+	Jsonb *answer; /* answered */
+	const char *failure; /* failed: short name; else the last error's */
+	const char *message; /* failed: sentence; else the fault to tell the model */
+	const char *last_answer; /* the text at fault */
+	const char *held_back; /* failed for want of a share for retries: its sums; else NULL */
+} LlmSettlement;
+
+extern List *llm_queue_claim(const LlmShare *shares, int nshares);
+
+/* Tasks that this sender has claimed and not sent are ready again, as they were before. */
+extern void llm_queue_unclaim(const int64 *tasks, int n);
+extern List *llm_queue_orphans(int limit, int64 bytes);
+
+/* True: some of those to be asked again have been cancelled; the writer has work. */
+extern bool llm_queue_settle(LlmSettlement **settlements, int n);
+
+/* Make tasks ready whose wait is over: a list of LlmWoken, in the current context. */
+extern List *llm_queue_wake(int limit);
+
+/*
+ * The same for those that would wait for longer than so many seconds, since the clock was set
+ * back; how many.  Walks over all that wait for so long.
+ */
+extern uint64 llm_queue_wake_ahead(int limit, int least_s);
+
+/*
+ * Tasks that were not sent fail when the table that was named is gone; how many did, at
+ * most twice "limit".  Looks when some relation has changed, at most once a second, or anyway.
+ */
+extern uint64 llm_queue_fail_gone(bool anyway, int limit, TimestampTz now);
+
+/* When that is to look again; DT_NOEND while no relation has changed. */
+extern TimestampTz llm_queue_gone_due(void);
+
+/* When the next waiting task of the sender is due; DT_NOEND when none waits. */
+extern TimestampTz llm_queue_next_due(void);
+
+/* A task that is claimed as it is made: for llm.check(). */
+extern LlmClaim *llm_queue_add_claimed(int64 job, int64 recipe, Oid role, const char *input);
+
+#endif /* LLM_QUEUE_H */

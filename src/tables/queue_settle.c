@@ -1,0 +1,318 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_settle.c
+ *	  Give each task that was claimed its next state.
+ *
+ * Rows are replaced by store.c, found by their key.  What is not as it was claimed, or
+ * changed since the snapshot, though nobody should, and everything where the table asks
+ * for more, goes by SQL.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/spi.h"
+#include "base/store.h"
+#include "tables/queue.h"
+
+/* Columns that are looked at or changed; the first is the primary key. */
+typedef enum QueueColumn
+{
+	QUEUE_ID,
+	QUEUE_STATE,
+	QUEUE_REASON,
+	QUEUE_TRIES,
+	QUEUE_FAULTS,
+	QUEUE_NOT_BEFORE,
+	QUEUE_REQUEST,
+	QUEUE_LANDED,
+	QUEUE_OUTCOME,
+	QUEUE_ERROR,
+	QUEUE_MESSAGE,
+	QUEUE_LAST_ANSWER,
+	QUEUE_ANSWER,
+	QUEUE_COLUMNS
+} QueueColumn;
+
+static const LlmStoreColumn queue_columns[] = {
+	{"id", INT8OID},
+	{"state", TEXTOID},
+	{"reason", TEXTOID},
+	{"tries", INT4OID},
+	{"faults", INT4OID},
+	{"not_before", TIMESTAMPTZOID},
+	{"request", INT8OID},
+	{"landed", INT8OID},
+	{"outcome", TEXTOID},
+	{"error", TEXTOID},
+	{"message", TEXTOID},
+	{"last_answer", TEXTOID},
+	{"answer", JSONBOID},
+};
+
+StaticAssertDecl(lengthof(queue_columns) == QUEUE_COLUMNS, "a name for each column");
+
+/* Which of the tasks that are to be asked again were cancelled: their places in $1, from 1. */
+static LlmStatement cancelled_statement = {
+	.sql = "SELECT v.place FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(task, place)"
+		   " WHERE (SELECT true FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) v.task LIMIT 1)",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
+
+/*
+ * A task that would be sent again but was cancelled meanwhile is cancelled
+ * here; the writer takes care of its cell.
+ */
+static LlmStatement settle_statement = {
+	.sql = "WITH settled AS (UPDATE llm.queue q SET"
+		   "  state = CASE WHEN x.cancelled THEN 'cancelled' ELSE v.state END,"
+		   "  outcome = CASE WHEN x.cancelled THEN 'cancelled'"
+		   "   WHEN v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN v.state END,"
+		   "  reason = v.reason, not_before = v.not_before,"
+		   "  tries = q.tries OPERATOR(pg_catalog.+) v.charged,"
+		   "  faults = q.faults OPERATOR(pg_catalog.+) v.fault,"
+		   "  answer = v.answer, error = COALESCE(v.error, q.error),"
+		   "  message = CASE WHEN v.error IS NULL THEN q.message ELSE v.message END,"
+		   "  last_answer = COALESCE(v.last_answer, q.last_answer),"
+		   "  landed = CASE WHEN x.cancelled OR v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN $12 END"
+		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+		   "  AS v(task, request, state, reason, not_before, charged, fault, answer, error, message, last_answer)"
+		   " CROSS JOIN LATERAL (SELECT v.state OPERATOR(pg_catalog.=) ANY ('{ready,waiting}')"
+		   "  AND EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) v.task)) AS x(cancelled)"
+		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND q.state OPERATOR(pg_catalog.=) 'claimed'"
+		   "  AND q.request OPERATOR(pg_catalog.=) v.request RETURNING x.cancelled)"
+		   " SELECT FROM settled s WHERE s.cancelled",
+	.nargs = 12,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
+			 INT4ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID}};
+
+/* A check of a model has no cell: its task and its job end with its answer. */
+static LlmStatement finish_check_statement = {
+	.sql = "WITH gone AS (DELETE FROM llm.queue q WHERE q.id OPERATOR(pg_catalog.=) ANY ($1)"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'claimed' RETURNING q.job)"
+		   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = pg_catalog.clock_timestamp()"
+		   " FROM gone WHERE j.id OPERATOR(pg_catalog.=) gone.job",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
+
+/* A nullable text as an array element. */
+static void
+set_text(Datum *value, bool *isnull, const char *string)
+{
+	*isnull = (string == NULL);
+	*value = string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
+}
+
+/* Remove the tasks of checks, and end their jobs. */
+static void
+finish_checks(LlmSettlement **settlements, int n)
+{
+	Datum *tasks = palloc(sizeof(Datum) * Max(n, 1));
+	Datum values[1];
+	int nchecks = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (settlements[i]->state == NULL)
+			tasks[nchecks++] = Int64GetDatum(settlements[i]->task);
+	}
+	if (nchecks == 0)
+		return;
+	values[0] = llm_spi_array(INT8OID, tasks, NULL, nchecks);
+	llm_spi_execute(&finish_check_statement, values, NULL, false);
+}
+
+/* Which of these are to be asked again and were cancelled meanwhile; NULL: none. */
+static bool *
+find_cancelled(LlmSettlement **settlements, int n)
+{
+	Datum *tasks = palloc(sizeof(Datum) * n);
+	int *places = palloc(sizeof(int) * n);
+	bool *cancelled = NULL;
+	Datum values[1];
+	int nagain = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(settlements[i]->state, "ready") != 0 && strcmp(settlements[i]->state, "waiting") != 0)
+			continue;
+		places[nagain] = i;
+		tasks[nagain++] = Int64GetDatum(settlements[i]->task);
+	}
+	if (nagain == 0)
+		return NULL;
+	values[0] = llm_spi_array(INT8OID, tasks, NULL, nagain);
+	if (llm_spi_execute(&cancelled_statement, values, NULL, true) > 0)
+		cancelled = palloc0(sizeof(bool) * n);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool isnull;
+		int64 place = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+		cancelled[places[place - 1]] = true;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return cancelled;
+}
+
+/* Is it the task as this request left it? */
+static bool
+is_claimed_for(const TupleTableSlot *row, const int *columns, int64 request)
+{
+	text *state = DatumGetTextPP(row->tts_values[columns[QUEUE_STATE]]);
+
+	return VARSIZE_ANY_EXHDR(state) == strlen("claimed") &&
+		   memcmp(VARDATA_ANY(state), "claimed", strlen("claimed")) == 0 &&
+		   !row->tts_isnull[columns[QUEUE_REQUEST]] &&
+		   DatumGetInt64(row->tts_values[columns[QUEUE_REQUEST]]) == request;
+}
+
+static void
+set_column(TupleTableSlot *row, int column, Datum value, bool isnull)
+{
+	row->tts_values[column] = isnull ? (Datum) 0 : value;
+	row->tts_isnull[column] = isnull;
+}
+
+static void
+set_text_column(TupleTableSlot *row, int column, const char *string)
+{
+	set_text(&row->tts_values[column], &row->tts_isnull[column], string);
+}
+
+static void
+add_to_column(TupleTableSlot *row, int column, int32 more)
+{
+	row->tts_values[column] = Int32GetDatum(DatumGetInt32(row->tts_values[column]) + more);
+}
+
+/* What settle_statement sets. */
+static void
+change_row(TupleTableSlot *row, const int *columns, const LlmSettlement *s, bool cancelled, int64 transaction)
+{
+	const char *state = cancelled ? "cancelled" : s->state;
+	bool settled = cancelled || strcmp(state, "answered") == 0 || strcmp(state, "failed") == 0;
+
+	set_text_column(row, columns[QUEUE_STATE], state);
+	set_text_column(row, columns[QUEUE_OUTCOME], settled ? state : NULL);
+	set_text_column(row, columns[QUEUE_REASON], s->reason);
+	set_column(row, columns[QUEUE_NOT_BEFORE], TimestampTzGetDatum(s->not_before), s->not_before == 0);
+	add_to_column(row, columns[QUEUE_TRIES], s->charged ? 1 : 0);
+	add_to_column(row, columns[QUEUE_FAULTS], s->fault ? 1 : 0);
+	set_column(row, columns[QUEUE_ANSWER], PointerGetDatum(s->answer), s->answer == NULL);
+	set_column(row, columns[QUEUE_LANDED], Int64GetDatum(transaction), !settled);
+	if (s->failure != NULL)
+	{
+		set_text_column(row, columns[QUEUE_ERROR], s->failure);
+		set_text_column(row, columns[QUEUE_MESSAGE], s->message);
+	}
+	if (s->last_answer != NULL)
+		set_text_column(row, columns[QUEUE_LAST_ANSWER], s->last_answer);
+}
+
+/*
+ * Settle without SQL what can be; how many are left, which are at the front then.
+ * *any_cancelled becomes true where one is the writer's now.
+ */
+static int
+settle_directly(LlmSettlement **settlements, int n, bool *any_cancelled)
+{
+	int columns[QUEUE_COLUMNS];
+	int64 transaction = llm_spi_transaction();
+	bool *cancelled;
+	LlmStore *store;
+	int left = 0;
+
+	store = llm_store_begin("queue", CMD_UPDATE, queue_columns, QUEUE_COLUMNS, columns);
+	if (store == NULL)
+		return n;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	cancelled = find_cancelled(settlements, n);
+	for (int i = 0; i < n; i++)
+	{
+		LlmSettlement *s = settlements[i];
+		bool is_cancelled = cancelled != NULL && cancelled[i];
+		TupleTableSlot *row = llm_store_find(store, s->task);
+
+		if (row == NULL || !is_claimed_for(row, columns, s->request))
+		{
+			settlements[left++] = s;
+			continue;
+		}
+		change_row(llm_store_copy(store), columns, s, is_cancelled, transaction);
+		if (!llm_store_replace(store))
+			settlements[left++] = s;
+		else if (is_cancelled)
+			*any_cancelled = true;
+	}
+	llm_store_end(store);
+	PopActiveSnapshot();
+	return left;
+}
+
+/* The same by one statement; are there any that were cancelled? */
+static bool
+settle_by_sql(LlmSettlement **settlements, int n)
+{
+	static const Oid types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID,
+								INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum *columns[lengthof(types)];
+	bool *nulls[lengthof(types)];
+	Datum values[lengthof(types) + 1];
+	uint64 cancelled;
+
+	for (int c = 0; c < lengthof(types); c++)
+	{
+		columns[c] = palloc0(sizeof(Datum) * n);
+		nulls[c] = palloc0(sizeof(bool) * n);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const LlmSettlement *s = settlements[i];
+
+		columns[0][i] = Int64GetDatum(s->task);
+		columns[1][i] = Int64GetDatum(s->request);
+		set_text(&columns[2][i], &nulls[2][i], s->state);
+		set_text(&columns[3][i], &nulls[3][i], s->reason);
+		columns[4][i] = TimestampTzGetDatum(s->not_before);
+		nulls[4][i] = (s->not_before == 0);
+		columns[5][i] = Int32GetDatum(s->charged ? 1 : 0);
+		columns[6][i] = Int32GetDatum(s->fault ? 1 : 0);
+		columns[7][i] = PointerGetDatum(s->answer);
+		nulls[7][i] = (s->answer == NULL);
+		set_text(&columns[8][i], &nulls[8][i], s->failure);
+		set_text(&columns[9][i], &nulls[9][i], s->message);
+		set_text(&columns[10][i], &nulls[10][i], s->last_answer);
+	}
+	for (int c = 0; c < lengthof(types); c++)
+		values[c] = llm_spi_array(types[c], columns[c], nulls[c], n);
+	values[lengthof(types)] = Int64GetDatum(llm_spi_transaction());
+	cancelled = llm_spi_execute(&settle_statement, values, NULL, false);
+	SPI_freetuptable(SPI_tuptable);
+	return cancelled > 0;
+}
+
+bool
+llm_queue_settle(LlmSettlement **settlements, int n)
+{
+	LlmSettlement **left = palloc(sizeof(LlmSettlement *) * Max(n, 1));
+	bool cancelled = false;
+	int nleft = 0;
+
+	finish_checks(settlements, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (settlements[i]->state != NULL)
+			left[nleft++] = settlements[i];
+	}
+	if (nleft > 0)
+		nleft = settle_directly(left, nleft, &cancelled);
+	if (nleft > 0)
+		cancelled = settle_by_sql(left, nleft) || cancelled;
+	return cancelled;
+}

@@ -1,0 +1,408 @@
+/*-------------------------------------------------------------------------
+ *
+ * repeat.c
+ *	  Tasks that ask what another task asks already: the same question is paid once.
+ *
+ * A follower waits, without a time, for the task in "same_as", its leader.  It is
+ * served in the transaction that stores the leader's answer, so that no crash can
+ * come between them.  As many as one transaction may serve, that is: with more of
+ * them the leader keeps its answer back from the writer, waiting for ever
+ * ("infinity"), until the last one has been served.  So an answer stays in the queue
+ * as long as anybody needs it.
+ *
+ * A leader that ends without an answer is succeeded by its first follower, which
+ * keeps "same_as": it now leads those who have the same there.  Nobody rewrites the
+ * others, however many they are.  Only what any repeat would meet for certain is
+ * shared of failures: the provider refused these very bytes, and billed nothing.
+ *
+ * Tasks of another job, strangers, follow a request and not a task: as soon as it is
+ * over without an answer they ask for themselves.  Their leader may be asked again late
+ * or never: its job may be paused, of low priority, or behind its deadline.
+ *
+ * What a follower's row is locked by (somebody cancels or supersedes it) is not
+ * waited for.  If that comes to nothing, the sweep finds the row, and it asks.
+ *
+ * Whether a task has followers is asked with LIMIT 1, in a sub-select: one probe of
+ * an index that is empty where nothing repeats, and never a join.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+
+#include "base/spi.h"
+#include "tables/repeat.h"
+
+/* Followers served in one transaction. */
+#define SERVE_ROWS 5000
+
+/* Leaders that keep an answer back, looked at in one transaction; groups of a step of the sweep. */
+#define SOURCES 100
+#define SWEEP_GROUPS 500
+
+/* As the index queue_promoted says: asks itself, and leads those who have the same in "same_as". */
+#define PROMOTED                                  \
+	"h.same_as IS NOT NULL AND h.outcome IS NULL" \
+	" AND (h.state OPERATOR(pg_catalog.<>) 'waiting' OR h.not_before IS NOT NULL)"
+
+/* Is somebody under way whom those follow who have led.label in same_as?  NULL: nobody. */
+#define LEADER                                                                                       \
+	"COALESCE((SELECT true FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) led.label"             \
+	"  AND h.outcome IS NULL), (SELECT true FROM llm.queue h WHERE h.same_as OPERATOR(pg_catalog.=)" \
+	"  led.label AND " PROMOTED " LIMIT 1))"
+
+/* Is an answer on its way to those who follow led.label, whatever becomes of anybody's job?  NULL: no. */
+#define COMING "(h.state OPERATOR(pg_catalog.=) 'claimed' OR h.answer IS NOT NULL)"
+#define HOPE                                                                             \
+	"COALESCE((SELECT true FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) led.label" \
+	"  AND h.outcome IS NULL AND " COMING "), (SELECT true FROM llm.queue h"             \
+	"  WHERE h.same_as OPERATOR(pg_catalog.=) led.label AND " PROMOTED " AND " COMING " LIMIT 1))"
+
+/* One of those who follow led.label, of a job below or above led.job. */
+#define STRANGER(than)                                                               \
+	"(SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) led.label" \
+	"  AND f.job OPERATOR(pg_catalog." than ") led.job AND " LLM_FOLLOWS " LIMIT 1)"
+
+static LlmStatement follow_statement = {
+	.sql = "UPDATE llm.queue q SET state = 'waiting', reason = 'same_question', same_as = v.leader,"
+		   "  attempts = q.attempts OPERATOR(pg_catalog.-) 1, request = NULL, claimed_at = NULL"
+		   " FROM unnest($1, $2) AS v(task, leader)"
+		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND q.state OPERATOR(pg_catalog.=) 'claimed'",
+	.nargs = 2,
+	.args = {INT8ARRAYOID, INT8ARRAYOID}};
+
+/*
+ * Hand on the answers of $1, or their certain failures, to at most $2 followers, each with
+ * its row on the ledger.  How many, and those among them who are followed themselves.
+ */
+static LlmStatement serve_statement = {
+	.sql = "WITH lead AS MATERIALIZED (SELECT l.id, l.same_as,"
+		   "  CASE WHEN l.answer IS NULL THEN 'failed' ELSE 'answered' END AS state,"
+		   "  b.server, b.model, COALESCE(b.paid_by, l.id) AS payer"
+		   "  FROM llm.queue l LEFT JOIN LATERAL (SELECT r.server, r.model, r.paid_by FROM llm.ledger r"
+		   "   WHERE r.task OPERATOR(pg_catalog.=) l.id AND r.outcome OPERATOR(pg_catalog.=) ANY ('{ok,cached}')"
+		   "   LIMIT 1) b ON true"
+		   "  WHERE l.id OPERATOR(pg_catalog.=) ANY ($1) AND (l.answer IS NOT NULL"
+		   "   OR l.state OPERATOR(pg_catalog.=) 'failed'"
+		   "    AND l.error OPERATOR(pg_catalog.=) ANY ('{too_long,rejected}'))),"
+		   " picked AS MATERIALIZED (SELECT p.id, lead.id AS leader, lead.state, lead.server, lead.model, lead.payer"
+		   "  FROM lead CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[lead.id, lead.same_as]) AND " LLM_FOLLOWS
+		   "  LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $2),"
+		   " served AS (UPDATE llm.queue q SET state = picked.state, outcome = picked.state, reason = NULL,"
+		   "  landed = $3, claimed_at = l.claimed_at, answer = l.answer,"
+		   "  error = CASE WHEN l.answer IS NULL THEN l.error END,"
+		   "  message = CASE WHEN l.answer IS NULL THEN l.message END"
+		   "  FROM picked JOIN llm.queue l ON l.id OPERATOR(pg_catalog.=) picked.leader"
+		   "  WHERE q.id OPERATOR(pg_catalog.=) picked.id"
+		   "  RETURNING q.id, q.job, q.application_name, q.key, q.state, picked.server, picked.model, picked.payer),"
+		   " booked AS (INSERT INTO llm.ledger (task, job, role, application_name, server, model, relation,"
+		   "   column_name, key, operation, lane, outcome, paid_by, cost, tags)"
+		   "  SELECT s.id, s.job, j.role_name, COALESCE(s.application_name, j.application_name), s.server, s.model,"
+		   "   j.relation_name,"
+		   "   j.column_name, s.key, j.operation, 'cache', 'cached', s.payer, 0, j.tags"
+		   "  FROM served s JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) s.job"
+		   "  WHERE s.state OPERATOR(pg_catalog.=) 'answered'),"
+		   " costless AS (INSERT INTO llm.job_cost (job, requests, input_tokens, output_tokens, cost)"
+		   "  SELECT DISTINCT s.job, 0, 0, 0, 0 FROM served s ON CONFLICT DO NOTHING)"
+		   " SELECT pg_catalog.count(*), pg_catalog.array_agg(s.id) FILTER (WHERE (SELECT true FROM llm.queue f"
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) s.id AND " LLM_FOLLOWS
+		   " LIMIT 1)) FROM served s",
+	.nargs = 3,
+	.args = {INT8ARRAYOID, INT4OID, INT8OID}};
+
+/* Answers that others still need stay where they are.  The writer may have been faster: then the sweep sees to it. */
+static LlmStatement keep_statement = {
+	.sql = "WITH source AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id OPERATOR(pg_catalog.=) ANY ($1)"
+		   "  AND l.state OPERATOR(pg_catalog.=) 'answered' AND (SELECT true FROM llm.queue f"
+		   "   WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[l.id, l.same_as]) AND " LLM_FOLLOWS
+		   " LIMIT 1)"
+		   "  FOR NO KEY UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = 'waiting', outcome = NULL, landed = NULL,"
+		   "  reason = 'same_question', not_before = 'infinity'"
+		   " FROM source WHERE q.id OPERATOR(pg_catalog.=) source.id",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
+
+#define SOURCE                                                       \
+	"q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NULL" \
+	" AND q.not_before OPERATOR(pg_catalog.=) 'infinity'"
+
+/* Leaders that keep an answer back, locked: what is found can be released. */
+static LlmStatement sources_statement = {
+	.sql = "SELECT q.id FROM llm.queue q WHERE " SOURCE " LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED",
+	.nargs = 1,
+	.args = {INT4OID}};
+
+/* Those that somebody else has locked, if anybody follows them: that one's lock is not their affair. */
+static LlmStatement held_statement = {
+	.sql = "SELECT q.id FROM llm.queue q WHERE " SOURCE " AND (SELECT true FROM llm.queue f"
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[q.id, q.same_as]) AND " LLM_FOLLOWS " LIMIT 1) LIMIT $1",
+	.nargs = 1,
+	.args = {INT4OID}};
+
+static LlmStatement release_statement = {
+	.sql = "WITH free AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id OPERATOR(pg_catalog.=) ANY ($1)"
+		   "  AND l.state OPERATOR(pg_catalog.=) 'waiting' AND l.outcome IS NULL"
+		   "  AND l.not_before OPERATOR(pg_catalog.=) 'infinity' FOR NO KEY UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = 'answered', outcome = 'answered', reason = NULL, not_before = NULL"
+		   " FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
+
+/*
+ * Back to the sender as what is due at once: the first follower of each label in $1 that nobody
+ * leads, of the job in $2; and at most $3 of other jobs that no answer is coming to, which lead
+ * and follow nobody from then on.
+ */
+static LlmStatement promote_statement = {
+	.sql = "WITH led AS MATERIALIZED (SELECT v.label, v.job FROM unnest($1, $2) AS v(label, job)"
+		   "  WHERE (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) v.label AND " LLM_FOLLOWS
+		   " LIMIT 1)),"
+		   " lost AS MATERIALIZED (SELECT led.label, led.job FROM led WHERE " HOPE
+		   " IS NULL),"
+		   " own AS MATERIALIZED (SELECT lost.label, p.id FROM lost CROSS JOIN LATERAL ("
+		   "  SELECT f.id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) lost.label"
+		   "  AND f.job OPERATOR(pg_catalog.=) lost.job AND " LLM_FOLLOWS
+		   "  ORDER BY f.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) p),"
+		   " stranger AS MATERIALIZED (SELECT p.id FROM lost CROSS JOIN LATERAL (VALUES"
+		   "  (0::pg_catalog.int8, lost.job OPERATOR(pg_catalog.-) 1),"
+		   "  (lost.job OPERATOR(pg_catalog.+) 1, 9223372036854775807)) AS r(low, high) CROSS JOIN LATERAL ("
+		   "  SELECT f.id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) lost.label"
+		   "  AND f.job OPERATOR(pg_catalog.>=) r.low AND f.job OPERATOR(pg_catalog.<=) r.high AND " LLM_FOLLOWS
+		   "  LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $3),"
+		   " next AS MATERIALIZED (SELECT led.id, true AS leads FROM own led WHERE " LEADER
+		   "  IS NULL UNION ALL SELECT stranger.id, false FROM stranger)"
+		   " UPDATE llm.queue q SET not_before = pg_catalog.clock_timestamp(),"
+		   "  same_as = CASE WHEN next.leads THEN q.same_as END"
+		   " FROM next WHERE q.id OPERATOR(pg_catalog.=) next.id",
+	.nargs = 3,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4OID}};
+
+/*
+ * One probe for each group, from the first above $1: the job of who leads it, or should;
+ * whether nobody does; and whether there is anything to do.
+ */
+static LlmStatement sweep_statement = {
+	.sql = "WITH RECURSIVE label AS ("
+		   " (SELECT f.same_as AS id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.>) $1 AND " LLM_FOLLOWS
+		   "  ORDER BY f.same_as LIMIT 1)"
+		   " UNION ALL SELECT (SELECT f.same_as FROM llm.queue f"
+		   "  WHERE f.same_as OPERATOR(pg_catalog.>) label.id AND " LLM_FOLLOWS
+		   "  ORDER BY f.same_as LIMIT 1) FROM label WHERE label.id IS NOT NULL),"
+		   " led AS MATERIALIZED (SELECT l.id AS label, COALESCE("
+		   "  (SELECT h.job FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) l.id),"
+		   "  (SELECT h.job FROM llm.queue h WHERE h.same_as OPERATOR(pg_catalog.=) l.id AND " PROMOTED " LIMIT 1),"
+		   "  (SELECT f.job FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) l.id AND " LLM_FOLLOWS
+		   "   ORDER BY f.job LIMIT 1)) AS job FROM label l WHERE l.id IS NOT NULL LIMIT $2),"
+		   " seen AS MATERIALIZED (SELECT led.label, led.job, " LEADER
+		   " IS NULL AS dead FROM led)"
+		   " SELECT led.label, led.job, led.dead, led.dead OR (" HOPE " IS NULL AND COALESCE(" STRANGER("<") ", " STRANGER(">") ", false)) FROM seen led",
+	.nargs = 2,
+	.args = {INT8OID, INT4OID}};
+
+/* Column 1 of the current result: numbers, palloc'ed; how many in *n. */
+static Datum *
+read_ids(int *n)
+{
+	Datum *ids = palloc(sizeof(Datum) * Max(SPI_processed, 1));
+	bool isnull;
+
+	*n = (int) SPI_processed;
+	for (int i = 0; i < *n; i++)
+		ids[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+	SPI_freetuptable(SPI_tuptable);
+	return ids;
+}
+
+/* Run a statement over an array of ids; how many rows it changed. */
+static uint64
+over_ids(LlmStatement *statement, Datum *ids, int n)
+{
+	Datum values[1];
+
+	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
+	return llm_spi_execute(statement, values, NULL, false);
+}
+
+void
+llm_repeat_follow(const int64 *tasks, const int64 *leaders, int n)
+{
+	Datum *columns[2];
+	Datum values[2];
+
+	if (n == 0)
+		return;
+	columns[0] = palloc(sizeof(Datum) * n);
+	columns[1] = palloc(sizeof(Datum) * n);
+	for (int i = 0; i < n; i++)
+	{
+		columns[0][i] = Int64GetDatum(tasks[i]);
+		columns[1][i] = Int64GetDatum(leaders[i]);
+	}
+	values[0] = llm_spi_array(INT8OID, columns[0], NULL, n);
+	values[1] = llm_spi_array(INT8OID, columns[1], NULL, n);
+	llm_spi_execute(&follow_statement, values, NULL, false);
+}
+
+/* Serve up to "limit" followers of the leaders; how many.  In *heads those who are followed themselves. */
+static int
+serve_once(Datum leaders, int limit, Datum **heads, int *nheads)
+{
+	Datum values[3];
+	Datum result;
+	bool isnull;
+	int served;
+
+	values[0] = leaders;
+	values[1] = Int32GetDatum(limit);
+	values[2] = Int64GetDatum(llm_spi_transaction());
+	llm_spi_execute(&serve_statement, values, NULL, false);
+	served = (int) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+	*nheads = 0;
+	if (!isnull)
+		deconstruct_array(DatumGetArrayTypePCopy(result), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+						  heads, NULL, nheads);
+	SPI_freetuptable(SPI_tuptable);
+	return served;
+}
+
+/* Serve the followers of the leaders, and theirs, as many as one transaction may. */
+static void
+serve(Datum *leaders, int n, LlmRepeatResult *result)
+{
+	int left = SERVE_ROWS;
+
+	while (n > 0)
+	{
+		Datum *heads = NULL;
+		int nheads = 0;
+		int served = serve_once(llm_spi_array(INT8OID, leaders, NULL, n), left, &heads, &nheads);
+
+		result->served += served;
+		left -= served;
+		if (left == 0)
+		{
+			over_ids(&keep_statement, leaders, n);
+			if (nheads > 0)
+				over_ids(&keep_statement, heads, nheads);
+			result->more = true;
+			return;
+		}
+		leaders = heads;
+		n = nheads;
+	}
+}
+
+uint64
+llm_repeat_promote(const LlmRepeatLead *leads, int n)
+{
+	Datum *columns[2];
+	Datum values[3];
+	int nlabels = 0;
+
+	if (n == 0)
+		return 0;
+	columns[0] = palloc(sizeof(Datum) * n * 2);
+	columns[1] = palloc(sizeof(Datum) * n * 2);
+	for (int i = 0; i < n; i++)
+	{
+		columns[0][nlabels] = Int64GetDatum(leads[i].task);
+		columns[1][nlabels++] = Int64GetDatum(leads[i].job);
+		if (leads[i].same_as == 0)
+			continue;
+		columns[0][nlabels] = Int64GetDatum(leads[i].same_as);
+		columns[1][nlabels++] = Int64GetDatum(leads[i].job);
+	}
+	values[0] = llm_spi_array(INT8OID, columns[0], NULL, nlabels);
+	values[1] = llm_spi_array(INT8OID, columns[1], NULL, nlabels);
+	values[2] = Int32GetDatum(SERVE_ROWS);
+	return llm_spi_execute(&promote_statement, values, NULL, false);
+}
+
+void
+llm_repeat_settled(const LlmRepeatLead *leads, int n, LlmRepeatResult *result)
+{
+	Datum *leaders = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		leaders[i] = Int64GetDatum(leads[i].task);
+	serve(leaders, n, result);
+	result->promoted += llm_repeat_promote(leads, n);
+}
+
+/* Serve those who follow what the statement finds; the leaders, *n of them. */
+static Datum *
+serve_found(LlmStatement *statement, int *n, LlmRepeatResult *result)
+{
+	Datum values[1];
+	Datum *sources;
+
+	values[0] = Int32GetDatum(SOURCES);
+	llm_spi_execute(statement, values, NULL, false);
+	sources = read_ids(n);
+	serve(sources, *n, result);
+	return sources;
+}
+
+void
+llm_repeat_go_on(LlmRepeatResult *result)
+{
+	LlmRepeatResult served = {0};
+	Datum *sources;
+	int n;
+
+	sources = serve_found(&sources_statement, &n, &served);
+	if (n == 0)
+	{
+		(void) serve_found(&held_statement, &n, &served);
+		served.more = (served.served > 0);
+	}
+	else if (!served.more)
+	{
+		served.served += over_ids(&release_statement, sources, n);
+		served.more = true; /* there may be others */
+	}
+	result->served += served.served;
+	result->more = result->more || served.more;
+}
+
+bool
+llm_repeat_sweep(int64 *after, LlmRepeatResult *result)
+{
+	Datum values[2];
+	LlmRepeatLead *dead;
+	LlmRepeatLead *stalled;
+	int ndead = 0;
+	int nstalled = 0;
+	int n;
+	bool isnull;
+
+	values[0] = Int64GetDatum(*after);
+	values[1] = Int32GetDatum(SWEEP_GROUPS);
+	n = (int) llm_spi_execute(&sweep_statement, values, NULL, false);
+	dead = palloc0(sizeof(LlmRepeatLead) * Max(n, 1));
+	stalled = palloc0(sizeof(LlmRepeatLead) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		LlmRepeatLead lead = {0};
+
+		lead.task = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+		lead.job = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+		*after = lead.task;
+		if (DatumGetBool(SPI_getbinval(row, desc, 3, &isnull)))
+			dead[ndead++] = lead;
+		else if (DatumGetBool(SPI_getbinval(row, desc, 4, &isnull)))
+			stalled[nstalled++] = lead;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	if (ndead > 0)
+		llm_repeat_settled(dead, ndead, result);
+	result->promoted += llm_repeat_promote(stalled, nstalled);
+	return n == SWEEP_GROUPS;
+}

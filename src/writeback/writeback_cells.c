@@ -1,0 +1,361 @@
+/*-------------------------------------------------------------------------
+ *
+ * writeback_cells.c
+ *	  Write the cells of claimed rows as the current user, and give each row its fate.
+ *
+ * First all in one subtransaction.  When that fails, each row in its own, so that
+ * a bad row costs only itself.  A row that was not written although nothing failed
+ * is asked for the reason (writeback_diag.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "mb/pg_wchar.h"
+#include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
+#include "utils/guc.h"
+#include "utils/resowner.h"
+
+#include "writeback/writeback_cells.h"
+#include "writeback/writeback_diag.h"
+#include "writeback/writeback_session.h"
+#include "writeback/writeback_sql.h"
+
+/* Each row that has to wait for a lock costs the lock time-out: after so many the others go first. */
+#define MAX_LOCK_WAITS 4
+
+/* The explanation of a failed row is cut there. */
+#define EXPLANATION_BYTES 500
+
+/* Work in a subtransaction; raises. */
+typedef void (*Work)(void *arg);
+
+/* A set of rows to write, for try_work(). */
+typedef struct Attempt
+{
+	LlmWriteTarget *target;
+	LlmWriteRow **rows;
+	int n;
+	bool *written;
+	bool locking; /* still at the lock statement */
+} Attempt;
+
+/* Rows to explain, for try_work(). */
+typedef struct Diagnosis
+{
+	LlmWriteJob *job;
+	LlmWriteRow **rows;
+	int n;
+} Diagnosis;
+
+/* Errors that are no fault of a row, and that end the transaction. */
+static bool
+ends_transaction(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+		default:
+			return false;
+	}
+}
+
+bool
+llm_writeback_is_lock_error(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		   sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		   sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
+}
+
+/*
+ * Run work in a subtransaction, ended by SET CONSTRAINTS ALL IMMEDIATE, so that
+ * deferred triggers fire here and as the role.  Settings changed within are put
+ * back.  NULL, or the error, in the current context.
+ */
+static ErrorData *
+try_work(Work work, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt, .constraints = NIL, .deferred = false};
+		int nest = NewGUCNestLevel();
+
+		work(arg);
+		AfterTriggerSetState(&immediate);
+		AtEOXact_GUC(false, nest);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (ends_transaction(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* Relation and column were there, under a lock: what else an error says is gone is missed by a trigger or the like. */
+void
+llm_writeback_fail_by_error(LlmWriteRow *row, ErrorData *error)
+{
+	const char *message = error->message ? error->message : "unknown error";
+	char *explanation = psprintf("%s: %.*s", unpack_sql_state(error->sqlerrcode),
+								 pg_mbcliplen(message, strlen(message), EXPLANATION_BYTES), message);
+
+	llm_writeback_fail(row, error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ? "forbidden" : "not_writable",
+					   explanation);
+}
+
+/* The outcome is in the cell. */
+static void
+note_written(LlmWriteRow *row)
+{
+	if (strcmp(row->outcome, "answered") == 0)
+		row->fate = LLM_FATE_DONE;
+	else if (strcmp(row->outcome, "cancelled") == 0)
+		row->fate = LLM_FATE_CANCELLED;
+	else
+	{
+		row->fate = LLM_FATE_FAILED;
+		row->reason = row->error ? row->error : "failed";
+		row->explanation = row->message;
+	}
+}
+
+/* Lock and write; for try_work(). */
+static void
+write_rows(void *arg)
+{
+	Attempt *attempt = arg;
+	LlmWriteRow **locked = palloc(sizeof(LlmWriteRow *) * attempt->n);
+	int n = 0;
+
+	attempt->locking = true;
+	llm_writeback_lock(attempt->target, attempt->rows, attempt->n, true);
+	attempt->locking = false;
+	for (int i = 0; i < attempt->n; i++)
+		if (attempt->rows[i]->locked)
+			locked[n++] = attempt->rows[i];
+	if (n == 0)
+		return;
+	llm_writeback_write(attempt->target, locked, n, attempt->written);
+	/* From the order of the locked rows to that of all. */
+	for (int i = attempt->n - 1; i >= 0; i--)
+		attempt->written[i] = attempt->rows[i]->locked ? attempt->written[--n] : false;
+}
+
+static ErrorData *
+try_rows(Attempt *attempt)
+{
+	ErrorData *error = try_work(write_rows, attempt);
+
+	if (error != NULL)
+		return error;
+	for (int i = 0; i < attempt->n; i++)
+		if (attempt->written[i])
+			note_written(attempt->rows[i]);
+	return NULL;
+}
+
+/* The write-back failed: leave at least a failed marker, if the cell can be written at all. */
+static void
+leave_failed_marker(LlmWriteTarget *target, LlmWriteRow *row)
+{
+	LlmWriteRow copy = *row;
+	LlmWriteRow *rows[1] = {&copy};
+	bool written[1];
+	Attempt attempt = {.target = target, .rows = rows, .n = 1, .written = written};
+
+	copy.outcome = "failed";
+	copy.error = pstrdup(row->reason);
+	copy.message = row->explanation;
+	copy.answer = NULL;
+	(void) try_work(write_rows, &attempt);
+}
+
+/*
+ * Each row alone.  Stops when half of the time is over, or when too many had to wait
+ * for a lock: what is left comes again.
+ */
+static void
+write_one_by_one(LlmWriteJob *job, Attempt *all)
+{
+	int waits = 0;
+
+	for (int i = 0; i < all->n; i++)
+	{
+		Attempt attempt = {.target = all->target, .rows = &all->rows[i], .n = 1, .written = &all->written[i]};
+		ErrorData *error;
+
+		if (waits == MAX_LOCK_WAITS || (i > 0 && llm_writeback_half_time_is_over()))
+		{
+			for (int later = i; later < all->n; later++)
+				all->rows[later] = NULL;
+			job->blocked = waits == MAX_LOCK_WAITS;
+			return;
+		}
+		all->written[i] = false;
+		error = try_rows(&attempt);
+		if (error == NULL)
+			continue;
+		if (llm_writeback_is_lock_error(error->sqlerrcode))
+		{
+			all->rows[i]->fate = LLM_FATE_WAITING;
+			waits++;
+			continue;
+		}
+		llm_writeback_fail_by_error(all->rows[i], error);
+		leave_failed_marker(all->target, all->rows[i]);
+	}
+}
+
+/* For try_work(). */
+static void
+diagnose_rows(void *arg)
+{
+	Diagnosis *diagnosis = arg;
+
+	llm_writeback_diagnose(diagnosis->job, diagnosis->rows, diagnosis->n);
+}
+
+/* Rows that were tried and not written, without an error: why? */
+static void
+explain_rows(LlmWriteJob *job, Attempt *all)
+{
+	Diagnosis diagnosis = {.job = job, .rows = palloc(sizeof(LlmWriteRow *) * all->n)};
+	ErrorData *error;
+
+	for (int i = 0; i < all->n; i++)
+		if (all->rows[i] != NULL && all->rows[i]->fate == LLM_FATE_OPEN)
+			diagnosis.rows[diagnosis.n++] = all->rows[i];
+	if (diagnosis.n == 0)
+		return;
+	error = try_work(diagnose_rows, &diagnosis);
+	for (int i = 0; error != NULL && i < diagnosis.n; i++)
+	{
+		if (llm_writeback_is_lock_error(error->sqlerrcode))
+			diagnosis.rows[i]->fate = LLM_FATE_WAITING;
+		else
+			llm_writeback_fail_by_error(diagnosis.rows[i], error);
+	}
+}
+
+/* For try_work(). */
+static void
+lock_again(void *arg)
+{
+	Attempt *attempt = arg;
+
+	llm_writeback_lock(attempt->target, attempt->rows, attempt->n, true);
+}
+
+/*
+ * Somebody may have let a row go between the role's look, which passed over it, and the
+ * owner's, which found it free: what the role sees now is not hidden from it, and comes again.
+ */
+static void
+look_for_let_go(Attempt *all)
+{
+	Attempt hidden = {.target = all->target, .rows = palloc(sizeof(LlmWriteRow *) * all->n)};
+
+	for (int i = 0; i < all->n; i++)
+	{
+		LlmWriteRow *row = all->rows[i];
+
+		if (row != NULL && row->fate == LLM_FATE_FAILED && strcmp(row->reason, "not_visible") == 0)
+			hidden.rows[hidden.n++] = row;
+	}
+	if (hidden.n == 0 || try_work(lock_again, &hidden) != NULL)
+		return;
+	for (int i = 0; i < hidden.n; i++)
+	{
+		if (hidden.rows[i]->locked)
+			hidden.rows[i]->fate = LLM_FATE_WAITING;
+	}
+}
+
+void
+llm_writeback_decide(LlmWriteJob *job, LlmFate fate, const char *reason, char *explanation)
+{
+	for (int i = 0; i < job->nrows; i++)
+	{
+		LlmWriteRow *row = &job->rows[i];
+
+		if (row->fate != LLM_FATE_OPEN)
+			continue;
+		if (strcmp(row->outcome, "superseded") == 0)
+			row->fate = LLM_FATE_SUPERSEDED;
+		else if (fate == LLM_FATE_FAILED)
+			llm_writeback_fail(row, reason, explanation);
+		else
+			row->fate = fate;
+	}
+}
+
+/* The table itself is locked: all wait, and the job with them. */
+static void
+block(LlmWriteJob *job)
+{
+	job->blocked = true;
+	llm_writeback_decide(job, LLM_FATE_WAITING, NULL, NULL);
+}
+
+void
+llm_writeback_cells(LlmWriteJob *job)
+{
+	LlmWriteTarget target = {0};
+	Attempt all = {.target = &target};
+	const char *reason = NULL;
+	char *explanation = NULL;
+	ErrorData *error;
+
+	/* Not waited for: an open ALTER TABLE costs nothing but this job's turn. */
+	if (!ConditionalLockRelationOid(job->relation, RowExclusiveLock))
+	{
+		block(job);
+		return;
+	}
+	if (!llm_writeback_describe(&target, job->relation, job->column, job->keys, job->nkeys,
+								&reason, &explanation))
+	{
+		llm_writeback_decide(job, LLM_FATE_FAILED, reason, explanation);
+		return;
+	}
+	llm_writeback_decide(job, LLM_FATE_OPEN, NULL, NULL);
+	all.rows = palloc(sizeof(LlmWriteRow *) * Max(job->nrows, 1));
+	all.written = palloc0(sizeof(bool) * Max(job->nrows, 1));
+	for (int i = 0; i < job->nrows; i++)
+		if (job->rows[i].fate == LLM_FATE_OPEN)
+			all.rows[all.n++] = &job->rows[i];
+	if (all.n == 0)
+		return;
+	error = try_rows(&all);
+	if (error != NULL && all.locking && llm_writeback_is_lock_error(error->sqlerrcode))
+	{
+		block(job);
+		return;
+	}
+	if (error != NULL)
+		write_one_by_one(job, &all);
+	explain_rows(job, &all);
+	look_for_let_go(&all);
+}

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * writeback_cells.h
+ *	  Write the cells of claimed rows as the current user, and give each row its fate.
+ *
+ * Only writeback.c calls these.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_WRITEBACK_CELLS_H
+#define LLM_WRITEBACK_CELLS_H
+
+#include "base/llm_enrich.h"
+
+#include "writeback/writeback_queue.h"
+
+/*
+ * Write what can be written.  SPI is connected.  Raises only what is no row's fault:
+ * time-outs, cancelling, lack of resources.  Sets job->blocked.
+ */
+extern void llm_writeback_cells(LlmWriteJob *job);
+
+/* Without a look at any cell: rows that still have no fate get this one; superseded ones are superseded. */
+extern void llm_writeback_decide(LlmWriteJob *job, LlmFate fate, const char *reason, char *explanation);
+
+/* Somebody else was faster; nothing is wrong. */
+extern bool llm_writeback_is_lock_error(int sqlerrcode);
+
+/* Short name and sentence for an error that cost a row its write-back. */
+extern void llm_writeback_fail_by_error(LlmWriteRow *row, ErrorData *error);
+
+#endif /* LLM_WRITEBACK_CELLS_H */

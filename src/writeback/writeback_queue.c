@@ -1,0 +1,630 @@
+/*-------------------------------------------------------------------------
+ *
+ * writeback_queue.c
+ *	  The writer's half of the queue.
+ *
+ * Work is found job by job, by one probe of the index on settled tasks for each
+ * open job: a job whose table is locked is passed over without a look at its
+ * rows, however many they are.
+ *
+ * The writer goes upwards by "landed", the number of the sender's transaction that
+ * settled a task, and remembers for each job how far it came: so no claim walks over
+ * entries of tasks that are gone, which a long open snapshot would keep in the index.
+ * One process settles, one transaction after the other, so nothing lands below a number
+ * that has been seen.  What others settle (cancelled, superseded, put off and woken) has
+ * no number and goes first.
+ *
+ * A task that was put off keeps in "outcome" what it was, which also tells the
+ * writer's waiting tasks from the sender's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "base/spi_plan.h"
+#include "tables/repeat.h"
+#include "writeback/writeback_progress.h"
+#include "writeback/writeback_queue.h"
+
+/* Answers of one set together; a single larger one still goes, alone. */
+#define CLAIM_BYTES "8388608"
+
+/* And of so many bytes uncompressed, the last row not counted: they are held twice while they are written. */
+#define READ_BYTES (64 * 1024 * 1024)
+
+#define SETTLED "q.state IN ('answered', 'failed', 'cancelled', 'superseded')"
+
+/*
+ * The LATERAL with its LIMITs asks for two probes per job, never for a join of all tasks; how
+ * far a job came is looked up in an object, not joined.
+ */
+static LlmStatement find_statement = {
+	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings"
+		   " FROM llm.job j CROSS JOIN LATERAL ("
+		   "  (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
+		   "   AND q.landed OPERATOR(pg_catalog.>=) COALESCE(($3 OPERATOR(pg_catalog.->>) j.id::pg_catalog.text)"
+		   "    ::pg_catalog.int8, 0) LIMIT 1) UNION ALL"
+		   "  (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
+		   "   AND q.landed IS NULL LIMIT 1) LIMIT 1) s"
+		   " WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND j.id OPERATOR(pg_catalog.>) $1 ORDER BY j.id LIMIT $2",
+	.nargs = 3,
+	.args = {INT8OID, INT4OID, JSONBOID}};
+
+/* Somebody who cancels a task that is answered or failed wants back what was there. */
+static LlmStatement claim_statement = {
+	.sql = "WITH others AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
+		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED " AND q.landed IS NULL"
+		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
+		   " own AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
+		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED
+		   "  AND q.landed OPERATOR(pg_catalog.>=) $3"
+		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
+		   " picked AS MATERIALIZED (SELECT * FROM others UNION ALL SELECT * FROM own LIMIT $2),"
+		   " sized AS (SELECT p.id, pg_catalog.sum(p.size) OVER (ORDER BY p.landed NULLS FIRST, p.id"
+		   "  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM picked p)"
+		   " SELECT q.id, q.relation, q.key, CASE WHEN q.state IN ('answered', 'failed') AND EXISTS (SELECT"
+		   "   FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) q.id)"
+		   "  THEN 'cancelled' ELSE q.state END, q.answer, q.error, q.message, COALESCE(q.same_as, 0), COALESCE(q.landed, 0)"
+		   " FROM sized s JOIN llm.queue q ON q.id OPERATOR(pg_catalog.=) s.id"
+		   " WHERE COALESCE(s.before, 0) OPERATOR(pg_catalog.<) " CLAIM_BYTES
+		   " ORDER BY q.id",
+	.nargs = 3,
+	.args = {INT8OID, INT4OID, INT8OID}};
+
+/*
+ * A job is paused when so many of its tasks failed, and more than half of those that
+ * are final: whatever is wrong, asking the rest would only cost.  After its deadline no
+ * task is sent anyway.
+ */
+#define BREAKER_FAILURES "20"
+
+/* What a task cost is the sum of its rows in the ledger. */
+static LlmStatement settle_statement = {
+	.sql = "WITH fate AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		   "  pg_catalog.unnest($4), pg_catalog.unnest($5)) AS f(task, fate, reason, message)),"
+		   " gone AS (DELETE FROM llm.queue q USING fate f WHERE q.id OPERATOR(pg_catalog.=) f.task"
+		   "  RETURNING q.id, q.recipe, q.role, q.relation, q.application_name, q.key, q.tries, q.attempts, q.input,"
+		   "  q.last_answer, q.answer, f.fate, f.reason, f.message),"
+		   " dead AS (INSERT INTO llm.dead_letter AS d (task, failed_at, job, recipe, role, relation, relation_name,"
+		   "   column_name, application_name, key, reason, message, tries, attempts, cost, input, last_answer, answer)"
+		   "  SELECT g.id, pg_catalog.clock_timestamp(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
+		   "   j.column_name, g.application_name, g.key, g.reason, g.message, g.tries, g.attempts,"
+		   "   (SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) 0 THEN 0 ELSE pg_catalog.sum(l.cost) END"
+		   "    FROM llm.ledger l WHERE l.task OPERATOR(pg_catalog.=) g.id),"
+		   "   g.input, g.last_answer, g.answer"
+		   "  FROM gone g JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) $1"
+		   "  WHERE g.fate OPERATOR(pg_catalog.=) 'failed'"
+		   "  ON CONFLICT (task) DO UPDATE SET failed_at = excluded.failed_at, relation = excluded.relation,"
+		   "   reason = excluded.reason, message = excluded.message, tries = excluded.tries,"
+		   "   attempts = excluded.attempts, cost = excluded.cost, last_answer = excluded.last_answer,"
+		   "   answer = excluded.answer),"
+		   " freed AS (DELETE FROM llm.cancellation c USING fate f WHERE c.task OPERATOR(pg_catalog.=) f.task),"
+		   " n AS (SELECT pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'done') AS done,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'failed') AS failed,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'superseded') AS superseded,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'cancelled') AS cancelled,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'row_gone') AS row_gone,"
+		   "  pg_catalog.count(*) AS final FROM gone g),"
+		   " sums AS (SELECT j.id, j.total, j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
+		   "  OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone OPERATOR(pg_catalog.+) n.final AS final,"
+		   "  j.resumed_final, j.deadline,"
+		   "  j.failed OPERATOR(pg_catalog.+) n.failed OPERATOR(pg_catalog.-) j.resumed_failed AS failed"
+		   "  FROM llm.job j, n WHERE j.id OPERATOR(pg_catalog.=) $1),"
+		   " counted AS (SELECT s.id, COALESCE(s.final OPERATOR(pg_catalog.>=) s.total, false) AS finished,"
+		   "  s.failed OPERATOR(pg_catalog.>=) " BREAKER_FAILURES " AND (s.failed OPERATOR(pg_catalog.*) 2)"
+		   "   OPERATOR(pg_catalog.>) (s.final OPERATOR(pg_catalog.-) s.resumed_final)"
+		   "   AND (s.deadline OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) IS NOT TRUE AS broken,"
+		   "  pg_catalog.format('paused: %s of the last %s tasks failed; see llm.dead_letter, then llm.resume(%s)',"
+		   "   s.failed, s.final OPERATOR(pg_catalog.-) s.resumed_final, s.id) AS verdict FROM sums s)"
+		   " UPDATE llm.job j SET done = j.done OPERATOR(pg_catalog.+) n.done,"
+		   "  failed = j.failed OPERATOR(pg_catalog.+) n.failed,"
+		   "  superseded = j.superseded OPERATOR(pg_catalog.+) n.superseded,"
+		   "  cancelled = j.cancelled OPERATOR(pg_catalog.+) n.cancelled,"
+		   "  row_gone = j.row_gone OPERATOR(pg_catalog.+) n.row_gone,"
+		   "  state = CASE WHEN c.finished THEN 'finished' WHEN c.broken THEN 'paused' ELSE j.state END,"
+		   "  reason = CASE WHEN c.finished THEN NULL WHEN c.broken THEN c.verdict ELSE j.reason END,"
+		   "  finished_at = CASE WHEN c.finished THEN pg_catalog.clock_timestamp() ELSE j.finished_at END"
+		   " FROM n, counted c WHERE j.id OPERATOR(pg_catalog.=) c.id RETURNING c.finished",
+	.nargs = 5,
+	.args = {INT8OID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+
+static LlmStatement take_job_statement = {
+	.sql = "SELECT FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED",
+	.nargs = 1,
+	.args = {INT8OID}};
+
+/* The longer a task has been under way, the longer it waits: no count has to be kept. */
+static LlmStatement put_off_statement = {
+	.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = q.state, reason = 'locked',"
+		   "  not_before = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) GREATEST("
+		   "   pg_catalog.make_interval(secs => $2 OPERATOR(pg_catalog./) 1000.0::pg_catalog.float8),"
+		   "   LEAST('10 s'::pg_catalog.interval, (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)"
+		   "    COALESCE(q.claimed_at, q.queued_at)) OPERATOR(pg_catalog./) 4.0::pg_catalog.float8))"
+		   " FROM pg_catalog.unnest($1) AS v(task)"
+		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND " SETTLED,
+	.nargs = 2,
+	.args = {INT8ARRAYOID, INT4OID}};
+
+static LlmStatement wake_statement = {
+	.sql = "WITH due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NOT NULL"
+		   "  AND q.not_before OPERATOR(pg_catalog.<=) (SELECT pg_catalog.clock_timestamp())"
+		   "  ORDER BY q.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
+		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id",
+	.nargs = 1,
+	.args = {INT4OID}};
+
+/* No row is put off for so long: the clock was set back since. */
+static LlmStatement wake_ahead_statement = {
+	.sql = "WITH ahead AS MATERIALIZED (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NOT NULL"
+		   "  AND q.not_before OPERATOR(pg_catalog.>) (SELECT pg_catalog.clock_timestamp()"
+		   "   OPERATOR(pg_catalog.+) '1 min'::pg_catalog.interval)"
+		   "  FOR NO KEY UPDATE SKIP LOCKED)"
+		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
+		   " FROM ahead WHERE q.id OPERATOR(pg_catalog.=) ahead.id"};
+
+static LlmStatement due_statement = {
+	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
+		   " AND q.outcome IS NOT NULL AND q.not_before IS NOT NULL ORDER BY q.not_before LIMIT 1",
+};
+
+/*
+ * Is anything to come?  A job whose size is known ends with its last task; of one that single rows
+ * share, what is claimed is not looked for: the sender calls us when it is settled.
+ */
+static LlmStatement empty_statement = {
+	.sql = "SELECT FROM llm.job j WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND (j.total IS NOT NULL"
+		   " OR (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'ready' LIMIT 1)"
+		   " OR (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   "  AND q.state OPERATOR(pg_catalog.=) 'waiting' LIMIT 1)"
+		   " OR (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
+		   "  LIMIT 1)) LIMIT 1",
+};
+
+/*
+ * What was not sent before its job's deadline, with those that wait for its answer; others
+ * that wait come when they are ready again.
+ */
+static LlmStatement fail_late_statement = {
+	.sql = "WITH late AS MATERIALIZED (SELECT p.id, p.job, p.same_as FROM llm.job j CROSS JOIN LATERAL ("
+		   "  SELECT q.id, q.job, q.same_as FROM llm.queue q"
+		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
+		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
+		   "  WHERE j.deadline OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+		   "  AND j.state OPERATOR(pg_catalog.<>) 'finished' LIMIT $1),"
+		   " same AS MATERIALIZED (SELECT s.id FROM late CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
+		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[late.id, late.same_as])"
+		   "  AND f.job OPERATOR(pg_catalog.=) late.job AND f.state OPERATOR(pg_catalog.=) 'waiting'"
+		   "  AND f.same_as IS NOT NULL AND f.not_before IS NULL AND f.outcome IS NULL"
+		   "  LIMIT $1 FOR UPDATE SKIP LOCKED) s LIMIT $1)"
+		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'deadline',"
+		   "  message = 'it was not sent before its deadline', reason = NULL, not_before = NULL"
+		   " FROM (SELECT id FROM late UNION ALL SELECT id FROM same) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
+	.nargs = 1,
+	.args = {INT4OID}};
+
+static LlmStatement next_deadline_statement = {
+	.sql = "SELECT j.deadline FROM llm.job j WHERE j.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
+		   " AND j.state OPERATOR(pg_catalog.<>) 'finished' ORDER BY j.deadline LIMIT 1",
+};
+
+/* What nobody will send any more, since the role that asked was dropped. */
+#define ROLELESS_JOB \
+	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid OPERATOR(pg_catalog.=) j.role)"
+
+static LlmStatement fail_roleless_statement = {
+	.sql = "WITH ready AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
+		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
+		   "  WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND " ROLELESS_JOB " LIMIT $1),"
+		   " waiting AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'waiting'"
+		   "  AND q.outcome IS NULL LIMIT $1 FOR UPDATE SKIP LOCKED) p"
+		   "  WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND " ROLELESS_JOB " LIMIT $1)"
+		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'role_gone',"
+		   "  message = 'the role that asked was dropped', reason = NULL, not_before = NULL"
+		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
+	.nargs = 1,
+	.args = {INT4OID}};
+
+/*
+ * Tasks that were locked or under way when they were cancelled, and are to be sent (again)
+ * now: no request leaves for them (queue.c), and here they end.  Some of the cancellations
+ * each time, in the order of their ids; a task whose lock somebody still has comes again.
+ */
+static LlmStatement stop_cancelled_statement = {
+	.sql = "WITH seen AS MATERIALIZED (SELECT c.id, c.task FROM llm.cancellation c"
+		   "  WHERE c.id OPERATOR(pg_catalog.>) $1 ORDER BY c.id LIMIT $2),"
+		   " due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
+		   "  WHERE q.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.task FROM seen s))"
+		   "  AND q.state IN ('ready', 'waiting') AND q.outcome IS NULL),"
+		   " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN due ON due.id OPERATOR(pg_catalog.=) q.id"
+		   "  WHERE q.state IN ('ready', 'waiting') AND q.outcome IS NULL FOR UPDATE OF q SKIP LOCKED),"
+		   " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
+		   "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id)"
+		   " SELECT (SELECT pg_catalog.count(*) FROM due) OPERATOR(pg_catalog.-)"
+		   "  (SELECT pg_catalog.count(*) FROM stopped), (SELECT pg_catalog.count(*) FROM seen),"
+		   "  (SELECT pg_catalog.max(id) FROM seen)",
+	.nargs = 2,
+	.args = {INT8OID, INT4OID}};
+
+/* Somebody cancelled a task that was already final in a transaction of the writer. */
+static LlmStatement purge_statement = {
+	.sql = "DELETE FROM llm.cancellation c WHERE NOT EXISTS (SELECT FROM llm.queue q"
+		   " WHERE q.id OPERATOR(pg_catalog.=) c.task)",
+};
+
+static const char *const fate_names[] = {
+	[LLM_FATE_OPEN] = NULL,
+	[LLM_FATE_WAITING] = NULL,
+	[LLM_FATE_DONE] = "done",
+	[LLM_FATE_FAILED] = "failed",
+	[LLM_FATE_SUPERSEDED] = "superseded",
+	[LLM_FATE_CANCELLED] = "cancelled",
+	[LLM_FATE_ROW_GONE] = "row_gone",
+};
+
+/* Run a statement of ours; unlike SPI, stay in the caller's memory context. */
+static uint64
+execute(LlmStatement *statement, Datum *values)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int nest = llm_spi_by_index_begin();
+	uint64 processed = llm_spi_execute(statement, values, NULL, false);
+
+	llm_spi_by_index_end(nest);
+	MemoryContextSwitchTo(context);
+	return processed;
+}
+
+/* Bytes of a column when it is not compressed; 0 for NULL. */
+static int64
+raw_size(uint64 i, int n)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull);
+
+	return isnull ? 0 : toast_raw_datum_size(value);
+}
+
+/* Column "n" of row "i" of the current result; a copy in the current context, or NULL. */
+static char *
+read_text(uint64 i, int n)
+{
+	return SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n);
+}
+
+static Jsonb *
+read_jsonb(uint64 i, int n)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull);
+
+	return isnull ? NULL : (Jsonb *) PG_DETOAST_DATUM_COPY(value);
+}
+
+static int64
+read_int64(uint64 i, int n)
+{
+	bool isnull;
+
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
+}
+
+static bool
+read_bool(uint64 i, int n)
+{
+	bool isnull;
+
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
+}
+
+static Oid
+read_oid(uint64 i, int n)
+{
+	bool isnull;
+
+	return DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
+}
+
+static void
+read_names(uint64 i, int n, LlmWriteJob *job)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull);
+	Datum *names;
+
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
+					  &names, NULL, &job->nkeys);
+	job->keys = palloc(sizeof(char *) * job->nkeys);
+	for (int k = 0; k < job->nkeys; k++)
+		job->keys[k] = TextDatumGetCString(names[k]);
+}
+
+List *
+llm_writeback_find_jobs(int64 after, int limit)
+{
+	Datum values[3];
+	List *jobs = NIL;
+
+	values[0] = Int64GetDatum(after);
+	values[1] = Int32GetDatum(limit);
+	values[2] = llm_writeback_progress();
+	execute(&find_statement, values);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		LlmWriteJob *job = palloc0(sizeof(LlmWriteJob));
+
+		job->id = read_int64(i, 1);
+		job->role = read_oid(i, 2);
+		job->relation = read_oid(i, 3);
+		job->relation_name = read_text(i, 4);
+		job->column = read_text(i, 5);
+		read_names(i, 6, job);
+		job->settings = read_jsonb(i, 7);
+		jobs = lappend(jobs, job);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return jobs;
+}
+
+/* The value of one key column as text, as it was when the row was bound; NULL when it is not there. */
+static char *
+key_text(Jsonb *key, const char *column)
+{
+	JsonbValue buffer;
+	JsonbValue *value = NULL;
+
+	if (JB_ROOT_IS_OBJECT(key))
+		value = getKeyJsonValueFromContainer(&key->root, column, strlen(column), &buffer);
+	if (value == NULL)
+		return NULL;
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			return NULL;
+	}
+}
+
+static void
+read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
+{
+	Jsonb *key = read_jsonb(i, 3);
+
+	row->task = read_int64(i, 1);
+	row->leaf = read_oid(i, 2);
+	row->outcome = read_text(i, 4);
+	row->answer = read_jsonb(i, 5);
+	row->error = read_text(i, 6);
+	row->message = read_text(i, 7);
+	row->same_as = read_int64(i, 8);
+	row->landed = read_int64(i, 9);
+	row->key = palloc(sizeof(char *) * job->nkeys);
+	for (int k = 0; k < job->nkeys; k++)
+	{
+		row->key[k] = key_text(key, job->keys[k]);
+		if (row->key[k] == NULL)
+			llm_writeback_fail(row, "column_gone",
+							   psprintf("the task's key has no value for column \"%s\"", job->keys[k]));
+	}
+}
+
+void
+llm_writeback_claim(LlmWriteJob *job, int limit)
+{
+	Datum values[3];
+	int nread = 0;
+	int64 bytes = 0;
+	int n;
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = Int32GetDatum(limit);
+	values[2] = Int64GetDatum(llm_writeback_came_to(job->id));
+	n = execute(&claim_statement, values);
+	job->rows = palloc0(sizeof(LlmWriteRow) * Max(n, 1));
+	while (nread < n && bytes < READ_BYTES)
+	{
+		bytes += raw_size(nread, 5);
+		read_row(nread, job, &job->rows[nread]);
+		nread++;
+	}
+	job->nclaimed = n;
+	job->nrows = nread; /* only now: after an error, rows are put aside by their ids */
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static Datum
+text_or_null(const char *string, bool *isnull)
+{
+	*isnull = (string == NULL);
+	return string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
+}
+
+/* Tasks have left the queue: who waits for one of them without an answer asks instead. */
+static void
+promote_followers(LlmWriteJob *job)
+{
+	LlmRepeatLead *gone = palloc(sizeof(LlmRepeatLead) * job->nrows);
+	int n = 0;
+	int nest;
+
+	for (int i = 0; i < job->nrows; i++)
+	{
+		if (fate_names[job->rows[i].fate] == NULL)
+			continue;
+		gone[n].task = job->rows[i].task;
+		gone[n].job = job->id;
+		gone[n++].same_as = job->rows[i].same_as;
+	}
+	nest = llm_spi_by_index_begin();
+	job->promoted = llm_repeat_promote(gone, n) > 0;
+	llm_spi_by_index_end(nest);
+}
+
+static void
+settle_final(LlmWriteJob *job)
+{
+	Datum *columns[4];
+	bool *nulls[4];
+	Datum values[5];
+	int n = 0;
+
+	for (int c = 0; c < 4; c++)
+	{
+		columns[c] = palloc(sizeof(Datum) * job->nrows);
+		nulls[c] = palloc0(sizeof(bool) * job->nrows);
+	}
+	for (int i = 0; i < job->nrows; i++)
+	{
+		LlmWriteRow *row = &job->rows[i];
+
+		if (fate_names[row->fate] == NULL)
+			continue;
+		columns[0][n] = Int64GetDatum(row->task);
+		columns[1][n] = CStringGetTextDatum(fate_names[row->fate]);
+		columns[2][n] = text_or_null(row->reason, &nulls[2][n]);
+		columns[3][n] = text_or_null(row->explanation, &nulls[3][n]);
+		n++;
+	}
+	if (n == 0)
+		return;
+	values[0] = Int64GetDatum(job->id);
+	values[1] = llm_spi_array(INT8OID, columns[0], NULL, n);
+	for (int c = 1; c < 4; c++)
+		values[c + 1] = llm_spi_array(TEXTOID, columns[c], nulls[c], n);
+	job->finished = execute(&settle_statement, values) > 0 && read_bool(0, 1);
+	SPI_freetuptable(SPI_tuptable);
+	promote_followers(job);
+}
+
+void
+llm_writeback_settle(LlmWriteJob *job)
+{
+	Datum *waiting = palloc(sizeof(Datum) * Max(job->nrows, 1));
+	Datum values[2];
+	int n = 0;
+
+	settle_final(job);
+	for (int i = 0; i < job->nrows; i++)
+		if (job->rows[i].fate == LLM_FATE_WAITING)
+			waiting[n++] = Int64GetDatum(job->rows[i].task);
+	if (n == 0)
+		return;
+	values[0] = llm_spi_array(INT8OID, waiting, NULL, n);
+	values[1] = Int32GetDatum(job->delay_ms);
+	execute(&put_off_statement, values);
+}
+
+bool
+llm_writeback_take_job(const LlmWriteJob *job)
+{
+	Datum values[1];
+
+	values[0] = Int64GetDatum(job->id);
+	return execute(&take_job_statement, values) > 0;
+}
+
+uint64
+llm_writeback_wake(int limit)
+{
+	Datum values[1];
+
+	values[0] = Int32GetDatum(limit);
+	return execute(&wake_statement, values);
+}
+
+uint64
+llm_writeback_wake_ahead(void)
+{
+	return execute(&wake_ahead_statement, NULL);
+}
+
+uint64
+llm_writeback_fail_roleless(int limit)
+{
+	Datum values[1];
+
+	values[0] = Int32GetDatum(limit);
+	return execute(&fail_roleless_statement, values);
+}
+
+bool
+llm_writeback_stop_cancelled(int limit)
+{
+	static int64 after = 0; /* the last cancellation that was looked at; 0: begin anew */
+	Datum values[2];
+	bool held;
+
+	values[0] = Int64GetDatum(after);
+	values[1] = Int32GetDatum(limit);
+	execute(&stop_cancelled_statement, values);
+	held = read_int64(0, 1) > 0;
+	after = read_int64(0, 2) == limit ? read_int64(0, 3) : 0;
+	SPI_freetuptable(SPI_tuptable);
+	return held || after > 0;
+}
+
+uint64
+llm_writeback_fail_late(int limit)
+{
+	Datum values[1];
+
+	values[0] = Int32GetDatum(limit);
+	return execute(&fail_late_statement, values);
+}
+
+/* The time that a statement finds, DT_NOEND when it finds none. */
+static TimestampTz
+find_time(LlmStatement *statement)
+{
+	TimestampTz time = DT_NOEND;
+	bool isnull;
+
+	if (execute(statement, NULL) > 0)
+		time = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return time;
+}
+
+TimestampTz
+llm_writeback_next_due(void)
+{
+	return Min(find_time(&due_statement), find_time(&next_deadline_statement));
+}
+
+bool
+llm_writeback_is_empty(void)
+{
+	bool empty = execute(&empty_statement, NULL) == 0;
+
+	SPI_freetuptable(SPI_tuptable);
+	if (empty)
+		execute(&purge_statement, NULL);
+	return empty;
+}
+
+void
+llm_writeback_fail(LlmWriteRow *row, const char *reason, char *explanation)
+{
+	row->fate = LLM_FATE_FAILED;
+	row->reason = reason;
+	row->explanation = explanation;
+}

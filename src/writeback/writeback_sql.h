@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * writeback_sql.h
+ *	  The statements that find, lock and write cells of a job.
+ *
+ * Only writeback*.c call these.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_WRITEBACK_SQL_H
+#define LLM_WRITEBACK_SQL_H
+
+#include "base/llm_enrich.h"
+
+#include "writeback/writeback_queue.h"
+
+/* Where a job's cells are, by the names of today. */
+typedef struct LlmWriteTarget
+{
+	Oid relation;
+	char *name; /* qualified and quoted */
+	char *cell; /* "t.column::type", the type one that holds markers */
+	char *column; /* quoted */
+	char *match; /* t's key = v's key */
+	int nkeys;
+} LlmWriteTarget;
+
+/*
+ * Describe column and keys of a relation; false when a column is missing or
+ * unfit, with *reason and *explanation.  The caller holds a lock on the relation.
+ */
+extern bool llm_writeback_describe(LlmWriteTarget *target, Oid relation, const char *column,
+								   char **keys, int nkeys,
+								   const char **reason, char **explanation);
+
+/* Lock as many rows as nobody else holds, where key and marker stand; sets row->locked. */
+extern void llm_writeback_lock(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool as_asker);
+
+/* Write locked rows' outcome; sets *written for each row that was. */
+extern void llm_writeback_write(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool *written);
+
+/* The task in the cell that each row's key finds: 0 none; -1 no such row. */
+extern void llm_writeback_look(LlmWriteTarget *target, LlmWriteRow **rows, int n, int64 *found);
+
+/* Once, in the writer: see strip_select(). */
+extern void llm_writeback_sql_init(void);
+
+#endif /* LLM_WRITEBACK_SQL_H */
