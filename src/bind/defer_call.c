@@ -120,50 +120,17 @@ start_issue(FunctionCallInfo fcinfo)
 	return state;
 }
 
-/* The arguments but for input and model, as they were evaluated for this row. */
+/* The arguments but for the input, as they were evaluated for this row. */
 static void
-read_args(FunctionCallInfo fcinfo, const LlmDeferSite *spec, LlmCallArgs *args, char **model)
+read_args(FunctionCallInfo fcinfo, const LlmDeferSite *spec, LlmCallArgs *args)
 {
-	int i;
-
 	memset(args, 0, sizeof(*args));
-	*model = NULL;
-	for (i = 1; spec->args[i] != '\0'; i++)
+	for (int i = 1; spec->args[i] != '\0'; i++)
 	{
 		int n = LLM_DEFER_FIXED_ARGS + i;
 
-		if (PG_ARGISNULL(n))
-			continue;
-		switch ((LlmArgRole) spec->args[i])
-		{
-			case LLM_CALL_LABELS:
-				args->labels = PG_GETARG_ARRAYTYPE_P(n);
-				break;
-			case LLM_CALL_MULTI:
-				args->multi = PG_GETARG_BOOL(n);
-				break;
-			case LLM_CALL_SCHEMA:
-				args->schema = PG_GETARG_JSONB_P(n);
-				break;
-			case LLM_CALL_MAX_WORDS:
-				/* 0 is "not given" there, so a 0 that was given goes as another that is refused */
-				args->max_words = PG_GETARG_INT32(n) == 0 ? -1 : PG_GETARG_INT32(n);
-				break;
-			case LLM_CALL_MODEL:
-				*model = text_to_cstring(PG_GETARG_TEXT_PP(n));
-				break;
-			case LLM_CALL_INSTRUCTIONS:
-				args->instructions = PG_GETARG_TEXT_PP(n);
-				break;
-			case LLM_CALL_EXAMPLES:
-				args->examples = PG_GETARG_JSONB_P(n);
-				break;
-			case LLM_CALL_OPTIONS:
-				args->options = PG_GETARG_JSONB_P(n);
-				break;
-			case LLM_CALL_INPUT:
-				break;
-		}
+		if (!PG_ARGISNULL(n))
+			llm_argument_set(args, LLM_ARG_OF_ROLE(spec->args[i]), PG_GETARG_DATUM(n));
 	}
 }
 
@@ -211,9 +178,12 @@ read_asked(FunctionCallInfo fcinfo, IssueState *state, LlmAsked *asked)
 	const LlmDeferSite *spec = state->site->spec;
 	LlmCallArgs args;
 	Jsonb *deadline;
-	char *model;
+	text *named;
+	const char *model;
 
-	read_args(fcinfo, spec, &args, &model);
+	read_args(fcinfo, spec, &args);
+	named = llm_argument_text(&args, LLM_ARG_MODEL);
+	model = named == NULL ? NULL : text_to_cstring(named);
 	if (model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
 		model = llm_guc_model;
 	asked->model = model;
@@ -223,8 +193,8 @@ read_asked(FunctionCallInfo fcinfo, IssueState *state, LlmAsked *asked)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the loaded library does not know function %s()", spec->name),
 				 errhint("Restart the server: the extension's SQL is newer than the library that is loaded.")));
-	asked->spec = asked->op->make_spec(&args);
-	llm_operation_job_options(args.options, &asked->priority, &asked->tags, &deadline);
+	asked->spec = llm_operation_spec(asked->op, &args);
+	llm_operation_job_options(llm_argument_jsonb(&args, LLM_ARG_OPTIONS), &asked->priority, &asked->tags, &deadline);
 	asked->deadline = llm_operation_deadline(deadline);
 	asked->tags = llm_enqueue_tags(asked->tags);
 	asked->shares = !samples(asked->spec);
@@ -255,34 +225,6 @@ make_asked(FunctionCallInfo fcinfo, IssueState *state)
 	return asked;
 }
 
-/* Append an argument's bytes; arguments that do not differ are the same bytes. */
-static void
-append_content(FunctionCallInfo fcinfo, int n, LlmArgRole role, StringInfo content)
-{
-	struct varlena *value;
-
-	appendStringInfoChar(content, PG_ARGISNULL(n) ? 'n' : 'v');
-	if (PG_ARGISNULL(n))
-		return;
-	if (role == LLM_CALL_MULTI)
-		appendStringInfoChar(content, PG_GETARG_BOOL(n) ? 't' : 'f');
-	else if (role == LLM_CALL_MAX_WORDS)
-	{
-		int32 number = PG_GETARG_INT32(n);
-
-		appendBinaryStringInfo(content, (char *) &number, sizeof(number));
-	}
-	else
-	{
-		int32 len;
-
-		value = PG_GETARG_VARLENA_PP(n);
-		len = VARSIZE_ANY_EXHDR(value);
-		appendBinaryStringInfo(content, (char *) &len, sizeof(len));
-		appendBinaryStringInfo(content, VARDATA_ANY(value), len);
-	}
-}
-
 /* What this row asks, where that may differ from the row before. */
 static LlmAsked *
 find_asked(FunctionCallInfo fcinfo, IssueState *state)
@@ -297,7 +239,11 @@ find_asked(FunctionCallInfo fcinfo, IssueState *state)
 
 	initStringInfo(&content);
 	for (i = 1; site->spec->args[i] != '\0'; i++)
-		append_content(fcinfo, LLM_DEFER_FIXED_ARGS + i, (LlmArgRole) site->spec->args[i], &content);
+	{
+		int n = LLM_DEFER_FIXED_ARGS + i;
+
+		llm_argument_append(&content, LLM_ARG_OF_ROLE(site->spec->args[i]), PG_GETARG_DATUM(n), PG_ARGISNULL(n));
+	}
 	hash = hash_bytes_extended((unsigned char *) content.data, content.len, 0);
 	if (site->asked == NULL)
 	{

@@ -25,19 +25,13 @@
 /* Arguments before those that vary: the magic number and the spec. */
 #define LLM_DEFER_FIXED_ARGS 2
 
-/* What an argument of a call is, by its name in SQL. */
-typedef enum LlmArgRole
-{
-	LLM_CALL_INPUT = 'i', /* the first one, whatever its name */
-	LLM_CALL_LABELS = 'l',
-	LLM_CALL_MULTI = 'u',
-	LLM_CALL_SCHEMA = 's',
-	LLM_CALL_MAX_WORDS = 'w',
-	LLM_CALL_MODEL = 'm',
-	LLM_CALL_INSTRUCTIONS = 'n',
-	LLM_CALL_EXAMPLES = 'e',
-	LLM_CALL_OPTIONS = 'o'
-} LlmArgRole;
+/*
+ * What an argument of a call is, as a byte: the input, which is the first one whatever its
+ * name, or LLM_ROLE_ARG(argument) of one in the table.
+ */
+#define LLM_ROLE_INPUT 1
+#define LLM_ROLE_ARG(arg) ((char) (LLM_ROLE_INPUT + 1 + (arg)))
+#define LLM_ARG_OF_ROLE(role) ((LlmArg) ((role) -LLM_ROLE_INPUT - 1))
 
 /* One call site of a statement. */
 typedef struct LlmDeferSite
@@ -46,7 +40,7 @@ typedef struct LlmDeferSite
 	bool direct; /* a marker is stored, if at all, before the next one is issued */
 	Oid function; /* the public function */
 	const char *name; /* its name: "llm_classify" */
-	const char *args; /* an LlmArgRole per argument */
+	const char *args; /* a role per argument */
 } LlmDeferSite;
 
 /* A column that can hold a marker. */

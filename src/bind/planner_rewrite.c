@@ -33,24 +33,10 @@
 
 #include "base/compat.h"
 #include "bind/planner.h"
+#include "operation/argument.h"
 
 /* A function takes 100 arguments at most: these many are left for columns beside a key of the longest kind. */
 #define COLUMNS_PER_CHECK 60
-
-static const struct
-{
-	const char *name;
-	LlmArgRole role;
-} arg_names[] = {
-	{"labels", LLM_CALL_LABELS},
-	{"multi", LLM_CALL_MULTI},
-	{"schema", LLM_CALL_SCHEMA},
-	{"max_words", LLM_CALL_MAX_WORDS},
-	{"model", LLM_CALL_MODEL},
-	{"instructions", LLM_CALL_INSTRUCTIONS},
-	{"examples", LLM_CALL_EXAMPLES},
-	{"options", LLM_CALL_OPTIONS},
-};
 
 /* The first argument of all functions that the hook puts in: what SQL cannot give. */
 static Const *
@@ -69,7 +55,7 @@ fixed_args(bytea *spec)
 	return list_make2(magic_const(), bytes);
 }
 
-/* One LlmArgRole per argument of a public function, from the names of its arguments. */
+/* A role for each argument of a public function, from the names of its arguments. */
 static char *
 arg_roles(HeapTuple function)
 {
@@ -78,20 +64,16 @@ arg_roles(HeapTuple function)
 	char *modes;
 	int nargs = get_func_arg_info(function, &types, &names, &modes);
 	char *roles = palloc0(nargs + 1);
-	int i;
-	int j;
 
-	roles[0] = LLM_CALL_INPUT;
-	for (i = 1; i < nargs; i++)
+	roles[0] = LLM_ROLE_INPUT;
+	for (int i = 1; i < nargs; i++)
 	{
-		for (j = 0; j < lengthof(arg_names); j++)
-		{
-			if (names != NULL && strcmp(names[i], arg_names[j].name) == 0)
-				roles[i] = arg_names[j].role;
-		}
-		if (roles[i] == '\0')
-			elog(ERROR, "argument %d of function %s has no known name", i + 1,
+		LlmArg arg = names == NULL ? LLM_ARGS : llm_argument_find(names[i]);
+
+		if (arg == LLM_ARGS || types[i] != llm_argument_type_oid(arg))
+			elog(ERROR, "argument %d of function %s is not known", i + 1,
 				 NameStr(((Form_pg_proc) GETSTRUCT(function))->proname));
+		roles[i] = LLM_ROLE_ARG(arg);
 	}
 	return roles;
 }

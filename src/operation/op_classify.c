@@ -124,17 +124,11 @@ read_labels(ArrayType *array)
 	return labels;
 }
 
-static Jsonb *
-make_spec(const LlmCallArgs *args)
+/* Check of the argument "labels". */
+void
+llm_argument_labels(LlmSpec *spec, LlmArg arg, Datum value)
 {
-	LlmSpec spec;
-
-	llm_spec_start(&spec, &llm_op_classify, args, LLM_ARG_LABELS | LLM_ARG_MULTI);
-	if (args->labels != NULL)
-		llm_spec_add(&spec, "labels", read_labels(args->labels));
-	if (args->multi)
-		llm_spec_add(&spec, "multi", llm_json_make_bool(true));
-	return llm_spec_finish(&spec, args, args->multi ? "labels" : "label");
+	llm_spec_add(spec, llm_arguments[arg].name, read_labels(DatumGetArrayTypeP(value)));
 }
 
 /* Schema of one label: a string, of the list if there is one. */
@@ -203,6 +197,7 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 	schema = answer_schema(own);
 	recipe->schema = llm_json_store(&schema);
 	recipe->system = system_text(own, spec);
+	recipe->value_key = own->multi ? "labels" : "label";
 	recipe->private_data = own;
 }
 
@@ -312,7 +307,7 @@ check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
 const LlmOperation llm_op_classify = {
 	.name = "classify",
 	.function = "llm_classify",
-	.make_spec = make_spec,
+	.takes = LLM_TAKES(LABELS) | LLM_TAKES(MULTI),
 	.load = load,
 	.check = check,
 };

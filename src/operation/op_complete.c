@@ -15,22 +15,6 @@
 #include "operation/spec.h"
 #include "operation/validate.h"
 
-static Jsonb *
-make_spec(const LlmCallArgs *args)
-{
-	LlmSpec spec;
-	JsonbValue schema;
-
-	llm_spec_start(&spec, &llm_op_complete, args, LLM_ARG_SCHEMA);
-	if (args->schema != NULL)
-	{
-		(void) llm_schema_compile(args->schema);
-		(void) llm_json_tree(args->schema, &schema);
-		llm_spec_add(&spec, "schema", schema);
-	}
-	return llm_spec_finish(&spec, args, NULL);
-}
-
 static void
 load(LlmRecipe *recipe, const JsonbValue *spec)
 {
@@ -45,6 +29,7 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 	initStringInfo(&buf);
 	llm_prompt_finish(&buf, spec, schema == NULL ? NULL : llm_prompt_schema_form(schema), false);
 	recipe->system = buf.data;
+	recipe->value_key = schema == NULL ? "text" : NULL;
 }
 
 static Jsonb *
@@ -69,7 +54,7 @@ check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
 const LlmOperation llm_op_complete = {
 	.name = "complete",
 	.function = "llm_complete",
-	.make_spec = make_spec,
+	.takes = LLM_TAKES(SCHEMA),
 	.load = load,
 	.check = check,
 };

@@ -20,19 +20,12 @@
 static Jsonb *
 make_spec(const LlmCallArgs *args)
 {
-	LlmSpec spec;
-	JsonbValue schema;
-
-	llm_spec_start(&spec, &llm_op_extract, args, LLM_ARG_SCHEMA);
-	if (args->schema == NULL)
+	if (!args->given[LLM_ARG_SCHEMA])
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("llm_extract needs a schema"),
 				 errhint("Give a JSON Schema, for instance {\"type\": \"object\", \"properties\": {\"name\": {\"type\": \"string\"}}}.")));
-	(void) llm_schema_compile(args->schema);
-	(void) llm_json_tree(args->schema, &schema);
-	llm_spec_add(&spec, "schema", schema);
-	return llm_spec_finish(&spec, args, NULL);
+	return llm_spec_make(&llm_op_extract, args);
 }
 
 static void
@@ -62,6 +55,7 @@ check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
 const LlmOperation llm_op_extract = {
 	.name = "extract",
 	.function = "llm_extract",
+	.takes = LLM_TAKES(SCHEMA),
 	.make_spec = make_spec,
 	.load = load,
 	.check = check,

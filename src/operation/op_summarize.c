@@ -28,20 +28,26 @@ typedef struct Summarize
 	int max_words;
 } Summarize;
 
+/* Check of the argument "max_words". */
+void
+llm_argument_max_words(LlmSpec *spec, LlmArg arg, Datum value)
+{
+	int max_words = DatumGetInt32(value);
+
+	if (max_words < 1 || max_words > MAX_MAX_WORDS)
+		llm_spec_refuse(arg, psprintf("It must be from 1 to %d.", MAX_MAX_WORDS));
+	llm_spec_add(spec, llm_arguments[arg].name, llm_json_make_int(max_words));
+}
+
+/* The recipe always says how many words: NULL is the same question as the default. */
 static Jsonb *
 make_spec(const LlmCallArgs *args)
 {
-	LlmSpec spec;
-	int max_words = args->max_words == 0 ? DEFAULT_MAX_WORDS : args->max_words;
+	LlmCallArgs whole = *args;
 
-	llm_spec_start(&spec, &llm_op_summarize, args, LLM_ARG_MAX_WORDS);
-	if (max_words < 1 || max_words > MAX_MAX_WORDS)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for argument \"max_words\""),
-				 errhint("It must be from 1 to %d.", MAX_MAX_WORDS)));
-	llm_spec_add(&spec, "max_words", llm_json_make_int(max_words));
-	return llm_spec_finish(&spec, args, "summary");
+	if (!whole.given[LLM_ARG_MAX_WORDS])
+		llm_argument_set(&whole, LLM_ARG_MAX_WORDS, Int32GetDatum(DEFAULT_MAX_WORDS));
+	return llm_spec_make(&llm_op_summarize, &whole);
 }
 
 static void
@@ -62,6 +68,7 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 					 own->max_words);
 	llm_prompt_finish(&buf, spec, "{\"summary\": \"…\"}", true);
 	recipe->system = buf.data;
+	recipe->value_key = "summary";
 }
 
 /* Number of runs of anything but white space. */
@@ -112,6 +119,7 @@ check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
 const LlmOperation llm_op_summarize = {
 	.name = "summarize",
 	.function = "llm_summarize",
+	.takes = LLM_TAKES(MAX_WORDS),
 	.make_spec = make_spec,
 	.load = load,
 	.check = check,

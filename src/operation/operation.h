@@ -21,24 +21,10 @@
 
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
+#include "operation/argument.h"
 #include "utils/jsonb.h"
 
 typedef struct LlmOperation LlmOperation;
-
-/*
- * Arguments of one call as evaluated, the input left out.  NULL pointers are
- * SQL NULLs or arguments that the operation does not have.
- */
-typedef struct LlmCallArgs
-{
-	ArrayType *labels; /* text[] */
-	bool multi;
-	Jsonb *schema;
-	int max_words; /* 0: not given; a 0 that the user gave is passed as -1 */
-	text *instructions;
-	Jsonb *examples;
-	Jsonb *options;
-} LlmCallArgs;
 
 /* Parameters that travel to the provider only when the user set them. */
 typedef struct LlmParams
@@ -61,6 +47,7 @@ typedef struct LlmRecipe
 	Jsonb *schema; /* the schema that the answer must satisfy, or NULL for plain text */
 	const char *schema_name; /* [A-Za-z0-9_-]{1,64} */
 	const char *system; /* instructions for the model, UTF-8, never NULL */
+	const char *value_key; /* the member of an answer that is its own value; NULL: the whole object is */
 	LlmParams params;
 	void *private_data; /* the operation's own */
 } LlmRecipe;
@@ -69,16 +56,18 @@ struct LlmOperation
 {
 	const char *name; /* "classify", as in llm.recipe.operation and llm.ledger.operation */
 	const char *function; /* "llm_classify" */
+	uint64 takes; /* arguments that not all operations have, see LLM_TAKES() */
 
 	/*
 	 * Check the arguments of a call and make the recipe's canonical content.
 	 * Raises ERROR (22023 and hint) on bad arguments.  Same arguments give the
-	 * same bytes.  Result in the current context.
+	 * same bytes.  Result in the current context.  NULL: llm_spec_make() does it
+	 * all; call llm_operation_spec().
 	 */
 	Jsonb *(*make_spec)(const LlmCallArgs *args);
 
 	/*
-	 * Fill recipe->schema, system and private_data from the content of
+	 * Fill recipe->schema, system, value_key and private_data from the content of
 	 * recipe->spec, which make_spec() has checked.
 	 */
 	void (*load)(LlmRecipe *recipe, const JsonbValue *spec);
@@ -99,6 +88,9 @@ extern const LlmOperation llm_op_summarize;
 /* NULL when there is no such operation. */
 extern const LlmOperation *llm_operation_find(const char *name);
 extern const LlmOperation *llm_operation_by_function(const char *function);
+
+/* The recipe's content for these arguments; raises as make_spec() does. */
+extern Jsonb *llm_operation_spec(const LlmOperation *op, const LlmCallArgs *args);
 
 /* "classify, …" for hints. */
 extern const char *llm_operation_names(void);

@@ -3,7 +3,7 @@
  * spec.c
  *	  From the arguments of a call to a recipe's canonical content.
  *
- * Called by the make_spec() of each operation, in the user's statement: what is
+ * Called by llm_operation_spec() for each operation, in the user's statement: what is
  * wrong with a call is said before a single row is queued.  The content is a
  * jsonb object in which an argument that was not given has no key, so that the
  * same call gives the same bytes.
@@ -37,16 +37,6 @@ llm_spec_is_blank(const char *str, size_t len)
 	return true;
 }
 
-static void
-refuse_argument(const LlmOperation *op, const char *name, bool given, int bit, int allowed)
-{
-	if (given && (allowed & bit) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s has no argument \"%s\"", op->function, name),
-				 errhint("Leave \"%s\" out.", name)));
-}
-
 /* Providers speak UTF-8, and an answer may hold any character. */
 static void
 need_utf8_database(void)
@@ -60,18 +50,6 @@ need_utf8_database(void)
 }
 
 void
-llm_spec_start(LlmSpec *spec, const LlmOperation *op, const LlmCallArgs *args, int allowed)
-{
-	need_utf8_database();
-	spec->op = op;
-	spec->n = 0;
-	refuse_argument(op, "labels", args->labels != NULL, LLM_ARG_LABELS, allowed);
-	refuse_argument(op, "multi", args->multi, LLM_ARG_MULTI, allowed);
-	refuse_argument(op, "schema", args->schema != NULL, LLM_ARG_SCHEMA, allowed);
-	refuse_argument(op, "max_words", args->max_words != 0, LLM_ARG_MAX_WORDS, allowed);
-}
-
-void
 llm_spec_add(LlmSpec *spec, const char *key, JsonbValue value)
 {
 	if (spec->n >= LLM_SPEC_MAX_KEYS)
@@ -79,16 +57,40 @@ llm_spec_add(LlmSpec *spec, const char *key, JsonbValue value)
 	llm_json_set_pair(&spec->pairs[spec->n++], key, value);
 }
 
-static void
-add_instructions(LlmSpec *spec, const text *instructions)
+void
+llm_spec_refuse(LlmArg arg, const char *hint)
 {
-	const char *words;
-	size_t len;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for argument \"%s\"", llm_arguments[arg].name),
+			 errhint("%s", hint)));
+}
 
-	if (instructions == NULL)
-		return;
-	words = VARDATA_ANY(instructions);
-	len = VARSIZE_ANY_EXHDR(instructions);
+/* A flag that is set; one that is not never comes here. */
+void
+llm_argument_flag(LlmSpec *spec, LlmArg arg, Datum value)
+{
+	llm_spec_add(spec, llm_arguments[arg].name, llm_json_make_bool(true));
+}
+
+void
+llm_argument_schema(LlmSpec *spec, LlmArg arg, Datum value)
+{
+	Jsonb *schema = DatumGetJsonbP(value);
+	JsonbValue tree;
+
+	(void) llm_schema_compile(schema);
+	(void) llm_json_tree(schema, &tree);
+	llm_spec_add(spec, llm_arguments[arg].name, tree);
+}
+
+void
+llm_argument_instructions(LlmSpec *spec, LlmArg arg, Datum value)
+{
+	text *instructions = DatumGetTextPP(value);
+	const char *words = VARDATA_ANY(instructions);
+	size_t len = VARSIZE_ANY_EXHDR(instructions);
+
 	if (llm_spec_is_blank(words, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -98,10 +100,10 @@ add_instructions(LlmSpec *spec, const text *instructions)
 }
 
 /* Options that change the question are part of the recipe; the others steer the job. */
-static void
-add_options(LlmSpec *spec, Jsonb *given)
+void
+llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value)
 {
-	const JsonbValue *options = llm_options_check(given);
+	const JsonbValue *options = llm_options_check(DatumGetJsonbP(value));
 	const LlmOption *known;
 	int n;
 	int i;
@@ -109,10 +111,10 @@ add_options(LlmSpec *spec, Jsonb *given)
 	known = llm_options(&n);
 	for (i = 0; i < n; i++)
 	{
-		JsonbValue *value = llm_json_get(options, known[i].name);
+		JsonbValue *option = llm_json_get(options, known[i].name);
 
-		if (value != NULL && known[i].in_recipe)
-			llm_spec_add(spec, known[i].name, *value);
+		if (option != NULL && known[i].in_recipe)
+			llm_spec_add(spec, known[i].name, *option);
 	}
 }
 
@@ -140,7 +142,7 @@ append_example_answer(StringInfo str, const LlmRecipe *recipe, const JsonbValue 
 
 /* Make one example canonical: {"input": text, "output": what the operation answers}. */
 static JsonbValue
-read_example(const LlmRecipe *recipe, const JsonbValue *example, int number, const char *answer_key)
+read_example(const LlmRecipe *recipe, const JsonbValue *example, int number)
 {
 	JsonbPair *pairs = palloc(2 * sizeof(JsonbPair));
 	JsonbValue *input = llm_json_get(example, "input");
@@ -154,11 +156,11 @@ read_example(const LlmRecipe *recipe, const JsonbValue *example, int number, con
 		refuse_example(number, "Its \"input\" must be a string that is not blank.");
 	if (recipe->schema == NULL && output->type != jbvString)
 		refuse_example(number, "Its \"output\" must be a string, since no schema is given.");
-	if (answer_key != NULL && recipe->schema != NULL && output->type != jbvObject)
+	if (recipe->value_key != NULL && recipe->schema != NULL && output->type != jbvObject)
 	{
 		JsonbPair *wrapped = palloc(sizeof(JsonbPair));
 
-		llm_json_set_pair(wrapped, answer_key, *output);
+		llm_json_set_pair(wrapped, recipe->value_key, *output);
 		*output = llm_json_make_object(wrapped, 1);
 	}
 	initStringInfo(&str);
@@ -172,8 +174,8 @@ read_example(const LlmRecipe *recipe, const JsonbValue *example, int number, con
 }
 
 /* Outputs are checked as answers are, by the recipe as it stands without examples. */
-static void
-add_examples(LlmSpec *spec, Jsonb *given, const char *answer_key)
+void
+llm_argument_examples(LlmSpec *spec, LlmArg arg, Datum value)
 {
 	JsonbPair pairs[LLM_SPEC_MAX_KEYS];
 	JsonbValue examples;
@@ -181,9 +183,7 @@ add_examples(LlmSpec *spec, Jsonb *given, const char *answer_key)
 	LlmRecipe *recipe;
 	int i;
 
-	if (given == NULL)
-		return;
-	if (!llm_json_tree(given, &examples) || examples.type != jbvArray || examples.val.array.nElems == 0)
+	if (!llm_json_tree(DatumGetJsonbP(value), &examples) || examples.type != jbvArray || examples.val.array.nElems == 0)
 		refuse_example(0, "They must be an array with at least one element.");
 	if (examples.val.array.nElems > MAX_EXAMPLES)
 		refuse_example(0, psprintf("There are %d of them, %d at most are taken.", examples.val.array.nElems, MAX_EXAMPLES));
@@ -191,18 +191,39 @@ add_examples(LlmSpec *spec, Jsonb *given, const char *answer_key)
 	content = llm_json_make_object(pairs, spec->n);
 	recipe = llm_operation_load(0, spec->op->name, llm_json_store(&content));
 	for (i = 0; i < examples.val.array.nElems; i++)
-		examples.val.array.elems[i] = read_example(recipe, &examples.val.array.elems[i], i + 1, answer_key);
+		examples.val.array.elems[i] = read_example(recipe, &examples.val.array.elems[i], i + 1);
 	llm_spec_add(spec, "examples", examples);
 }
 
-Jsonb *
-llm_spec_finish(LlmSpec *spec, const LlmCallArgs *args, const char *answer_key)
+/* Refuse an argument that the operation does not have. */
+static void
+check_taken(const LlmOperation *op, LlmArg arg)
 {
-	JsonbValue content;
+	if (llm_arguments[arg].takers == LLM_ARG_TAKERS_OWN && (op->takes & (UINT64CONST(1) << arg)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s has no argument \"%s\"", op->function, llm_arguments[arg].name),
+				 errhint("Leave \"%s\" out.", llm_arguments[arg].name)));
+}
 
-	add_instructions(spec, args->instructions);
-	add_options(spec, args->options);
-	add_examples(spec, args->examples, answer_key);
-	content = llm_json_make_object(spec->pairs, spec->n);
+Jsonb *
+llm_spec_make(const LlmOperation *op, const LlmCallArgs *args)
+{
+	LlmSpec spec = {.op = op};
+	JsonbValue content;
+	int arg;
+
+	need_utf8_database();
+	for (arg = 0; arg < LLM_ARGS; arg++)
+	{
+		if (args->given[arg])
+			check_taken(op, arg);
+	}
+	for (arg = 0; arg < LLM_ARGS; arg++)
+	{
+		if (args->given[arg] && llm_arguments[arg].check != NULL)
+			llm_arguments[arg].check(&spec, arg, args->values[arg]);
+	}
+	content = llm_json_make_object(spec.pairs, spec.n);
 	return llm_json_store(&content);
 }

@@ -4,9 +4,9 @@
  *	  What the operations share when they turn arguments into a recipe's
  *	  canonical content.
  *
- *	  start()      refuse arguments that the function does not have
- *	  add()        any number
- *	  finish()     instructions, options and examples, all checked
+ * A recipe's content is made by make(), which goes through the table of arguments
+ * (argument_list.h): one that the operation does not take is refused, one that was
+ * given is checked and added.
  *
  * All of these run in the user's statement and raise 22023 with a hint.
  *
@@ -17,33 +17,39 @@
 
 #include "base/llm_enrich.h"
 
+#include "base/compat.h"
+#include "operation/argument.h"
 #include "operation/operation.h"
 #include "utils/jsonb.h"
 
-/* Arguments that not every operation has, as bits. */
-#define LLM_ARG_LABELS 0x1
-#define LLM_ARG_MULTI 0x2
-#define LLM_ARG_SCHEMA 0x4
-#define LLM_ARG_MAX_WORDS 0x8
-
 /* More keys than all operations together have. */
-#define LLM_SPEC_MAX_KEYS 24
+#define LLM_SPEC_MAX_KEYS 40
 
-typedef struct LlmSpec
+/* A recipe's content in the making. */
+struct LlmSpec
 {
 	const LlmOperation *op;
 	JsonbPair pairs[LLM_SPEC_MAX_KEYS];
 	int n;
-} LlmSpec;
+};
 
-extern void llm_spec_start(LlmSpec *spec, const LlmOperation *op, const LlmCallArgs *args, int allowed);
+/* Check the arguments of a call and make the recipe's content; in the current context. */
+extern Jsonb *llm_spec_make(const LlmOperation *op, const LlmCallArgs *args);
+
+/* Add a key; for checks of arguments. */
 extern void llm_spec_add(LlmSpec *spec, const char *key, JsonbValue value);
 
-/*
- * answer_key is the one key of the operation's answers, so that an example may give
- * its value alone as output; NULL when answers are whole objects.
- */
-extern Jsonb *llm_spec_finish(LlmSpec *spec, const LlmCallArgs *args, const char *answer_key);
+/* Raise 22023 about an argument. */
+pg_noreturn extern void llm_spec_refuse(LlmArg arg, const char *hint);
+
+/* Checks of arguments, see argument_list.h.  Each stands with the operation that has it, or in spec.c. */
+extern void llm_argument_flag(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_labels(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_schema(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_max_words(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_instructions(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_examples(LlmSpec *spec, LlmArg arg, Datum value);
 
 /* Is the text empty, or nothing but white space? */
 extern bool llm_spec_is_blank(const char *str, size_t len);

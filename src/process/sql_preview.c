@@ -10,11 +10,14 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/syscache.h"
 
 #include "base/guc.h"
 #include "base/shmem.h"
@@ -24,20 +27,10 @@
 
 PG_FUNCTION_INFO_V1(llm_enrich_preview);
 
-/* Arguments of llm.preview, in order. */
-enum
-{
-	ARG_OPERATION,
-	ARG_INPUT,
-	ARG_LABELS,
-	ARG_MULTI,
-	ARG_SCHEMA,
-	ARG_MAX_WORDS,
-	ARG_MODEL,
-	ARG_INSTRUCTIONS,
-	ARG_EXAMPLES,
-	ARG_OPTIONS
-};
+/* Arguments of llm.preview; what follows is that of the public functions, known by name. */
+#define ARG_OPERATION 0
+#define ARG_INPUT 1
+#define ARG_CALL 2
 
 static const LlmOperation *
 find_operation(const char *name)
@@ -52,31 +45,30 @@ find_operation(const char *name)
 	return op;
 }
 
-/* A word count that the user gave is never 0 to make_spec(): that means "not given". */
-static int
-read_max_words(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(ARG_MAX_WORDS))
-		return 0;
-	return PG_GETARG_INT32(ARG_MAX_WORDS) == 0 ? -1 : PG_GETARG_INT32(ARG_MAX_WORDS);
-}
-
 static void
 read_args(FunctionCallInfo fcinfo, LlmCallArgs *args)
 {
+	HeapTuple function = SearchSysCache1(PROCOID, ObjectIdGetDatum(fcinfo->flinfo->fn_oid));
+	Oid *types;
+	char **names;
+	char *modes;
+	int nargs;
+
+	if (!HeapTupleIsValid(function))
+		elog(ERROR, "cache lookup failed for function %u", fcinfo->flinfo->fn_oid);
+	nargs = get_func_arg_info(function, &types, &names, &modes);
 	memset(args, 0, sizeof(*args));
-	if (!PG_ARGISNULL(ARG_LABELS))
-		args->labels = PG_GETARG_ARRAYTYPE_P(ARG_LABELS);
-	args->multi = !PG_ARGISNULL(ARG_MULTI) && PG_GETARG_BOOL(ARG_MULTI);
-	if (!PG_ARGISNULL(ARG_SCHEMA))
-		args->schema = PG_GETARG_JSONB_P(ARG_SCHEMA);
-	args->max_words = read_max_words(fcinfo);
-	if (!PG_ARGISNULL(ARG_INSTRUCTIONS))
-		args->instructions = PG_GETARG_TEXT_PP(ARG_INSTRUCTIONS);
-	if (!PG_ARGISNULL(ARG_EXAMPLES))
-		args->examples = PG_GETARG_JSONB_P(ARG_EXAMPLES);
-	if (!PG_ARGISNULL(ARG_OPTIONS))
-		args->options = PG_GETARG_JSONB_P(ARG_OPTIONS);
+	for (int i = ARG_CALL; i < nargs; i++)
+	{
+		LlmArg arg = llm_argument_find(names[i]);
+
+		if (arg == LLM_ARGS || types[i] != llm_argument_type_oid(arg))
+			elog(ERROR, "argument \"%s\" of function %s is not known", names[i],
+				 NameStr(((Form_pg_proc) GETSTRUCT(function))->proname));
+		if (!PG_ARGISNULL(i))
+			llm_argument_set(args, arg, PG_GETARG_DATUM(i));
+	}
+	ReleaseSysCache(function);
 }
 
 /* Where the call would be sent; raises what keeps it from being sent. */
@@ -111,6 +103,7 @@ llm_enrich_preview(PG_FUNCTION_ARGS)
 	LlmRecipe *recipe;
 	StringInfoData body;
 	text *input;
+	text *model;
 
 	llm_shmem_require_preload();
 	if (PG_ARGISNULL(ARG_OPERATION) || PG_ARGISNULL(ARG_INPUT))
@@ -118,9 +111,10 @@ llm_enrich_preview(PG_FUNCTION_ARGS)
 	op = find_operation(text_to_cstring(PG_GETARG_TEXT_PP(ARG_OPERATION)));
 	input = PG_GETARG_TEXT_PP(ARG_INPUT);
 	read_args(fcinfo, &args);
-	recipe = llm_operation_load(0, op->name, op->make_spec(&args));
-	llm_operation_job_options(args.options, NULL, NULL, NULL);
-	target = resolve_target(PG_ARGISNULL(ARG_MODEL) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(ARG_MODEL)));
+	recipe = llm_operation_load(0, op->name, llm_operation_spec(op, &args));
+	llm_operation_job_options(llm_argument_jsonb(&args, LLM_ARG_OPTIONS), NULL, NULL, NULL);
+	model = llm_argument_text(&args, LLM_ARG_MODEL);
+	target = resolve_target(model == NULL ? NULL : text_to_cstring(model));
 	dialect = llm_dialect_find(target->dialect);
 	if (dialect == NULL || recipe == NULL)
 		elog(ERROR, "dialect \"%s\" of server \"%s\" is not known", target->dialect, target->server);

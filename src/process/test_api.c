@@ -78,15 +78,6 @@ load_recipe(Datum operation, Jsonb *spec)
 	return llm_operation_load(1, find_operation(operation)->name, spec);
 }
 
-/* A member as Jsonb, or NULL. */
-static Jsonb *
-member(const JsonbValue *object, const char *key)
-{
-	JsonbValue *value = llm_json_get(object, key);
-
-	return value == NULL ? NULL : llm_json_store(value);
-}
-
 /* A list of strings and nulls as text[]. */
 static ArrayType *
 labels_array(const JsonbValue *list)
@@ -97,8 +88,6 @@ labels_array(const JsonbValue *list)
 	bool *nulls;
 	int lower = 1;
 
-	if (list == NULL)
-		return NULL;
 	n = list->val.array.nElems;
 	elements = palloc0(Max(n, 1) * sizeof(Datum));
 	nulls = palloc0(Max(n, 1) * sizeof(bool));
@@ -115,6 +104,28 @@ labels_array(const JsonbValue *list)
 	return construct_md_array(elements, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
+/* A member of a JSON object as an argument of that type. */
+static Datum
+argument_value(LlmArg arg, const JsonbValue *value)
+{
+	switch (llm_arguments[arg].type)
+	{
+		case LLM_ARG_TYPE_BOOL:
+			return BoolGetDatum(value->val.boolean);
+		case LLM_ARG_TYPE_INT:
+			return Int32GetDatum(llm_json_to_int(value));
+		case LLM_ARG_TYPE_FLOAT8:
+			return DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric));
+		case LLM_ARG_TYPE_TEXT:
+			return CStringGetTextDatum(llm_json_cstring(value));
+		case LLM_ARG_TYPE_TEXTS:
+			return PointerGetDatum(labels_array(value));
+		case LLM_ARG_TYPE_JSONB:
+			break;
+	}
+	return JsonbPGetDatum(llm_json_store(value));
+}
+
 /* SQL: (operation text, arguments jsonb) → jsonb */
 Datum
 llm_enrich_test_spec(PG_FUNCTION_ARGS)
@@ -122,21 +133,17 @@ llm_enrich_test_spec(PG_FUNCTION_ARGS)
 	const LlmOperation *op = find_operation(PG_GETARG_DATUM(0));
 	LlmCallArgs args = {0};
 	JsonbValue given;
-	JsonbValue *value;
 
 	if (!llm_json_tree(PG_GETARG_JSONB_P(1), &given))
 		elog(ERROR, "arguments nest too deep");
-	args.labels = labels_array(llm_json_get(&given, "labels"));
-	value = llm_json_get(&given, "multi");
-	args.multi = value != NULL && value->val.boolean;
-	args.schema = member(&given, "schema");
-	value = llm_json_get(&given, "max_words");
-	args.max_words = value == NULL ? 0 : llm_json_to_int(value);
-	value = llm_json_get(&given, "instructions");
-	args.instructions = value == NULL ? NULL : cstring_to_text(llm_json_cstring(value));
-	args.examples = member(&given, "examples");
-	args.options = member(&given, "options");
-	PG_RETURN_JSONB_P(op->make_spec(&args));
+	for (int arg = 0; arg < LLM_ARGS; arg++)
+	{
+		JsonbValue *value = llm_json_get(&given, llm_arguments[arg].name);
+
+		if (value != NULL)
+			llm_argument_set(&args, arg, argument_value(arg, value));
+	}
+	PG_RETURN_JSONB_P(llm_operation_spec(op, &args));
 }
 
 /* SQL: (operation text, spec jsonb) → jsonb */
