@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guc.c
- *	  Define all settings, sorted by name.  The README's table is checked
+ *	  Define all settings, sorted by name.  The table in docs/reference.md is checked
  *	  against pg_settings by a test.
  *
  *-------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-# A column that pg_cron keeps filled, by the README's recipe: each run labels the rows
+# A column that pg_cron keeps filled, by the recipe of docs/operations.md: each run labels the rows
 # that came since, and runs that overlap pending work or each other queue nothing twice.
 #
 # pg_cron's clock ticks once a minute; a job with the schedule @reboot runs when the
@@ -19,8 +19,8 @@ chomp(my $sharedir = qx(pg_config --sharedir));
 plan skip_all => 'the extension pg_cron is not installed (Debian: postgresql-15-cron)'
 	unless -e "$sharedir/extension/pg_cron.control";
 
-my ($recipe) = slurp_file("$FindBin::RealBin/../../README.md") =~ /^```sql[^\n]*\n(SELECT cron\.schedule\(.*?)^```$/ms
-	or die 'the README has no recipe for pg_cron';
+my ($recipe) = slurp_file("$FindBin::RealBin/../../docs/operations.md") =~ /^```sql[^\n]*\n(SELECT cron\.schedule\(.*?)^```$/ms
+	or die 'docs/operations.md has no recipe for pg_cron';
 my $provider = start_provider();
 my $node = new_node('cron', { start => 0 }, "cron.database_name = 'postgres'");
 $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'pg_cron,llm_enrich'");

@@ -1,10 +1,16 @@
-# What the documents say is so: the README's statements run in order, its tables
-# of settings, options and objects are those of the server, and the files that any
-# document names are there.
+# What the documents say is so.  The SQL blocks of each document run in order, as one session;
+# the tables of settings, options and objects are those of the server, in whichever document
+# they stand; the figures of the README are those of bench/RESULTS.md; and the files and
+# headings that any document names are there.
+#
+# A new page docs/*.md is read without a change here: it begins where the README's quick
+# start ends (extension, table tickets, server openai, model fast), in a database of its own.
 
 use strict;
 use warnings;
 
+use Cwd qw(abs_path);
+use File::Basename qw(basename dirname);
 use FindBin;
 use lib $FindBin::RealBin;
 
@@ -13,18 +19,29 @@ use Test::More;
 
 use LLMTest;
 
-my $root = "$FindBin::RealBin/../..";
-my $readme = slurp_file("$root/README.md");
+my $root = abs_path("$FindBin::RealBin/../..");
+my @pages = ('README.md', map { "docs/" . basename($_) } sort glob "$root/docs/*.md");
+my %text = map { $_ => slurp_file("$root/$_") } @pages, 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md';
 
-# The Markdown table under a heading, without its head: a list of rows, each a list of cells.
+# A section of a document: what stands below a heading, up to the next of any level.
+sub section
+{
+	my ($page, $heading) = @_;
+	my ($section) = $text{$page} =~ /^#+ \Q$heading\E\n(.*?)(?=^#+ |\z)/ms;
+
+	return $section;
+}
+
+# The Markdown table under a heading, wherever that is, without the table's head: a list of rows,
+# each a list of cells.
 sub table_below
 {
 	my $heading = shift;
-	my ($section) = $readme =~ /^#+ \Q$heading\E\n(.*?)(?=^#|\z)/ms;
+	my @sections = grep { defined } map { section($_, $heading) } @pages;
 	my @rows;
 
-	die "the README has no section \"$heading\"\n" unless defined $section;
-	foreach my $line (split /\n/, $section)
+	die "there is not one section \"$heading\" in all documents\n" unless @sections == 1;
+	foreach my $line (split /\n/, $sections[0])
 	{
 		if ($line !~ /^\|/) { last if @rows; next; }
 		$line =~ s/\\\|/\0/g;
@@ -98,45 +115,112 @@ is_deeply([ names_in('Objects') ], [ split /\n/, $node->safe_psql('postgres', q(
 # ---------------------------------------------------------------------------
 
 my $key_file = PostgreSQL::Test::Utils::tempdir() . '/openai.key';
-my $base_url = $provider->base_url;
-my @blocks = $readme =~ /^```sql\n(.*?)^```$/msg;
-my $script = join "\n", @blocks;
 
 append_to_file($key_file, "sk-readme\n");
 chmod 0600, $key_file or die "could not change the rights of $key_file: $!";
-cmp_ok(scalar(@blocks), '>', 10, 'the README has statements to run');
-is($script =~ s{https://api\.openai\.com/v1}{$base_url}g, 1, 'one of them names the provider');
-is($script =~ s{/etc/postgresql/openai\.key}{$key_file}g, 1, 'and its key');
-$provider->script({ latency_ms => 5, latency_jitter_ms => 20 });
 
-$node->safe_psql('postgres', 'DROP EXTENSION llm_enrich CASCADE');
-my ($status, $stdout, $stderr) = $node->psql('postgres', $script, on_error_stop => 1);
-is($status, 0, 'they all run, in order') or diag($stderr);
-unlike($stdout, qr/^(?:error|not sent)/m, 'llm.check() finds nothing wrong');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM llm.queue'), 0, 'and leave no task behind');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM llm.dead_letter'), 0, 'nor a dead letter');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM tickets WHERE category IS NULL OR parts IS NULL OR summary IS NULL'), 1,
-	'every cell that was asked for is filled; the row that came last was asked for less');
-ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
+# The SQL blocks of a text as one script: a key file is ours, and every provider is the simulated one.
+sub script_of
+{
+	my ($text, $lane) = @_;
+	my $base_url = $provider->base_url($lane);
+	my $script = join "\n", $text =~ /^```sql\n(.*?)^```$/msg;
+
+	$script =~ s{(base_url\s+')[^']+(')}{$1$base_url$2}g;
+	$script =~ s{/etc/postgresql/[\w.-]+\.key}{$key_file}g;
+	return $script;
+}
+
+# Run the statements of a document in a database; nothing that they asked is left or has failed.
+sub run_page
+{
+	my ($page, $db) = @_;
+	my ($status, $stdout, $stderr) = $node->psql($db, script_of($text{$page}, $db), on_error_stop => 1);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($status, 0, "$page: its statements run, in order") or diag($stderr);
+	unlike($stdout, qr/^(?:error|not sent)/m, "$page: llm.check() finds nothing wrong");
+	is($node->safe_psql($db, 'SELECT count(*) FROM llm.queue'), 0, "$page: no task is left behind");
+	is($node->safe_psql($db, 'SELECT count(*) FROM llm.dead_letter'), 0, "$page: nor a dead letter");
+	ledger_equals_meter($node, $provider, "P3: $page: ledger equals meter", db => $db, lane => $db);
+	return;
+}
+
+cmp_ok(scalar(() = $text{'README.md'} =~ /^```sql$/mg), '>', 6, 'the README has statements to run');
+is(scalar(() = $text{'README.md'} =~ m{https://api\.openai\.com/v1}g), 1, 'one of them names the provider');
+$node->safe_psql('postgres', $_) foreach map { "CREATE DATABASE $_ TEMPLATE template0 ENCODING 'UTF8'" } 'readme', 'started';
+
+# Where the quick start ends, which is where the pages of docs/ begin.
+$provider->script({ latency_ms => 5, latency_jitter_ms => 20 }, $_) foreach 'readme', 'started';
+is(($node->psql('started', script_of(section('README.md', 'Quick start'), 'started'), on_error_stop => 1))[0],
+	0, 'the quick start runs by itself');
+$node->safe_psql('started', 'DELETE FROM llm.ledger');
+
+run_page('README.md', 'readme');
+is($node->safe_psql('readme', 'SELECT count(*) FROM tickets WHERE num_nulls(category, parts, summary, reply) > 0'),
+	0, 'every cell that was asked for is filled');
+
+foreach my $page (grep { m{^docs/} && $text{$_} =~ /^```sql$/m } @pages)
+{
+	my $db = basename($page, '.md') =~ tr/-/_/r;
+
+	$provider->script({ latency_ms => 5, latency_jitter_ms => 20 }, $db);
+	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE started");
+	$node->safe_psql($db, "ALTER SERVER openai OPTIONS (SET base_url '" . $provider->base_url($db) . "')");
+	run_page($page, $db);
+}
 
 # ---------------------------------------------------------------------------
-# Files
+# Figures
+# ---------------------------------------------------------------------------
+
+# What was measured last stands first.
+my %measured;
+
+foreach (split /\n/, slurp_file("$root/bench/RESULTS.md"))
+{
+	my ($what, $median) = /^\| (.*?)\s*\|\s*([\d.]+) \|/ or next;
+	$measured{$what} //= $median;
+}
+my @figures = table_below('How fast');
+is_deeply([ map { [ $_->[0], $measured{ $_->[0] } ] } @figures ], \@figures, 'the figures are those of bench/RESULTS.md');
+
+# ---------------------------------------------------------------------------
+# Files, headings
 # ---------------------------------------------------------------------------
 
 # In backquotes and beginning with a folder of ours; NAME, NN and A stand for what is to come.
 my $named_file = qr{`((?:src|extension|test|sql|expected|tools|script|docs|bench|\.ci)/[\w./-]*\w)`};
 my @missing;
 
-foreach my $path (map { "$root/$_" } 'README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md')
+foreach my $page (sort keys %text)
 {
-	push @missing, map { "$path: $_" } grep { !/NAME|NN|--A--/ && !-e "$root/$_" } slurp_file($path) =~ /$named_file/g;
+	push @missing, map { "$page: $_" } grep { !/NAME|NN|--A--/ && !-e "$root/$_" } $text{$page} =~ /$named_file/g;
 }
 is_deeply(\@missing, [], 'the files that the documents name are there');
 my @numbers = map { m{/(\d{4})-[\w-]+\.md$} ? $1 + 0 : "$_?" } sort glob("$root/docs/adr/*");
 is_deeply(\@numbers, [ 1 .. @numbers ], 'decisions are numbered');
 
-# Links to headings, as GitHub names them.
-my %headings = map { lc($_) =~ s/[^\w\- ]//gr =~ s/ /-/gr => 1 } $readme =~ /^#+ (.*)$/mg;
-is_deeply([ grep { !$headings{$_} } $readme =~ /\]\(#([^)]*)\)/g ], [], 'links within the README lead somewhere');
+# The anchors of a document, as GitHub names them.
+sub anchors
+{
+	return map { lc($_) =~ s/[^\w\- ]//gr =~ s/ /-/gr => 1 } $_[0] =~ /^#+ (.*)$/mg;
+}
+
+my @lost;
+foreach my $page (sort keys %text)
+{
+	while ($text{$page} =~ /\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)/g)
+	{
+		my ($path, $anchor) = ($1 eq '' ? "$root/$page" : dirname("$root/$page") . "/$1", $2);
+
+		push @lost, "$page: $1" and next unless -e $path;
+		next unless defined $anchor;
+		my %anchors = anchors(slurp_file($path));
+		push @lost, "$page: $1#$anchor" unless $anchors{$anchor};
+	}
+}
+is_deeply(\@lost, [], 'links lead somewhere');
+cmp_ok($text{'README.md'} =~ tr/\n//, '<=', 250, 'the README can be read at one sitting');
 
 done_testing();
