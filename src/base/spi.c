@@ -30,6 +30,7 @@
 #include "utils/syscache.h"
 
 #include "base/spi.h"
+#include "base/spi_plan.h"
 
 #define PINNED_SEARCH_PATH "pg_catalog, pg_temp"
 
@@ -158,9 +159,27 @@ llm_spi_own_end(LlmOwnScope *scope)
 }
 
 /*
- * Run a statement of ours; prepared at first use and kept.  Its text names everything
- * in full, so that the plan finds the new tables after DROP and CREATE EXTENSION.
+ * Prepare it and keep the plan.  Names and operators are looked up now, by a path that only a
+ * superuser writes to; the plan remembers that path.
  */
+static void
+prepare(LlmStatement *statement)
+{
+	int options = statement->by_statistics ? 0 : CURSOR_OPT_GENERIC_PLAN | LLM_PLAN_OURS;
+	int nest = NewGUCNestLevel();
+	SPIPlanPtr plan;
+
+	pin_search_path(GUC_ACTION_SAVE);
+	plan = SPI_prepare_cursor(statement->sql, statement->nargs, statement->args, options);
+	AtEOXact_GUC(false, nest);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not keep the plan of \"%s\"", statement->sql);
+	statement->plan = plan;
+}
+
+/* Run a statement of ours.  Its plan finds the new tables after DROP and CREATE EXTENSION. */
 uint64
 llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls, bool read_only)
 {
@@ -169,16 +188,7 @@ llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls, bool 
 
 	Assert(statement->nargs <= (int) lengthof(statement->args));
 	if (statement->plan == NULL)
-	{
-		SPIPlanPtr plan = SPI_prepare(statement->sql, statement->nargs, statement->args);
-
-		if (plan == NULL)
-			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
-				 SPI_result_code_string(SPI_result));
-		if (SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not keep the plan of \"%s\"", statement->sql);
-		statement->plan = plan;
-	}
+		prepare(statement);
 	if (statement->fresh && IsolationUsesXactSnapshot())
 		rc = SPI_execute_snapshot(statement->plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
 								  read_only, true, 0);

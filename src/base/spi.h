@@ -7,7 +7,8 @@
  *	  worker:   begin() ... any SQL ... commit()     an ERROR in between ends the process
  *	  backend:  own_begin() ... SQL as the owner of our tables ... own_end()
  *
- * Our SQL is fully qualified, operators too; search_path is pinned besides.
+ * Our SQL is prepared with a pinned search_path, which its plans keep: what it names in pg_catalog
+ * needs no qualification there, operators neither.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,6 +25,7 @@ typedef struct LlmStatement
 	const char *sql;
 	int nargs;
 	Oid args[27];
+	bool by_statistics; /* planned as anybody's: it chooses by a whole job or table */
 	bool fresh; /* sees what others have committed by now, in REPEATABLE READ, too */
 	SPIPlanPtr plan; /* NULL until prepared */
 } LlmStatement;

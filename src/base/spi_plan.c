@@ -9,29 +9,21 @@
  * planner that believes such figures reads an index from end to end for each task, since
  * there is nothing in it, and goes on to do so when there are millions.
  *
- * So while the settings below are in force, our tables look to the planner like long ones
- * that were never analyzed (ADR 30), and so do those that answers are written to for the
- * statement that writes.  Nobody else's statements are planned otherwise than ever.
+ * So a statement of ours bears a mark among its cursor options, by which the planner hook
+ * knows it.  While it is planned, nothing but nested loops and plain index scans are to be
+ * had, and our tables look like long ones that were never analyzed (ADR 30); for the
+ * statement that writes answers, so do all tables.  No setting is touched and nobody else's
+ * statement is planned otherwise than ever, that of a trigger neither.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "utils/guc.h"
-#include "utils/lsyscache.h"
+#include "jit/jit.h"
 
 #include "base/compat.h"
+#include "base/spi.h"
 #include "base/spi_plan.h"
-
-const LlmSetting llm_spi_by_index[LLM_SPI_BY_INDEX] = {
-	{"enable_bitmapscan", "off"}, /* only a plain index scan clears dead entries out of its way */
-	{"enable_hashjoin", "off"},
-	{"enable_indexscan", "on"}, /* a database may have been given others */
-	{"enable_mergejoin", "off"},
-	{"enable_nestloop", "on"},
-	{"enable_seqscan", "off"},
-	{"enable_tidscan", "on"},
-	{"plan_cache_mode", "force_generic_plan"}};
 
 /* What each of these tables looks like.  A partial index holds a tenth of it. */
 #define ROWS 1000000.0
@@ -40,56 +32,76 @@ const LlmSetting llm_spi_by_index[LLM_SPI_BY_INDEX] = {
 #define TREE_HEIGHT 2
 #define PARTIAL 0.1
 
-/* The statement being planned writes answers: any table looks long. */
-static bool all_look_long = false;
+/*
+ * Settings of the planner, and what they are for us; a database may have been given others.
+ * Only a plain index scan clears dead entries out of its way.  Costs tell nothing here, so
+ * they shall not have anything compiled.
+ */
+static const struct
+{
+	bool *setting;
+	bool value;
+} by_index[] = {
+	{&enable_bitmapscan, false},
+	{&enable_hashjoin, false},
+	{&enable_indexscan, true},
+	{&enable_mergejoin, false},
+	{&enable_nestloop, true},
+	{&enable_seqscan, false},
+	{&enable_tidscan, true},
+	{&jit_enabled, false}};
 
+/* The mark of the statement that is being planned, or 0. */
+static int mark = 0;
+
+static planner_hook_type next_planner_hook = NULL;
 static get_relation_info_hook_type next_info_hook = NULL;
 static get_relation_stats_hook_type next_stats_hook = NULL;
 
-int
-llm_spi_by_index_begin(void)
+static PlannedStmt *
+plan_next(Query *query, const char *query_string, int options, ParamListInfo params)
 {
-	int nest = NewGUCNestLevel();
-
-	for (int i = 0; i < LLM_SPI_BY_INDEX; i++)
-		(void) set_config_option(llm_spi_by_index[i].name, llm_spi_by_index[i].value, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return nest;
+	if (next_planner_hook)
+		return next_planner_hook(query, query_string, options, params);
+	return standard_planner(query, query_string, options, params);
 }
 
-void
-llm_spi_by_index_end(int nest)
+/* planner_hook */
+static PlannedStmt *
+plan_by_index(Query *query, const char *query_string, int options, ParamListInfo params)
 {
-	AtEOXact_GUC(false, nest);
+	bool saved[lengthof(by_index)];
+	int outer = mark;
+	PlannedStmt *volatile plan = NULL;
+
+	mark = options & (LLM_PLAN_OURS | LLM_PLAN_ANY);
+	options &= ~(LLM_PLAN_OURS | LLM_PLAN_ANY);
+	if (mark == outer)
+		return plan_next(query, query_string, options, params);
+	for (int i = 0; i < lengthof(by_index); i++)
+	{
+		saved[i] = *by_index[i].setting;
+		if (mark != 0)
+			*by_index[i].setting = by_index[i].value;
+	}
+	PG_TRY();
+	{
+		plan = plan_next(query, query_string, options, params);
+	}
+	PG_FINALLY();
+	{
+		for (int i = 0; i < lengthof(by_index); i++)
+			*by_index[i].setting = saved[i];
+		mark = outer;
+	}
+	PG_END_TRY();
+	return plan;
 }
 
-void
-llm_spi_own_begin_by_index(LlmOwnScope *scope)
-{
-	llm_spi_own_begin(scope);
-	(void) llm_spi_by_index_begin();
-}
-
-/*
- * Is the statement being planned one of ours, over a table of ours?  The settings tell: they
- * are back after an error, too.  Who sets all of these himself gets such plans for our tables.
- */
 static bool
 is_long(Oid relation)
 {
-	if (all_look_long)
-		return true;
-	return !enable_seqscan && !enable_hashjoin && !enable_mergejoin && !enable_bitmapscan &&
-		   llm_spi_owns(relation);
-}
-
-bool
-llm_spi_look_long(bool statement_is_ours)
-{
-	bool before = all_look_long;
-
-	all_look_long = statement_is_ours;
-	return before;
+	return mark == LLM_PLAN_ANY || (mark == LLM_PLAN_OURS && llm_spi_owns(relation));
 }
 
 /* get_relation_info_hook */
@@ -130,6 +142,8 @@ hide_statistics(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attnum, Variab
 void
 llm_spi_plan_init(void)
 {
+	next_planner_hook = planner_hook;
+	planner_hook = plan_by_index;
 	next_info_hook = get_relation_info_hook;
 	get_relation_info_hook = show_long;
 	next_stats_hook = get_relation_stats_hook;

@@ -35,7 +35,7 @@
 #include "base/compat.h"
 #include "base/fence.h"
 #include "base/guc.h"
-#include "base/spi_plan.h"
+#include "base/spi.h"
 #include "base/worker.h"
 
 /* Subject of what llm.health says when library and SQL differ. */
@@ -51,7 +51,11 @@ static const char *const place_subjects[LLM_WORKER_KINDS] = {"sender", "writer"}
  * What could stop a worker or change the meaning of its SQL; all else is left as the
  * database has it, since users' triggers run in the writer.
  */
-static const LlmSetting safe_settings[] = {
+static const struct
+{
+	const char *name;
+	const char *value;
+} safe_settings[] = {
 	{"default_transaction_deferrable", "off"},
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_read_only", "off"},
@@ -83,9 +87,8 @@ apply_safe_settings(LlmWorkerKind kind, const char *name)
 	SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
 	for (i = 0; i < lengthof(safe_settings); i++)
 		SetConfigOption(safe_settings[i].name, safe_settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
-	/* the writer runs users' triggers, too, and plans those as ever */
-	for (i = 0; kind == LLM_WORKER_SENDER && i < LLM_SPI_BY_INDEX; i++)
-		SetConfigOption(llm_spi_by_index[i].name, llm_spi_by_index[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+	if (kind == LLM_WORKER_SENDER) /* the writer runs users' triggers, too */
+		SetConfigOption("plan_cache_mode", "auto", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_OVERRIDE);
 }
 

@@ -18,7 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "base/spi_plan.h"
+#include "base/spi.h"
 #include "base/wake.h"
 #include "bind/control.h"
 #include "bind/enqueue.h"
@@ -29,29 +29,30 @@
 		INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID \
 	}
 
-#define MINE                                                                                             \
-	"($1 IS NULL OR q.job OPERATOR(pg_catalog.=) $1) AND ($2 IS NULL OR q.id OPERATOR(pg_catalog.=) $2)" \
-	" AND ($3 IS NULL OR q.relation OPERATOR(pg_catalog.=) $3 OR EXISTS (SELECT FROM llm.job j"          \
-	"  WHERE j.id OPERATOR(pg_catalog.=) q.job AND j.relation OPERATOR(pg_catalog.=) $3))"               \
-	" AND ($5 OR q.role OPERATOR(pg_catalog.=) $4)"
+#define MINE                                                               \
+	"($1 IS NULL OR q.job = $1) AND ($2 IS NULL OR q.id = $2)"             \
+	" AND ($3 IS NULL OR q.relation = $3 OR EXISTS (SELECT FROM llm.job j" \
+	"  WHERE j.id = q.job AND j.relation = $3))"                           \
+	" AND ($5 OR q.role = $4)"
 
 /* What is under way, or locked, cannot be stopped at once: word is left for it. */
 static LlmStatement cancel_statement = {
 	.sql = "WITH mine AS MATERIALIZED (SELECT q.id, q.ctid AS place, q.state IN ('ready', 'waiting') AS is_free"
 		   "  FROM llm.queue q WHERE " MINE
-		   "  AND q.state OPERATOR(pg_catalog.<>) ALL ('{cancelled,superseded,failed}')),"
+		   "  AND q.state <> ALL ('{cancelled,superseded,failed}')),"
 		   " free AS MATERIALIZED (SELECT mine.id FROM mine"
 		   "  WHERE CASE WHEN mine.is_free THEN llm.lock_task(mine.place) ELSE false END),"
 		   " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
-		   "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id),"
+		   "  not_before = NULL FROM free WHERE q.id = free.id RETURNING q.id),"
 		   " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
-		   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id OPERATOR(pg_catalog.=) mine.id)"
-		   "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) mine.id)"
+		   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id = mine.id)"
+		   "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = mine.id)"
 		   "  RETURNING task)"
 		   " SELECT (SELECT pg_catalog.count(*) FROM stopped)"
-		   "  OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM asked)",
+		   "  + (SELECT pg_catalog.count(*) FROM asked)",
 	.nargs = 5,
 	.args = SELECTION_ARGS,
+	.by_statistics = true,
 	.fresh = true};
 
 /*
@@ -60,11 +61,11 @@ static LlmStatement cancel_statement = {
  * was given up after many requests would be given up again at its next failure.
  */
 static LlmStatement retry_statement = {
-	.sql = "WITH mine AS (DELETE FROM llm.dead_letter d WHERE ($1 IS NULL OR d.job OPERATOR(pg_catalog.=) $1)"
-		   "  AND ($2 IS NULL OR d.task OPERATOR(pg_catalog.=) $2)"
-		   "  AND ($3 IS NULL OR d.relation OPERATOR(pg_catalog.=) $3 OR EXISTS (SELECT FROM llm.job j"
-		   "   WHERE j.id OPERATOR(pg_catalog.=) d.job AND j.relation OPERATOR(pg_catalog.=) $3))"
-		   "  AND ($5 OR d.role OPERATOR(pg_catalog.=) $4) RETURNING d.*),"
+	.sql = "WITH mine AS (DELETE FROM llm.dead_letter d WHERE ($1 IS NULL OR d.job = $1)"
+		   "  AND ($2 IS NULL OR d.task = $2)"
+		   "  AND ($3 IS NULL OR d.relation = $3 OR EXISTS (SELECT FROM llm.job j"
+		   "   WHERE j.id = d.job AND j.relation = $3))"
+		   "  AND ($5 OR d.role = $4) RETURNING d.*),"
 		   " old AS (SELECT m.job, pg_catalog.count(*) AS tasks,"
 		   "  pg_catalog.nextval('llm.job_id_seq') AS new FROM mine m GROUP BY m.job),"
 		   " opened AS (INSERT INTO llm.job (id, role, role_name, application_name, relation, relation_name,"
@@ -73,7 +74,7 @@ static LlmStatement retry_statement = {
 		   "  SELECT old.new, j.role, j.role_name, j.application_name, j.relation, j.relation_name,"
 		   "   j.column_name, j.key_columns, j.operation, j.recipe, j.model, j.priority, j.tags,"
 		   "   j.settings, old.tasks"
-		   "  FROM old JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) old.job RETURNING id),"
+		   "  FROM old JOIN llm.job j ON j.id = old.job RETURNING id),"
 		   " queued AS (INSERT INTO llm.queue (id, job, recipe, role, relation, state, outcome, attempts,"
 		   "   application_name, key, input, answer)"
 		   "  SELECT m.task, old.new, m.recipe, m.role, m.relation,"
@@ -81,27 +82,28 @@ static LlmStatement retry_statement = {
 		   "   CASE WHEN m.answer IS NULL THEN NULL ELSE 'answered' END,"
 		   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.application_name, m.key, m.input,"
 		   "   m.answer"
-		   "  FROM mine m JOIN old ON old.job OPERATOR(pg_catalog.=) m.job RETURNING job)"
+		   "  FROM mine m JOIN old ON old.job = m.job RETURNING job)"
 		   " SELECT (SELECT pg_catalog.count(*) FROM queued), (SELECT pg_catalog.max(id) FROM opened)",
 	.nargs = 5,
-	.args = SELECTION_ARGS};
+	.args = SELECTION_ARGS,
+	.by_statistics = true};
 
 /* Each NOT EXISTS reads a partial index, so that a long queue costs nothing here. */
 static LlmStatement stand_statement = {
-	.sql = "SELECT j.state OPERATOR(pg_catalog.=) 'finished' OR (j.total IS NULL"
-		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "   AND q.state OPERATOR(pg_catalog.=) 'ready')"
-		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "   AND q.state OPERATOR(pg_catalog.=) 'claimed')"
-		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "   AND q.state OPERATOR(pg_catalog.=) 'waiting')"
-		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+	.sql = "SELECT j.state = 'finished' OR (j.total IS NULL"
+		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id"
+		   "   AND q.state = 'ready')"
+		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id"
+		   "   AND q.state = 'claimed')"
+		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id"
+		   "   AND q.state = 'waiting')"
+		   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id"
 		   "   AND q.state IN ('answered', 'failed', 'cancelled', 'superseded'))),"
-		   " j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
-		   "  OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone,"
-		   " COALESCE(j.total, -1), j.reason, j.state OPERATOR(pg_catalog.=) 'paused'"
-		   " FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1"
-		   " AND ($3 OR j.role OPERATOR(pg_catalog.=) $2)",
+		   " j.done + j.failed + j.superseded"
+		   "  + j.cancelled + j.row_gone,"
+		   " COALESCE(j.total, -1), j.reason, j.state = 'paused'"
+		   " FROM llm.job j WHERE j.id = $1"
+		   " AND ($3 OR j.role = $2)",
 	.nargs = 3,
 	.args = {INT8OID, OIDOID, BOOLOID}};
 
@@ -111,10 +113,10 @@ static LlmStatement stand_statement = {
  */
 static LlmStatement resume_statement = {
 	.sql = "UPDATE llm.job j SET state = 'open', reason = NULL, resumed_failed = j.failed,"
-		   "  resumed_final = j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
-		   "   OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone"
-		   " WHERE j.id OPERATOR(pg_catalog.=) $1 AND ($3 OR j.role OPERATOR(pg_catalog.=) $2)"
-		   " AND j.state OPERATOR(pg_catalog.=) 'paused'",
+		   "  resumed_final = j.done + j.failed + j.superseded"
+		   "   + j.cancelled + j.row_gone"
+		   " WHERE j.id = $1 AND ($3 OR j.role = $2)"
+		   " AND j.state = 'paused'",
 	.nargs = 3,
 	.args = {INT8OID, OIDOID, BOOLOID}};
 
@@ -191,7 +193,7 @@ llm_control_resume(int64 job)
 	values[0] = Int64GetDatum(job);
 	values[1] = ObjectIdGetDatum(role);
 	values[2] = BoolGetDatum(is_admin(role));
-	llm_spi_own_begin_by_index(&scope);
+	llm_spi_own_begin(&scope);
 	SPI_connect();
 	resumed = llm_spi_execute(&resume_statement, values, NULL, false) > 0;
 	SPI_finish();
@@ -217,7 +219,7 @@ llm_control_job_stand(int64 job, bool chain, LlmJobStand *stand)
 	values[2] = BoolGetDatum(is_admin(role));
 	SPI_connect_ext(chain ? SPI_OPT_NONATOMIC : 0);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	llm_spi_own_begin_by_index(&scope);
+	llm_spi_own_begin(&scope);
 	if (llm_spi_execute(&stand_statement, values, NULL, false) > 0)
 	{
 		HeapTuple row = SPI_tuptable->vals[0];

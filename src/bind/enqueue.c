@@ -32,7 +32,7 @@
 #include "utils/varlena.h"
 
 #include "base/guc.h"
-#include "base/spi_plan.h"
+#include "base/spi.h"
 #include "base/wake.h"
 #include "bind/enqueue.h"
 #include "bind/enqueue_rows.h"
@@ -42,9 +42,9 @@
 
 /* Sorted by an expression, or the primary key would be walked for the order. */
 static LlmStatement find_recipe_statement = {
-	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash OPERATOR(pg_catalog.=) $1"
-		   " AND r.operation OPERATOR(pg_catalog.=) $2 AND r.spec OPERATOR(pg_catalog.=) $3"
-		   " ORDER BY r.id OPERATOR(pg_catalog.+) 0 LIMIT 1",
+	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash = $1"
+		   " AND r.operation = $2 AND r.spec = $3"
+		   " ORDER BY r.id + 0 LIMIT 1",
 	.nargs = 3,
 	.args = {BYTEAOID, TEXTOID, JSONBOID},
 	.fresh = true};
@@ -56,16 +56,16 @@ static LlmStatement add_recipe_statement = {
 
 /* The lock keeps the job from being closed; who finds it locked makes another one. */
 static LlmStatement find_day_job_statement = {
-	.sql = "SELECT j.id, NULLIF($13, j.application_name) FROM llm.job j WHERE j.relation OPERATOR(pg_catalog.=) $1"
-		   " AND j.recipe OPERATOR(pg_catalog.=) $2 AND j.role OPERATOR(pg_catalog.=) $3"
-		   " AND j.day OPERATOR(pg_catalog.=) (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date"
-		   " AND j.state OPERATOR(pg_catalog.=) 'open'"
-		   " AND j.relation_name OPERATOR(pg_catalog.=) $4 AND j.column_name OPERATOR(pg_catalog.=) $5"
-		   " AND j.key_columns OPERATOR(pg_catalog.=) $6"
-		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority OPERATOR(pg_catalog.=) $8"
+	.sql = "SELECT j.id, NULLIF($13, j.application_name) FROM llm.job j WHERE j.relation = $1"
+		   " AND j.recipe = $2 AND j.role = $3"
+		   " AND j.day = (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date"
+		   " AND j.state = 'open'"
+		   " AND j.relation_name = $4 AND j.column_name = $5"
+		   " AND j.key_columns = $6"
+		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority = $8"
 		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
 		   " AND j.deadline IS NOT DISTINCT FROM $11"
-		   " AND j.role_name OPERATOR(pg_catalog.=) $12"
+		   " AND j.role_name = $12"
 		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
 	.nargs = 13,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
@@ -82,7 +82,7 @@ static LlmStatement add_job_statement = {
 			 TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
 
 static LlmStatement set_total_statement = {
-	.sql = "UPDATE llm.job SET total = $2 WHERE id OPERATOR(pg_catalog.=) $1",
+	.sql = "UPDATE llm.job SET total = $2 WHERE id = $1",
 	.nargs = 2,
 	.args = {INT8OID, INT8OID}};
 
@@ -91,27 +91,27 @@ static LlmStatement supersede_statement = {
 	.sql = "UPDATE llm.queue q SET state = 'superseded', outcome = 'superseded', reason = NULL, not_before = NULL"
 		   " FROM (WITH old AS MATERIALIZED (SELECT w.id, w.ctid AS place FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 		   "   pg_catalog.unnest($4)) AS o(id, relation, key, column_name)"
-		   "  JOIN llm.queue w ON w.id OPERATOR(pg_catalog.=) o.id"
-		   "  JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) w.job"
-		   "  WHERE w.state IN ('ready', 'waiting') AND w.relation OPERATOR(pg_catalog.=) o.relation"
-		   "  AND w.key OPERATOR(pg_catalog.=) o.key AND j.column_name OPERATOR(pg_catalog.=) o.column_name)"
+		   "  JOIN llm.queue w ON w.id = o.id"
+		   "  JOIN llm.job j ON j.id = w.job"
+		   "  WHERE w.state IN ('ready', 'waiting') AND w.relation = o.relation"
+		   "  AND w.key = o.key AND j.column_name = o.column_name)"
 		   "  SELECT old.id FROM old WHERE llm.lock_task(old.place)) p"
-		   " WHERE q.id OPERATOR(pg_catalog.=) p.id",
+		   " WHERE q.id = p.id",
 	.nargs = 4,
 	.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID},
 	.fresh = true};
 
 static LlmStatement is_same_statement = {
-	.sql = "SELECT FROM llm.queue q JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) q.job"
-		   " JOIN llm.recipe r ON r.id OPERATOR(pg_catalog.=) q.recipe"
-		   " WHERE q.id OPERATOR(pg_catalog.=) $1 AND q.state IN ('ready', 'waiting', 'claimed', 'answered')"
-		   " AND (q.outcome IS NULL OR q.outcome OPERATOR(pg_catalog.=) 'answered')"
-		   " AND q.role OPERATOR(pg_catalog.=) $2 AND q.key OPERATOR(pg_catalog.=) $3"
-		   " AND q.input OPERATOR(pg_catalog.=) $4"
-		   " AND j.relation OPERATOR(pg_catalog.=) $5 AND j.column_name OPERATOR(pg_catalog.=) $6"
+	.sql = "SELECT FROM llm.queue q JOIN llm.job j ON j.id = q.job"
+		   " JOIN llm.recipe r ON r.id = q.recipe"
+		   " WHERE q.id = $1 AND q.state IN ('ready', 'waiting', 'claimed', 'answered')"
+		   " AND (q.outcome IS NULL OR q.outcome = 'answered')"
+		   " AND q.role = $2 AND q.key = $3"
+		   " AND q.input = $4"
+		   " AND j.relation = $5 AND j.column_name = $6"
 		   " AND j.model IS NOT DISTINCT FROM $7"
-		   " AND r.operation OPERATOR(pg_catalog.=) $8 AND r.spec OPERATOR(pg_catalog.=) $9"
-		   " AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) q.id)",
+		   " AND r.operation = $8 AND r.spec = $9"
+		   " AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = q.id)",
 	.nargs = 9,
 	.args = {INT8OID, OIDOID, JSONBOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID},
 	.fresh = true};
@@ -477,7 +477,7 @@ llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 	count_tasks(tasks, ntasks, jobs);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	llm_spi_own_begin_by_index(&scope);
+	llm_spi_own_begin(&scope);
 	if (quote_all_identifiers) /* jobs of one relation shall have one name for it */
 		(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
@@ -515,7 +515,7 @@ llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	llm_spi_own_begin_by_index(&scope);
+	llm_spi_own_begin(&scope);
 	for (i = 0; i < lengthof(columns); i++)
 		columns[i] = palloc(ntasks * sizeof(Datum));
 	for (i = 0; i < ntasks; i++)
@@ -545,7 +545,7 @@ llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	llm_spi_own_begin_by_index(&scope);
+	llm_spi_own_begin(&scope);
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(task);
 	values[1] = ObjectIdGetDatum(job->role);

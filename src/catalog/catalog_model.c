@@ -46,7 +46,7 @@ static LlmStatement insert_model = {
 	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID}};
 
 static LlmStatement select_model = {
-	"SELECT server, model FROM llm.model WHERE alias OPERATOR(pg_catalog.=) $1",
+	"SELECT server, model FROM llm.model WHERE alias = $1",
 	1,
 	{TEXTOID}};
 
@@ -56,17 +56,17 @@ static LlmStatement update_model = {
 	" requests_per_minute = CASE WHEN $5 IS NULL THEN requests_per_minute ELSE NULLIF($5, 0) END,"
 	" tokens_per_minute = CASE WHEN $6 IS NULL THEN tokens_per_minute ELSE NULLIF($6, 0) END,"
 	" max_concurrency = CASE WHEN $7 IS NULL THEN max_concurrency ELSE NULLIF($7, 0) END"
-	" WHERE alias OPERATOR(pg_catalog.=) $1",
+	" WHERE alias = $1",
 	7,
 	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID}};
 
 static LlmStatement clear_default = {
-	"UPDATE llm.model SET is_default = false WHERE is_default AND alias OPERATOR(pg_catalog.<>) $1",
+	"UPDATE llm.model SET is_default = false WHERE is_default AND alias <> $1",
 	1,
 	{TEXTOID}};
 
 static LlmStatement delete_model = {
-	"DELETE FROM llm.model WHERE alias OPERATOR(pg_catalog.=) $1",
+	"DELETE FROM llm.model WHERE alias = $1",
 	1,
 	{TEXTOID}};
 
@@ -124,8 +124,8 @@ list_servers(void)
 	static LlmStatement select_servers = {
 		"SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s.srvname), ', ' ORDER BY s.srvname)"
 		" FROM pg_catalog.pg_foreign_server s"
-		" JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw"
-		" WHERE w.fdwname OPERATOR(pg_catalog.=) '" LLM_FDW_NAME "'",
+		" JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw"
+		" WHERE w.fdwname = '" LLM_FDW_NAME "'",
 		0};
 	MemoryContext context = CurrentMemoryContext;
 	LlmOwnScope scope;
@@ -199,7 +199,7 @@ void
 llm_catalog_check_server_name(const char *name)
 {
 	static LlmStatement find_model = {
-		"SELECT m.alias FROM llm.model m WHERE m.server OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		"SELECT m.alias FROM llm.model m WHERE m.server = $1 LIMIT 1",
 		1,
 		{TEXTOID}};
 	Oid server = get_foreign_server_oid(name, true);
@@ -230,8 +230,8 @@ static void
 check_alias(const char *alias, Oid caller)
 {
 	static LlmStatement find_job = {
-		"SELECT j.role_name FROM llm.job j WHERE j.state OPERATOR(pg_catalog.<>) 'finished'"
-		" AND j.model OPERATOR(pg_catalog.=) $1 AND NOT pg_catalog.pg_has_role($2, j.role, 'USAGE') LIMIT 1",
+		"SELECT j.role_name FROM llm.job j WHERE j.state <> 'finished'"
+		" AND j.model = $1 AND NOT pg_catalog.pg_has_role($2, j.role, 'USAGE') LIMIT 1",
 		2,
 		{TEXTOID, OIDOID}};
 	Datum values[2];

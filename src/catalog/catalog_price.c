@@ -30,20 +30,20 @@ static const char *const price_names[LLM_PRICES] = {
 static LlmStatement select_price = {
 	"SELECT p.input_per_mtok, p.cached_input_per_mtok, p.cache_write_per_mtok, p.output_per_mtok,"
 	" p.batch_input_per_mtok, p.batch_output_per_mtok FROM llm.price p"
-	" WHERE p.server OPERATOR(pg_catalog.=) $1 AND p.model OPERATOR(pg_catalog.=) $2"
-	" AND p.valid_from OPERATOR(pg_catalog.<=) $3 AND p.valid_until OPERATOR(pg_catalog.>) $3",
+	" WHERE p.server = $1 AND p.model = $2"
+	" AND p.valid_from <= $3 AND p.valid_until > $3",
 	3,
 	{TEXTOID, TEXTOID, TIMESTAMPTZOID}};
 
 static LlmStatement delete_planned = {
-	"DELETE FROM llm.price WHERE server OPERATOR(pg_catalog.=) $1 AND model OPERATOR(pg_catalog.=) $2"
-	" AND valid_from OPERATOR(pg_catalog.>=) $3",
+	"DELETE FROM llm.price WHERE server = $1 AND model = $2"
+	" AND valid_from >= $3",
 	3,
 	{TEXTOID, TEXTOID, TIMESTAMPTZOID}};
 
 static LlmStatement end_price = {
-	"UPDATE llm.price SET valid_until = $3 WHERE server OPERATOR(pg_catalog.=) $1"
-	" AND model OPERATOR(pg_catalog.=) $2 AND valid_until OPERATOR(pg_catalog.>) $3",
+	"UPDATE llm.price SET valid_until = $3 WHERE server = $1"
+	" AND model = $2 AND valid_until > $3",
 	3,
 	{TEXTOID, TEXTOID, TIMESTAMPTZOID}};
 
@@ -61,10 +61,10 @@ static LlmStatement insert_price = {
 static LlmStatement select_listed = {
 	"SELECT l.input_per_mtok, l.cached_input_per_mtok, l.cache_write_per_mtok, l.output_per_mtok,"
 	" l.batch_input_per_mtok, l.batch_output_per_mtok,"
-	" CASE WHEN $2 OPERATOR(pg_catalog.~*) ('^https?://([^/]*[.])?' OPERATOR(pg_catalog.||) l.provider"
-	" OPERATOR(pg_catalog.||) '[.]') THEN 2"
-	" WHEN l.provider OPERATOR(pg_catalog.=) $3 THEN 1 ELSE 0 END AS likeness"
-	" FROM llm.price_list l WHERE l.model OPERATOR(pg_catalog.=) $1"
+	" CASE WHEN $2 ~* ('^https?://([^/]*[.])?' || l.provider"
+	" || '[.]') THEN 2"
+	" WHEN l.provider = $3 THEN 1 ELSE 0 END AS likeness"
+	" FROM llm.price_list l WHERE l.model = $1"
 	" AND l.input_per_mtok IS NOT NULL AND l.output_per_mtok IS NOT NULL"
 	" ORDER BY likeness DESC, l.provider",
 	3,

@@ -78,15 +78,15 @@ typedef struct Model
 
 static LlmStatement select_model = {
 	"SELECT m.alias, m.server, m.model, m.requests_per_minute, m.tokens_per_minute, m.max_concurrency,"
-	" (SELECT pg_catalog.min(l.max_output_tokens) FROM llm.price_list l WHERE l.model OPERATOR(pg_catalog.=) m.model),"
+	" (SELECT pg_catalog.min(l.max_output_tokens) FROM llm.price_list l WHERE l.model = m.model),"
 	" (SELECT p.id FROM llm.price p"
-	"   WHERE p.server OPERATOR(pg_catalog.=) m.server AND p.model OPERATOR(pg_catalog.=) m.model"
-	"   AND p.valid_from OPERATOR(pg_catalog.<=) $2 AND p.valid_until OPERATOR(pg_catalog.>) $2),"
+	"   WHERE p.server = m.server AND p.model = m.model"
+	"   AND p.valid_from <= $2 AND p.valid_until > $2),"
 	" (SELECT pg_catalog.min(t.at) FROM llm.price p, LATERAL (VALUES (p.valid_from), (p.valid_until)) t(at)"
-	"   WHERE p.server OPERATOR(pg_catalog.=) m.server AND p.model OPERATOR(pg_catalog.=) m.model"
-	"   AND t.at OPERATOR(pg_catalog.>) $2 AND t.at OPERATOR(pg_catalog.<) 'infinity'::pg_catalog.timestamptz)"
+	"   WHERE p.server = m.server AND p.model = m.model"
+	"   AND t.at > $2 AND t.at < 'infinity'::pg_catalog.timestamptz)"
 	" FROM llm.model m"
-	" WHERE CASE WHEN $1 IS NULL THEN m.is_default ELSE m.alias OPERATOR(pg_catalog.=) $1 END",
+	" WHERE CASE WHEN $1 IS NULL THEN m.is_default ELSE m.alias = $1 END",
 	2,
 	{TEXTOID, TIMESTAMPTZOID}};
 
@@ -96,8 +96,8 @@ static LlmStatement select_aliases = {
 
 static LlmStatement select_servers = {
 	"SELECT s.srvname::pg_catalog.text FROM pg_catalog.pg_foreign_server s"
-	" JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw"
-	" WHERE w.fdwname OPERATOR(pg_catalog.=) '" LLM_FDW_NAME "' ORDER BY 1",
+	" JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw"
+	" WHERE w.fdwname = '" LLM_FDW_NAME "' ORDER BY 1",
 	0};
 
 /*

@@ -21,27 +21,27 @@
 #include "base/spi.h"
 #include "tables/job.h"
 
-#define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.operation OPERATOR(pg_catalog.=) 'check', j.day IS NOT NULL"
+#define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.operation = 'check', j.day IS NOT NULL"
 
 /* The LATERAL with its LIMIT asks for one probe per job, never for a join of all tasks. */
 static LlmStatement ready_statement = {
 	.sql = "SELECT " JOB_COLUMNS " FROM (SELECT o.*,"
 		   "  pg_catalog.row_number() OVER (PARTITION BY o.role, o.model, o.priority ORDER BY o.id) AS place"
 		   "  FROM llm.job o CROSS JOIN LATERAL (SELECT FROM llm.queue q"
-		   "   WHERE q.job OPERATOR(pg_catalog.=) o.id AND q.state OPERATOR(pg_catalog.=) 'ready' LIMIT 1) AS r"
-		   "  WHERE o.state OPERATOR(pg_catalog.<>) 'finished' AND o.id OPERATOR(pg_catalog.>) $1"
-		   "  AND o.state OPERATOR(pg_catalog.=) 'open') AS j"
-		   " WHERE j.place OPERATOR(pg_catalog.<=) $2 ORDER BY j.place, j.id LIMIT $3",
+		   "   WHERE q.job = o.id AND q.state = 'ready' LIMIT 1) AS r"
+		   "  WHERE o.state <> 'finished' AND o.id > $1"
+		   "  AND o.state = 'open') AS j"
+		   " WHERE j.place <= $2 ORDER BY j.place, j.id LIMIT $3",
 	.nargs = 3,
 	.args = {INT8OID, INT8OID, INT4OID}};
 
 static LlmStatement get_statement = {
-	.sql = "SELECT " JOB_COLUMNS " FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT " JOB_COLUMNS " FROM llm.job j WHERE j.id = $1",
 	.nargs = 1,
 	.args = {INT8OID}};
 
 static LlmStatement recipe_statement = {
-	.sql = "SELECT r.operation, r.spec FROM llm.recipe r WHERE r.id OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT r.operation, r.spec FROM llm.recipe r WHERE r.id = $1",
 	.nargs = 1,
 	.args = {INT8OID}};
 
@@ -51,14 +51,14 @@ static LlmStatement recipe_statement = {
  */
 static LlmStatement reasons_statement = {
 	.sql = "WITH free AS MATERIALIZED (SELECT j.id, v.reason FROM unnest($1, $2) AS v(job, reason)"
-		   "  JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) v.job WHERE j.state OPERATOR(pg_catalog.=) 'open'"
+		   "  JOIN llm.job j ON j.id = v.job WHERE j.state = 'open'"
 		   "  FOR NO KEY UPDATE OF j SKIP LOCKED),"
 		   " noted AS (UPDATE llm.job j SET reason = free.reason FROM free"
-		   "  WHERE j.id OPERATOR(pg_catalog.=) free.id RETURNING j.id)"
+		   "  WHERE j.id = free.id RETURNING j.id)"
 		   " SELECT n.id FROM noted n"
 		   " UNION ALL SELECT v.job FROM unnest($1, $2) AS v(job, reason)"
 		   " WHERE v.reason IS NULL AND NOT EXISTS (SELECT FROM llm.job j"
-		   "  WHERE j.id OPERATOR(pg_catalog.=) v.job AND j.state OPERATOR(pg_catalog.=) 'open')",
+		   "  WHERE j.id = v.job AND j.state = 'open')",
 	.nargs = 2,
 	.args = {INT8ARRAYOID, TEXTARRAYOID}};
 
@@ -70,20 +70,20 @@ static LlmStatement reasons_statement = {
  */
 static LlmStatement lock_days_statement = {
 	.sql = "SELECT j.id FROM llm.job j"
-		   " WHERE j.day OPERATOR(pg_catalog.<) (pg_catalog.timezone('UTC', pg_catalog.now()))::pg_catalog.date"
-		   " AND j.state OPERATOR(pg_catalog.=) 'open' FOR UPDATE SKIP LOCKED",
+		   " WHERE j.day < (pg_catalog.timezone('UTC', pg_catalog.now()))::pg_catalog.date"
+		   " AND j.state = 'open' FOR UPDATE SKIP LOCKED",
 };
 
 static LlmStatement close_statement = {
 	.sql = "UPDATE llm.job j SET state = 'finished', finished_at = pg_catalog.clock_timestamp()"
-		   " WHERE j.id OPERATOR(pg_catalog.=) ANY ($1)"
-		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "  AND q.state OPERATOR(pg_catalog.=) 'ready')"
-		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "  AND q.state OPERATOR(pg_catalog.=) 'claimed')"
-		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "  AND q.state OPERATOR(pg_catalog.=) 'waiting')"
-		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
+		   " WHERE j.id = ANY ($1)"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id"
+		   "  AND q.state = 'ready')"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id"
+		   "  AND q.state = 'claimed')"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id"
+		   "  AND q.state = 'waiting')"
+		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id"
 		   "  AND q.state IN ('answered', 'failed', 'cancelled', 'superseded'))",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
@@ -94,8 +94,8 @@ static LlmStatement check_recipe_statement = {
 	.args = {TEXTOID, JSONBOID}};
 
 static LlmStatement find_check_recipe_statement = {
-	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash OPERATOR(pg_catalog.=) ''"
-		   " AND r.operation OPERATOR(pg_catalog.=) $1 AND r.spec OPERATOR(pg_catalog.=) $2 LIMIT 1",
+	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash = ''"
+		   " AND r.operation = $1 AND r.spec = $2 LIMIT 1",
 	.nargs = 2,
 	.args = {TEXTOID, JSONBOID}};
 

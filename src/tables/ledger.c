@@ -105,8 +105,8 @@ static LlmStatement record_statement = {
 		   "  input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost, estimated, tags)"
 		   " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
 		   "  $19, $20, $21, $22, $23, $24, $25, $26, $27)"
-		   " RETURNING job, input_tokens OPERATOR(pg_catalog.+) cached_tokens"
-		   "  OPERATOR(pg_catalog.+) cache_write_tokens, output_tokens, cost",
+		   " RETURNING job, input_tokens + cached_tokens"
+		   "  + cache_write_tokens, output_tokens, cost",
 	.nargs = LEDGER_COLUMNS,
 	.args = {TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
 			 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
@@ -128,44 +128,44 @@ static LlmStatement sum_statement = {
 	.sql = "INSERT INTO llm.job_cost AS c (job, requests, input_tokens, output_tokens, cost)"
 		   " SELECT v.job, v.requests, v.input, v.output, v.cost"
 		   " FROM unnest($1, $2, $3, $4, $5) AS v(job, requests, input, output, cost)"
-		   " ON CONFLICT (job) DO UPDATE SET requests = c.requests OPERATOR(pg_catalog.+) excluded.requests,"
-		   "  input_tokens = c.input_tokens OPERATOR(pg_catalog.+) excluded.input_tokens,"
-		   "  output_tokens = c.output_tokens OPERATOR(pg_catalog.+) excluded.output_tokens,"
-		   "  cost = COALESCE(c.cost OPERATOR(pg_catalog.+) excluded.cost, c.cost, excluded.cost)",
+		   " ON CONFLICT (job) DO UPDATE SET requests = c.requests + excluded.requests,"
+		   "  input_tokens = c.input_tokens + excluded.input_tokens,"
+		   "  output_tokens = c.output_tokens + excluded.output_tokens,"
+		   "  cost = COALESCE(c.cost + excluded.cost, c.cost, excluded.cost)",
 	.nargs = 5,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, NUMERICARRAYOID}};
 
 /* One probe of the ledger for each retry; the row was written a moment ago. */
 static LlmStatement retries_statement = {
 	.sql = "WITH retry AS (SELECT l.job, pg_catalog.sum(v.over) AS retried, pg_catalog.sum(l.cost) AS cost,"
-		   "  pg_catalog.sum(l.input_tokens OPERATOR(pg_catalog.+) l.cached_tokens OPERATOR(pg_catalog.+)"
-		   "   l.cache_write_tokens OPERATOR(pg_catalog.+) l.output_tokens) AS tokens"
+		   "  pg_catalog.sum(l.input_tokens + l.cached_tokens +"
+		   "   l.cache_write_tokens + l.output_tokens) AS tokens"
 		   "  FROM unnest($1, $2, $3) AS v(task, request, over)"
-		   "  CROSS JOIN LATERAL (SELECT * FROM llm.ledger r WHERE r.task OPERATOR(pg_catalog.=) v.task"
-		   "   AND r.request OPERATOR(pg_catalog.=) v.request LIMIT 1) AS l GROUP BY l.job)"
-		   " UPDATE llm.job_cost c SET retried = c.retried OPERATOR(pg_catalog.+) retry.retried,"
-		   "  retry_cost = c.retry_cost OPERATOR(pg_catalog.+) COALESCE(retry.cost, 0::pg_catalog.numeric),"
-		   "  retry_tokens = (c.retry_tokens OPERATOR(pg_catalog.+) retry.tokens)::pg_catalog.int8"
-		   " FROM retry WHERE c.job OPERATOR(pg_catalog.=) retry.job",
+		   "  CROSS JOIN LATERAL (SELECT * FROM llm.ledger r WHERE r.task = v.task"
+		   "   AND r.request = v.request LIMIT 1) AS l GROUP BY l.job)"
+		   " UPDATE llm.job_cost c SET retried = c.retried + retry.retried,"
+		   "  retry_cost = c.retry_cost + COALESCE(retry.cost, 0::pg_catalog.numeric),"
+		   "  retry_tokens = (c.retry_tokens + retry.tokens)::pg_catalog.int8"
+		   " FROM retry WHERE c.job = retry.job",
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}};
 
 static LlmStatement sums_statement = {
 	.sql = "SELECT c.job, COALESCE(c.cost, 0::pg_catalog.numeric)::pg_catalog.float8, c.retry_cost::pg_catalog.float8,"
-		   "  c.input_tokens OPERATOR(pg_catalog.+) c.output_tokens, c.retry_tokens, c.retries, c.retried"
-		   " FROM llm.job_cost c WHERE c.job OPERATOR(pg_catalog.=) ANY ($1)",
+		   "  c.input_tokens + c.output_tokens, c.retry_tokens, c.retries, c.retried"
+		   " FROM llm.job_cost c WHERE c.job = ANY ($1)",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
 static LlmStatement store_retries_statement = {
 	.sql = "UPDATE llm.job_cost c SET retries = v.retries FROM unnest($1, $2) AS v(job, retries)"
-		   " WHERE c.job OPERATOR(pg_catalog.=) v.job AND c.retries OPERATOR(pg_catalog.<>) v.retries",
+		   " WHERE c.job = v.job AND c.retries <> v.retries",
 	.nargs = 2,
 	.args = {INT8ARRAYOID, INT8ARRAYOID}};
 
 static LlmStatement cost_statement = {
 	.sql = "SELECT pg_catalog.trim_scale(l.cost)::pg_catalog.text FROM llm.ledger l"
-		   " WHERE l.task OPERATOR(pg_catalog.=) $1 ORDER BY l.id DESC LIMIT 1",
+		   " WHERE l.task = $1 ORDER BY l.id DESC LIMIT 1",
 	.nargs = 1,
 	.args = {INT8OID}};
 

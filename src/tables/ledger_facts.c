@@ -46,14 +46,14 @@ StaticAssertDecl((int) PRICES <= (int) LLM_JOB_FACTS, "prices have room where a 
 
 static LlmStatement job_statement = {
 	.sql = "SELECT j.id, j.role_name, j.application_name, NULLIF(j.relation_name, ''), NULLIF(j.column_name, ''),"
-		   "  j.operation, j.tags FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) ANY ($1)",
+		   "  j.operation, j.tags FROM llm.job j WHERE j.id = ANY ($1)",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
 static LlmStatement price_statement = {
 	.sql = "SELECT p.id, p.input_per_mtok, COALESCE(p.cached_input_per_mtok, p.input_per_mtok),"
 		   "  COALESCE(p.cache_write_per_mtok, p.input_per_mtok), p.output_per_mtok"
-		   " FROM llm.price p WHERE p.id OPERATOR(pg_catalog.=) ANY ($1)",
+		   " FROM llm.price p WHERE p.id = ANY ($1)",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 

@@ -36,10 +36,10 @@
  */
 #define CLAIM_COLUMNS                                                                                   \
 	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.faults, q.key, q.input,"                  \
-	" CASE WHEN q.error OPERATOR(pg_catalog.=) 'invalid_output' THEN q.message END, q.last_answer,"     \
+	" CASE WHEN q.error = 'invalid_output' THEN q.message END, q.last_answer,"                          \
 	" q.application_name,"                                                                              \
 	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL" \
-	" AND (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=)"                         \
+	" AND (SELECT true FROM llm.queue f WHERE f.same_as ="                                              \
 	"  ANY (ARRAY[q.id, q.same_as]) AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"
 
 /*
@@ -50,20 +50,20 @@ static LlmStatement claim_statement = {
 	.sql = "WITH picked AS MATERIALIZED ("
 		   " SELECT p.place FROM unnest($1, $2, $3) AS s(job, first, want)"
 		   " CROSS JOIN LATERAL (SELECT c.ctid AS place FROM llm.queue c"
-		   "  WHERE c.job OPERATOR(pg_catalog.=) s.job AND c.state OPERATOR(pg_catalog.=) 'ready'"
-		   "  AND c.id OPERATOR(pg_catalog.>) s.first"
+		   "  WHERE c.job = s.job AND c.state = 'ready'"
+		   "  AND c.id > s.first"
 		   "  AND (NOT EXISTS (SELECT FROM llm.cancellation) OR NOT EXISTS (SELECT FROM llm.cancellation x"
-		   "   WHERE x.task OPERATOR(pg_catalog.=) c.id))"
+		   "   WHERE x.task = c.id))"
 		   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p"
-		   " WHERE EXISTS (SELECT FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) s.job"
-		   "  AND j.state OPERATOR(pg_catalog.=) 'open' AND (j.deadline IS NULL"
-		   "   OR j.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp())"
-		   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid OPERATOR(pg_catalog.=) j.relation)))"
+		   " WHERE EXISTS (SELECT FROM llm.job j WHERE j.id = s.job"
+		   "  AND j.state = 'open' AND (j.deadline IS NULL"
+		   "   OR j.deadline > pg_catalog.clock_timestamp())"
+		   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation)))"
 		   " UPDATE llm.queue q SET state = 'claimed', claimed_at = pg_catalog.clock_timestamp(),"
 		   "  reason = NULL, not_before = NULL,"
-		   "  attempts = q.attempts OPERATOR(pg_catalog.+) 1,"
+		   "  attempts = q.attempts + 1,"
 		   "  request = pg_catalog.nextval('llm.request_id')"
-		   " FROM picked WHERE q.ctid OPERATOR(pg_catalog.=) picked.place"
+		   " FROM picked WHERE q.ctid = picked.place"
 		   " RETURNING " CLAIM_COLUMNS,
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}};
@@ -71,8 +71,8 @@ static LlmStatement claim_statement = {
 /* Claimed and not sent: as if it had not been. */
 static LlmStatement unclaim_statement = {
 	.sql = "UPDATE llm.queue q SET state = 'ready', claimed_at = NULL, request = NULL,"
-		   "  attempts = q.attempts OPERATOR(pg_catalog.-) 1"
-		   " WHERE q.id OPERATOR(pg_catalog.=) ANY ($1) AND q.state OPERATOR(pg_catalog.=) 'claimed'",
+		   "  attempts = q.attempts - 1"
+		   " WHERE q.id = ANY ($1) AND q.state = 'claimed'",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
@@ -80,10 +80,10 @@ static LlmStatement unclaim_statement = {
 static LlmStatement orphan_statement = {
 	.sql = "SELECT " CLAIM_COLUMNS " FROM (SELECT o.id, pg_catalog.sum(pg_catalog.octet_length(o.input))"
 		   "   OVER (ORDER BY o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before"
-		   "  FROM (SELECT c.id, c.input FROM llm.queue c WHERE c.state OPERATOR(pg_catalog.=) 'claimed'"
+		   "  FROM (SELECT c.id, c.input FROM llm.queue c WHERE c.state = 'claimed'"
 		   "   ORDER BY c.id LIMIT $1) o) p"
-		   " JOIN llm.queue q ON q.id OPERATOR(pg_catalog.=) p.id"
-		   " WHERE COALESCE(p.before, 0) OPERATOR(pg_catalog.<) $2 ORDER BY q.id",
+		   " JOIN llm.queue q ON q.id = p.id"
+		   " WHERE COALESCE(p.before, 0) < $2 ORDER BY q.id",
 	.nargs = 2,
 	.args = {INT4OID, INT8OID}};
 
@@ -92,19 +92,19 @@ static LlmStatement orphan_statement = {
  * others is theirs.
  */
 static LlmStatement fail_gone_statement = {
-	.sql = "WITH gone AS MATERIALIZED (SELECT j.id FROM llm.job j WHERE j.state OPERATOR(pg_catalog.<>) 'finished'"
-		   "  AND j.relation OPERATOR(pg_catalog.<>) 0 AND (SELECT true FROM pg_catalog.pg_class r"
-		   "   WHERE r.oid OPERATOR(pg_catalog.=) j.relation) IS NULL),"
+	.sql = "WITH gone AS MATERIALIZED (SELECT j.id FROM llm.job j WHERE j.state <> 'finished'"
+		   "  AND j.relation <> 0 AND (SELECT true FROM pg_catalog.pg_class r"
+		   "   WHERE r.oid = j.relation) IS NULL),"
 		   " ready AS MATERIALIZED (SELECT p.id FROM gone CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.job OPERATOR(pg_catalog.=) gone.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
+		   "  WHERE q.job = gone.id AND q.state = 'ready'"
 		   "  ORDER BY q.id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $1),"
 		   " waiting AS MATERIALIZED (SELECT p.id FROM gone CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.job OPERATOR(pg_catalog.=) gone.id AND q.state OPERATOR(pg_catalog.=) 'waiting'"
+		   "  WHERE q.job = gone.id AND q.state = 'waiting'"
 		   "  AND q.outcome IS NULL AND q.answer IS NULL LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $1)"
 		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'relation_gone',"
 		   "  message = 'the table was dropped before the question was sent', reason = NULL, not_before = NULL,"
 		   "  landed = $2"
-		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
+		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id = p.id",
 	.nargs = 2,
 	.args = {INT4OID, INT8OID}};
 
@@ -114,11 +114,11 @@ static LlmStatement fail_gone_statement = {
  */
 static LlmStatement wake_statement = {
 	.sql = "WITH due AS MATERIALIZED (SELECT w.id FROM llm.queue w"
-		   "  WHERE w.state OPERATOR(pg_catalog.=) 'waiting' AND w.outcome IS NULL"
-		   "  AND w.not_before OPERATOR(pg_catalog.<=) (SELECT pg_catalog.clock_timestamp())"
+		   "  WHERE w.state = 'waiting' AND w.outcome IS NULL"
+		   "  AND w.not_before <= (SELECT pg_catalog.clock_timestamp())"
 		   "  ORDER BY w.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
-		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id RETURNING q.job, q.id",
+		   " FROM due WHERE q.id = due.id RETURNING q.job, q.id",
 	.nargs = 1,
 	.args = {INT4OID}};
 
@@ -129,19 +129,19 @@ static LlmStatement wake_statement = {
  */
 static LlmStatement wake_ahead_statement = {
 	.sql = "WITH ahead AS MATERIALIZED (SELECT w.id FROM llm.queue w"
-		   "  WHERE w.state OPERATOR(pg_catalog.=) 'waiting' AND w.outcome IS NULL"
-		   "  AND w.not_before OPERATOR(pg_catalog.<) 'infinity' AND w.not_before OPERATOR(pg_catalog.>)"
-		   "   (SELECT pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $2))"
-		   "  AND (w.claimed_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) IS NOT TRUE"
+		   "  WHERE w.state = 'waiting' AND w.outcome IS NULL"
+		   "  AND w.not_before < 'infinity' AND w.not_before >"
+		   "   (SELECT pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2))"
+		   "  AND (w.claimed_at <= pg_catalog.clock_timestamp()) IS NOT TRUE"
 		   "  ORDER BY w.not_before DESC LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
-		   " FROM ahead WHERE q.id OPERATOR(pg_catalog.=) ahead.id",
+		   " FROM ahead WHERE q.id = ahead.id",
 	.nargs = 2,
 	.args = {INT4OID, FLOAT8OID}};
 
 static LlmStatement due_statement = {
-	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
-		   " AND q.outcome IS NULL AND q.not_before OPERATOR(pg_catalog.<) 'infinity' ORDER BY q.not_before LIMIT 1"};
+	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state = 'waiting'"
+		   " AND q.outcome IS NULL AND q.not_before < 'infinity' ORDER BY q.not_before LIMIT 1"};
 
 static LlmStatement add_claimed_statement = {
 	.sql = "INSERT INTO llm.queue AS q (id, job, recipe, role, relation, state, attempts, request,"

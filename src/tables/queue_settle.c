@@ -60,7 +60,7 @@ StaticAssertDecl(lengthof(queue_columns) == QUEUE_COLUMNS, "a name for each colu
 /* Which of the tasks that are to be asked again were cancelled: their places in $1, from 1. */
 static LlmStatement cancelled_statement = {
 	.sql = "SELECT v.place FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(task, place)"
-		   " WHERE (SELECT true FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) v.task LIMIT 1)",
+		   " WHERE (SELECT true FROM llm.cancellation c WHERE c.task = v.task LIMIT 1)",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
@@ -72,20 +72,20 @@ static LlmStatement settle_statement = {
 	.sql = "WITH settled AS (UPDATE llm.queue q SET"
 		   "  state = CASE WHEN x.cancelled THEN 'cancelled' ELSE v.state END,"
 		   "  outcome = CASE WHEN x.cancelled THEN 'cancelled'"
-		   "   WHEN v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN v.state END,"
+		   "   WHEN v.state = ANY ('{answered,failed}') THEN v.state END,"
 		   "  reason = v.reason, not_before = v.not_before,"
-		   "  tries = q.tries OPERATOR(pg_catalog.+) v.charged,"
-		   "  faults = q.faults OPERATOR(pg_catalog.+) v.fault,"
+		   "  tries = q.tries + v.charged,"
+		   "  faults = q.faults + v.fault,"
 		   "  answer = v.answer, error = COALESCE(v.error, q.error),"
 		   "  message = CASE WHEN v.error IS NULL THEN q.message ELSE v.message END,"
 		   "  last_answer = COALESCE(v.last_answer, q.last_answer),"
-		   "  landed = CASE WHEN x.cancelled OR v.state OPERATOR(pg_catalog.=) ANY ('{answered,failed}') THEN $12 END"
+		   "  landed = CASE WHEN x.cancelled OR v.state = ANY ('{answered,failed}') THEN $12 END"
 		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 		   "  AS v(task, request, state, reason, not_before, charged, fault, answer, error, message, last_answer)"
-		   " CROSS JOIN LATERAL (SELECT v.state OPERATOR(pg_catalog.=) ANY ('{ready,waiting}')"
-		   "  AND EXISTS (SELECT FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) v.task)) AS x(cancelled)"
-		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND q.state OPERATOR(pg_catalog.=) 'claimed'"
-		   "  AND q.request OPERATOR(pg_catalog.=) v.request RETURNING x.cancelled)"
+		   " CROSS JOIN LATERAL (SELECT v.state = ANY ('{ready,waiting}')"
+		   "  AND EXISTS (SELECT FROM llm.cancellation c WHERE c.task = v.task)) AS x(cancelled)"
+		   " WHERE q.id = v.task AND q.state = 'claimed'"
+		   "  AND q.request = v.request RETURNING x.cancelled)"
 		   " SELECT FROM settled s WHERE s.cancelled",
 	.nargs = 12,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
@@ -93,10 +93,10 @@ static LlmStatement settle_statement = {
 
 /* A check of a model has no cell: its task and its job end with its answer. */
 static LlmStatement finish_check_statement = {
-	.sql = "WITH gone AS (DELETE FROM llm.queue q WHERE q.id OPERATOR(pg_catalog.=) ANY ($1)"
-		   "  AND q.state OPERATOR(pg_catalog.=) 'claimed' RETURNING q.job)"
+	.sql = "WITH gone AS (DELETE FROM llm.queue q WHERE q.id = ANY ($1)"
+		   "  AND q.state = 'claimed' RETURNING q.job)"
 		   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = pg_catalog.clock_timestamp()"
-		   " FROM gone WHERE j.id OPERATOR(pg_catalog.=) gone.job",
+		   " FROM gone WHERE j.id = gone.job",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 

@@ -45,31 +45,31 @@
 /* As the index queue_promoted says: asks itself, and leads those who have the same in "same_as". */
 #define PROMOTED                                  \
 	"h.same_as IS NOT NULL AND h.outcome IS NULL" \
-	" AND (h.state OPERATOR(pg_catalog.<>) 'waiting' OR h.not_before IS NOT NULL)"
+	" AND (h.state <> 'waiting' OR h.not_before IS NOT NULL)"
 
 /* Is somebody under way whom those follow who have led.label in same_as?  NULL: nobody. */
-#define LEADER                                                                                       \
-	"COALESCE((SELECT true FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) led.label"             \
-	"  AND h.outcome IS NULL), (SELECT true FROM llm.queue h WHERE h.same_as OPERATOR(pg_catalog.=)" \
+#define LEADER                                                                  \
+	"COALESCE((SELECT true FROM llm.queue h WHERE h.id = led.label"             \
+	"  AND h.outcome IS NULL), (SELECT true FROM llm.queue h WHERE h.same_as =" \
 	"  led.label AND " PROMOTED " LIMIT 1))"
 
 /* Is an answer on its way to those who follow led.label, whatever becomes of anybody's job?  NULL: no. */
-#define COMING "(h.state OPERATOR(pg_catalog.=) 'claimed' OR h.answer IS NOT NULL)"
-#define HOPE                                                                             \
-	"COALESCE((SELECT true FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) led.label" \
-	"  AND h.outcome IS NULL AND " COMING "), (SELECT true FROM llm.queue h"             \
-	"  WHERE h.same_as OPERATOR(pg_catalog.=) led.label AND " PROMOTED " AND " COMING " LIMIT 1))"
+#define COMING "(h.state = 'claimed' OR h.answer IS NOT NULL)"
+#define HOPE                                                                 \
+	"COALESCE((SELECT true FROM llm.queue h WHERE h.id = led.label"          \
+	"  AND h.outcome IS NULL AND " COMING "), (SELECT true FROM llm.queue h" \
+	"  WHERE h.same_as = led.label AND " PROMOTED " AND " COMING " LIMIT 1))"
 
 /* One of those who follow led.label, of a job below or above led.job. */
-#define STRANGER(than)                                                               \
-	"(SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) led.label" \
-	"  AND f.job OPERATOR(pg_catalog." than ") led.job AND " LLM_FOLLOWS " LIMIT 1)"
+#define STRANGER(than)                                          \
+	"(SELECT true FROM llm.queue f WHERE f.same_as = led.label" \
+	"  AND f.job " than " led.job AND " LLM_FOLLOWS " LIMIT 1)"
 
 static LlmStatement follow_statement = {
 	.sql = "UPDATE llm.queue q SET state = 'waiting', reason = 'same_question', same_as = v.leader,"
-		   "  attempts = q.attempts OPERATOR(pg_catalog.-) 1, request = NULL, claimed_at = NULL"
+		   "  attempts = q.attempts - 1, request = NULL, claimed_at = NULL"
 		   " FROM unnest($1, $2) AS v(task, leader)"
-		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND q.state OPERATOR(pg_catalog.=) 'claimed'",
+		   " WHERE q.id = v.task AND q.state = 'claimed'",
 	.nargs = 2,
 	.args = {INT8ARRAYOID, INT8ARRAYOID}};
 
@@ -82,53 +82,53 @@ static LlmStatement serve_statement = {
 		   "  CASE WHEN l.answer IS NULL THEN 'failed' ELSE 'answered' END AS state,"
 		   "  b.server, b.model, COALESCE(b.paid_by, l.id) AS payer"
 		   "  FROM llm.queue l LEFT JOIN LATERAL (SELECT r.server, r.model, r.paid_by FROM llm.ledger r"
-		   "   WHERE r.task OPERATOR(pg_catalog.=) l.id AND r.outcome OPERATOR(pg_catalog.=) ANY ('{ok,cached}')"
+		   "   WHERE r.task = l.id AND r.outcome = ANY ('{ok,cached}')"
 		   "   LIMIT 1) b ON true"
-		   "  WHERE l.id OPERATOR(pg_catalog.=) ANY ($1) AND (l.answer IS NOT NULL"
-		   "   OR l.state OPERATOR(pg_catalog.=) 'failed'"
-		   "    AND l.error OPERATOR(pg_catalog.=) ANY ('{too_long,rejected}'))),"
+		   "  WHERE l.id = ANY ($1) AND (l.answer IS NOT NULL"
+		   "   OR l.state = 'failed'"
+		   "    AND l.error = ANY ('{too_long,rejected}'))),"
 		   " picked AS MATERIALIZED (SELECT p.id, lead.id AS leader, lead.state, lead.server, lead.model, lead.payer"
 		   "  FROM lead CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[lead.id, lead.same_as]) AND " LLM_FOLLOWS
+		   "  WHERE f.same_as = ANY (ARRAY[lead.id, lead.same_as]) AND " LLM_FOLLOWS
 		   "  LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $2),"
 		   " served AS (UPDATE llm.queue q SET state = picked.state, outcome = picked.state, reason = NULL,"
 		   "  landed = $3, claimed_at = l.claimed_at, answer = l.answer,"
 		   "  error = CASE WHEN l.answer IS NULL THEN l.error END,"
 		   "  message = CASE WHEN l.answer IS NULL THEN l.message END"
-		   "  FROM picked JOIN llm.queue l ON l.id OPERATOR(pg_catalog.=) picked.leader"
-		   "  WHERE q.id OPERATOR(pg_catalog.=) picked.id"
+		   "  FROM picked JOIN llm.queue l ON l.id = picked.leader"
+		   "  WHERE q.id = picked.id"
 		   "  RETURNING q.id, q.job, q.application_name, q.key, q.state, picked.server, picked.model, picked.payer),"
 		   " booked AS (INSERT INTO llm.ledger (task, job, role, application_name, server, model, relation,"
 		   "   column_name, key, operation, lane, outcome, paid_by, cost, tags)"
 		   "  SELECT s.id, s.job, j.role_name, COALESCE(s.application_name, j.application_name), s.server, s.model,"
 		   "   j.relation_name,"
 		   "   j.column_name, s.key, j.operation, 'cache', 'cached', s.payer, 0, j.tags"
-		   "  FROM served s JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) s.job"
-		   "  WHERE s.state OPERATOR(pg_catalog.=) 'answered'),"
+		   "  FROM served s JOIN llm.job j ON j.id = s.job"
+		   "  WHERE s.state = 'answered'),"
 		   " costless AS (INSERT INTO llm.job_cost (job, requests, input_tokens, output_tokens, cost)"
 		   "  SELECT DISTINCT s.job, 0, 0, 0, 0 FROM served s ON CONFLICT DO NOTHING)"
 		   " SELECT pg_catalog.count(*), pg_catalog.array_agg(s.id) FILTER (WHERE (SELECT true FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.=) s.id AND " LLM_FOLLOWS
+		   "  WHERE f.same_as = s.id AND " LLM_FOLLOWS
 		   " LIMIT 1)) FROM served s",
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT4OID, INT8OID}};
 
 /* Answers that others still need stay where they are.  The writer may have been faster: then the sweep sees to it. */
 static LlmStatement keep_statement = {
-	.sql = "WITH source AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id OPERATOR(pg_catalog.=) ANY ($1)"
-		   "  AND l.state OPERATOR(pg_catalog.=) 'answered' AND (SELECT true FROM llm.queue f"
-		   "   WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[l.id, l.same_as]) AND " LLM_FOLLOWS
+	.sql = "WITH source AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id = ANY ($1)"
+		   "  AND l.state = 'answered' AND (SELECT true FROM llm.queue f"
+		   "   WHERE f.same_as = ANY (ARRAY[l.id, l.same_as]) AND " LLM_FOLLOWS
 		   " LIMIT 1)"
 		   "  FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = 'waiting', outcome = NULL, landed = NULL,"
 		   "  reason = 'same_question', not_before = 'infinity'"
-		   " FROM source WHERE q.id OPERATOR(pg_catalog.=) source.id",
+		   " FROM source WHERE q.id = source.id",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
-#define SOURCE                                                       \
-	"q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NULL" \
-	" AND q.not_before OPERATOR(pg_catalog.=) 'infinity'"
+#define SOURCE                                  \
+	"q.state = 'waiting' AND q.outcome IS NULL" \
+	" AND q.not_before = 'infinity'"
 
 /* Leaders that keep an answer back, locked: what is found can be released. */
 static LlmStatement sources_statement = {
@@ -139,16 +139,16 @@ static LlmStatement sources_statement = {
 /* Those that somebody else has locked, if anybody follows them: that one's lock is not their affair. */
 static LlmStatement held_statement = {
 	.sql = "SELECT q.id FROM llm.queue q WHERE " SOURCE " AND (SELECT true FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[q.id, q.same_as]) AND " LLM_FOLLOWS " LIMIT 1) LIMIT $1",
+		   "  WHERE f.same_as = ANY (ARRAY[q.id, q.same_as]) AND " LLM_FOLLOWS " LIMIT 1) LIMIT $1",
 	.nargs = 1,
 	.args = {INT4OID}};
 
 static LlmStatement release_statement = {
-	.sql = "WITH free AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id OPERATOR(pg_catalog.=) ANY ($1)"
-		   "  AND l.state OPERATOR(pg_catalog.=) 'waiting' AND l.outcome IS NULL"
-		   "  AND l.not_before OPERATOR(pg_catalog.=) 'infinity' FOR NO KEY UPDATE SKIP LOCKED)"
+	.sql = "WITH free AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id = ANY ($1)"
+		   "  AND l.state = 'waiting' AND l.outcome IS NULL"
+		   "  AND l.not_before = 'infinity' FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = 'answered', outcome = 'answered', reason = NULL, not_before = NULL"
-		   " FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id",
+		   " FROM free WHERE q.id = free.id",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
@@ -159,25 +159,25 @@ static LlmStatement release_statement = {
  */
 static LlmStatement promote_statement = {
 	.sql = "WITH led AS MATERIALIZED (SELECT v.label, v.job FROM unnest($1, $2) AS v(label, job)"
-		   "  WHERE (SELECT true FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) v.label AND " LLM_FOLLOWS
+		   "  WHERE (SELECT true FROM llm.queue f WHERE f.same_as = v.label AND " LLM_FOLLOWS
 		   " LIMIT 1)),"
 		   " lost AS MATERIALIZED (SELECT led.label, led.job FROM led WHERE " HOPE
 		   " IS NULL),"
 		   " own AS MATERIALIZED (SELECT lost.label, p.id FROM lost CROSS JOIN LATERAL ("
-		   "  SELECT f.id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) lost.label"
-		   "  AND f.job OPERATOR(pg_catalog.=) lost.job AND " LLM_FOLLOWS
+		   "  SELECT f.id FROM llm.queue f WHERE f.same_as = lost.label"
+		   "  AND f.job = lost.job AND " LLM_FOLLOWS
 		   "  ORDER BY f.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) p),"
 		   " stranger AS MATERIALIZED (SELECT p.id FROM lost CROSS JOIN LATERAL (VALUES"
-		   "  (0::pg_catalog.int8, lost.job OPERATOR(pg_catalog.-) 1),"
-		   "  (lost.job OPERATOR(pg_catalog.+) 1, 9223372036854775807)) AS r(low, high) CROSS JOIN LATERAL ("
-		   "  SELECT f.id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) lost.label"
-		   "  AND f.job OPERATOR(pg_catalog.>=) r.low AND f.job OPERATOR(pg_catalog.<=) r.high AND " LLM_FOLLOWS
+		   "  (0::pg_catalog.int8, lost.job - 1),"
+		   "  (lost.job + 1, 9223372036854775807)) AS r(low, high) CROSS JOIN LATERAL ("
+		   "  SELECT f.id FROM llm.queue f WHERE f.same_as = lost.label"
+		   "  AND f.job >= r.low AND f.job <= r.high AND " LLM_FOLLOWS
 		   "  LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $3),"
 		   " next AS MATERIALIZED (SELECT led.id, true AS leads FROM own led WHERE " LEADER
 		   "  IS NULL UNION ALL SELECT stranger.id, false FROM stranger)"
 		   " UPDATE llm.queue q SET not_before = pg_catalog.clock_timestamp(),"
 		   "  same_as = CASE WHEN next.leads THEN q.same_as END"
-		   " FROM next WHERE q.id OPERATOR(pg_catalog.=) next.id",
+		   " FROM next WHERE q.id = next.id",
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4OID}};
 
@@ -187,15 +187,15 @@ static LlmStatement promote_statement = {
  */
 static LlmStatement sweep_statement = {
 	.sql = "WITH RECURSIVE label AS ("
-		   " (SELECT f.same_as AS id FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.>) $1 AND " LLM_FOLLOWS
+		   " (SELECT f.same_as AS id FROM llm.queue f WHERE f.same_as > $1 AND " LLM_FOLLOWS
 		   "  ORDER BY f.same_as LIMIT 1)"
 		   " UNION ALL SELECT (SELECT f.same_as FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.>) label.id AND " LLM_FOLLOWS
+		   "  WHERE f.same_as > label.id AND " LLM_FOLLOWS
 		   "  ORDER BY f.same_as LIMIT 1) FROM label WHERE label.id IS NOT NULL),"
 		   " led AS MATERIALIZED (SELECT l.id AS label, COALESCE("
-		   "  (SELECT h.job FROM llm.queue h WHERE h.id OPERATOR(pg_catalog.=) l.id),"
-		   "  (SELECT h.job FROM llm.queue h WHERE h.same_as OPERATOR(pg_catalog.=) l.id AND " PROMOTED " LIMIT 1),"
-		   "  (SELECT f.job FROM llm.queue f WHERE f.same_as OPERATOR(pg_catalog.=) l.id AND " LLM_FOLLOWS
+		   "  (SELECT h.job FROM llm.queue h WHERE h.id = l.id),"
+		   "  (SELECT h.job FROM llm.queue h WHERE h.same_as = l.id AND " PROMOTED " LIMIT 1),"
+		   "  (SELECT f.job FROM llm.queue f WHERE f.same_as = l.id AND " LLM_FOLLOWS
 		   "   ORDER BY f.job LIMIT 1)) AS job FROM label l WHERE l.id IS NOT NULL LIMIT $2),"
 		   " seen AS MATERIALIZED (SELECT led.label, led.job, " LEADER
 		   " IS NULL AS dead FROM led)"

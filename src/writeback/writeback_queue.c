@@ -30,7 +30,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "base/spi_plan.h"
+#include "base/spi.h"
 #include "tables/repeat.h"
 #include "writeback/writeback_progress.h"
 #include "writeback/writeback_queue.h"
@@ -50,32 +50,32 @@
 static LlmStatement find_statement = {
 	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings"
 		   " FROM llm.job j CROSS JOIN LATERAL ("
-		   "  (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
-		   "   AND q.landed OPERATOR(pg_catalog.>=) COALESCE(($3 OPERATOR(pg_catalog.->>) j.id::pg_catalog.text)"
+		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " SETTLED
+		   "   AND q.landed >= COALESCE(($3 ->> j.id::pg_catalog.text)"
 		   "    ::pg_catalog.int8, 0) LIMIT 1) UNION ALL"
-		   "  (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
+		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " SETTLED
 		   "   AND q.landed IS NULL LIMIT 1) LIMIT 1) s"
-		   " WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND j.id OPERATOR(pg_catalog.>) $1 ORDER BY j.id LIMIT $2",
+		   " WHERE j.state <> 'finished' AND j.id > $1 ORDER BY j.id LIMIT $2",
 	.nargs = 3,
 	.args = {INT8OID, INT4OID, JSONBOID}};
 
 /* Somebody who cancels a task that is answered or failed wants back what was there. */
 static LlmStatement claim_statement = {
 	.sql = "WITH others AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
-		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED " AND q.landed IS NULL"
+		   "  FROM llm.queue q WHERE q.job = $1 AND " SETTLED " AND q.landed IS NULL"
 		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
 		   " own AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
-		   "  FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) $1 AND " SETTLED
-		   "  AND q.landed OPERATOR(pg_catalog.>=) $3"
+		   "  FROM llm.queue q WHERE q.job = $1 AND " SETTLED
+		   "  AND q.landed >= $3"
 		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
 		   " picked AS MATERIALIZED (SELECT * FROM others UNION ALL SELECT * FROM own LIMIT $2),"
 		   " sized AS (SELECT p.id, pg_catalog.sum(p.size) OVER (ORDER BY p.landed NULLS FIRST, p.id"
 		   "  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM picked p)"
 		   " SELECT q.id, q.relation, q.key, CASE WHEN q.state IN ('answered', 'failed') AND EXISTS (SELECT"
-		   "   FROM llm.cancellation c WHERE c.task OPERATOR(pg_catalog.=) q.id)"
+		   "   FROM llm.cancellation c WHERE c.task = q.id)"
 		   "  THEN 'cancelled' ELSE q.state END, q.answer, q.error, q.message, COALESCE(q.same_as, 0), COALESCE(q.landed, 0)"
-		   " FROM sized s JOIN llm.queue q ON q.id OPERATOR(pg_catalog.=) s.id"
-		   " WHERE COALESCE(s.before, 0) OPERATOR(pg_catalog.<) " CLAIM_BYTES
+		   " FROM sized s JOIN llm.queue q ON q.id = s.id"
+		   " WHERE COALESCE(s.before, 0) < " CLAIM_BYTES
 		   " ORDER BY q.id",
 	.nargs = 3,
 	.args = {INT8OID, INT4OID, INT8OID}};
@@ -91,91 +91,91 @@ static LlmStatement claim_statement = {
 static LlmStatement settle_statement = {
 	.sql = "WITH fate AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
 		   "  pg_catalog.unnest($4), pg_catalog.unnest($5)) AS f(task, fate, reason, message)),"
-		   " gone AS (DELETE FROM llm.queue q USING fate f WHERE q.id OPERATOR(pg_catalog.=) f.task"
+		   " gone AS (DELETE FROM llm.queue q USING fate f WHERE q.id = f.task"
 		   "  RETURNING q.id, q.recipe, q.role, q.relation, q.application_name, q.key, q.tries, q.attempts, q.input,"
 		   "  q.last_answer, q.answer, f.fate, f.reason, f.message),"
 		   " dead AS (INSERT INTO llm.dead_letter AS d (task, failed_at, job, recipe, role, relation, relation_name,"
 		   "   column_name, application_name, key, reason, message, tries, attempts, cost, input, last_answer, answer)"
 		   "  SELECT g.id, pg_catalog.clock_timestamp(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
 		   "   j.column_name, g.application_name, g.key, g.reason, g.message, g.tries, g.attempts,"
-		   "   (SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) 0 THEN 0 ELSE pg_catalog.sum(l.cost) END"
-		   "    FROM llm.ledger l WHERE l.task OPERATOR(pg_catalog.=) g.id),"
+		   "   (SELECT CASE WHEN pg_catalog.count(*) = 0 THEN 0 ELSE pg_catalog.sum(l.cost) END"
+		   "    FROM llm.ledger l WHERE l.task = g.id),"
 		   "   g.input, g.last_answer, g.answer"
-		   "  FROM gone g JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) $1"
-		   "  WHERE g.fate OPERATOR(pg_catalog.=) 'failed'"
+		   "  FROM gone g JOIN llm.job j ON j.id = $1"
+		   "  WHERE g.fate = 'failed'"
 		   "  ON CONFLICT (task) DO UPDATE SET failed_at = excluded.failed_at, relation = excluded.relation,"
 		   "   reason = excluded.reason, message = excluded.message, tries = excluded.tries,"
 		   "   attempts = excluded.attempts, cost = excluded.cost, last_answer = excluded.last_answer,"
 		   "   answer = excluded.answer),"
-		   " freed AS (DELETE FROM llm.cancellation c USING fate f WHERE c.task OPERATOR(pg_catalog.=) f.task),"
-		   " n AS (SELECT pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'done') AS done,"
-		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'failed') AS failed,"
-		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'superseded') AS superseded,"
-		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'cancelled') AS cancelled,"
-		   "  pg_catalog.count(*) FILTER (WHERE g.fate OPERATOR(pg_catalog.=) 'row_gone') AS row_gone,"
+		   " freed AS (DELETE FROM llm.cancellation c USING fate f WHERE c.task = f.task),"
+		   " n AS (SELECT pg_catalog.count(*) FILTER (WHERE g.fate = 'done') AS done,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'failed') AS failed,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'superseded') AS superseded,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'cancelled') AS cancelled,"
+		   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'row_gone') AS row_gone,"
 		   "  pg_catalog.count(*) AS final FROM gone g),"
-		   " sums AS (SELECT j.id, j.total, j.done OPERATOR(pg_catalog.+) j.failed OPERATOR(pg_catalog.+) j.superseded"
-		   "  OPERATOR(pg_catalog.+) j.cancelled OPERATOR(pg_catalog.+) j.row_gone OPERATOR(pg_catalog.+) n.final AS final,"
+		   " sums AS (SELECT j.id, j.total, j.done + j.failed + j.superseded"
+		   "  + j.cancelled + j.row_gone + n.final AS final,"
 		   "  j.resumed_final, j.deadline,"
-		   "  j.failed OPERATOR(pg_catalog.+) n.failed OPERATOR(pg_catalog.-) j.resumed_failed AS failed"
-		   "  FROM llm.job j, n WHERE j.id OPERATOR(pg_catalog.=) $1),"
-		   " counted AS (SELECT s.id, COALESCE(s.final OPERATOR(pg_catalog.>=) s.total, false) AS finished,"
-		   "  s.failed OPERATOR(pg_catalog.>=) " BREAKER_FAILURES " AND (s.failed OPERATOR(pg_catalog.*) 2)"
-		   "   OPERATOR(pg_catalog.>) (s.final OPERATOR(pg_catalog.-) s.resumed_final)"
-		   "   AND (s.deadline OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) IS NOT TRUE AS broken,"
+		   "  j.failed + n.failed - j.resumed_failed AS failed"
+		   "  FROM llm.job j, n WHERE j.id = $1),"
+		   " counted AS (SELECT s.id, COALESCE(s.final >= s.total, false) AS finished,"
+		   "  s.failed >= " BREAKER_FAILURES " AND (s.failed * 2)"
+		   "   > (s.final - s.resumed_final)"
+		   "   AND (s.deadline <= pg_catalog.clock_timestamp()) IS NOT TRUE AS broken,"
 		   "  pg_catalog.format('paused: %s of the last %s tasks failed; see llm.dead_letter, then llm.resume(%s)',"
-		   "   s.failed, s.final OPERATOR(pg_catalog.-) s.resumed_final, s.id) AS verdict FROM sums s)"
-		   " UPDATE llm.job j SET done = j.done OPERATOR(pg_catalog.+) n.done,"
-		   "  failed = j.failed OPERATOR(pg_catalog.+) n.failed,"
-		   "  superseded = j.superseded OPERATOR(pg_catalog.+) n.superseded,"
-		   "  cancelled = j.cancelled OPERATOR(pg_catalog.+) n.cancelled,"
-		   "  row_gone = j.row_gone OPERATOR(pg_catalog.+) n.row_gone,"
+		   "   s.failed, s.final - s.resumed_final, s.id) AS verdict FROM sums s)"
+		   " UPDATE llm.job j SET done = j.done + n.done,"
+		   "  failed = j.failed + n.failed,"
+		   "  superseded = j.superseded + n.superseded,"
+		   "  cancelled = j.cancelled + n.cancelled,"
+		   "  row_gone = j.row_gone + n.row_gone,"
 		   "  state = CASE WHEN c.finished THEN 'finished' WHEN c.broken THEN 'paused' ELSE j.state END,"
 		   "  reason = CASE WHEN c.finished THEN NULL WHEN c.broken THEN c.verdict ELSE j.reason END,"
 		   "  finished_at = CASE WHEN c.finished THEN pg_catalog.clock_timestamp() ELSE j.finished_at END"
-		   " FROM n, counted c WHERE j.id OPERATOR(pg_catalog.=) c.id RETURNING c.finished",
+		   " FROM n, counted c WHERE j.id = c.id RETURNING c.finished",
 	.nargs = 5,
 	.args = {INT8OID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
 static LlmStatement take_job_statement = {
-	.sql = "SELECT FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED",
+	.sql = "SELECT FROM llm.job j WHERE j.id = $1 FOR NO KEY UPDATE SKIP LOCKED",
 	.nargs = 1,
 	.args = {INT8OID}};
 
 /* The longer a task has been under way, the longer it waits: no count has to be kept. */
 static LlmStatement put_off_statement = {
 	.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = q.state, reason = 'locked',"
-		   "  not_before = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) GREATEST("
-		   "   pg_catalog.make_interval(secs => $2 OPERATOR(pg_catalog./) 1000.0::pg_catalog.float8),"
-		   "   LEAST('10 s'::pg_catalog.interval, (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)"
-		   "    COALESCE(q.claimed_at, q.queued_at)) OPERATOR(pg_catalog./) 4.0::pg_catalog.float8))"
+		   "  not_before = pg_catalog.clock_timestamp() + GREATEST("
+		   "   pg_catalog.make_interval(secs => $2 / 1000.0::pg_catalog.float8),"
+		   "   LEAST('10 s'::pg_catalog.interval, (pg_catalog.clock_timestamp() -"
+		   "    COALESCE(q.claimed_at, q.queued_at)) / 4.0::pg_catalog.float8))"
 		   " FROM pg_catalog.unnest($1) AS v(task)"
-		   " WHERE q.id OPERATOR(pg_catalog.=) v.task AND " SETTLED,
+		   " WHERE q.id = v.task AND " SETTLED,
 	.nargs = 2,
 	.args = {INT8ARRAYOID, INT4OID}};
 
 static LlmStatement wake_statement = {
 	.sql = "WITH due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NOT NULL"
-		   "  AND q.not_before OPERATOR(pg_catalog.<=) (SELECT pg_catalog.clock_timestamp())"
+		   "  WHERE q.state = 'waiting' AND q.outcome IS NOT NULL"
+		   "  AND q.not_before <= (SELECT pg_catalog.clock_timestamp())"
 		   "  ORDER BY q.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
-		   " FROM due WHERE q.id OPERATOR(pg_catalog.=) due.id",
+		   " FROM due WHERE q.id = due.id",
 	.nargs = 1,
 	.args = {INT4OID}};
 
 /* No row is put off for so long: the clock was set back since. */
 static LlmStatement wake_ahead_statement = {
 	.sql = "WITH ahead AS MATERIALIZED (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.state OPERATOR(pg_catalog.=) 'waiting' AND q.outcome IS NOT NULL"
-		   "  AND q.not_before OPERATOR(pg_catalog.>) (SELECT pg_catalog.clock_timestamp()"
-		   "   OPERATOR(pg_catalog.+) '1 min'::pg_catalog.interval)"
+		   "  WHERE q.state = 'waiting' AND q.outcome IS NOT NULL"
+		   "  AND q.not_before > (SELECT pg_catalog.clock_timestamp()"
+		   "   + '1 min'::pg_catalog.interval)"
 		   "  FOR NO KEY UPDATE SKIP LOCKED)"
 		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
-		   " FROM ahead WHERE q.id OPERATOR(pg_catalog.=) ahead.id"};
+		   " FROM ahead WHERE q.id = ahead.id"};
 
 static LlmStatement due_statement = {
-	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state OPERATOR(pg_catalog.=) 'waiting'"
+	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state = 'waiting'"
 		   " AND q.outcome IS NOT NULL AND q.not_before IS NOT NULL ORDER BY q.not_before LIMIT 1",
 };
 
@@ -184,12 +184,12 @@ static LlmStatement due_statement = {
  * share, what is claimed is not looked for: the sender calls us when it is settled.
  */
 static LlmStatement empty_statement = {
-	.sql = "SELECT FROM llm.job j WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND (j.total IS NOT NULL"
-		   " OR (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "  AND q.state OPERATOR(pg_catalog.=) 'ready' LIMIT 1)"
-		   " OR (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id"
-		   "  AND q.state OPERATOR(pg_catalog.=) 'waiting' LIMIT 1)"
-		   " OR (SELECT true FROM llm.queue q WHERE q.job OPERATOR(pg_catalog.=) j.id AND " SETTLED
+	.sql = "SELECT FROM llm.job j WHERE j.state <> 'finished' AND (j.total IS NOT NULL"
+		   " OR (SELECT true FROM llm.queue q WHERE q.job = j.id"
+		   "  AND q.state = 'ready' LIMIT 1)"
+		   " OR (SELECT true FROM llm.queue q WHERE q.job = j.id"
+		   "  AND q.state = 'waiting' LIMIT 1)"
+		   " OR (SELECT true FROM llm.queue q WHERE q.job = j.id AND " SETTLED
 		   "  LIMIT 1)) LIMIT 1",
 };
 
@@ -200,42 +200,42 @@ static LlmStatement empty_statement = {
 static LlmStatement fail_late_statement = {
 	.sql = "WITH late AS MATERIALIZED (SELECT p.id, p.job, p.same_as FROM llm.job j CROSS JOIN LATERAL ("
 		   "  SELECT q.id, q.job, q.same_as FROM llm.queue q"
-		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
+		   "  WHERE q.job = j.id AND q.state = 'ready'"
 		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
-		   "  WHERE j.deadline OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
-		   "  AND j.state OPERATOR(pg_catalog.<>) 'finished' LIMIT $1),"
+		   "  WHERE j.deadline <= pg_catalog.clock_timestamp()"
+		   "  AND j.state <> 'finished' LIMIT $1),"
 		   " same AS MATERIALIZED (SELECT s.id FROM late CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
-		   "  WHERE f.same_as OPERATOR(pg_catalog.=) ANY (ARRAY[late.id, late.same_as])"
-		   "  AND f.job OPERATOR(pg_catalog.=) late.job AND f.state OPERATOR(pg_catalog.=) 'waiting'"
+		   "  WHERE f.same_as = ANY (ARRAY[late.id, late.same_as])"
+		   "  AND f.job = late.job AND f.state = 'waiting'"
 		   "  AND f.same_as IS NOT NULL AND f.not_before IS NULL AND f.outcome IS NULL"
 		   "  LIMIT $1 FOR UPDATE SKIP LOCKED) s LIMIT $1)"
 		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'deadline',"
 		   "  message = 'it was not sent before its deadline', reason = NULL, not_before = NULL"
-		   " FROM (SELECT id FROM late UNION ALL SELECT id FROM same) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
+		   " FROM (SELECT id FROM late UNION ALL SELECT id FROM same) p WHERE q.id = p.id",
 	.nargs = 1,
 	.args = {INT4OID}};
 
 static LlmStatement next_deadline_statement = {
-	.sql = "SELECT j.deadline FROM llm.job j WHERE j.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
-		   " AND j.state OPERATOR(pg_catalog.<>) 'finished' ORDER BY j.deadline LIMIT 1",
+	.sql = "SELECT j.deadline FROM llm.job j WHERE j.deadline > pg_catalog.clock_timestamp()"
+		   " AND j.state <> 'finished' ORDER BY j.deadline LIMIT 1",
 };
 
 /* What nobody will send any more, since the role that asked was dropped. */
 #define ROLELESS_JOB \
-	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid OPERATOR(pg_catalog.=) j.role)"
+	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = j.role)"
 
 static LlmStatement fail_roleless_statement = {
 	.sql = "WITH ready AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'ready'"
+		   "  WHERE q.job = j.id AND q.state = 'ready'"
 		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
-		   "  WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND " ROLELESS_JOB " LIMIT $1),"
+		   "  WHERE j.state <> 'finished' AND " ROLELESS_JOB " LIMIT $1),"
 		   " waiting AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.job OPERATOR(pg_catalog.=) j.id AND q.state OPERATOR(pg_catalog.=) 'waiting'"
+		   "  WHERE q.job = j.id AND q.state = 'waiting'"
 		   "  AND q.outcome IS NULL LIMIT $1 FOR UPDATE SKIP LOCKED) p"
-		   "  WHERE j.state OPERATOR(pg_catalog.<>) 'finished' AND " ROLELESS_JOB " LIMIT $1)"
+		   "  WHERE j.state <> 'finished' AND " ROLELESS_JOB " LIMIT $1)"
 		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'role_gone',"
 		   "  message = 'the role that asked was dropped', reason = NULL, not_before = NULL"
-		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id OPERATOR(pg_catalog.=) p.id",
+		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id = p.id",
 	.nargs = 1,
 	.args = {INT4OID}};
 
@@ -246,15 +246,15 @@ static LlmStatement fail_roleless_statement = {
  */
 static LlmStatement stop_cancelled_statement = {
 	.sql = "WITH seen AS MATERIALIZED (SELECT c.id, c.task FROM llm.cancellation c"
-		   "  WHERE c.id OPERATOR(pg_catalog.>) $1 ORDER BY c.id LIMIT $2),"
+		   "  WHERE c.id > $1 ORDER BY c.id LIMIT $2),"
 		   " due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.task FROM seen s))"
+		   "  WHERE q.id = ANY (ARRAY(SELECT s.task FROM seen s))"
 		   "  AND q.state IN ('ready', 'waiting') AND q.outcome IS NULL),"
-		   " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN due ON due.id OPERATOR(pg_catalog.=) q.id"
+		   " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN due ON due.id = q.id"
 		   "  WHERE q.state IN ('ready', 'waiting') AND q.outcome IS NULL FOR UPDATE OF q SKIP LOCKED),"
 		   " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
-		   "  not_before = NULL FROM free WHERE q.id OPERATOR(pg_catalog.=) free.id RETURNING q.id)"
-		   " SELECT (SELECT pg_catalog.count(*) FROM due) OPERATOR(pg_catalog.-)"
+		   "  not_before = NULL FROM free WHERE q.id = free.id RETURNING q.id)"
+		   " SELECT (SELECT pg_catalog.count(*) FROM due) -"
 		   "  (SELECT pg_catalog.count(*) FROM stopped), (SELECT pg_catalog.count(*) FROM seen),"
 		   "  (SELECT pg_catalog.max(id) FROM seen)",
 	.nargs = 2,
@@ -263,7 +263,7 @@ static LlmStatement stop_cancelled_statement = {
 /* Somebody cancelled a task that was already final in a transaction of the writer. */
 static LlmStatement purge_statement = {
 	.sql = "DELETE FROM llm.cancellation c WHERE NOT EXISTS (SELECT FROM llm.queue q"
-		   " WHERE q.id OPERATOR(pg_catalog.=) c.task)",
+		   " WHERE q.id = c.task)",
 };
 
 static const char *const fate_names[] = {
@@ -281,10 +281,8 @@ static uint64
 execute(LlmStatement *statement, Datum *values)
 {
 	MemoryContext context = CurrentMemoryContext;
-	int nest = llm_spi_by_index_begin();
 	uint64 processed = llm_spi_execute(statement, values, NULL, false);
 
-	llm_spi_by_index_end(nest);
 	MemoryContextSwitchTo(context);
 	return processed;
 }
@@ -464,7 +462,6 @@ promote_followers(LlmWriteJob *job)
 {
 	LlmRepeatLead *gone = palloc(sizeof(LlmRepeatLead) * job->nrows);
 	int n = 0;
-	int nest;
 
 	for (int i = 0; i < job->nrows; i++)
 	{
@@ -474,9 +471,7 @@ promote_followers(LlmWriteJob *job)
 		gone[n].job = job->id;
 		gone[n++].same_as = job->rows[i].same_as;
 	}
-	nest = llm_spi_by_index_begin();
 	job->promoted = llm_repeat_promote(gone, n) > 0;
-	llm_spi_by_index_end(nest);
 }
 
 static void

@@ -37,6 +37,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "base/spi.h"
 #include "base/spi_plan.h"
 #include "cell/marker.h"
 #include "writeback/writeback_sql.h"
@@ -102,33 +103,15 @@ strip_select(Query *query, Oid relation)
 	}
 }
 
-/*
- * planner_hook.  Our statements find their rows by the index of the key, however short the
- * table was when they were planned; users' triggers are planned as ever.
- */
+/* planner_hook */
 static PlannedStmt *
 plan_writeback(Query *parse, const char *query_string, int options, ParamListInfo params)
 {
-	bool ours = query_string != NULL && query_string == own_query;
-	bool caller = llm_spi_look_long(ours);
-	int nest = ours ? llm_spi_by_index_begin() : 0;
-	PlannedStmt *plan = NULL;
-
-	PG_TRY();
-	{
-		if (ours && OidIsValid(stripped_relation))
-			strip_select(parse, stripped_relation);
-		plan = next_planner_hook ? next_planner_hook(parse, query_string, options, params)
-								 : standard_planner(parse, query_string, options, params);
-	}
-	PG_FINALLY();
-	{
-		(void) llm_spi_look_long(caller);
-	}
-	PG_END_TRY();
-	if (ours)
-		llm_spi_by_index_end(nest);
-	return plan;
+	if (query_string != NULL && query_string == own_query && OidIsValid(stripped_relation))
+		strip_select(parse, stripped_relation);
+	if (next_planner_hook)
+		return next_planner_hook(parse, query_string, options, params);
+	return standard_planner(parse, query_string, options, params);
 }
 
 void
@@ -164,7 +147,8 @@ find_plan(const char *sql, int nargs, Oid *argtypes)
 		dlist_move_head(&kept_plans, &kept->node);
 		return kept->plan;
 	}
-	plan = SPI_prepare(sql, nargs, argtypes);
+	/* it finds its rows by the index of the key, however short the table is now */
+	plan = SPI_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN | LLM_PLAN_ANY);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 	kept = MemoryContextAlloc(TopMemoryContext, sizeof(KeptPlan));
