@@ -3,7 +3,7 @@
  * catalog_target.c
  *	  Servers, user mappings, models and prices: read, checked, resolved.
  *
- * One way leads from an alias to a server; what is wrong on it is a Fault.  In
+ * One way leads from an alias to a server; what is wrong on it is a Problem.  In
  * a user's statement check_call() raises it, in the sender target() puts it
  * into words.
  *
@@ -55,13 +55,13 @@ static struct
 } checked;
 
 /* What is wrong with a call's way to its provider. */
-typedef struct Fault
+typedef struct Problem
 {
 	int sqlstate;
 	LlmErrorClass class;
 	const char *message;
 	const char *hint;
-} Fault;
+} Problem;
 
 /* A row of llm.model with what else is known of it by name. */
 typedef struct Model
@@ -216,39 +216,39 @@ add_model_hint(const char *alias)
 }
 
 static bool
-find_model(const char *alias, Model *model, Fault *fault)
+find_model(const char *alias, Model *model, Problem *problem)
 {
 	const char *aliases;
 
 	if (read_model(alias, model))
 		return true;
 	aliases = list_names(&select_aliases);
-	fault->class = LLM_ERR_CONFIG;
+	problem->class = LLM_ERR_CONFIG;
 	if (alias == NULL)
 	{
-		fault->sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-		fault->message = "there is no default model";
+		problem->sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+		problem->message = "there is no default model";
 		if (aliases == NULL)
-			fault->hint = add_model_hint("fast");
+			problem->hint = add_model_hint("fast");
 		else
-			fault->hint = psprintf("Name one (%s) by model => '...', or make one the default:"
+			problem->hint = psprintf("Name one (%s) by model => '...', or make one the default:"
 								   " SELECT llm.alter_model('...', is_default => true);",
 								   aliases);
 		return false;
 	}
-	fault->sqlstate = ERRCODE_UNDEFINED_OBJECT;
-	fault->message = psprintf("model \"%s\" does not exist", alias);
+	problem->sqlstate = ERRCODE_UNDEFINED_OBJECT;
+	problem->message = psprintf("model \"%s\" does not exist", alias);
 	if (aliases == NULL)
-		fault->hint = add_model_hint(alias);
+		problem->hint = add_model_hint(alias);
 	else
-		fault->hint = psprintf("Models are: %s. Another one: SELECT llm.add_model(%s, server => '...', model => '...');",
+		problem->hint = psprintf("Models are: %s. Another one: SELECT llm.add_model(%s, server => '...', model => '...');",
 							   aliases, quote_literal_cstr(alias));
 	return false;
 }
 
-/* The model's server, if it is one of ours; else NULL and the fault. */
+/* The model's server, if it is one of ours; else NULL and the problem. */
 static ForeignServer *
-find_server(const char *alias, const char *name, Fault *fault)
+find_server(const char *alias, const char *name, Problem *problem)
 {
 	ForeignServer *server = GetForeignServerByName(name, true);
 	const char *servers;
@@ -256,44 +256,44 @@ find_server(const char *alias, const char *name, Fault *fault)
 	if (server != NULL && strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, LLM_FDW_NAME) == 0)
 		return server;
 	servers = list_names(&select_servers);
-	fault->class = LLM_ERR_CONFIG;
+	problem->class = LLM_ERR_CONFIG;
 	if (server != NULL)
 	{
-		fault->sqlstate = ERRCODE_WRONG_OBJECT_TYPE;
-		fault->message = psprintf("server \"%s\" of model \"%s\" is not one of foreign-data wrapper \"%s\"",
+		problem->sqlstate = ERRCODE_WRONG_OBJECT_TYPE;
+		problem->message = psprintf("server \"%s\" of model \"%s\" is not one of foreign-data wrapper \"%s\"",
 								  name, alias, LLM_FDW_NAME);
 	}
 	else
 	{
-		fault->sqlstate = ERRCODE_UNDEFINED_OBJECT;
-		fault->message = psprintf("server \"%s\" of model \"%s\" does not exist", name, alias);
+		problem->sqlstate = ERRCODE_UNDEFINED_OBJECT;
+		problem->message = psprintf("server \"%s\" of model \"%s\" does not exist", name, alias);
 	}
 	if (servers == NULL)
-		fault->hint = "There is no server: " CREATE_SERVER_EXAMPLE ";";
+		problem->hint = "There is no server: " CREATE_SERVER_EXAMPLE ";";
 	else
-		fault->hint = psprintf("SELECT llm.alter_model(%s, server => '...'); servers are: %s.",
+		problem->hint = psprintf("SELECT llm.alter_model(%s, server => '...'); servers are: %s.",
 							   quote_literal_cstr(alias), servers);
 	return NULL;
 }
 
 static bool
-check_usage(const ForeignServer *server, Oid role, Fault *fault)
+check_usage(const ForeignServer *server, Oid role, Problem *problem)
 {
 	char *name = GetUserNameFromId(role, true);
 
 	if (name != NULL && llm_acl_server(server->serverid, role, ACL_USAGE) == ACLCHECK_OK)
 		return true;
-	fault->sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE;
-	fault->class = LLM_ERR_AUTH;
+	problem->sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE;
+	problem->class = LLM_ERR_AUTH;
 	if (name == NULL)
 	{
-		fault->message = psprintf("role %u does not exist any more", role);
-		fault->hint = "Its tasks end as role_gone.";
+		problem->message = psprintf("role %u does not exist any more", role);
+		problem->hint = "Its tasks end as role_gone.";
 	}
 	else
 	{
-		fault->message = psprintf("role \"%s\" may not use server \"%s\"", name, server->servername);
-		fault->hint = psprintf("GRANT USAGE ON FOREIGN SERVER %s TO %s;",
+		problem->message = psprintf("role \"%s\" may not use server \"%s\"", name, server->servername);
+		problem->hint = psprintf("GRANT USAGE ON FOREIGN SERVER %s TO %s;",
 							   quote_identifier(server->servername), quote_identifier(name));
 	}
 	return false;
@@ -338,12 +338,12 @@ find_key(Oid server, Oid role, const LlmServerOptions *options, const char **nam
 }
 
 static void
-raise_fault(const Fault *fault)
+raise_problem(const Problem *problem)
 {
 	ereport(ERROR,
-			(errcode(fault->sqlstate),
-			 errmsg_internal("%s", fault->message),
-			 errhint("%s", fault->hint)));
+			(errcode(problem->sqlstate),
+			 errmsg_internal("%s", problem->message),
+			 errhint("%s", problem->hint)));
 }
 
 static bool
@@ -368,11 +368,11 @@ read_checked(const char *alias)
 {
 	uint64 before = llm_catalog_generation();
 	Model model;
-	Fault fault;
+	Problem problem;
 
 	checked.generation = 0;
-	if (!find_model(alias, &model, &fault))
-		raise_fault(&fault);
+	if (!find_model(alias, &model, &problem))
+		raise_problem(&problem);
 	checked.wanted = keep_string(checked.wanted, alias);
 	checked.alias = keep_string(checked.alias, model.alias);
 	checked.server = keep_string(checked.server, model.server);
@@ -385,14 +385,14 @@ llm_catalog_check_call(const char *alias, Oid role)
 	ForeignServer *server;
 	LlmServerOptions options;
 	const char *key;
-	Fault fault;
+	Problem problem;
 
 	if (!is_checked(alias))
 		read_checked(alias);
-	server = find_server(checked.alias, checked.server, &fault);
-	if (server == NULL || !check_usage(server, role, &fault))
+	server = find_server(checked.alias, checked.server, &problem);
+	if (server == NULL || !check_usage(server, role, &problem))
 	{
-		raise_fault(&fault);
+		raise_problem(&problem);
 		return;
 	}
 	llm_fdw_server_options(server->options, &options);
@@ -437,7 +437,7 @@ normalize_url(const char *url)
 
 /* Copy what a server says into the target, strings into the context; false when it is of no use. */
 static bool
-fill_from_server(LlmTarget *target, const ForeignServer *server, Oid role, MemoryContext context, Fault *fault)
+fill_from_server(LlmTarget *target, const ForeignServer *server, Oid role, MemoryContext context, Problem *problem)
 {
 	LlmServerOptions options;
 	const char *key_name;
@@ -445,9 +445,9 @@ fill_from_server(LlmTarget *target, const ForeignServer *server, Oid role, Memor
 	llm_fdw_server_options(server->options, &options);
 	if (options.dialect == NULL || options.base_url == NULL || llm_dialect_find(options.dialect) == NULL)
 	{
-		fault->class = LLM_ERR_CONFIG;
-		fault->message = psprintf("server \"%s\" has no usable dialect and base_url", server->servername);
-		fault->hint = psprintf("ALTER SERVER %s OPTIONS (ADD dialect '...', ADD base_url '...'); dialects are: %s.",
+		problem->class = LLM_ERR_CONFIG;
+		problem->message = psprintf("server \"%s\" has no usable dialect and base_url", server->servername);
+		problem->hint = psprintf("ALTER SERVER %s OPTIONS (ADD dialect '...', ADD base_url '...'); dialects are: %s.",
 							   quote_identifier(server->servername), llm_dialect_names());
 		return false;
 	}
@@ -487,22 +487,22 @@ llm_catalog_target(const char *alias, Oid role)
 	LlmTarget *target = palloc0(sizeof(LlmTarget));
 	ForeignServer *server;
 	Model model;
-	Fault fault;
+	Problem problem;
 	bool usable = false;
 
 	MemoryContextSwitchTo(scratch);
-	if (find_model(alias, &model, &fault))
+	if (find_model(alias, &model, &problem))
 	{
-		server = find_server(model.alias, model.server, &fault);
-		usable = server != NULL && check_usage(server, role, &fault) &&
-				 fill_from_server(target, server, role, result, &fault);
+		server = find_server(model.alias, model.server, &problem);
+		usable = server != NULL && check_usage(server, role, &problem) &&
+				 fill_from_server(target, server, role, result, &problem);
 		fill_from_model(target, &model, result);
 	}
 	if (!usable)
 	{
-		target->problem = MemoryContextStrdup(result, fault.message);
-		target->hint = MemoryContextStrdup(result, fault.hint);
-		target->problem_class = fault.class;
+		target->problem = MemoryContextStrdup(result, problem.message);
+		target->hint = MemoryContextStrdup(result, problem.hint);
+		target->problem_class = problem.class;
 	}
 	MemoryContextSwitchTo(result);
 	MemoryContextDelete(scratch);
