@@ -20,12 +20,12 @@
 #define MAX_NODES 5000
 
 static LlmSchema *
-make_node(LlmSchemaCompiler *c, const LlmSchemaPlace *place)
+make_node(LlmSchemaCompiler *c, const LlmSchemaPath *path)
 {
 	LlmSchema *s = palloc0(sizeof(LlmSchema));
 
 	if (c->nodes >= MAX_NODES)
-		llm_schema_refuse(place, psprintf("The schema has more than %d parts.", MAX_NODES));
+		llm_schema_refuse(path, psprintf("The schema has more than %d parts.", MAX_NODES));
 	c->all[c->nodes++] = s;
 	s->min_properties = s->max_properties = -1;
 	s->min_items = s->max_items = -1;
@@ -35,7 +35,7 @@ make_node(LlmSchemaCompiler *c, const LlmSchemaPlace *place)
 
 /* Read a schema into a node that exists already. */
 static void
-fill_node(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+fill_node(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	int i;
 
@@ -44,11 +44,11 @@ fill_node(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const Llm
 		s->nothing = !value->val.boolean;
 		return;
 	}
-	llm_schema_need_type(value, jbvObject, place, "A schema is an object, true or false.");
+	llm_schema_need_type(value, jbvObject, path, "A schema is an object, true or false.");
 	for (i = 0; i < value->val.object.nPairs; i++)
 	{
 		const JsonbPair *pair = &value->val.object.pairs[i];
-		LlmSchemaPlace here = llm_schema_step(place, &pair->key);
+		LlmSchemaPath here = llm_schema_step(path, &pair->key);
 
 		llm_schema_apply_keyword(c, s, pair, &here);
 	}
@@ -56,11 +56,11 @@ fill_node(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const Llm
 
 /* Recursion is as deep as the schema, which llm_json_tree() bounds. */
 LlmSchema *
-llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const LlmSchemaPlace *place)
+llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	LlmSchema *s = make_node(c, place);
+	LlmSchema *s = make_node(c, path);
 
-	fill_node(c, s, value, place);
+	fill_node(c, s, value, path);
 	return s;
 }
 
@@ -69,7 +69,7 @@ llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const Llm
  * sorted by section and name, as find_definition() needs them.
  */
 static void
-collect_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchemaPlace *top)
+collect_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchemaPath *top)
 {
 	static const char *const sections[] = {"$defs", "definitions"};
 	int i;
@@ -95,7 +95,7 @@ collect_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchem
 }
 
 static void
-compile_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchemaPlace *top)
+compile_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchemaPath *top)
 {
 	int i;
 
@@ -103,8 +103,8 @@ compile_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchem
 	{
 		LlmSchemaDefinition *d = &c->definitions[i];
 		JsonbValue section = llm_json_make_text(d->section);
-		LlmSchemaPlace parent = llm_schema_step(top, &section);
-		LlmSchemaPlace here = llm_schema_step(&parent, d->name);
+		LlmSchemaPath parent = llm_schema_step(top, &section);
+		LlmSchemaPath here = llm_schema_step(&parent, d->name);
 		const JsonbValue *all = llm_json_get(root, d->section);
 
 		fill_node(c, d->schema, llm_json_find(all, d->name->val.string.val, d->name->val.string.len), &here);
@@ -113,7 +113,7 @@ compile_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchem
 
 /* Refuse a way from the schema back to itself by "$ref" and "anyOf" alone. */
 static void
-refuse_circle(LlmSchema *s, const LlmSchemaPlace *top)
+refuse_circle(LlmSchema *s, const LlmSchemaPath *top)
 {
 	int i;
 
@@ -133,7 +133,7 @@ LlmSchema *
 llm_schema_compile(Jsonb *schema)
 {
 	LlmSchemaCompiler c = {0};
-	LlmSchemaPlace top = {0};
+	LlmSchemaPath top = {0};
 	JsonbValue root;
 	int i;
 

@@ -78,7 +78,7 @@ struct LlmSchema
 };
 
 /*
- * Make a user's schema ready.  Raises 22023 with the place and a hint, also for
+ * Make a user's schema ready.  Raises 22023 with the path and a hint, also for
  * a keyword that we do not check.  The root must be an object.  The result
  * lives in the current context and borrows from the argument.
  */

@@ -21,7 +21,7 @@
 #include "operation/schema_keyword.h"
 
 typedef void (*KeywordHandler)(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value,
-							   const LlmSchemaPlace *place);
+							   const LlmSchemaPath *path);
 
 typedef struct Keyword
 {
@@ -46,70 +46,70 @@ append_pointer_name(StringInfo buf, const char *name, int len)
 	}
 }
 
-/* The place as a JSON pointer: "#/properties/code". */
+/* The path as a JSON pointer: "#/properties/code". */
 static void
-append_place(StringInfo buf, const LlmSchemaPlace *place)
+append_path(StringInfo buf, const LlmSchemaPath *path)
 {
-	if (place->parent == NULL)
+	if (path->parent == NULL)
 	{
 		appendStringInfoChar(buf, '#');
 		return;
 	}
-	append_place(buf, place->parent);
-	if (place->name == NULL)
+	append_path(buf, path->parent);
+	if (path->name == NULL)
 	{
-		appendStringInfo(buf, "/%d", place->index);
+		appendStringInfo(buf, "/%d", path->index);
 		return;
 	}
 	appendStringInfoChar(buf, '/');
-	append_pointer_name(buf, place->name, place->name_len);
+	append_pointer_name(buf, path->name, path->name_len);
 }
 
 char *
-llm_schema_place_text(const LlmSchemaPlace *place)
+llm_schema_path_text(const LlmSchemaPath *path)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	append_place(&buf, place);
+	append_path(&buf, path);
 	return buf.data;
 }
 
 void
-llm_schema_refuse(const LlmSchemaPlace *place, const char *detail)
+llm_schema_refuse(const LlmSchemaPath *path, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("schema is not valid at \"%s\"", llm_schema_place_text(place)),
+			 errmsg("schema is not valid at \"%s\"", llm_schema_path_text(path)),
 			 errdetail("%s", detail)));
 }
 
-LlmSchemaPlace
-llm_schema_step(const LlmSchemaPlace *parent, const JsonbValue *name)
+LlmSchemaPath
+llm_schema_step(const LlmSchemaPath *parent, const JsonbValue *name)
 {
-	LlmSchemaPlace place = {parent, name->val.string.val, name->val.string.len, 0};
+	LlmSchemaPath path = {parent, name->val.string.val, name->val.string.len, 0};
 
-	return place;
+	return path;
 }
 
-static LlmSchemaPlace
-step_index(const LlmSchemaPlace *parent, int index)
+static LlmSchemaPath
+step_index(const LlmSchemaPath *parent, int index)
 {
-	LlmSchemaPlace place = {parent, NULL, 0, index};
+	LlmSchemaPath path = {parent, NULL, 0, index};
 
-	return place;
+	return path;
 }
 
 void
-llm_schema_need_type(const JsonbValue *value, enum jbvType type, const LlmSchemaPlace *place, const char *detail)
+llm_schema_need_type(const JsonbValue *value, enum jbvType type, const LlmSchemaPath *path, const char *detail)
 {
 	if (value->type != type)
-		llm_schema_refuse(place, detail);
+		llm_schema_refuse(path, detail);
 }
 
 /* A whole number of 0 or more, as lengths and counts are. */
 static int
-read_count(const JsonbValue *value, const LlmSchemaPlace *place)
+read_count(const JsonbValue *value, const LlmSchemaPath *path)
 {
 	JsonbValue min = llm_json_make_int(0);
 	JsonbValue max = llm_json_make_int(INT_MAX);
@@ -121,39 +121,39 @@ read_count(const JsonbValue *value, const LlmSchemaPlace *place)
 		if (llm_json_compare(&count, value) == 0)
 			return llm_json_to_int(value);
 	}
-	llm_schema_refuse(place, "This must be a whole number of 0 or more.");
+	llm_schema_refuse(path, "This must be a whole number of 0 or more.");
 }
 
 /* As in answers, which have none with more digits: to work with thousands takes its time. */
 static void
-refuse_long_number(const JsonbValue *number, const LlmSchemaPlace *place)
+refuse_long_number(const JsonbValue *number, const LlmSchemaPath *path)
 {
 	char *str = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number->val.numeric)));
 
 	if (strlen(str) > LLM_JSON_MAX_NUMBER)
-		llm_schema_refuse(place, psprintf("A number has at most %d characters, written without exponent.", LLM_JSON_MAX_NUMBER));
+		llm_schema_refuse(path, psprintf("A number has at most %d characters, written without exponent.", LLM_JSON_MAX_NUMBER));
 	pfree(str);
 }
 
 /* The same for each number in a value that answers are compared with. */
 static void
-refuse_long_numbers(const JsonbValue *value, const LlmSchemaPlace *place)
+refuse_long_numbers(const JsonbValue *value, const LlmSchemaPath *path)
 {
 	int i;
 
 	if (value->type == jbvNumeric)
-		refuse_long_number(value, place);
+		refuse_long_number(value, path);
 	for (i = 0; value->type == jbvArray && i < value->val.array.nElems; i++)
-		refuse_long_numbers(&value->val.array.elems[i], place);
+		refuse_long_numbers(&value->val.array.elems[i], path);
 	for (i = 0; value->type == jbvObject && i < value->val.object.nPairs; i++)
-		refuse_long_numbers(&value->val.object.pairs[i].value, place);
+		refuse_long_numbers(&value->val.object.pairs[i].value, path);
 }
 
 static Numeric
-read_number(const JsonbValue *value, const LlmSchemaPlace *place)
+read_number(const JsonbValue *value, const LlmSchemaPath *path)
 {
-	llm_schema_need_type(value, jbvNumeric, place, "This must be a number.");
-	refuse_long_number(value, place);
+	llm_schema_need_type(value, jbvNumeric, path, "This must be a number.");
+	refuse_long_number(value, path);
 	return value->val.numeric;
 }
 
@@ -185,7 +185,7 @@ type_bit(const JsonbValue *name)
 }
 
 static void
-handle_type(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_type(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	const JsonbValue *names = value;
 	int n = 1;
@@ -201,36 +201,36 @@ handle_type(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const L
 		int bit = type_bit(&names[i]);
 
 		if (bit == 0)
-			llm_schema_refuse(place, "A type is one of null, boolean, string, integer, number, array and object, or a list of these.");
+			llm_schema_refuse(path, "A type is one of null, boolean, string, integer, number, array and object, or a list of these.");
 		s->types |= bit;
 	}
 	if (s->types == 0)
-		llm_schema_refuse(place, "The list of types is empty.");
+		llm_schema_refuse(path, "The list of types is empty.");
 }
 
 static void
-refuse_reserved(const JsonbValue *name, const LlmSchemaPlace *place)
+refuse_reserved(const JsonbValue *name, const LlmSchemaPath *path)
 {
 	if (llm_json_string_is(name, LLM_MARKER_KEY))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("schema must not ask for a property \"%s\"", LLM_MARKER_KEY),
-				 errdetail("The schema names it at \"%s\".", llm_schema_place_text(place)),
+				 errdetail("The schema names it at \"%s\".", llm_schema_path_text(path)),
 				 errhint("This name is reserved for the marker of a pending answer. Choose another one.")));
 }
 
 static void
-handle_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	int i;
 
-	llm_schema_need_type(value, jbvObject, place, "This must be an object of schemas.");
+	llm_schema_need_type(value, jbvObject, path, "This must be an object of schemas.");
 	s->nproperties = value->val.object.nPairs;
 	s->properties = palloc0(Max(s->nproperties, 1) * sizeof(LlmSchemaProperty));
 	for (i = 0; i < s->nproperties; i++)
 	{
 		const JsonbPair *pair = &value->val.object.pairs[i];
-		LlmSchemaPlace here = llm_schema_step(place, &pair->key);
+		LlmSchemaPath here = llm_schema_step(path, &pair->key);
 
 		refuse_reserved(&pair->key, &here);
 		s->properties[i].name = pair->key;
@@ -257,163 +257,163 @@ sort_list(const JsonbValue *list)
 }
 
 static void
-handle_required(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_required(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	int i;
 
-	llm_schema_need_type(value, jbvArray, place, "This must be a list of property names.");
+	llm_schema_need_type(value, jbvArray, path, "This must be a list of property names.");
 	s->nrequired = value->val.array.nElems;
 	s->required = sort_list(value);
 	for (i = 0; i < s->nrequired; i++)
 	{
-		llm_schema_need_type(&s->required[i], jbvString, place, "This must be a list of property names.");
-		refuse_reserved(&s->required[i], place);
+		llm_schema_need_type(&s->required[i], jbvString, path, "This must be a list of property names.");
+		refuse_reserved(&s->required[i], path);
 		if (i > 0 && compare_values(&s->required[i - 1], &s->required[i]) == 0)
-			llm_schema_refuse(place, "The same property is named twice.");
+			llm_schema_refuse(path, "The same property is named twice.");
 	}
 }
 
 static void
-handle_additional(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_additional(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->additional = llm_schema_compile_node(c, value, place);
+	s->additional = llm_schema_compile_node(c, value, path);
 }
 
 static void
-handle_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	if (value->type == jbvArray)
-		llm_schema_refuse(place, "A list of schemas, one for each position, is not supported.");
-	s->items = llm_schema_compile_node(c, value, place);
+		llm_schema_refuse(path, "A list of schemas, one for each position, is not supported.");
+	s->items = llm_schema_compile_node(c, value, path);
 }
 
 static void
-handle_enum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_enum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	if (value->type != jbvArray || value->val.array.nElems == 0)
-		llm_schema_refuse(place, "This must be a list with at least one value.");
-	refuse_long_numbers(value, place);
+		llm_schema_refuse(path, "This must be a list with at least one value.");
+	refuse_long_numbers(value, path);
 	s->nchoices = value->val.array.nElems;
 	s->choices = sort_list(value);
 	s->enumeration = unconstify(JsonbValue *, value);
 }
 
 static void
-handle_const(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_const(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	refuse_long_numbers(value, place);
+	refuse_long_numbers(value, path);
 	s->constant = unconstify(JsonbValue *, value);
 }
 
 static void
-handle_minimum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_minimum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->minimum = read_number(value, place);
+	s->minimum = read_number(value, path);
 }
 
 static void
-handle_maximum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_maximum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->maximum = read_number(value, place);
+	s->maximum = read_number(value, path);
 }
 
 static void
-handle_exclusive_minimum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_exclusive_minimum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->exclusive_minimum = read_number(value, place);
+	s->exclusive_minimum = read_number(value, path);
 }
 
 static void
-handle_exclusive_maximum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_exclusive_maximum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->exclusive_maximum = read_number(value, place);
+	s->exclusive_maximum = read_number(value, path);
 }
 
 static void
-handle_multiple_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_multiple_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	JsonbValue zero = llm_json_make_int(0);
 
-	s->multiple_of = read_number(value, place);
+	s->multiple_of = read_number(value, path);
 	if (llm_json_compare(value, &zero) <= 0)
-		llm_schema_refuse(place, "This must be a number greater than 0.");
+		llm_schema_refuse(path, "This must be a number greater than 0.");
 }
 
 static void
-handle_min_length(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_min_length(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->min_length = read_count(value, place);
+	s->min_length = read_count(value, path);
 }
 
 static void
-handle_max_length(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_max_length(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->max_length = read_count(value, place);
+	s->max_length = read_count(value, path);
 }
 
 static void
-handle_min_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_min_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->min_items = read_count(value, place);
+	s->min_items = read_count(value, path);
 }
 
 static void
-handle_max_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_max_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->max_items = read_count(value, place);
+	s->max_items = read_count(value, path);
 }
 
 static void
-handle_unique_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_unique_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	llm_schema_need_type(value, jbvBool, place, "This must be true or false.");
+	llm_schema_need_type(value, jbvBool, path, "This must be true or false.");
 	s->unique_items = value->val.boolean;
 }
 
 static void
-handle_min_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_min_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->min_properties = read_count(value, place);
+	s->min_properties = read_count(value, path);
 }
 
 static void
-handle_max_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_max_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->max_properties = read_count(value, place);
+	s->max_properties = read_count(value, path);
 }
 
 static void
-handle_format(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_format(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	llm_schema_need_type(value, jbvString, place, "This must be a string.");
+	llm_schema_need_type(value, jbvString, path, "This must be a string.");
 	s->format_name = llm_json_cstring(value);
 	s->format = llm_schema_find_format(s->format_name);
 	if (s->format == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("schema format \"%s\" is not supported", s->format_name),
-				 errdetail("The schema has it at \"%s\".", llm_schema_place_text(place)),
+				 errdetail("The schema has it at \"%s\".", llm_schema_path_text(path)),
 				 errhint("Supported formats: %s.", llm_schema_formats())));
 }
 
 static void
-handle_any_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_any_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	int i;
 
 	if (value->type != jbvArray || value->val.array.nElems == 0)
-		llm_schema_refuse(place, "This must be a list with at least one schema.");
+		llm_schema_refuse(path, "This must be a list with at least one schema.");
 	s->nany = value->val.array.nElems;
 	s->any_of = palloc(s->nany * sizeof(LlmSchema *));
 	for (i = 0; i < s->nany; i++)
 	{
-		LlmSchemaPlace here = step_index(place, i);
+		LlmSchemaPath here = step_index(path, i);
 
 		s->any_of[i] = llm_schema_compile_node(c, &value->val.array.elems[i], &here);
 	}
 }
 
-/* Undo what append_pointer_name() does, in place; false when that never wrote it. */
+/* Undo what append_pointer_name() does, in the same buffer; false when that never wrote it. */
 static bool
 read_pointer_name(char *name, int *len)
 {
@@ -470,34 +470,34 @@ find_definition(const LlmSchemaCompiler *c, const JsonbValue *reference)
 }
 
 static void
-handle_ref(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_ref(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	llm_schema_need_type(value, jbvString, place, "This must be a string.");
+	llm_schema_need_type(value, jbvString, path, "This must be a string.");
 	if (llm_json_string_is(value, "#"))
 		s->reference = c->root;
 	else
 		s->reference = find_definition(c, value);
 	if (s->reference == NULL)
-		llm_schema_refuse(place, "A reference is \"#\" or names a schema in \"#/$defs/\" or \"#/definitions/\".");
+		llm_schema_refuse(path, "A reference is \"#\" or names a schema in \"#/$defs/\" or \"#/definitions/\".");
 }
 
 /* What the definitions say is read by compile_definitions(); here we only see where they stand. */
 static void
-handle_definitions(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_definitions(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	if (s != c->root)
-		llm_schema_refuse(place, "Definitions belong at the top of the schema.");
-	llm_schema_need_type(value, jbvObject, place, "This must be an object of schemas.");
+		llm_schema_refuse(path, "Definitions belong at the top of the schema.");
+	llm_schema_need_type(value, jbvObject, path, "This must be an object of schemas.");
 }
 
 static void
-handle_words(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_words(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	llm_schema_need_type(value, jbvString, place, "This must be a string.");
+	llm_schema_need_type(value, jbvString, path, "This must be a string.");
 }
 
 static void
-handle_anything(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPlace *place)
+handle_anything(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 }
 
@@ -561,7 +561,7 @@ keyword_names(void)
 }
 
 void
-llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair, const LlmSchemaPlace *place)
+llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair, const LlmSchemaPath *path)
 {
 	const Keyword *keyword = find_keyword(&pair->key);
 
@@ -570,7 +570,7 @@ llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pa
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("schema keyword \"%s\" is not supported", llm_json_cstring(&pair->key)),
 				 errdetail("The schema has it at \"%s\". A keyword that answers are not checked against is refused.",
-						   llm_schema_place_text(place)),
+						   llm_schema_path_text(path)),
 				 errhint("Supported keywords: %s.", keyword_names())));
-	keyword->handler(c, s, &pair->value, place);
+	keyword->handler(c, s, &pair->value, path);
 }

@@ -15,13 +15,13 @@
 #include "operation/schema.h"
 
 /* Where we are in the schema, for messages. */
-typedef struct LlmSchemaPlace
+typedef struct LlmSchemaPath
 {
-	const struct LlmSchemaPlace *parent;
+	const struct LlmSchemaPath *parent;
 	const char *name; /* NULL: use index */
 	int name_len;
 	int index;
-} LlmSchemaPlace;
+} LlmSchemaPath;
 
 /* A named definition, which "$ref" finds. */
 typedef struct LlmSchemaDefinition
@@ -42,20 +42,20 @@ typedef struct LlmSchemaCompiler
 
 /* schema_keyword.c: read one keyword into the node; raises for one that we do not check. */
 extern void llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair,
-									 const LlmSchemaPlace *place);
+									 const LlmSchemaPath *path);
 
 /* schema.c: make a node of a sub-schema. */
-extern LlmSchema *llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const LlmSchemaPlace *place);
+extern LlmSchema *llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const LlmSchemaPath *path);
 
-/* Raise 22023 about this place. */
-pg_noreturn extern void llm_schema_refuse(const LlmSchemaPlace *place, const char *detail);
-extern void llm_schema_need_type(const JsonbValue *value, enum jbvType type, const LlmSchemaPlace *place,
+/* Raise 22023 about this path. */
+pg_noreturn extern void llm_schema_refuse(const LlmSchemaPath *path, const char *detail);
+extern void llm_schema_need_type(const JsonbValue *value, enum jbvType type, const LlmSchemaPath *path,
 								 const char *detail);
 
-/* The place as a JSON pointer: "#/properties/code". */
-extern char *llm_schema_place_text(const LlmSchemaPlace *place);
+/* The path as a JSON pointer: "#/properties/code". */
+extern char *llm_schema_path_text(const LlmSchemaPath *path);
 
-/* The place of a member. */
-extern LlmSchemaPlace llm_schema_step(const LlmSchemaPlace *parent, const JsonbValue *name);
+/* The path of a member. */
+extern LlmSchemaPath llm_schema_step(const LlmSchemaPath *parent, const JsonbValue *name);
 
 #endif /* LLM_SCHEMA_KEYWORD_H */

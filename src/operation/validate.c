@@ -4,7 +4,7 @@
  *	  Check an answer against its schema.
  *
  * The sentence about a fault goes back to the model, which then knows what to
- * mend, so it names the place and what was expected there.  Answers are what
+ * mend, so it names the path and what was expected there.  Answers are what
  * anyone may have written: nothing here raises, recursion is bounded by the
  * depth of the tree and of the schema's references, and work by a budget,
  * since alternatives within alternatives could multiply.
@@ -38,18 +38,18 @@
 #define MAX_SHOWN 60
 
 /* Where we are in the answer. */
-typedef struct Place
+typedef struct Path
 {
-	const struct Place *parent;
+	const struct Path *parent;
 	const JsonbValue *name; /* NULL: use index */
 	int index;
 	int depth;
-} Place;
+} Path;
 
 typedef struct Check
 {
 	StringInfo fault;
-	int fault_depth; /* of the place that the fault names */
+	int fault_depth; /* of the path that the fault names */
 	bool fault_is_type; /* the fault is a value of another type */
 	int64 steps;
 	int nesting;
@@ -57,7 +57,7 @@ typedef struct Check
 	MemoryContext scratch; /* current while we check; emptied with each report */
 } Check;
 
-static bool check_value(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place);
+static bool check_value(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path);
 
 /* Steps that it takes to look at the whole value once. */
 static int64
@@ -109,36 +109,36 @@ append_shown(StringInfo buf, const JsonbValue *value)
 }
 
 static void
-append_path(StringInfo buf, const Place *place)
+append_path(StringInfo buf, const Path *path)
 {
-	if (place->parent == NULL)
+	if (path->parent == NULL)
 		return;
-	append_path(buf, place->parent);
-	if (place->name == NULL)
-		appendStringInfo(buf, "/%d", place->index);
+	append_path(buf, path->parent);
+	if (path->name == NULL)
+		appendStringInfo(buf, "/%d", path->index);
 	else
 	{
 		appendStringInfoChar(buf, '/');
-		llm_json_escape(buf, place->name->val.string.val,
-						llm_json_clip(place->name->val.string.val, place->name->val.string.len, MAX_SHOWN));
+		llm_json_escape(buf, path->name->val.string.val,
+						llm_json_clip(path->name->val.string.val, path->name->val.string.len, MAX_SHOWN));
 	}
 }
 
-static void report(Check *check, const Place *place, const char *format, ...) pg_attribute_printf(3, 4);
+static void report(Check *check, const Path *path, const char *format, ...) pg_attribute_printf(3, 4);
 
-/* Replace the sentence by one about this place.  The words given live in scratch, and end here. */
+/* Replace the sentence by one about this path.  The words given live in scratch, and end here. */
 static void
-report(Check *check, const Place *place, const char *format, ...)
+report(Check *check, const Path *path, const char *format, ...)
 {
 	StringInfo buf = check->fault;
 
 	resetStringInfo(buf);
-	if (place->parent == NULL)
+	if (path->parent == NULL)
 		appendStringInfoString(buf, "The answer is not as asked for: ");
 	else
 	{
 		appendStringInfoString(buf, "The answer is not as asked for at ");
-		append_path(buf, place);
+		append_path(buf, path);
 		appendStringInfoString(buf, ": ");
 	}
 	for (;;)
@@ -154,7 +154,7 @@ report(Check *check, const Place *place, const char *format, ...)
 		enlargeStringInfo(buf, needed);
 	}
 	appendStringInfoChar(buf, '.');
-	check->fault_depth = place->depth;
+	check->fault_depth = path->depth;
 	check->fault_is_type = false;
 	MemoryContextReset(check->scratch);
 }
@@ -261,7 +261,7 @@ compare_values(const void *a, const void *b)
 }
 
 static bool
-check_choices(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
+check_choices(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	if (s->choices != NULL)
 		check->steps += weight(v) * (1 + pg_leftmost_one_pos32(s->nchoices)) / COMPARISONS_PER_STEP;
@@ -270,12 +270,12 @@ check_choices(Check *check, const LlmSchema *s, const JsonbValue *v, const Place
 	if (s->choices != NULL &&
 		bsearch(v, s->choices, s->nchoices, sizeof(JsonbValue), compare_values) == NULL)
 	{
-		report(check, place, "%s is not one of: %s", shown(v), shown_list(check, s->enumeration));
+		report(check, path, "%s is not one of: %s", shown(v), shown_list(check, s->enumeration));
 		return false;
 	}
 	if (s->constant != NULL && llm_json_compare(s->constant, v) != 0)
 	{
-		report(check, place, "%s must be %s", shown(v), written(s->constant));
+		report(check, path, "%s must be %s", shown(v), written(s->constant));
 		return false;
 	}
 	return true;
@@ -296,29 +296,29 @@ is_multiple(Numeric number, Numeric of)
 }
 
 static bool
-check_number(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
+check_number(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	Numeric n = v->val.numeric;
 
 	if (s->multiple_of != NULL)
 		check->steps += VARSIZE(s->multiple_of) / COMPARISONS_PER_STEP; /* it divides by each of its digits */
 	if (s->minimum != NULL && compare_numbers(n, s->minimum) < 0)
-		report(check, place, "%s is less than %s", shown(v), shown_number(s->minimum));
+		report(check, path, "%s is less than %s", shown(v), shown_number(s->minimum));
 	else if (s->maximum != NULL && compare_numbers(n, s->maximum) > 0)
-		report(check, place, "%s is greater than %s", shown(v), shown_number(s->maximum));
+		report(check, path, "%s is greater than %s", shown(v), shown_number(s->maximum));
 	else if (s->exclusive_minimum != NULL && compare_numbers(n, s->exclusive_minimum) <= 0)
-		report(check, place, "%s is not greater than %s", shown(v), shown_number(s->exclusive_minimum));
+		report(check, path, "%s is not greater than %s", shown(v), shown_number(s->exclusive_minimum));
 	else if (s->exclusive_maximum != NULL && compare_numbers(n, s->exclusive_maximum) >= 0)
-		report(check, place, "%s is not less than %s", shown(v), shown_number(s->exclusive_maximum));
+		report(check, path, "%s is not less than %s", shown(v), shown_number(s->exclusive_maximum));
 	else if (s->multiple_of != NULL && !is_multiple(n, s->multiple_of))
-		report(check, place, "%s is not a multiple of %s", shown(v), shown_number(s->multiple_of));
+		report(check, path, "%s is not a multiple of %s", shown(v), shown_number(s->multiple_of));
 	else
 		return true;
 	return false;
 }
 
 static bool
-check_string(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
+check_string(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	if (s->min_length >= 0 || s->max_length >= 0 || s->format != NULL)
 		check->steps += v->val.string.len / BYTES_PER_STEP;
@@ -328,18 +328,18 @@ check_string(Check *check, const LlmSchema *s, const JsonbValue *v, const Place 
 
 		if (n < s->min_length)
 		{
-			report(check, place, "a string of %d characters, %d at least", n, s->min_length);
+			report(check, path, "a string of %d characters, %d at least", n, s->min_length);
 			return false;
 		}
 		if (s->max_length >= 0 && n > s->max_length)
 		{
-			report(check, place, "a string of %d characters, %d at most", n, s->max_length);
+			report(check, path, "a string of %d characters, %d at most", n, s->max_length);
 			return false;
 		}
 	}
 	if (s->format != NULL && !s->format(v->val.string.val, v->val.string.len))
 	{
-		report(check, place, "%s is not of the format \"%s\"", shown(v), s->format_name);
+		report(check, path, "%s is not of the format \"%s\"", shown(v), s->format_name);
 		return false;
 	}
 	return true;
@@ -367,31 +367,31 @@ has_duplicates(Check *check, const JsonbValue *array)
 }
 
 static bool
-check_array(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
+check_array(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	int n = v->val.array.nElems;
 	int i;
 
 	if (n < s->min_items)
 	{
-		report(check, place, "a list of %d, %d at least", n, s->min_items);
+		report(check, path, "a list of %d, %d at least", n, s->min_items);
 		return false;
 	}
 	if (s->max_items >= 0 && n > s->max_items)
 	{
-		report(check, place, "a list of %d, %d at most", n, s->max_items);
+		report(check, path, "a list of %d, %d at most", n, s->max_items);
 		return false;
 	}
 	for (i = 0; i < n && s->items != NULL; i++)
 	{
-		Place here = {place, NULL, i, place->depth + 1};
+		Path here = {path, NULL, i, path->depth + 1};
 
 		if (!check_value(check, s->items, &v->val.array.elems[i], &here))
 			return false;
 	}
 	if (s->unique_items && has_duplicates(check, v))
 	{
-		report(check, place, "a list with the same value twice");
+		report(check, path, "a list with the same value twice");
 		return false;
 	}
 	return true;
@@ -423,7 +423,7 @@ find_property(const LlmSchema *s, const JsonbValue *name)
 }
 
 static bool
-check_counts(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
+check_counts(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	int n = v->val.object.nPairs;
 	int i;
@@ -435,37 +435,37 @@ check_counts(Check *check, const LlmSchema *s, const JsonbValue *v, const Place 
 
 		if (llm_json_find(v, name->val.string.val, name->val.string.len) == NULL)
 		{
-			report(check, place, "the property %s is missing", shown(name));
+			report(check, path, "the property %s is missing", shown(name));
 			return false;
 		}
 	}
 	if (n < s->min_properties)
-		report(check, place, "an object of %d properties, %d at least", n, s->min_properties);
+		report(check, path, "an object of %d properties, %d at least", n, s->min_properties);
 	else if (s->max_properties >= 0 && n > s->max_properties)
-		report(check, place, "an object of %d properties, %d at most", n, s->max_properties);
+		report(check, path, "an object of %d properties, %d at most", n, s->max_properties);
 	else
 		return true;
 	return false;
 }
 
 static bool
-check_object(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
+check_object(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	int i;
 
-	if (!check_counts(check, s, v, place))
+	if (!check_counts(check, s, v, path))
 		return false;
 	for (i = 0; i < v->val.object.nPairs; i++)
 	{
 		const JsonbPair *pair = &v->val.object.pairs[i];
 		const LlmSchema *property = find_property(s, &pair->key);
-		Place here = {place, &pair->key, 0, place->depth + 1};
+		Path here = {path, &pair->key, 0, path->depth + 1};
 
 		if (property == NULL)
 			continue;
 		if (property->nothing)
 		{
-			report(check, place, "the property %s is not allowed", shown(&pair->key));
+			report(check, path, "the property %s is not allowed", shown(&pair->key));
 			return false;
 		}
 		if (!check_value(check, property, &pair->value, &here))
@@ -480,12 +480,12 @@ check_object(Check *check, const LlmSchema *s, const JsonbValue *v, const Place 
  * meant.
  */
 static bool
-check_any(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
+check_any(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	StringInfo outer = check->fault;
 	StringInfoData best;
 	StringInfoData last;
-	int best_depth = place->depth;
+	int best_depth = path->depth;
 	bool ok = false;
 	int i;
 
@@ -496,7 +496,7 @@ check_any(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *pl
 	check->fault = &last;
 	for (i = 0; i < s->nany && !ok; i++)
 	{
-		ok = check_value(check, s->any_of[i], v, place);
+		ok = check_value(check, s->any_of[i], v, path);
 		if (!ok && (check->fault_depth > best_depth || (best.len == 0 && !check->fault_is_type)))
 		{
 			resetStringInfo(&best);
@@ -506,7 +506,7 @@ check_any(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *pl
 	}
 	check->fault = outer;
 	if (!ok && best.len == 0)
-		report(check, place, "%s fits none of the alternatives", shown(v));
+		report(check, path, "%s fits none of the alternatives", shown(v));
 	else if (!ok)
 	{
 		resetStringInfo(outer);
@@ -520,47 +520,47 @@ check_any(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *pl
 }
 
 static bool
-check_rules(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
+check_rules(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	if (s->nothing)
 	{
-		report(check, place, "no value is allowed here");
+		report(check, path, "no value is allowed here");
 		return false;
 	}
 	if (s->types != 0 && !has_type(s->types, v))
 	{
-		report(check, place, "%s was expected, not %s", type_names(s->types), shown(v));
+		report(check, path, "%s was expected, not %s", type_names(s->types), shown(v));
 		check->fault_is_type = true;
 		return false;
 	}
-	if (!check_choices(check, s, v, place))
+	if (!check_choices(check, s, v, path))
 		return false;
-	if (v->type == jbvNumeric && !check_number(check, s, v, place))
+	if (v->type == jbvNumeric && !check_number(check, s, v, path))
 		return false;
-	if (v->type == jbvString && !check_string(check, s, v, place))
+	if (v->type == jbvString && !check_string(check, s, v, path))
 		return false;
-	if (v->type == jbvArray && !check_array(check, s, v, place))
+	if (v->type == jbvArray && !check_array(check, s, v, path))
 		return false;
-	if (v->type == jbvObject && !check_object(check, s, v, place))
+	if (v->type == jbvObject && !check_object(check, s, v, path))
 		return false;
-	if (s->reference != NULL && !check_value(check, s->reference, v, place))
+	if (s->reference != NULL && !check_value(check, s->reference, v, path))
 		return false;
-	return s->nany == 0 || check_any(check, s, v, place);
+	return s->nany == 0 || check_any(check, s, v, path);
 }
 
 static bool
-check_value(Check *check, const LlmSchema *s, const JsonbValue *v, const Place *place)
+check_value(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	bool ok;
 
 	check->steps++;
 	if (check->steps > MAX_STEPS || check->nesting >= MAX_NESTING)
 	{
-		report(check, place, "it is too complicated to be checked");
+		report(check, path, "it is too complicated to be checked");
 		return false;
 	}
 	check->nesting++;
-	ok = check_rules(check, s, v, place);
+	ok = check_rules(check, s, v, path);
 	check->nesting--;
 	return ok;
 }
@@ -569,7 +569,7 @@ bool
 llm_validate(const LlmSchema *schema, const JsonbValue *value, StringInfo fault)
 {
 	Check check = {.fault = fault, .outer = CurrentMemoryContext};
-	Place top = {0};
+	Path top = {0};
 	bool ok;
 
 	check.scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich check", ALLOCSET_SMALL_SIZES);
