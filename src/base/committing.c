@@ -9,7 +9,7 @@
  * that were queued by the very transaction which has changed it.
  *
  * So a transaction that has queued something writes its number here before it commits, in the
- * place of its process, and takes it away when its locks are released.  Whoever has read rows
+ * entry of its process, and takes it away when its locks are released.  Whoever has read rows
  * looks for numbers of transactions that are over: of these it may have seen rows, and it waits
  * for their locks.  One that still runs is none of them.  The number is the top one, which a row
  * of a subtransaction does not tell.
@@ -38,54 +38,54 @@
 #include "base/compat.h"
 
 /* Of one process.  Written by it alone, the database first; read without a lock. */
-typedef struct Place
+typedef struct Entry
 {
 	pg_atomic_uint32 database;
 	pg_atomic_uint32 transaction; /* InvalidTransactionId: none */
-} Place;
+} Entry;
 
-static Place *places = NULL; /* one for each process that may run SQL; NULL unless preloaded */
+static Entry *entries = NULL; /* one for each process that may run SQL; NULL unless preloaded */
 
 static Size
 memory_size(void)
 {
-	return mul_size(MaxBackends, sizeof(Place));
+	return mul_size(MaxBackends, sizeof(Entry));
 }
 
 static void
 memory_init(bool found, void *memory)
 {
-	places = memory;
+	entries = memory;
 	if (found)
 		return;
 	for (int i = 0; i < MaxBackends; i++)
 	{
-		pg_atomic_init_u32(&places[i].database, InvalidOid);
-		pg_atomic_init_u32(&places[i].transaction, InvalidTransactionId);
+		pg_atomic_init_u32(&entries[i].database, InvalidOid);
+		pg_atomic_init_u32(&entries[i].transaction, InvalidTransactionId);
 	}
 }
 
 const LlmShmemPart llm_committing_memory = {LLM_LIBRARY " committing", 0, memory_size, memory_init};
 
 /* Of this process; NULL where there is none. */
-static Place *
-own_place(void)
+static Entry *
+own_entry(void)
 {
 	int number = llm_process_number();
 
-	return places != NULL && number >= 0 && number < MaxBackends ? &places[number] : NULL;
+	return entries != NULL && number >= 0 && number < MaxBackends ? &entries[number] : NULL;
 }
 
 static void
 begin(TransactionId xid)
 {
-	Place *place = own_place();
+	Entry *entry = own_entry();
 
-	if (place == NULL)
+	if (entry == NULL)
 		return;
-	pg_atomic_write_u32(&place->database, MyDatabaseId);
+	pg_atomic_write_u32(&entry->database, MyDatabaseId);
 	pg_write_barrier();
-	pg_atomic_write_u32(&place->transaction, xid);
+	pg_atomic_write_u32(&entry->transaction, xid);
 	pg_memory_barrier(); /* before anybody sees the commit */
 }
 
@@ -136,24 +136,24 @@ llm_committing_begin_prepared(const char *gid)
 void
 llm_committing_end(void)
 {
-	Place *place = own_place();
+	Entry *entry = own_entry();
 
-	if (place != NULL)
-		pg_atomic_write_u32(&place->transaction, InvalidTransactionId);
+	if (entry != NULL)
+		pg_atomic_write_u32(&entry->transaction, InvalidTransactionId);
 }
 
 void
 llm_committing_await(void)
 {
 	pg_memory_barrier(); /* after the statement that has read rows */
-	for (int i = 0; places != NULL && i < MaxBackends; i++)
+	for (int i = 0; entries != NULL && i < MaxBackends; i++)
 	{
-		TransactionId xid = pg_atomic_read_u32(&places[i].transaction);
+		TransactionId xid = pg_atomic_read_u32(&entries[i].transaction);
 
 		if (!TransactionIdIsValid(xid))
 			continue;
 		pg_read_barrier();
-		if (pg_atomic_read_u32(&places[i].database) != MyDatabaseId || TransactionIdIsCurrentTransactionId(xid) ||
+		if (pg_atomic_read_u32(&entries[i].database) != MyDatabaseId || TransactionIdIsCurrentTransactionId(xid) ||
 			TransactionIdIsInProgress(xid))
 			continue;
 		XactLockTableWait(xid, NULL, NULL, XLTW_None);

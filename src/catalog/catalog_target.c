@@ -232,8 +232,8 @@ find_model(const char *alias, Model *model, Problem *problem)
 			problem->hint = add_model_hint("fast");
 		else
 			problem->hint = psprintf("Name one (%s) by model => '...', or make one the default:"
-								   " SELECT llm.alter_model('...', is_default => true);",
-								   aliases);
+									 " SELECT llm.alter_model('...', is_default => true);",
+									 aliases);
 		return false;
 	}
 	problem->sqlstate = ERRCODE_UNDEFINED_OBJECT;
@@ -242,7 +242,7 @@ find_model(const char *alias, Model *model, Problem *problem)
 		problem->hint = add_model_hint(alias);
 	else
 		problem->hint = psprintf("Models are: %s. Another one: SELECT llm.add_model(%s, server => '...', model => '...');",
-							   aliases, quote_literal_cstr(alias));
+								 aliases, quote_literal_cstr(alias));
 	return false;
 }
 
@@ -261,7 +261,7 @@ find_server(const char *alias, const char *name, Problem *problem)
 	{
 		problem->sqlstate = ERRCODE_WRONG_OBJECT_TYPE;
 		problem->message = psprintf("server \"%s\" of model \"%s\" is not one of foreign-data wrapper \"%s\"",
-								  name, alias, LLM_FDW_NAME);
+									name, alias, LLM_FDW_NAME);
 	}
 	else
 	{
@@ -272,7 +272,7 @@ find_server(const char *alias, const char *name, Problem *problem)
 		problem->hint = "There is no server: " CREATE_SERVER_EXAMPLE ";";
 	else
 		problem->hint = psprintf("SELECT llm.alter_model(%s, server => '...'); servers are: %s.",
-							   quote_literal_cstr(alias), servers);
+								 quote_literal_cstr(alias), servers);
 	return NULL;
 }
 
@@ -294,7 +294,7 @@ check_usage(const ForeignServer *server, Oid role, Problem *problem)
 	{
 		problem->message = psprintf("role \"%s\" may not use server \"%s\"", name, server->servername);
 		problem->hint = psprintf("GRANT USAGE ON FOREIGN SERVER %s TO %s;",
-							   quote_identifier(server->servername), quote_identifier(name));
+								 quote_identifier(server->servername), quote_identifier(name));
 	}
 	return false;
 }
@@ -448,7 +448,7 @@ fill_from_server(LlmTarget *target, const ForeignServer *server, Oid role, Memor
 		problem->class = LLM_ERR_CONFIG;
 		problem->message = psprintf("server \"%s\" has no usable dialect and base_url", server->servername);
 		problem->hint = psprintf("ALTER SERVER %s OPTIONS (ADD dialect '...', ADD base_url '...'); dialects are: %s.",
-							   quote_identifier(server->servername), llm_dialect_names());
+								 quote_identifier(server->servername), llm_dialect_names());
 		return false;
 	}
 	target->server_oid = server->serverid;
