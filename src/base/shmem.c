@@ -219,7 +219,7 @@ llm_shmem_wake_launcher(void)
 static void
 remind(LlmDatabase *entry, LlmWorkerKind kind, LlmWanted wanted)
 {
-	LlmWorkerSlot *worker = (entry == NULL) ? NULL : &entry->workers[kind];
+	LlmWorkerEntry *worker = (entry == NULL) ? NULL : &entry->workers[kind];
 
 	if (worker != NULL)
 	{

@@ -78,7 +78,7 @@ extern bool llm_shmem_enter(Oid database, LlmWorkerKind kind);
 /*
  * How often this worker was asked for, apart from answers of the job that it serves (the
  * writer's last slow one): when that changes, others may have work.  asked() takes no
- * lock and may be called in a signal handler; 0 without a place.
+ * lock and may be called in a signal handler; 0 without an entry.
  */
 extern uint32 llm_shmem_asked(void);
 extern void llm_shmem_report_serving(int64 job);
@@ -124,7 +124,7 @@ extern void llm_shmem_announce_progress(void); /* writer, after commit */
 extern bool llm_shmem_wait_progress(long timeout_ms); /* backend; false on timeout; interruptible */
 
 /*
- * What llm.health shows of this worker: short texts, cut to fit.  False when its place
+ * What llm.health shows of this worker: short texts, cut to fit.  False when its entry
  * has been given away: store what has come, begin nothing more, and end.
  */
 extern bool llm_shmem_report_worker(LlmWorkerKind kind, const char *state, int slots_used, int slots);

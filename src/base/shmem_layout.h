@@ -52,7 +52,7 @@ typedef enum LlmExtensionState
  * One worker of a database.  Its start takes wanted away, an end with an error
  * puts it back, so that a request for service is never lost between two of them.
  */
-typedef struct LlmWorkerSlot
+typedef struct LlmWorkerEntry
 {
 	LlmWanted wanted;
 	int pid; /* 0: not running */
@@ -70,7 +70,7 @@ typedef struct LlmWorkerSlot
 	int slots_used;
 	int slots;
 	char state[64];
-} LlmWorkerSlot;
+} LlmWorkerEntry;
 
 typedef struct LlmDatabase
 {
@@ -81,17 +81,17 @@ typedef struct LlmDatabase
 	uint64 progress; /* announcements so far */
 	ConditionVariable progressed;
 	ConditionVariable worker_left;
-	LlmWorkerSlot workers[LLM_WORKER_KINDS];
+	LlmWorkerEntry workers[LLM_WORKER_KINDS];
 } LlmDatabase;
 
-typedef struct LlmProblemSlot
+typedef struct LlmProblemEntry
 {
 	Oid database; /* InvalidOid: free */
 	TimestampTz since;
 	char subject[128];
 	char problem[256];
 	char hint[256]; /* empty: none */
-} LlmProblemSlot;
+} LlmProblemEntry;
 
 typedef struct LlmShared
 {
@@ -103,7 +103,7 @@ typedef struct LlmShared
 	bool crowded; /* an entry had to make room: knowledge of it was lost */
 	Oid oids[LLM_MAX_DATABASES]; /* dense, for the search; InvalidOid: free */
 	LlmDatabase databases[LLM_MAX_DATABASES];
-	LlmProblemSlot problems[LLM_MAX_PROBLEMS];
+	LlmProblemEntry problems[LLM_MAX_PROBLEMS];
 } LlmShared;
 
 /* NULL unless preloaded. */

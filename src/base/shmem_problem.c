@@ -30,36 +30,36 @@ copy_text(char *to, const char *from, size_t size)
 }
 
 /* Slot of a subject in this database, by its text as stored; NULL when there is none. */
-static LlmProblemSlot *
+static LlmProblemEntry *
 find_problem(const char *stored_subject)
 {
 	int i;
 
 	for (i = 0; i < LLM_MAX_PROBLEMS; i++)
 	{
-		LlmProblemSlot *slot = &llm_shared->problems[i];
+		LlmProblemEntry *entry = &llm_shared->problems[i];
 
-		if (slot->database == MyDatabaseId && strcmp(slot->subject, stored_subject) == 0)
-			return slot;
+		if (entry->database == MyDatabaseId && strcmp(entry->subject, stored_subject) == 0)
+			return entry;
 	}
 	return NULL;
 }
 
-/* A free slot, else the oldest one. */
-static LlmProblemSlot *
-choose_slot(void)
+/* A free entry, else the oldest one. */
+static LlmProblemEntry *
+choose_entry(void)
 {
-	LlmProblemSlot *chosen = &llm_shared->problems[0];
+	LlmProblemEntry *chosen = &llm_shared->problems[0];
 	int i;
 
 	for (i = 0; i < LLM_MAX_PROBLEMS; i++)
 	{
-		LlmProblemSlot *slot = &llm_shared->problems[i];
+		LlmProblemEntry *entry = &llm_shared->problems[i];
 
-		if (!OidIsValid(slot->database))
-			return slot;
-		if (slot->since < chosen->since)
-			chosen = slot;
+		if (!OidIsValid(entry->database))
+			return entry;
+		if (entry->since < chosen->since)
+			chosen = entry;
 	}
 	return chosen;
 }
@@ -68,29 +68,29 @@ void
 llm_shmem_report_problem(const char *subject, const char *problem, const char *hint)
 {
 	char stored_subject[sizeof(llm_shared->problems[0].subject)];
-	LlmProblemSlot *slot;
+	LlmProblemEntry *entry;
 
 	if (llm_shared == NULL)
 		return;
 	copy_text(stored_subject, subject, sizeof(stored_subject));
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	slot = find_problem(stored_subject);
+	entry = find_problem(stored_subject);
 	if (problem == NULL)
 	{
-		if (slot != NULL)
-			slot->database = InvalidOid;
+		if (entry != NULL)
+			entry->database = InvalidOid;
 	}
 	else
 	{
-		if (slot == NULL)
+		if (entry == NULL)
 		{
-			slot = choose_slot();
-			slot->database = MyDatabaseId;
-			slot->since = llm_clock_steady();
-			memcpy(slot->subject, stored_subject, sizeof(slot->subject));
+			entry = choose_entry();
+			entry->database = MyDatabaseId;
+			entry->since = llm_clock_steady();
+			memcpy(entry->subject, stored_subject, sizeof(entry->subject));
 		}
-		copy_text(slot->problem, problem, sizeof(slot->problem));
-		copy_text(slot->hint, hint, sizeof(slot->hint));
+		copy_text(entry->problem, problem, sizeof(entry->problem));
+		copy_text(entry->hint, hint, sizeof(entry->hint));
 	}
 	LWLockRelease(llm_shared->lock);
 }

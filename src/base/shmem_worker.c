@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_worker.c
- *	  A worker's place in shared memory, from its entry to its exit.
+ *	  A worker's entry in shared memory, from its start to its exit.
  *
- * It enters before it connects to its database, and its place is given up after
- * it has left the list of backends, whatever ends it (but for a crash, which makes
- * all memory new).  So whoever sees the place empty meets nobody in the database.
+ * It takes the entry before it connects to its database, and gives it up after it
+ * has left the list of backends, whatever ends it (except for a crash, which makes
+ * all memory new).  So a process that sees the entry empty meets no worker in the
+ * database.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,24 +29,24 @@ static LlmWorkerKind my_kind;
 static Oid my_database;
 
 /*
- * This process's slot; NULL when its entry has gone to another database, or another
+ * This process's entry as a worker; NULL when that has gone to another database, or another
  * worker was let in, since (the database was dropped while this one could not hear of
  * it).  Lock held.
  */
-static LlmWorkerSlot *
-my_slot(LlmWorkerKind kind)
+static LlmWorkerEntry *
+my_worker(LlmWorkerKind kind)
 {
-	LlmWorkerSlot *slot;
+	LlmWorkerEntry *worker;
 
 	if (my_entry == NULL || my_entry->database != my_database)
 		return NULL;
-	slot = &my_entry->workers[kind];
-	return slot->pid == MyProcPid ? slot : NULL;
+	worker = &my_entry->workers[kind];
+	return worker->pid == MyProcPid ? worker : NULL;
 }
 
 /* An end with an error: the next start waits a little longer each time. */
 static void
-count_failure(LlmWorkerSlot *worker, TimestampTz now)
+count_failure(LlmWorkerEntry *worker, TimestampTz now)
 {
 	int doublings;
 
@@ -66,7 +67,7 @@ count_failure(LlmWorkerSlot *worker, TimestampTz now)
 static void
 worker_exit(int code, Datum arg)
 {
-	LlmWorkerSlot *worker;
+	LlmWorkerEntry *worker;
 	LlmDatabase *entry = my_entry;
 	TimestampTz now = llm_clock_steady();
 
@@ -74,7 +75,7 @@ worker_exit(int code, Datum arg)
 		return;
 	if (!LWLockHeldByMe(llm_shared->lock))
 		LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	worker = my_slot(my_kind);
+	worker = my_worker(my_kind);
 	my_entry = NULL;
 	if (worker == NULL)
 	{
@@ -104,7 +105,7 @@ bool
 llm_shmem_enter(Oid database, LlmWorkerKind kind)
 {
 	LlmDatabase *entry;
-	LlmWorkerSlot *worker;
+	LlmWorkerEntry *worker;
 
 	Assert(my_entry == NULL);
 	llm_shmem_require_preload();
@@ -146,7 +147,7 @@ void
 llm_shmem_report_extension(bool present)
 {
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	if (my_slot(my_kind) == NULL)
+	if (my_worker(my_kind) == NULL)
 	{
 		LWLockRelease(llm_shared->lock);
 		return;
@@ -162,11 +163,11 @@ llm_shmem_report_extension(bool present)
 bool
 llm_shmem_is_probe(LlmWorkerKind kind)
 {
-	const LlmWorkerSlot *worker;
+	const LlmWorkerEntry *worker;
 	bool probe;
 
 	LWLockAcquire(llm_shared->lock, LW_SHARED);
-	worker = my_slot(kind);
+	worker = my_worker(kind);
 	probe = worker != NULL && worker->probe && worker->wanted != LLM_WANTED_WORK;
 	LWLockRelease(llm_shared->lock);
 	return probe;
@@ -175,11 +176,11 @@ llm_shmem_is_probe(LlmWorkerKind kind)
 bool
 llm_shmem_leave(LlmWorkerKind kind)
 {
-	LlmWorkerSlot *worker;
+	LlmWorkerEntry *worker;
 	bool leave;
 
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	worker = my_slot(kind);
+	worker = my_worker(kind);
 	leave = (worker == NULL || worker->wanted == LLM_WANTED_NOT);
 	if (worker != NULL && leave)
 	{
@@ -211,10 +212,10 @@ llm_shmem_woken(void)
 void
 llm_shmem_report_serving(int64 job)
 {
-	LlmWorkerSlot *worker;
+	LlmWorkerEntry *worker;
 
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	worker = my_slot(my_kind);
+	worker = my_worker(my_kind);
 	if (worker != NULL)
 		worker->serving = job;
 	LWLockRelease(llm_shared->lock);
@@ -223,10 +224,10 @@ llm_shmem_report_serving(int64 job)
 bool
 llm_shmem_report_worker(LlmWorkerKind kind, const char *state, int slots_used, int slots)
 {
-	LlmWorkerSlot *worker;
+	LlmWorkerEntry *worker;
 
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	worker = my_slot(kind);
+	worker = my_worker(kind);
 	if (worker != NULL)
 	{
 		strlcpy(worker->state, state, sizeof(worker->state));

@@ -42,10 +42,10 @@
 #define VERSION_SUBJECT "extension " LLM_LIBRARY
 
 /* Subject of what llm.health says while the predecessor of a worker lives. */
-static const char *const place_subjects[LLM_WORKER_KINDS] = {"sender", "writer"};
+static const char *const worker_subjects[LLM_WORKER_KINDS] = {"sender", "writer"};
 
 /* Between two looks whether another worker of this kind has ended: ms. */
-#define PLACE_RETRY_MS 1000
+#define PREDECESSOR_RETRY_MS 1000
 
 /*
  * What could stop a worker or change the meaning of its SQL; all else is left as the
@@ -170,14 +170,14 @@ check_database(void)
 	return version != NULL && check_version(version);
 }
 
-/* Say that another one lives, and sleep until it is worth to look again. */
+/* Say that another one lives, and sleep until it is worth looking again. */
 static void
-wait_for_place(LlmWorkerKind kind)
+wait_for_predecessor(LlmWorkerKind kind)
 {
-	llm_shmem_report_problem(place_subjects[kind], "another one of this database has not ended yet",
+	llm_shmem_report_problem(worker_subjects[kind], "another one of this database has not ended yet",
 							 "It is in pg_stat_activity. Unless it ends by itself, end it with pg_terminate_backend().");
 	(void) llm_shmem_report_worker(kind, "waiting for another to end", 0, 0);
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PLACE_RETRY_MS, PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PREDECESSOR_RETRY_MS, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }
@@ -187,7 +187,7 @@ wait_for_place(LlmWorkerKind kind)
  * while another lives.  False when there is nothing to serve.
  */
 static bool
-take_place(LlmWorkerKind kind)
+become_worker(LlmWorkerKind kind)
 {
 	bool waited = false;
 
@@ -203,10 +203,10 @@ take_place(LlmWorkerKind kind)
 		if (!serve || entered)
 		{
 			if (waited)
-				llm_shmem_report_problem(place_subjects[kind], NULL, NULL);
+				llm_shmem_report_problem(worker_subjects[kind], NULL, NULL);
 			return serve;
 		}
-		wait_for_place(kind);
+		wait_for_predecessor(kind);
 		waited = true;
 	}
 }
@@ -228,7 +228,7 @@ llm_worker_start(LlmWorkerKind kind, Datum arg)
 	llm_spi_begin("looking for the extension");
 	apply_safe_settings(kind, MyBgworkerEntry->bgw_name);
 	llm_spi_commit();
-	return take_place(kind);
+	return become_worker(kind);
 }
 
 bool

@@ -143,7 +143,7 @@ reap_children(TimestampTz now)
 		for (kind = 0; kind < LLM_WORKER_KINDS; kind++)
 		{
 			Child *child = &children[i][kind];
-			LlmWorkerSlot *worker = &llm_shared->databases[i].workers[kind];
+			LlmWorkerEntry *worker = &llm_shared->databases[i].workers[kind];
 
 			if (child->handle == NULL || GetBackgroundWorkerPid(child->handle, &pid) != BGWH_STOPPED)
 				continue;
@@ -224,7 +224,7 @@ static bool
 is_due(Start *start, TimestampTz now, TimestampTz *next_at)
 {
 	const LlmDatabase *entry = &llm_shared->databases[start->entry];
-	const LlmWorkerSlot *worker = &entry->workers[start->kind];
+	const LlmWorkerEntry *worker = &entry->workers[start->kind];
 	bool due = false;
 
 	LWLockAcquire(llm_shared->lock, LW_SHARED);

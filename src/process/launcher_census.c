@@ -171,7 +171,7 @@ count_probes(TimestampTz now)
 		}
 		for (kind = 0; kind < LLM_WORKER_KINDS; kind++)
 		{
-			LlmWorkerSlot *worker = &entry->workers[kind];
+			LlmWorkerEntry *worker = &entry->workers[kind];
 
 			if (worker->pid != 0)
 				probes += worker->probe && now - worker->since < PROBE_MS * INT64CONST(1000);

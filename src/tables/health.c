@@ -62,7 +62,7 @@ typedef struct Picture
 	bool known; /* this database has an entry */
 	LlmDatabase database;
 	int nproblems;
-	LlmProblemSlot problems[LLM_MAX_PROBLEMS];
+	LlmProblemEntry problems[LLM_MAX_PROBLEMS];
 	int nlimiters;
 	LlmLimiterSlot *limiters;
 } Picture;
@@ -169,7 +169,7 @@ put_setting(ReturnSetInfo *result)
  * it has run well for a while.
  */
 static void
-describe_trouble(const LlmWorkerSlot *worker, TimestampTz now, Row *row)
+describe_trouble(const LlmWorkerEntry *worker, TimestampTz now, Row *row)
 {
 	bool mended = (worker->pid != 0 && now - worker->since > LLM_FAILURES_FORGOTTEN_MS * INT64CONST(1000));
 
@@ -189,7 +189,7 @@ describe_trouble(const LlmWorkerSlot *worker, TimestampTz now, Row *row)
 static void
 put_worker(ReturnSetInfo *result, const Picture *picture, LlmWorkerKind kind, TimestampTz now)
 {
-	const LlmWorkerSlot *worker = &picture->database.workers[kind];
+	const LlmWorkerEntry *worker = &picture->database.workers[kind];
 	Row row = {.kind = (kind == LLM_WORKER_SENDER) ? "sender" : "writer"};
 
 	row.subject = get_database_name(MyDatabaseId);
@@ -222,7 +222,7 @@ put_problems(ReturnSetInfo *result, const Picture *picture)
 
 	for (i = 0; i < picture->nproblems; i++)
 	{
-		const LlmProblemSlot *problem = &picture->problems[i];
+		const LlmProblemEntry *problem = &picture->problems[i];
 		Row row = {.kind = "problem", .state = "waiting"};
 
 		row.subject = problem->subject;
