@@ -198,6 +198,18 @@ foreach my $page (sort keys %text)
 	push @missing, map { "$page: $_" } grep { !/NAME|NN|--A--/ && !-e "$root/$_" } $text{$page} =~ /$named_file/g;
 }
 is_deeply(\@missing, [], 'the files that the documents name are there');
+
+# Each folder of src/ says what it is for; its README names files by "folder/file.c" or by "file.c" alone.
+my @strange;
+foreach my $folder (map { basename($_) } sort grep { -d } glob "$root/src/*")
+{
+	my $page = "src/$folder/README.md";
+
+	push @strange, "no $page" and next unless -e "$root/$page";
+	push @strange, map { "$page: $_" } grep { !-e "$root/src/$_" && !-e "$root/src/$folder/$_" && !-e "$root/$_" }
+		slurp_file("$root/$page") =~ m{`((?:\w+/)*\w+\.[ch])`}g;
+}
+is_deeply(\@strange, [], 'each folder of src/ has a README, and the files that it names are there');
 my %decisions;
 push @{ $decisions{ m{/(\d{4})-[\w-]+\.md$} ? $1 : "no number: $_" } }, basename($_) foreach glob "$root/docs/adr/*";
 is_deeply([ grep { !/^\d+$/ || @{ $decisions{$_} } > 1 } sort keys %decisions ], [], 'each decision has a number of its own');
