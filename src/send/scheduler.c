@@ -3,11 +3,11 @@
  * scheduler.c
  *	  One turn of the sender: land, store, claim, send.
  *
- * A pass has at most one transaction.  It stores what has come and claims what
- * fits into the freed slots; requests leave after it has committed, so that a
- * crash shows as "claimed, no answer".  What has landed stays in memory until
- * the transaction that stores it has committed: when that fails (disk full, out
- * of memory, cancelled) it is tried again, and nothing new is sent meanwhile.
+ * A pass has at most one transaction, which is a list of steps (step.h).  It stores what
+ * has come and claims what fits into the freed slots; requests leave after it has
+ * committed, so that a crash shows as "claimed, no answer".  Between two steps answers
+ * land and make room for what was claimed ahead: only the loop that walks the list lets
+ * them, so that within a step nothing moves.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,9 +15,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/fd.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
@@ -26,12 +24,15 @@
 #include "base/shmem.h"
 #include "base/spi.h"
 #include "send/ahead.h"
+#include "send/air.h"
 #include "send/check.h"
+#include "send/claim.h"
 #include "send/flight.h"
 #include "send/joblist.h"
 #include "send/scheduler.h"
 #include "send/scheduler_repeat.h"
 #include "send/share.h"
+#include "send/step.h"
 #include "tables/job.h"
 #include "tables/ledger.h"
 
@@ -43,20 +44,6 @@
 
 /* Jobs learn why they wait at most so often. */
 #define REASONS_MS 1000
-
-/* Rows of one transaction; more than that waits for the next pass. */
-#define STORE_ROWS 1000
-
-/* Answers of one transaction together; a single larger one still goes, alone. */
-#define STORE_BYTES (64 * 1024 * 1024)
-
-/* Few answers wait so long for company: a commit costs about as much as ten of them. */
-#define STORE_DELAY_MS 1
-#define STORE_AT_ONCE 16
-
-/* While requests leave without a claim, more answers wait, and longer. */
-#define STORE_DELAY_AHEAD_MS 40
-#define STORE_AT_ONCE_AHEAD 256
 
 /*
  * Waiting tasks made ready in one pass, and the least time between two such passes: a
@@ -71,19 +58,8 @@
 /* Tasks of a dropped table that fail in one pass. */
 #define GONE_ROWS 1000
 
-/* Claims of one pass that a change of the catalog may undo; then what has landed is stored first. */
-#define CLAIM_TRIES 3
-
-/* Orphans settled in one transaction: so many, or inputs of so many bytes; a single larger one goes alone. */
-#define ORPHAN_ROWS 500
-#define ORPHAN_BYTES (16 * 1024 * 1024)
-
 /* All static: the sender's life. */
 static MemoryContext pass_context; /* reset at the start of each pass */
-static dlist_head flying = DLIST_STATIC_INIT(flying);
-static dlist_head landed = DLIST_STATIC_INIT(landed);
-static int nlanded = 0;
-static int slots;
 static bool woken = true; /* something may have been queued */
 static bool woken_all = true; /* look at all jobs, old ones too */
 static bool orphaned = false; /* the extension is gone */
@@ -94,175 +70,87 @@ static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
 static TimestampTz sweep_at = DT_NOBEGIN;
 static TimestampTz reasons_at = DT_NOBEGIN;
 static TimestampTz retry_at = DT_NOBEGIN;
+static const char *step_name = NULL; /* the step that runs */
 
 void
 llm_scheduler_init(void)
 {
 	pass_context = AllocSetContextCreate(TopMemoryContext, "llm_enrich pass", ALLOCSET_DEFAULT_SIZES);
-
-	/* AcquireExternalFD() leaves a third of the descriptors to the likes of us; some are libcurl's own. */
-	slots = Max(1, Min(llm_guc_max_connections, max_safe_fds / 3 - 8));
-	if (slots < llm_guc_max_connections)
-		ereport(LOG,
-				(errmsg("\"llm_enrich.max_connections\" is %d, but there are descriptors for %d connections only",
-						llm_guc_max_connections, slots),
-				 errhint("Raise \"max_files_per_process\" and the operating system's limit.")));
-	llm_http_start(slots);
-}
-
-/* The flight is over; what it brought waits to be stored. */
-static void
-keep_landed(LlmFlight *flight, TimestampTz now)
-{
-	flight->landed_at = now;
-	dlist_push_tail(&landed, &flight->node);
-	nlanded++;
-	flight->route->wake_at = Min(flight->route->wake_at, now);
-}
-
-/* Send; the transaction that claimed it has committed. */
-static void
-launch(LlmFlight *flight, TimestampTz now)
-{
-	if (flight->recipe != NULL && llm_http_submit(&flight->exchange))
-	{
-		dlist_push_tail(&flying, &flight->node);
-		return;
-	}
-	llm_flight_land(flight, now);
-	keep_landed(flight, now);
+	llm_air_start();
 }
 
 /*
  * Not before a look at who has just come: a check, or a job of another route, is to find a
- * place that has become free.  Nor while answers cannot be stored, or too many wait for that.
+ * place that has become free.  Nor while answers cannot be stored.
  */
 static bool
 may_launch_ahead(void)
 {
-	return !woken && llm_check_put_off_until() == DT_NOEND && llm_guc_enabled && !draining && !orphaned &&
-		   !woken_all && nlanded < 2 * slots;
-}
-
-/* Send what was claimed ahead, as far as there is room. */
-static void
-launch_ahead(TimestampTz now)
-{
-	LlmFlight *flight;
-
-	if (!may_launch_ahead())
-		return;
-	while ((flight = llm_ahead_next(slots, llm_http_in_flight(), now)) != NULL)
-		launch(flight, now);
-}
-
-static void
-land_finished(void)
-{
-	TimestampTz now = llm_clock_steady();
-	LlmHttpExchange *exchange;
-
-	while ((exchange = llm_http_next_finished()) != NULL)
-	{
-		LlmFlight *flight = exchange->owner;
-
-		dlist_delete(&flight->node);
-		if (llm_flight_land(flight, now) == LLM_OK)
-			llm_ahead_note_answer(flight->route, now);
-		llm_http_release(exchange);
-		keep_landed(flight, now);
-	}
-	launch_ahead(now);
+	return !woken && llm_check_put_off_until() == DT_NOEND && llm_guc_enabled && !draining && !orphaned && !woken_all;
 }
 
 /*
- * Between two steps of a pass: answers that came make room for what was claimed ahead.
- * What fails here is no failure of the transaction, and ends the sender.
+ * Between two steps.  Not while there are grants for claims that have not left: those have
+ * the places.  What fails here is no failure of the transaction, and ends the sender.
  */
 static void
-go_on(void)
+go_on(const LlmPass *pass)
 {
-	if (llm_ahead_is_empty())
+	if (pass->check != NULL || llm_joblist_has_grants())
 		return;
 	going_on = true;
-	llm_http_drive();
-	land_finished();
+	llm_air_go_on(may_launch_ahead());
 	going_on = false;
 }
 
-/* The settlements to store in this pass, in the order of landing. */
-static LlmSettlement **
-gather_settlements(int *n)
-{
-	LlmSettlement **settlements = palloc(sizeof(LlmSettlement *) * Min(nlanded, STORE_ROWS));
-	Size bytes = 0;
-	dlist_iter iter;
-
-	*n = 0;
-	dlist_foreach(iter, &landed)
-	{
-		LlmSettlement *settlement = &dlist_container(LlmFlight, node, iter.cur)->settlement;
-
-		if (settlement->answer != NULL)
-			bytes += VARSIZE_ANY(settlement->answer);
-		if (*n == STORE_ROWS || (*n > 0 && bytes > STORE_BYTES))
-			break;
-		settlements[(*n)++] = settlement;
-	}
-	return settlements;
-}
-
-/*
- * Inside the transaction: answers and their bills; how many.  *cancelled: some that were
- * to be asked again are the writer's now.
+/* ----------------------------------------------------------------
+ * Steps: what has landed
+ * ----------------------------------------------------------------
  */
-static int
-store(volatile bool *cancelled, LlmRepeatResult *repeats)
+
+static TimestampTz
+store_due(const LlmPass *pass)
 {
-	LlmSettlement **settlements;
-	int n;
-	dlist_iter iter;
-	int seen = 0;
-
-	*cancelled = false;
-	if (nlanded == 0)
-		return 0;
-	settlements = gather_settlements(&n);
-	llm_ledger_record(settlements, n);
-	go_on();
-	llm_share_settle(settlements, n);
-	go_on();
-	*cancelled = llm_queue_settle(settlements, n);
-	go_on();
-	llm_scheduler_repeat_store(&landed, n, repeats);
-	dlist_foreach(iter, &landed)
-	{
-		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
-
-		if (seen++ == n)
-			break;
-		if (flight->check)
-			llm_check_prepare_answer(flight);
-	}
-	return n;
+	if (llm_air_landed() > 0 && llm_check_put_off_until() != DT_NOEND)
+		return DT_NOBEGIN;
+	return llm_air_store_at();
 }
 
-/* The transaction that stored the first "n" has committed. */
 static void
-forget_stored(int n, bool writer_has_work)
+store_bills(LlmPass *pass)
 {
-	bool several = writer_has_work;
-	int64 written = 0; /* the job that the writer has work of, or one of them */
-	dlist_mutable_iter iter;
+	pass->settlements = llm_air_gather(&pass->stored);
+	if (pass->stored > 0)
+		llm_ledger_record(pass->settlements, pass->stored);
+}
 
-	dlist_foreach_modify(iter, &landed)
+static void
+store_shares(LlmPass *pass)
+{
+	if (pass->stored > 0)
+		llm_share_settle(pass->settlements, pass->stored);
+}
+
+static void
+store_answers(LlmPass *pass)
+{
+	if (pass->stored > 0 && llm_queue_settle(pass->settlements, pass->stored))
+		pass->writer_has_work = true;
+}
+
+/* What was stored is memory's no more, and the writer's. */
+static void
+forget_stored(LlmPass *pass)
+{
+	bool several = pass->writer_has_work;
+	int64 written = 0; /* the job that the writer has work of, or one of them */
+
+	for (int i = 0; i < pass->stored; i++)
 	{
-		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
+		LlmFlight *flight = llm_air_next_stored();
 		LlmJob *job = llm_joblist_find(flight->job);
 		const char *state = flight->settlement.state;
 
-		if (n-- == 0)
-			break;
 		if (job != NULL)
 			job->flights--;
 		if (job != NULL && flight->settlement.held_back != NULL)
@@ -278,12 +166,54 @@ forget_stored(int n, bool writer_has_work)
 			several = several || (written != 0 && written != flight->job);
 			written = flight->job;
 		}
-		dlist_delete(&flight->node);
-		nlanded--;
 		llm_flight_free(flight);
 	}
 	if (several || written != 0)
 		llm_shmem_wake_writer(several ? 0 : written);
+}
+
+static TimestampTz
+followers_due(const LlmPass *pass)
+{
+	return llm_scheduler_repeat_due();
+}
+
+/* Who waits for the same answers gets them, or asks. */
+static void
+serve_followers(LlmPass *pass)
+{
+	LlmRepeatResult result = {0};
+
+	llm_scheduler_repeat_store(llm_air_landed_list(), pass->stored, &result);
+	llm_scheduler_repeat_tend(pass->sweep, pass->now, &result);
+	if (result.promoted > 0)
+		due_at = DT_NOBEGIN;
+	if (result.served > 0)
+		pass->writer_has_work = true;
+}
+
+static void
+undo_followers(LlmPass *pass)
+{
+	llm_scheduler_repeat_undo(llm_air_landed_list());
+}
+
+/* ----------------------------------------------------------------
+ * Steps: what there is to do
+ * ----------------------------------------------------------------
+ */
+
+static TimestampTz
+gone_due(const LlmPass *pass)
+{
+	return llm_queue_gone_due();
+}
+
+static void
+fail_gone(LlmPass *pass)
+{
+	if (llm_queue_fail_gone(pass->sweep, GONE_ROWS, pass->now) > 0)
+		pass->writer_has_work = true;
 }
 
 /* Tasks whose time has come are ready.  True: some are of jobs that have to be found first. */
@@ -306,23 +236,28 @@ wake_due(void)
 	return unknown;
 }
 
-/* Inside the transaction: tasks that are due, and jobs that have some. */
-static void
-look_around(TimestampTz now)
+static TimestampTz
+look_due(const LlmPass *pass)
 {
-	bool all = woken_all;
-	bool look = woken || due_at <= now; /* the writer promotes tasks, too */
+	if (woken || woken_all || set_back || llm_joblist_wants_more())
+		return DT_NOBEGIN;
+	return Min(due_at, sweep_at);
+}
 
-	if (sweep_at <= now)
-	{
+/* Tasks that are due, and jobs that have some. */
+static void
+look_around(LlmPass *pass)
+{
+	bool all = woken_all || pass->sweep;
+	bool look = woken || due_at <= pass->now; /* the writer promotes tasks, too */
+
+	if (pass->sweep)
 		llm_job_close_days();
-		all = true;
-	}
 	if (llm_joblist_wants_more())
 		all = true;
 	if (look)
 		all = wake_due() || all;
-	if (set_back || sweep_at <= now)
+	if (set_back || pass->sweep)
 	{
 		uint64 woken_rows = llm_queue_wake_ahead(WAKE_ROWS, set_back ? 0 : LONGEST_WAIT_S);
 
@@ -330,102 +265,84 @@ look_around(TimestampTz now)
 		all = woken_rows > 0 || all;
 	}
 	if (all || woken)
-		llm_joblist_discover(all || llm_joblist_is_empty(), now);
+		llm_joblist_discover(all || llm_joblist_is_empty(), pass->now);
 	if (all || look)
-		due_at = Max(llm_clock_from_wall(llm_queue_next_due()), TimestampTzPlusMilliseconds(now, WAKE_MS));
+		due_at = Max(llm_clock_from_wall(llm_queue_next_due()), TimestampTzPlusMilliseconds(pass->now, WAKE_MS));
 }
 
-/*
- * Claim what the routes allow.  Who queued a task may have changed by the same commit where
- * it goes, or whether it may: when the claim shows a task, it shows that, too, and routes
- * that were resolved before do not hold for it.  Then the claim is undone; *outdated.
- */
-static List *
-claim_by_routes(int taken, TimestampTz now, bool *outdated)
+/* Whatever was looked at is as it was before, and routes may have gone from under their jobs. */
+static void
+undo_look(LlmPass *pass)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	LlmShare *shares = palloc(sizeof(LlmShare) * 2 * slots);
-	int nshares = llm_joblist_plan(slots, llm_http_in_flight() + taken, now, shares);
-	List *claims;
-
-	*outdated = false;
-	if (nshares == 0)
-		return NIL;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	claims = llm_queue_claim(shares, nshares);
-	*outdated = !llm_route_are_current();
-	if (*outdated)
-	{
-		RollbackAndReleaseCurrentSubTransaction();
-		llm_joblist_undo();
-		claims = NIL;
-	}
-	else
-		ReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return claims;
-}
-
-/*
- * Inside the transaction: claim for the free slots, of which some are "taken".  Recipes
- * are loaded here, since that needs one.  Beside each claim, in *questions, what it asks.
- */
-static List *
-claim(int taken, TimestampTz now, List **questions)
-{
-	List *claims;
-	ListCell *lc;
-	bool outdated;
-
-	if (!llm_guc_enabled || draining)
-		return NIL;
-	claims = claim_by_routes(taken, now, &outdated);
-	for (int i = 1; outdated && i < CLAIM_TRIES; i++)
-	{
-		llm_route_refresh(now);
-		llm_joblist_route(now);
-		claims = claim_by_routes(taken, now, &outdated);
-	}
-	foreach(lc, claims)
-		llm_flight_recipe(((LlmClaim *) lfirst(lc))->recipe);
-	*questions = llm_scheduler_repeat_ask(claims);
-	return claims;
+	woken_all = true;
+	set_back = true;
+	due_at = DT_NOBEGIN;
 }
 
 static void
-launch_claims(List *claims, List *questions, TimestampTz now)
+find_routes(LlmPass *pass)
 {
-	ListCell *lc,
-		*lq;
+	llm_route_refresh(pass->now);
+	llm_joblist_route(pass->now);
+}
 
-	forboth(lc, claims, lq, questions)
+/* ----------------------------------------------------------------
+ * Steps: what to send
+ * ----------------------------------------------------------------
+ */
+
+static TimestampTz
+check_due(const LlmPass *pass)
+{
+	return llm_check_put_off_until();
+}
+
+/* What checks were answered, and who asks for one. */
+static void
+take_check(LlmPass *pass)
+{
+	int left = pass->stored;
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_air_landed_list())
 	{
-		LlmClaim *claimed = lfirst(lc);
-		LlmFlight *flight;
+		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
 
-		if (claimed->follows)
-			continue;
-		flight = llm_flight_make(claimed, llm_joblist_find(claimed->job)->route, llm_flight_recipe(claimed->recipe));
-		flight->question = lfirst(lq);
-		if (claimed->ahead)
-			llm_ahead_add(flight, now);
-		else
-			launch(flight, now);
+		if (left-- == 0)
+			break;
+		if (flight->check)
+			llm_check_prepare_answer(flight);
 	}
-	llm_ahead_filled();
+	if (!draining)
+		pass->check = llm_check_take(llm_clock_steady());
+}
+
+static void
+undo_check(LlmPass *pass)
+{
+	llm_check_abandon(pass->check);
+}
+
+static TimestampTz
+ahead_due(const LlmPass *pass)
+{
+	return llm_ahead_is_empty() || pass->may_claim ? llm_ahead_due() : DT_NOBEGIN;
+}
+
+static void
+call_back(LlmPass *pass)
+{
+	if (llm_ahead_call_back(!pass->may_claim, pass->now) > 0)
+		due_at = DT_NOBEGIN;
 }
 
 /*
- * What was claimed ahead and has not left is ready again; that has committed.  True when
- * there was any: the writer may have to look, for one that was cancelled, or is too late.
+ * What was claimed ahead and has not left is ready again.  The writer may have to look, for
+ * one that was cancelled, or is too late.
  */
-static bool
-forget_called_back(void)
+static void
+forget_called_back(LlmPass *pass)
 {
-	bool any = false;
 	LlmFlight *flight;
 
 	while ((flight = llm_ahead_next_called_back()) != NULL)
@@ -438,54 +355,104 @@ forget_called_back(void)
 			llm_joblist_put_back(job, flight->task);
 		}
 		llm_flight_free(flight);
-		any = true;
+		pass->writer_has_work = true;
 	}
-	return any;
 }
 
-/*
- * The transaction of a pass.  On success what was claimed is in *claims, with its
- * *questions, and *check; false when it failed and has to be tried again.
- */
-static bool
-transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
+static void
+undo_call_back(LlmPass *pass)
 {
-	LlmRepeatResult repeats = {0};
+	llm_ahead_undo();
+}
+
+static TimestampTz
+reasons_due(const LlmPass *pass)
+{
+	return llm_joblist_reasons_changed() ? reasons_at : DT_NOEND;
+}
+
+static void
+store_reasons(LlmPass *pass)
+{
+	if (reasons_due(pass) > pass->now)
+		return;
+	llm_joblist_store_reasons();
+	reasons_at = TimestampTzPlusMilliseconds(pass->now, REASONS_MS);
+}
+
+/* ----------------------------------------------------------------
+ * The pass
+ * ----------------------------------------------------------------
+ */
+
+/* In this order.  An answer and its bill first: it is paid, and nothing else is worth more. */
+static const LlmStep steps[] = {
+	{"bills", store_due, store_bills, forget_stored, NULL},
+	{"shares of retries", NULL, store_shares, NULL, NULL},
+	{"answers", NULL, store_answers, NULL, NULL},
+	{"followers", followers_due, serve_followers, NULL, undo_followers},
+	{"tables that are gone", gone_due, fail_gone, NULL, NULL},
+	{"look around", look_due, look_around, NULL, undo_look},
+	{"routes", NULL, find_routes, NULL, NULL},
+	{"check", check_due, take_check, NULL, undo_check},
+	{"claimed ahead", ahead_due, call_back, forget_called_back, undo_call_back},
+	{"claim", llm_claim_due, llm_claim_run, llm_claim_keep, llm_claim_undo},
+	{"reasons", reasons_due, store_reasons, NULL, NULL},
+};
+
+/* When the first step is due that is not yet, or "now" when one is. */
+static TimestampTz
+next_step_at(const LlmPass *pass)
+{
+	TimestampTz at = DT_NOEND;
+
+	for (int i = 0; i < lengthof(steps) && at > pass->now; i++)
+	{
+		if (steps[i].due != NULL)
+			at = Min(at, steps[i].due(pass));
+	}
+	return at;
+}
+
+/* Context of errors. */
+static void
+tell_step(void *arg)
+{
+	if (step_name != NULL)
+		errcontext("step \"%s\" of the sender", step_name);
+}
+
+/* Inside the transaction. */
+static void
+run_steps(LlmPass *pass)
+{
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_step};
+
+	error_context_stack = &context;
+	for (int i = 0; i < lengthof(steps); i++)
+	{
+		step_name = steps[i].name;
+		steps[i].run(pass);
+		step_name = NULL;
+		go_on(pass);
+	}
+	error_context_stack = context.previous;
+}
+
+/* The transaction of a pass; false when it failed and has to be tried again. */
+static bool
+transact(LlmPass *pass)
+{
 	volatile bool ok = true;
-	volatile int stored = 0;
-	volatile bool cancelled = false;
 
 	PG_TRY();
 	{
 		llm_spi_begin("store and claim");
 		MemoryContextSwitchTo(pass_context);
-		if (!llm_fence_check())
-			orphaned = true;
+		if (llm_fence_check())
+			run_steps(pass);
 		else
-		{
-			stored = store(&cancelled, &repeats);
-			llm_scheduler_repeat_tend(sweep_at <= now, now, &repeats);
-			if (repeats.promoted > 0)
-				due_at = DT_NOBEGIN;
-			repeats.served += llm_queue_fail_gone(sweep_at <= now, GONE_ROWS, now);
-			look_around(now);
-			llm_route_refresh(now);
-			llm_joblist_route(now);
-			*check = draining ? NULL : llm_check_take(llm_clock_steady());
-			if (llm_ahead_call_back(draining || !llm_guc_enabled, now) > 0)
-				due_at = DT_NOBEGIN;
-			if (*check == NULL)
-				go_on();
-			if (nlanded - stored < slots)
-				*claims = claim(*check != NULL ? 1 : 0, llm_clock_steady(), questions);
-			if (*check == NULL && !llm_joblist_has_grants())
-				go_on();
-			if (reasons_at <= now && llm_joblist_reasons_changed())
-			{
-				llm_joblist_store_reasons();
-				reasons_at = TimestampTzPlusMilliseconds(now, REASONS_MS);
-			}
-		}
+			orphaned = true;
 		llm_spi_commit_silently();
 	}
 	PG_CATCH();
@@ -501,169 +468,89 @@ transact(TimestampTz now, List **claims, List **questions, LlmFlight **check)
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
+	step_name = NULL;
 	if (ok)
+		go_on(pass); /* claims take the places that are left */
+	for (int i = lengthof(steps) - 1; i >= 0; i--)
 	{
-		llm_question_keep();
-		if (*check == NULL && !llm_joblist_has_grants())
-			go_on(); /* claimed() uses the grants up */
-		llm_joblist_claimed(*claims);
-		forget_stored(stored, forget_called_back() || cancelled || repeats.served > 0);
-		llm_spi_report_commit();
-		return true;
+		void (*after)(LlmPass * pass) = ok ? steps[i].keep : steps[i].undo;
+
+		if (after != NULL)
+			after(pass);
 	}
-	/* whatever was looked at is as it was before, and routes may have gone from under their jobs */
-	woken_all = true;
-	set_back = true;
-	due_at = DT_NOBEGIN;
-	llm_joblist_undo();
-	llm_scheduler_repeat_undo(&landed);
-	llm_ahead_undo();
-	llm_check_abandon(*check);
-	return false;
+	if (ok)
+		llm_spi_report_commit();
+	return ok;
 }
 
-/* When the answers that landed have waited long enough for company. */
+static void
+launch_claims(const LlmPass *pass, TimestampTz now)
+{
+	ListCell *lc,
+		*lq;
+
+	forboth(lc, pass->claims, lq, pass->questions)
+	{
+		LlmClaim *claimed = lfirst(lc);
+		LlmFlight *flight;
+
+		if (claimed->follows)
+			continue;
+		flight = llm_flight_make(claimed, llm_joblist_find(claimed->job)->route, llm_flight_recipe(claimed->recipe));
+		flight->question = lfirst(lq);
+		if (claimed->ahead)
+			llm_ahead_add(flight, now);
+		else
+			llm_air_launch(flight, now);
+	}
+	llm_ahead_filled();
+	if (pass->check != NULL)
+		llm_air_launch(pass->check, now);
+	llm_air_land(may_launch_ahead());
+}
+
+/* When to run next: for a step, or for what was claimed ahead. */
 static TimestampTz
-store_at(void)
+next_pass_at(LlmPass *pass)
 {
-	bool ahead = llm_ahead_suffices();
+	TimestampTz at;
 
-	if (nlanded >= (ahead ? STORE_AT_ONCE_AHEAD : STORE_AT_ONCE) || dlist_is_empty(&flying))
-		return DT_NOBEGIN;
-	return TimestampTzPlusMilliseconds(dlist_container(LlmFlight, node, dlist_head_node(&landed))->landed_at,
-									   ahead ? STORE_DELAY_AHEAD_MS : STORE_DELAY_MS);
-}
-
-/* Is a transaction called for? */
-static bool
-has_work(TimestampTz now)
-{
-	if (retry_at > now)
-		return false;
-	if (woken || woken_all || set_back || due_at <= now || sweep_at <= now || llm_joblist_wants_more())
-		return true;
-	if (nlanded > 0 && (store_at() <= now || llm_check_put_off_until() != DT_NOEND))
-		return true;
-	if (llm_ahead_due() <= now || (!llm_ahead_is_empty() && (draining || !llm_guc_enabled)))
-		return true;
-	if (llm_scheduler_repeat_due() <= now || llm_queue_gone_due() <= now || llm_check_put_off_until() <= now)
-		return true;
-	if (reasons_at <= now && llm_joblist_reasons_changed())
-		return true;
-	return llm_guc_enabled && !draining && llm_http_in_flight() < slots && nlanded == 0 &&
-		   llm_joblist_is_pending(slots, llm_http_in_flight(), now);
-}
-
-static TimestampTz
-next_pass_at(TimestampTz now)
-{
-	TimestampTz at = Min(Min(sweep_at, due_at), Min(llm_scheduler_repeat_due(), llm_queue_gone_due()));
-
-	if (retry_at > now)
+	if (retry_at > pass->now)
 		return retry_at;
-	if (woken || set_back || llm_joblist_wants_more())
-		return DT_NOBEGIN;
-	at = Min(at, Min(llm_ahead_due(), llm_check_put_off_until()));
-	if (may_launch_ahead())
-		at = Min(at, llm_ahead_wake_at(slots, llm_http_in_flight()));
-	if (nlanded > 0)
-		at = Min(at, store_at());
-	else if (llm_guc_enabled && !draining && llm_http_in_flight() < slots)
-		at = Min(at, llm_joblist_wake_at(slots, llm_http_in_flight()));
-	if (llm_joblist_reasons_changed())
-		at = Min(at, reasons_at);
+	at = next_step_at(pass);
+	if (may_launch_ahead() && llm_air_landed() < 2 * llm_air_slots())
+		at = Min(at, llm_ahead_wake_at(llm_air_slots(), llm_http_in_flight()));
 	return at;
 }
 
 TimestampTz
 llm_scheduler_pass(void)
 {
-	TimestampTz now;
-	List *claims = NIL;
-	List *questions = NIL;
-	LlmFlight *check = NULL;
+	LlmPass pass = {0};
 
 	MemoryContextReset(pass_context);
-	land_finished();
-	now = llm_clock_steady();
+	llm_air_land(may_launch_ahead());
+	pass.now = llm_clock_steady();
+	pass.sweep = sweep_at <= pass.now;
+	pass.may_claim = llm_guc_enabled && !draining;
 	if (llm_clock_was_set_back())
 		set_back = true;
-	if (!has_work(now))
-		return next_pass_at(now);
-	if (!transact(now, &claims, &questions, &check))
+	if (retry_at > pass.now || next_step_at(&pass) > pass.now)
+		return next_pass_at(&pass);
+	if (!transact(&pass))
 	{
-		retry_at = TimestampTzPlusMilliseconds(now, STORE_RETRY_MS);
+		retry_at = TimestampTzPlusMilliseconds(pass.now, STORE_RETRY_MS);
 		return retry_at;
 	}
-	woken = (check != NULL); /* one check goes at a time, and there may be more */
+	woken = (pass.check != NULL); /* one check goes at a time, and there may be more */
 	woken_all = false;
-	if (sweep_at <= now)
-		sweep_at = TimestampTzPlusMilliseconds(now, SWEEP_MS);
-	now = llm_clock_steady();
-	launch_claims(claims, questions, now);
-	if (check != NULL)
-		launch(check, now);
-	launch_ahead(now);
+	if (pass.sweep)
+		sweep_at = TimestampTzPlusMilliseconds(pass.now, SWEEP_MS);
+	pass.now = llm_clock_steady();
+	launch_claims(&pass, pass.now);
 	llm_joblist_trim();
 	llm_flight_trim_recipes();
-	return next_pass_at(now);
-}
-
-/* One transaction of recover(): how many it settled, or -1 when the extension is gone. */
-static int
-recover_some(TimestampTz now)
-{
-	LlmFlight **flights;
-	LlmSettlement **settlements;
-	List *orphans;
-	ListCell *lc;
-	bool cancelled = false;
-	int n = 0;
-
-	MemoryContextReset(pass_context);
-	llm_spi_begin("recover");
-	MemoryContextSwitchTo(pass_context);
-	if (!llm_fence_check())
-	{
-		llm_spi_commit();
-		return -1;
-	}
-	orphans = llm_queue_orphans(ORPHAN_ROWS, ORPHAN_BYTES);
-	flights = palloc(sizeof(LlmFlight *) * Max(list_length(orphans), 1));
-	settlements = palloc(sizeof(LlmSettlement *) * Max(list_length(orphans), 1));
-	foreach(lc, orphans)
-	{
-		flights[n] = llm_flight_orphan(lfirst(lc), now);
-		settlements[n] = &flights[n]->settlement;
-		n++;
-	}
-	if (n > 0)
-	{
-		llm_ledger_record(settlements, n);
-		llm_share_settle(settlements, n);
-		cancelled = llm_queue_settle(settlements, n);
-	}
-	llm_spi_commit();
-	if (cancelled)
-		llm_shmem_wake(MyDatabaseId, LLM_WORKER_WRITER);
-	for (int i = 0; i < n; i++)
-		llm_flight_free(flights[i]);
-	return n;
-}
-
-/*
- * Settle what a dead sender left claimed: such a request may have been sent, so
- * it is booked with an estimate, and the task is asked again.
- */
-bool
-llm_scheduler_recover(void)
-{
-	int n;
-
-	do
-		n = recover_some(llm_clock_steady());
-	while (n > 0);
-	return n >= 0;
+	return next_pass_at(&pass);
 }
 
 void
@@ -675,7 +562,7 @@ llm_scheduler_wake(void)
 bool
 llm_scheduler_is_idle(void)
 {
-	return dlist_is_empty(&flying) && llm_ahead_is_empty() && nlanded == 0 && llm_joblist_is_empty() &&
+	return !llm_air_is_flying() && llm_ahead_is_empty() && llm_air_landed() == 0 && llm_joblist_is_empty() &&
 		   Min(Min(due_at, llm_check_put_off_until()), llm_scheduler_repeat_due()) == DT_NOEND && !woken;
 }
 
@@ -684,7 +571,7 @@ llm_scheduler_drain(void)
 {
 	draining = true;
 	llm_check_refuse_put_off();
-	return dlist_is_empty(&flying) && llm_ahead_is_empty() && nlanded == 0;
+	return !llm_air_is_flying() && llm_ahead_is_empty() && llm_air_landed() == 0;
 }
 
 bool
@@ -696,5 +583,5 @@ llm_scheduler_is_orphaned(void)
 int
 llm_scheduler_slots(void)
 {
-	return slots;
+	return llm_air_slots();
 }

@@ -4,7 +4,6 @@
  *	  What the sender does next.
  *
  *	  init()     once
- *	  recover()  once, before the first pass: what a dead sender left behind
  *	  pass()     then wait until the time that it says, or until woken; again
  *
  *-------------------------------------------------------------------------
@@ -17,9 +16,6 @@
 #include "datatype/timestamp.h"
 
 extern void llm_scheduler_init(void);
-
-/* False when the extension is gone. */
-extern bool llm_scheduler_recover(void);
 
 /* One turn: land, store, claim, send.  When to run next; DT_NOBEGIN: at once. */
 extern TimestampTz llm_scheduler_pass(void);

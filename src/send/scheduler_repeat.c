@@ -128,7 +128,6 @@ llm_scheduler_repeat_undo(dlist_head *landed)
 {
 	dlist_iter iter;
 
-	llm_question_undo();
 	dlist_foreach(iter, landed)
 	{
 		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);

@@ -6,7 +6,7 @@
  *	  ask()    what was claimed: who asks, and who waits for one that asks already
  *	  store()  with the settlements: those who wait for them get the same
  *	  tend()   in each pass: what is left of that, and a look at all of it now and then
- *	  undo()   instead of all that, when the transaction failed
+ *	  undo()   instead of store() and tend(), when the transaction failed
  *
  * Inside the transaction of a pass, but for undo().
  *

@@ -21,6 +21,7 @@
 #include "base/guc.h"
 #include "base/worker.h"
 #include "http/http.h"
+#include "send/recover.h"
 #include "send/route.h"
 #include "send/scheduler.h"
 #include "send/sender.h"
@@ -62,7 +63,7 @@ llm_sender_main(Datum arg)
 		return;
 	heard = llm_shmem_woken();
 	llm_scheduler_init();
-	if (!llm_scheduler_recover())
+	if (!llm_recover())
 		return;
 	for (;;)
 	{

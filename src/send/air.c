@@ -1,0 +1,171 @@
+/*-------------------------------------------------------------------------
+ *
+ * air.c
+ *	  Requests in flight, and those that have landed and are not stored yet.
+ *
+ * What has landed stays in memory until the transaction that stores it has committed:
+ * when that fails (disk full, out of memory, cancelled) it is tried again, and nothing
+ * new is sent meanwhile.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "storage/fd.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/guc.h"
+#include "send/ahead.h"
+#include "send/air.h"
+
+/* Rows of one transaction; more than that waits for the next pass. */
+#define STORE_ROWS 1000
+
+/* Answers of one transaction together; a single larger one still goes, alone. */
+#define STORE_BYTES (64 * 1024 * 1024)
+
+/* Few answers wait so long for company: a commit costs about as much as ten of them. */
+#define STORE_DELAY_MS 1
+#define STORE_AT_ONCE 16
+
+/* While requests leave without a claim, more answers wait, and longer. */
+#define STORE_DELAY_AHEAD_MS 40
+#define STORE_AT_ONCE_AHEAD 256
+
+/* All static: the sender's life. */
+static dlist_head flying = DLIST_STATIC_INIT(flying);
+static dlist_head landed = DLIST_STATIC_INIT(landed);
+static int nlanded = 0;
+static int slots;
+
+void
+llm_air_start(void)
+{
+	/* AcquireExternalFD() leaves a third of the descriptors to the likes of us; some are libcurl's own. */
+	slots = Max(1, Min(llm_guc_max_connections, max_safe_fds / 3 - 8));
+	if (slots < llm_guc_max_connections)
+		ereport(LOG,
+				(errmsg("\"llm_enrich.max_connections\" is %d, but there are descriptors for %d connections only",
+						llm_guc_max_connections, slots),
+				 errhint("Raise \"max_files_per_process\" and the operating system's limit.")));
+	llm_http_start(slots);
+}
+
+int
+llm_air_slots(void)
+{
+	return slots;
+}
+
+/* The flight is over; what it brought waits to be stored. */
+static void
+keep_landed(LlmFlight *flight, TimestampTz now)
+{
+	flight->landed_at = now;
+	dlist_push_tail(&landed, &flight->node);
+	nlanded++;
+	flight->route->wake_at = Min(flight->route->wake_at, now);
+}
+
+void
+llm_air_launch(LlmFlight *flight, TimestampTz now)
+{
+	if (flight->recipe != NULL && llm_http_submit(&flight->exchange))
+	{
+		dlist_push_tail(&flying, &flight->node);
+		return;
+	}
+	llm_flight_land(flight, now);
+	keep_landed(flight, now);
+}
+
+void
+llm_air_land(bool may_launch)
+{
+	TimestampTz now = llm_clock_steady();
+	LlmHttpExchange *exchange;
+	LlmFlight *flight;
+
+	while ((exchange = llm_http_next_finished()) != NULL)
+	{
+		flight = exchange->owner;
+		dlist_delete(&flight->node);
+		if (llm_flight_land(flight, now) == LLM_OK)
+			llm_ahead_note_answer(flight->route, now);
+		llm_http_release(exchange);
+		keep_landed(flight, now);
+	}
+	/* too many answers that wait to be stored: first they */
+	while (may_launch && nlanded < 2 * slots &&
+		   (flight = llm_ahead_next(slots, llm_http_in_flight(), now)) != NULL)
+		llm_air_launch(flight, now);
+}
+
+void
+llm_air_go_on(bool may_launch)
+{
+	if (llm_ahead_is_empty())
+		return;
+	llm_http_drive();
+	llm_air_land(may_launch);
+}
+
+int
+llm_air_landed(void)
+{
+	return nlanded;
+}
+
+bool
+llm_air_is_flying(void)
+{
+	return !dlist_is_empty(&flying);
+}
+
+TimestampTz
+llm_air_store_at(void)
+{
+	bool ahead = llm_ahead_suffices();
+
+	if (nlanded == 0)
+		return DT_NOEND;
+	if (nlanded >= (ahead ? STORE_AT_ONCE_AHEAD : STORE_AT_ONCE) || dlist_is_empty(&flying))
+		return DT_NOBEGIN;
+	return TimestampTzPlusMilliseconds(dlist_container(LlmFlight, node, dlist_head_node(&landed))->landed_at,
+									   ahead ? STORE_DELAY_AHEAD_MS : STORE_DELAY_MS);
+}
+
+LlmSettlement **
+llm_air_gather(int *n)
+{
+	LlmSettlement **settlements = palloc(sizeof(LlmSettlement *) * Max(1, Min(nlanded, STORE_ROWS)));
+	Size bytes = 0;
+	dlist_iter iter;
+
+	*n = 0;
+	dlist_foreach(iter, &landed)
+	{
+		LlmSettlement *settlement = &dlist_container(LlmFlight, node, iter.cur)->settlement;
+
+		if (settlement->answer != NULL)
+			bytes += VARSIZE_ANY(settlement->answer);
+		if (*n == STORE_ROWS || (*n > 0 && bytes > STORE_BYTES))
+			break;
+		settlements[(*n)++] = settlement;
+	}
+	return settlements;
+}
+
+dlist_head *
+llm_air_landed_list(void)
+{
+	return &landed;
+}
+
+LlmFlight *
+llm_air_next_stored(void)
+{
+	nlanded--;
+	return dlist_container(LlmFlight, node, dlist_pop_head_node(&landed));
+}

@@ -1,0 +1,99 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim.c
+ *	  The step of a pass that claims tasks.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/resowner.h"
+
+#include "base/clock.h"
+#include "send/air.h"
+#include "send/claim.h"
+#include "send/joblist.h"
+#include "send/scheduler_repeat.h"
+
+/* Claims of one pass that a change of the catalog may undo; then what has landed is stored first. */
+#define CLAIM_TRIES 3
+
+/*
+ * Claim what the routes allow.  Who queued a task may have changed by the same commit where
+ * it goes, or whether it may: when the claim shows a task, it shows that, too, and routes
+ * that were resolved before do not hold for it.  Then the claim is undone; *outdated.
+ */
+static List *
+claim_by_routes(int taken, TimestampTz now, bool *outdated)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	LlmShare *shares = palloc(sizeof(LlmShare) * 2 * llm_air_slots());
+	int nshares = llm_joblist_plan(llm_air_slots(), llm_http_in_flight() + taken, now, shares);
+	List *claims;
+
+	*outdated = false;
+	if (nshares == 0)
+		return NIL;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	claims = llm_queue_claim(shares, nshares);
+	*outdated = !llm_route_are_current();
+	if (*outdated)
+	{
+		RollbackAndReleaseCurrentSubTransaction();
+		llm_joblist_undo();
+		claims = NIL;
+	}
+	else
+		ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return claims;
+}
+
+TimestampTz
+llm_claim_due(const LlmPass *pass)
+{
+	if (!pass->may_claim || llm_air_landed() > 0 || llm_http_in_flight() >= llm_air_slots())
+		return DT_NOEND;
+	return llm_joblist_wake_at(llm_air_slots(), llm_http_in_flight());
+}
+
+/* For the free slots, but for the check's.  Recipes are loaded here, since that needs a transaction. */
+void
+llm_claim_run(LlmPass *pass)
+{
+	TimestampTz now = llm_clock_steady();
+	int taken = pass->check != NULL ? 1 : 0;
+	ListCell *lc;
+	bool outdated;
+
+	if (!pass->may_claim || llm_air_landed() - pass->stored >= llm_air_slots())
+		return;
+	pass->claims = claim_by_routes(taken, now, &outdated);
+	for (int i = 1; outdated && i < CLAIM_TRIES; i++)
+	{
+		llm_route_refresh(now);
+		llm_joblist_route(now);
+		pass->claims = claim_by_routes(taken, now, &outdated);
+	}
+	foreach(lc, pass->claims)
+		llm_flight_recipe(((LlmClaim *) lfirst(lc))->recipe);
+	pass->questions = llm_scheduler_repeat_ask(pass->claims);
+}
+
+void
+llm_claim_keep(LlmPass *pass)
+{
+	llm_question_keep();
+	llm_joblist_claimed(pass->claims);
+}
+
+void
+llm_claim_undo(LlmPass *pass)
+{
+	llm_joblist_undo();
+	llm_question_undo();
+}

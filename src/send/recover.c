@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ *
+ * recover.c
+ *	  What a dead sender left claimed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/fence.h"
+#include "base/shmem.h"
+#include "base/spi.h"
+#include "send/flight.h"
+#include "send/recover.h"
+#include "send/share.h"
+#include "tables/ledger.h"
+
+/* Orphans settled in one transaction: so many, or inputs of so many bytes; a single larger one goes alone. */
+#define ORPHAN_ROWS 500
+#define ORPHAN_BYTES (16 * 1024 * 1024)
+
+/* One transaction of recover(): how many it settled, or -1 when the extension is gone. */
+static int
+recover_some(TimestampTz now)
+{
+	LlmFlight **flights;
+	LlmSettlement **settlements;
+	List *orphans;
+	ListCell *lc;
+	bool cancelled = false;
+	int n = 0;
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich recover", ALLOCSET_DEFAULT_SIZES);
+
+	llm_spi_begin("recover");
+	MemoryContextSwitchTo(context);
+	if (!llm_fence_check())
+	{
+		llm_spi_commit();
+		return -1; /* the sender ends */
+	}
+	orphans = llm_queue_orphans(ORPHAN_ROWS, ORPHAN_BYTES);
+	flights = palloc(sizeof(LlmFlight *) * Max(list_length(orphans), 1));
+	settlements = palloc(sizeof(LlmSettlement *) * Max(list_length(orphans), 1));
+	foreach(lc, orphans)
+	{
+		flights[n] = llm_flight_orphan(lfirst(lc), now);
+		settlements[n] = &flights[n]->settlement;
+		n++;
+	}
+	if (n > 0)
+	{
+		llm_ledger_record(settlements, n);
+		llm_share_settle(settlements, n);
+		cancelled = llm_queue_settle(settlements, n);
+	}
+	llm_spi_commit();
+	if (cancelled)
+		llm_shmem_wake(MyDatabaseId, LLM_WORKER_WRITER);
+	for (int i = 0; i < n; i++)
+		llm_flight_free(flights[i]);
+	MemoryContextDelete(context);
+	return n;
+}
+
+/*
+ * Settle what a dead sender left claimed: such a request may have been sent, so
+ * it is booked with an estimate, and the task is asked again.
+ */
+bool
+llm_recover(void)
+{
+	int n;
+
+	do
+		n = recover_some(llm_clock_steady());
+	while (n > 0);
+	return n >= 0;
+}
