@@ -85,20 +85,26 @@ run_job()
 	return "$status"
 }
 
-# End the command that run_job waits for: ask, then insist after 20 s, or after
-# LLM_PATIENCE (it may be another of our scripts, which cleans up after itself first).
+# End the command that run_job waits for.
 end_job()
+{
+	end_group "$LLM_JOB"
+}
+
+# End a process group: ask, then insist after 20 s, or after LLM_PATIENCE (it may be
+# another of our scripts, which cleans up after itself first).
+end_group()
 {
 	local tick
 
-	[ -n "$LLM_JOB" ] || return 0
-	kill -TERM -- "-$LLM_JOB" 2>/dev/null || return 0
+	[ -n "$1" ] || return 0
+	kill -TERM -- "-$1" 2>/dev/null || return 0
 	for tick in $(seq "$((${LLM_PATIENCE:-20} * 10))"); do
-		kill -0 -- "-$LLM_JOB" 2>/dev/null || return 0
-		[ "$tick" = 100 ] && kill -TERM -- "-$LLM_JOB" 2>/dev/null
+		kill -0 -- "-$1" 2>/dev/null || return 0
+		[ "$tick" = 100 ] && kill -TERM -- "-$1" 2>/dev/null
 		sleep 0.1
 	done
-	kill -KILL -- "-$LLM_JOB" 2>/dev/null
+	kill -KILL -- "-$1" 2>/dev/null
 }
 
 # Print the ids of the processes whose program or working folder lies under a

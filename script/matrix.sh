@@ -5,10 +5,13 @@
 # 15 runs on this machine; others run on the release of Debian that has them, in
 # a temporary folder that debootstrap fills. Sourced by script/test, after lib.sh.
 #
-# 15+undefined is 15 once more, built with the sanitizer of that name (script/sanitize).
+# 15+undefined is 15 built with the sanitizer of that name and with assertions (script/sanitize).
 #
 #     run_matrix MAJORS ARG...  each version in turn, then the sum of all; exits
-#     run_leg MAJOR ARG...      one version in a folder, in a process of its own; exits
+#     make_leg MAJOR            make the folder of a version, in a process of its own; exits
+#     run_leg MAJOR ARG...      one version in its folder, in a process of its own; exits
+#
+# The folders are made one after the other while the first versions run.
 #
 # Needs root and the network. Where the machine allows it, the folder has a /proc
 # in a mount namespace of its own, which goes with the last process there, however
@@ -17,10 +20,11 @@
 # A version whose folder cannot be made is named together with the reason, and is
 # no failure. LLM_VERSION_LIMIT is the seconds that a version may take (none),
 # LLM_FOLDER_LIMIT those for making its folder (900), LLM_MATRIX_LIMIT those after
-# which no further folder is begun (none), LLM_DEBIAN_MIRROR the address that
-# debootstrap takes packages from (its own).
+# which no further version is begun in a folder (none), LLM_DEBIAN_MIRROR the address
+# that debootstrap takes packages from (its own).
 
 COULD_NOT_RUN=3
+LLM_FOLDERS_JOB=
 
 debian_with()
 {
@@ -42,9 +46,10 @@ run_matrix()
 	make_temp
 	# a folder of 2 GB takes a while to go
 	LLM_PATIENCE=120
+	begin_folders "$versions"
 	for version in ${versions//,/ }; do
 		LLM_OUTPUT=$LLM_TMP/$version.log
-		name=${version/+undefined/ (undefined behaviour sanitizer)}
+		name=${version/+undefined/ (assertions, undefined behaviour sanitizer)}
 		say "== PostgreSQL $name =="
 		run_version "$version" "$@"
 		case $? in
@@ -64,24 +69,59 @@ run_matrix()
 	exit "$status"
 }
 
+# Begin to make the folders that a list of versions needs: $LLM_TMP/MAJOR, with a log MAJOR.making
+# and, at the end, MAJOR.status. What apt has to do for this machine is done before.
+begin_folders()
+{
+	local version major majors=()
+
+	for version in ${1//,/ }; do
+		major=${version%%+*}
+		[ -z "$(debian_with "$major")" ] || majors+=("$major")
+	done
+	[ "${#majors[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] || return
+	need_packages debootstrap
+	need_test_packages 15
+	set -m
+	make_folders "${majors[@]}" </dev/null &
+	LLM_FOLDERS_JOB=$!
+	set +m
+	for major in "${majors[@]}"; do
+		on_exit "leave_folder '$LLM_TMP/$major'"
+	done
+	on_exit 'end_group "$LLM_FOLDERS_JOB"'
+}
+
+make_folders()
+{
+	local major
+
+	for major in "$@"; do
+		env "LLM_PG_MAJOR=$major" LLM_LEG=make "LLM_FOLDER=$LLM_TMP/$major" \
+			"$LLM_ROOT/script/test" >"$LLM_TMP/$major.making" 2>&1
+		echo "$?" >"$LLM_TMP/$major.status"
+	done
+}
+
 # Run one version and return its status. Sets PASSED, FAILED and OUTCOME.
 run_version()
 {
-	local major=${1%%+*} sanitizer=${1#"${1%%+*}"} lint=${LLM_LINT-} status line leg=
+	local major=${1%%+*} sanitizer=${1#"${1%%+*}"} status line leg=
 
 	shift
 	PASSED=0 FAILED=0
-	[ -z "$(debian_with "$major")" ] || leg=1
+	[ -z "$(debian_with "$major")" ] || leg=run
 	if [ -n "$leg" ] && [ "$SECONDS" -ge "${LLM_MATRIX_LIMIT:-$((SECONDS + 1))}" ]; then
 		OUTCOME="the versions before it took $SECONDS s"
 		return "$COULD_NOT_RUN"
 	fi
-	[ -z "$sanitizer" ] || lint=no
 	# 0 is no limit; what is ended by it has time to clean up after itself
 	run_recorded timeout -k 300 "${LLM_VERSION_LIMIT:-0}" \
-		env "LLM_PG_MAJOR=$major" "LLM_LEG=$leg" "LLM_SANITIZE=${sanitizer#+}" "LLM_LINT=$lint" \
+		env "LLM_PG_MAJOR=$major" "LLM_LEG=$leg" "LLM_FOLDER=$LLM_TMP/$major" "LLM_SANITIZE=${sanitizer#+}" \
 		"$LLM_ROOT/script/test" "$@"
 	status=$?
+	# what is not needed any more makes room
+	[ -z "$leg" ] || rm -rf --one-file-system "${LLM_TMP:?}/$major"
 	if [ "$status" = "$COULD_NOT_RUN" ]; then
 		OUTCOME=$(sed -n 's/^test: //p' "$LLM_OUTPUT" | tail -n 1)
 		return "$status"
@@ -116,31 +156,42 @@ run_recorded()
 # One version in a folder
 # ---------------------------------------------------------------------------
 
+make_leg()
+{
+	local major=$1
+
+	LLM_DIE_STATUS=$COULD_NOT_RUN
+	LLM_PATIENCE=60
+	on_exit "[ \$status = 0 ] || leave_folder '$LLM_FOLDER'"
+	make_temp
+	fill_folder "$LLM_FOLDER" "$(debian_with "$major")" "$major"
+	exit 0
+}
+
 run_leg()
 {
-	local major=$1 release folder status
+	local major=$1 status
 
 	shift
-	release=$(debian_with "$major")
-	[ -n "$release" ] || die "no release of Debian is known that has PostgreSQL $major"
 	LLM_DIE_STATUS=$COULD_NOT_RUN
-	[ "$(id -u)" = 0 ] || die "a folder with Debian $release needs root"
-	make_temp
-	need_packages debootstrap
-	folder=$LLM_TMP/debian
-	on_exit "leave_folder '$folder'"
+	[ "$(id -u)" = 0 ] || die "a folder with Debian $(debian_with "$major") needs root"
 	LLM_PATIENCE=60
-	fill_folder "$folder" "$release" "$major"
+	on_exit "leave_folder '$LLM_FOLDER'"
+	until [ -s "$LLM_FOLDER.status" ]; do
+		sleep 0.2
+	done
+	cat "$LLM_FOLDER.making"
+	[ "$(cat "$LLM_FOLDER.status")" = 0 ] || exit "$COULD_NOT_RUN"
 	LLM_DIE_STATUS=1
+	command_in_folder "$LLM_FOLDER" "$major"
 
 	run_job "${IN_FOLDER[@]}" "$@"
 	status=$?
-	[ "$status" = 0 ] || keep_results "$folder/llm_enrich/tmp_check" "pg$major"
+	[ "$status" = 0 ] || keep_results "$LLM_FOLDER/llm_enrich/tmp_check" "pg$major"
 	exit "$status"
 }
 
-# Fill a folder with a release of Debian, this tree and what that needs. Sets
-# IN_FOLDER, the command that is script/test there.
+# Fill a folder with a release of Debian, this tree and what that needs.
 fill_folder()
 {
 	local folder=$1 release=$2 major=$3 free
@@ -187,6 +238,8 @@ settle_folder()
 		echo 'Acquire::Languages "none";'
 		apt-config dump 2>/dev/null | grep -E '^Acquire::(https?::|Check-|Retries|ForceIPv)'
 	} >"$folder/etc/apt/apt.conf.d/90llm-enrich"
+	# nobody misses the folder if the machine stops
+	echo force-unsafe-io >"$folder/etc/dpkg/dpkg.cfg.d/llm-enrich"
 	printf '#!/bin/sh\nexit 101\n' >"$folder/usr/sbin/policy-rc.d"
 	chmod 755 "$folder/usr/sbin/policy-rc.d"
 	# it insists on /proc, and the package of PostgreSQL on it
@@ -194,6 +247,7 @@ settle_folder()
 	ln -sf true "$folder/usr/bin/systemd-tmpfiles"
 }
 
+# Sets IN_FOLDER, the command that is script/test in a folder.
 command_in_folder()
 {
 	local folder=$1 major=$2 name settings=() with_proc
@@ -201,7 +255,7 @@ command_in_folder()
 	# shellcheck disable=SC2016
 	with_proc=(unshare --mount --propagation private sh -c 'mount -t proc proc "$0/proc" && exec "$@"' "$folder")
 	"${with_proc[@]}" true 2>/dev/null || with_proc=()
-	for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY CI LLM_WERROR LLM_SANITIZE; do
+	for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY CI LLM_JOBS LLM_WERROR LLM_SANITIZE; do
 		[ -z "${!name-}" ] || settings+=("$name=${!name}")
 	done
 	IN_FOLDER=(${with_proc[@]+"${with_proc[@]}"} chroot "$folder" /usr/bin/env -i HOME=/ LANG=C.UTF-8
