@@ -19,7 +19,7 @@ $$;
 -- is the value of a property taken?  else the fault, without the words that all have
 CREATE FUNCTION pg_temp.ok(rules text, value text) RETURNS text LANGUAGE sql AS $$
 	SELECT coalesce(replace(pg_temp.chk('extract', format('{"schema": {"type": "object", "properties": {"v": %s}}}', rules)::jsonb,
-		format('{"v": %s}', value)) ->> 'fault', 'The answer is not as asked for ', ''), 'ok')
+		format('{"v": %s}', value)) ->> 'fault', 'The answer is not what was asked for ', ''), 'ok')
 $$;
 
 -- every keyword that we take

@@ -59,7 +59,7 @@ COMMENT ON COLUMN llm.price.id IS 'number of the price';
 COMMENT ON COLUMN llm.price.server IS 'foreign server';
 COMMENT ON COLUMN llm.price.model IS 'provider''s name of the model';
 COMMENT ON COLUMN llm.price.valid_from IS 'requests sent from then on pay it';
-COMMENT ON COLUMN llm.price.valid_until IS 'requests sent from then on pay it no more';
+COMMENT ON COLUMN llm.price.valid_until IS 'requests sent from then on no longer pay it';
 COMMENT ON COLUMN llm.price.input_per_mtok IS 'uncached input';
 COMMENT ON COLUMN llm.price.cached_input_per_mtok IS 'input read from the provider''s cache; NULL: as uncached input';
 COMMENT ON COLUMN llm.price.cache_write_per_mtok IS 'input written to the provider''s cache; NULL: as uncached input';

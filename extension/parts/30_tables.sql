@@ -83,7 +83,7 @@ COMMENT ON COLUMN llm.job.settings IS 'values of llm_enrich.carry_settings, set 
 COMMENT ON COLUMN llm.job.deadline IS 'what is not sent by then fails, unpaid; NULL: never';
 COMMENT ON COLUMN llm.job.total IS 'tasks queued; NULL for a job that single-row statements share';
 COMMENT ON COLUMN llm.job.done IS 'tasks whose answer is in its cell';
-COMMENT ON COLUMN llm.job.failed IS 'tasks in llm.dead_letter, or that were';
+COMMENT ON COLUMN llm.job.failed IS 'tasks that failed; see llm.dead_letter';
 COMMENT ON COLUMN llm.job.superseded IS 'tasks whose cell got another value meanwhile';
 COMMENT ON COLUMN llm.job.cancelled IS 'tasks cancelled';
 COMMENT ON COLUMN llm.job.row_gone IS 'tasks whose row was deleted';
@@ -111,7 +111,7 @@ COMMENT ON COLUMN llm.job_cost.requests IS 'HTTP requests so far';
 COMMENT ON COLUMN llm.job_cost.input_tokens IS 'input tokens so far, cached ones included';
 COMMENT ON COLUMN llm.job_cost.output_tokens IS 'output tokens so far';
 COMMENT ON COLUMN llm.job_cost.cost IS 'US dollars so far; NULL when no price is known';
-COMMENT ON COLUMN llm.job_cost.retries IS 'answers at fault after which the task is asked again';
+COMMENT ON COLUMN llm.job_cost.retries IS 'invalid answers after which the task is asked again';
 COMMENT ON COLUMN llm.job_cost.retried IS 'of these, those that were asked again, and whose answer has come';
 COMMENT ON COLUMN llm.job_cost.retry_tokens IS 'tokens that asking again took, all classes';
 COMMENT ON COLUMN llm.job_cost.retry_cost IS 'the part of cost that asking again took';
@@ -165,7 +165,7 @@ COMMENT ON COLUMN llm.queue.role IS 'role that asked';
 COMMENT ON COLUMN llm.queue.relation IS 'table that holds the row: the partition, where there is one';
 COMMENT ON COLUMN llm.queue.state IS 'ready, claimed, answered, waiting; or final and about to leave';
 COMMENT ON COLUMN llm.queue.reason IS 'why it waits';
-COMMENT ON COLUMN llm.queue.tries IS 'answers at fault so far';
+COMMENT ON COLUMN llm.queue.tries IS 'tries so far: invalid answers, and requests without an answer, that are charged to the task';
 COMMENT ON COLUMN llm.queue.attempts IS 'HTTP requests so far';
 COMMENT ON COLUMN llm.queue.faults IS 'requests so far that failed for no fault of the answer, limits and pauses apart';
 COMMENT ON COLUMN llm.queue.queued_at IS 'start of the transaction that queued it';
@@ -180,7 +180,7 @@ COMMENT ON COLUMN llm.queue.message IS 'last failure, in a sentence';
 COMMENT ON COLUMN llm.queue.application_name IS 'application_name of the session that asked, where it is another one than the job''s';
 COMMENT ON COLUMN llm.queue.key IS 'values of the job''s key columns';
 COMMENT ON COLUMN llm.queue.input IS 'input as it was evaluated';
-COMMENT ON COLUMN llm.queue.last_answer IS 'last answer that was at fault';
+COMMENT ON COLUMN llm.queue.last_answer IS 'last invalid answer';
 COMMENT ON COLUMN llm.queue.answer IS 'checked answer, until it is in its cell';
 
 -- What ANALYZE happens to see of a queue is wrong a second later, and turned an index scan
@@ -250,16 +250,16 @@ COMMENT ON COLUMN llm.dead_letter.recipe IS 'llm.recipe.id';
 COMMENT ON COLUMN llm.dead_letter.role IS 'role that asked';
 COMMENT ON COLUMN llm.dead_letter.relation IS 'table that held the row';
 COMMENT ON COLUMN llm.dead_letter.relation_name IS 'name of the table or view that the statement named';
-COMMENT ON COLUMN llm.dead_letter.column_name IS 'column that should have got the answer';
+COMMENT ON COLUMN llm.dead_letter.column_name IS 'column that the answer was for';
 COMMENT ON COLUMN llm.dead_letter.application_name IS 'application_name of the session that asked, where it is another one than the job''s';
 COMMENT ON COLUMN llm.dead_letter.key IS 'values of the key columns';
 COMMENT ON COLUMN llm.dead_letter.reason IS 'invalid_output, refused, truncated, too_long, rejected, forbidden, not_visible, not_writable, retry_share and so on';
 COMMENT ON COLUMN llm.dead_letter.message IS 'the same in a sentence';
-COMMENT ON COLUMN llm.dead_letter.tries IS 'answers at fault';
+COMMENT ON COLUMN llm.dead_letter.tries IS 'tries: invalid answers, and requests without an answer';
 COMMENT ON COLUMN llm.dead_letter.attempts IS 'HTTP requests';
 COMMENT ON COLUMN llm.dead_letter.cost IS 'US dollars spent on the task; NULL when no price is known';
 COMMENT ON COLUMN llm.dead_letter.input IS 'input as it was evaluated';
-COMMENT ON COLUMN llm.dead_letter.last_answer IS 'last answer that was at fault, as it came';
+COMMENT ON COLUMN llm.dead_letter.last_answer IS 'last invalid answer, as it came';
 COMMENT ON COLUMN llm.dead_letter.answer IS 'paid and checked answer that could not be written back';
 
 CREATE TABLE llm.ledger (

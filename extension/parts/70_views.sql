@@ -66,12 +66,12 @@ COMMENT ON COLUMN llm.progress.done IS 'answers in their cells';
 COMMENT ON COLUMN llm.progress.failed IS 'tasks that failed, see llm.dead_letter';
 COMMENT ON COLUMN llm.progress.dropped IS 'tasks superseded, cancelled or without a row';
 COMMENT ON COLUMN llm.progress.waiting IS 'tasks not final yet';
-COMMENT ON COLUMN llm.progress.why IS 'what they wait for, when not just for their turn';
+COMMENT ON COLUMN llm.progress.why IS 'what they wait for, if not just for their turn';
 COMMENT ON COLUMN llm.progress.rows_per_s IS 'final tasks per second since the job began';
 COMMENT ON COLUMN llm.progress.eta IS 'time left at that rate';
 COMMENT ON COLUMN llm.progress.requests IS 'HTTP requests so far';
 COMMENT ON COLUMN llm.progress.cost IS 'US dollars so far; NULL when no price is known';
-COMMENT ON COLUMN llm.progress.bar IS 'the same as a picture';
+COMMENT ON COLUMN llm.progress.bar IS 'final tasks as a bar and in percent';
 GRANT SELECT ON llm.progress TO PUBLIC;
 
 -- The ledger, summed.

@@ -89,13 +89,13 @@ llm_guc_init(void)
 							at_start, 0,
 							NULL, NULL, NULL);
 	DefineCustomRealVariable("llm_enrich.max_retry_share",
-							 "Sets the share of a job's cost that asking again after answers at fault may take.",
-							 "Beyond it a task fails at its first fault; 20 retries of a job are free.",
+							 "Sets the share of a job's cost that asking again after invalid answers may take.",
+							 "Beyond it a task fails at its first invalid answer; 20 retries of a job are free.",
 							 &llm_guc_max_retry_share, 0.5, 0.0, 1.0,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("llm_enrich.max_tries",
-							"Sets how many answers that are at fault a task may have before it fails.",
+							"Sets how many invalid answers, and requests without an answer, a task may have before it fails.",
 							NULL,
 							&llm_guc_max_tries, 3, 1, 100,
 							PGC_SIGHUP, 0,

@@ -95,7 +95,7 @@ extern size_t llm_json_clip(const char *str, size_t len, size_t max);
  */
 extern bool llm_json_parse(const char *str, size_t len, JsonbValue *value, StringInfo fault);
 
-/* Jsonb to tree, which borrows from it; false when it nests too deep. */
+/* Jsonb to tree, which borrows from it; false when it is nested too deeply. */
 extern bool llm_json_tree(Jsonb *jsonb, JsonbValue *value);
 
 /* Tree to Jsonb, in the current context. */

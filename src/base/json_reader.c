@@ -94,7 +94,7 @@ llm_json_enter(LlmJsonReader *reader, char open)
 	if (llm_json_peek(reader) != open)
 		return fail_syntax(reader);
 	if (reader->depth >= LLM_JSON_MAX_DEPTH)
-		return fail(reader, "nests too deep");
+		return fail(reader, "is nested too deeply");
 	reader->depth++;
 	reader->at++;
 	return true;

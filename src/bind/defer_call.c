@@ -284,7 +284,7 @@ check_input_size(const LlmDeferSite *spec, Datum input)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("input of %s() is too long", spec->name),
-				 errdetail("It has %zu bytes; at most %d are taken.", size, MAX_INPUT_SIZE),
+				 errdetail("It has %zu bytes; at most %d are allowed.", size, MAX_INPUT_SIZE),
 				 errhint("Ask about a part of it, or about several parts in rows of their own.")));
 }
 

@@ -192,7 +192,7 @@ check_helpers(void)
 	if (missing != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"%s\" is not installed whole", LLM_LIBRARY),
+				 errmsg("extension \"%s\" is only partly installed", LLM_LIBRARY),
 				 errdetail("Function \"%s.%s\" is missing.", LLM_SCHEMA, missing),
 				 errhint("Run ALTER EXTENSION %s UPDATE, or drop the extension and create it again.", LLM_LIBRARY)));
 	if (GetDatabaseEncoding() != PG_UTF8)

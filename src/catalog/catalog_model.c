@@ -439,12 +439,12 @@ llm_enrich_set_price(PG_FUNCTION_ARGS)
 	if (TIMESTAMP_IS_NOEND(start))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a price must begin at some time before infinity")));
+				 errmsg("a price must begin at a finite time")));
 	if (start < now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a price cannot begin in the past"),
-				 errdetail("What was paid by the former price stays as it is.")));
+				 errdetail("Costs that were booked at the former price stay as they are.")));
 	lock_model(alias, &server, &model);
 	begin_writing(&scope);
 	llm_price_set(server, model, &prices, Max(start, GetCurrentTimestamp()));

@@ -84,7 +84,7 @@ llm_price_argument(FunctionCallInfo fcinfo, int i, LlmPrices *prices, int column
 	if (number[0] == '-' || number[0] == 'N' || number[0] == 'I')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"%s\" must be a number from 0: %s", price_names[column], number),
+				 errmsg("argument \"%s\" must be a number that is not negative: %s", price_names[column], number),
 				 errdetail("Prices are US dollars per million tokens.")));
 }
 
@@ -102,7 +102,7 @@ llm_price_check(const LlmPrices *prices)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a price needs both \"%s\" and \"%s\"", price_names[LLM_PRICE_INPUT], price_names[LLM_PRICE_OUTPUT]),
 				 errdetail("Prices are US dollars per million tokens."),
-				 errhint("Give 0 for what costs nothing.")));
+				 errhint("Use 0 for tokens that cost nothing.")));
 	return given;
 }
 

@@ -139,7 +139,7 @@ check_url(const char *name, const char *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only a superuser may use a \"%s\" without https", name),
-				 errdetail("This holds for every change of a server whose address is http, whatever option it is about."),
+				 errdetail("Every change of a server whose address is http needs a superuser, whichever option it changes."),
 				 errhint("Use https, or ask a superuser.")));
 }
 
@@ -187,7 +187,7 @@ check_count(const char *name, const char *value)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
 				 errdetail("It must be a whole number between 1 and %d.", INT_MAX),
-				 errhint("Leave the option away for no limit.")));
+				 errhint("Omit the option for no limit.")));
 }
 
 static void

@@ -261,7 +261,7 @@ accept_labels(const Classify *own, const JsonbValue *labels, StringInfo fault)
 	}
 	if (labels->val.array.nElems > max)
 	{
-		appendStringInfo(fault, "There are %d labels, %d at most are possible.", labels->val.array.nElems, max);
+		appendStringInfo(fault, "There are %d labels; at most %d are possible.", labels->val.array.nElems, max);
 		return false;
 	}
 	for (i = 0; i < labels->val.array.nElems; i++)

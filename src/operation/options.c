@@ -259,7 +259,7 @@ llm_options_check(Jsonb *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\"", llm_json_cstring(&pair->key)),
-					 errhint("Known options: %s.", option_names())));
+					 errhint("Known options are: %s.", option_names())));
 		check_option(option, &pair->value);
 	}
 	return tree;

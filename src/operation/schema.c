@@ -120,7 +120,7 @@ refuse_circle(LlmSchema *s, const LlmSchemaPath *top)
 	if (s->mark == 'd')
 		return;
 	if (s->mark == 'b')
-		llm_schema_refuse(top, "References go round in a circle without ever reaching a value.");
+		llm_schema_refuse(top, "References form a circle and never reach a value.");
 	s->mark = 'b';
 	if (s->reference != NULL)
 		refuse_circle(s->reference, top);
@@ -138,7 +138,7 @@ llm_schema_compile(Jsonb *schema)
 	int i;
 
 	if (!llm_json_tree(schema, &root))
-		llm_schema_refuse(&top, psprintf("The schema nests deeper than %d levels.", LLM_JSON_MAX_DEPTH));
+		llm_schema_refuse(&top, psprintf("The schema is nested deeper than %d levels.", LLM_JSON_MAX_DEPTH));
 	llm_schema_need_type(&root, jbvObject, &top, "A schema is a JSON object, for instance {\"type\": \"object\", \"properties\": {…}}.");
 	c.all = palloc(MAX_NODES * sizeof(LlmSchema *));
 	c.root = make_node(&c, &top);

@@ -393,7 +393,7 @@ handle_format(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("schema format \"%s\" is not supported", s->format_name),
 				 errdetail("The schema has it at \"%s\".", llm_schema_path_text(path)),
-				 errhint("Supported formats: %s.", llm_schema_formats())));
+				 errhint("Supported formats are: %s.", llm_schema_formats())));
 }
 
 static void
@@ -571,6 +571,6 @@ llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pa
 				 errmsg("schema keyword \"%s\" is not supported", llm_json_cstring(&pair->key)),
 				 errdetail("The schema has it at \"%s\". A keyword that answers are not checked against is refused.",
 						   llm_schema_path_text(path)),
-				 errhint("Supported keywords: %s.", keyword_names())));
+				 errhint("Supported keywords are: %s.", keyword_names())));
 	keyword->handler(c, s, &pair->value, path);
 }

@@ -95,7 +95,7 @@ llm_argument_instructions(LlmSpec *spec, LlmArg arg, Datum value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("instructions must not be blank"),
-				 errhint("Leave \"instructions\" out, or say what the model should know about all rows.")));
+				 errhint("Omit \"instructions\", or say what the model should know about all rows.")));
 	llm_spec_add(spec, "instructions", llm_json_make_string(words, len));
 }
 
@@ -186,7 +186,7 @@ llm_argument_examples(LlmSpec *spec, LlmArg arg, Datum value)
 	if (!llm_json_tree(DatumGetJsonbP(value), &examples) || examples.type != jbvArray || examples.val.array.nElems == 0)
 		refuse_example(0, "They must be an array with at least one element.");
 	if (examples.val.array.nElems > MAX_EXAMPLES)
-		refuse_example(0, psprintf("There are %d of them, %d at most are taken.", examples.val.array.nElems, MAX_EXAMPLES));
+		refuse_example(0, psprintf("There are %d of them; at most %d are allowed.", examples.val.array.nElems, MAX_EXAMPLES));
 	memcpy(pairs, spec->pairs, sizeof(pairs));
 	content = llm_json_make_object(pairs, spec->n);
 	recipe = llm_operation_load(0, spec->op->name, llm_json_store(&content));
@@ -203,7 +203,7 @@ check_taken(const LlmOperation *op, LlmArg arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s has no argument \"%s\"", op->function, llm_arguments[arg].name),
-				 errhint("Leave \"%s\" out.", llm_arguments[arg].name)));
+				 errhint("Omit \"%s\".", llm_arguments[arg].name)));
 }
 
 Jsonb *

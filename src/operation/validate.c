@@ -134,10 +134,10 @@ report(Check *check, const Path *path, const char *format, ...)
 
 	resetStringInfo(buf);
 	if (path->parent == NULL)
-		appendStringInfoString(buf, "The answer is not as asked for: ");
+		appendStringInfoString(buf, "The answer is not what was asked for: ");
 	else
 	{
-		appendStringInfoString(buf, "The answer is not as asked for at ");
+		appendStringInfoString(buf, "The answer is not what was asked for at ");
 		append_path(buf, path);
 		appendStringInfoString(buf, ": ");
 	}
@@ -328,12 +328,12 @@ check_string(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *
 
 		if (n < s->min_length)
 		{
-			report(check, path, "a string of %d characters, %d at least", n, s->min_length);
+			report(check, path, "a string of %d characters; it must have at least %d", n, s->min_length);
 			return false;
 		}
 		if (s->max_length >= 0 && n > s->max_length)
 		{
-			report(check, path, "a string of %d characters, %d at most", n, s->max_length);
+			report(check, path, "a string of %d characters; it may have at most %d", n, s->max_length);
 			return false;
 		}
 	}
@@ -374,12 +374,12 @@ check_array(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *p
 
 	if (n < s->min_items)
 	{
-		report(check, path, "a list of %d, %d at least", n, s->min_items);
+		report(check, path, "a list of %d; it must have at least %d", n, s->min_items);
 		return false;
 	}
 	if (s->max_items >= 0 && n > s->max_items)
 	{
-		report(check, path, "a list of %d, %d at most", n, s->max_items);
+		report(check, path, "a list of %d; it may have at most %d", n, s->max_items);
 		return false;
 	}
 	for (i = 0; i < n && s->items != NULL; i++)
@@ -440,9 +440,9 @@ check_counts(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *
 		}
 	}
 	if (n < s->min_properties)
-		report(check, path, "an object of %d properties, %d at least", n, s->min_properties);
+		report(check, path, "an object of %d properties; it must have at least %d", n, s->min_properties);
 	else if (s->max_properties >= 0 && n > s->max_properties)
-		report(check, path, "an object of %d properties, %d at most", n, s->max_properties);
+		report(check, path, "an object of %d properties; it may have at most %d", n, s->max_properties);
 	else
 		return true;
 	return false;

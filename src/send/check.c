@@ -135,7 +135,7 @@ void
 llm_check_refuse_put_off(void)
 {
 	if (put_off.ticket != 0)
-		llm_mailbox_answer(put_off.ticket, "not sent: the sender ends");
+		llm_mailbox_answer(put_off.ticket, "not sent: the sender is ending");
 	put_off.ticket = 0;
 }
 

@@ -135,9 +135,9 @@ put_launcher(ReturnSetInfo *result, const Picture *picture)
 		row.state = "running";
 		if (picture->crowded)
 		{
-			row.problem = psprintf("more than %d databases are in use; those at rest are looked at once a minute",
+			row.problem = psprintf("more than %d databases are in use; those that are idle are looked at once a minute",
 								   LLM_MAX_DATABASES);
-			row.hint = "What is committed there is sent all the same, but may start a minute later.";
+			row.hint = "Tasks that are committed there are sent all the same, but may start a minute later.";
 		}
 	}
 	else if (RecoveryInProgress())
@@ -146,7 +146,7 @@ put_launcher(ReturnSetInfo *result, const Picture *picture)
 	{
 		row.state = "not running";
 		row.problem = "no worker can be started";
-		row.hint = psprintf("It comes back a few seconds after it ended. If it does not, raise \"max_worker_processes\", now %d, and restart the server.",
+		row.hint = psprintf("It is started again a few seconds after it ended. If it is not, raise \"max_worker_processes\", now %d, and restart the server.",
 							max_worker_processes);
 	}
 	put_row(result, &row);
