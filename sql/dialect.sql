@@ -69,3 +69,28 @@ SELECT count(*), bool_and(r ? 'class') FROM (SELECT pg_temp.read('openai', statu
 SELECT length(pg_temp.read('openai', 200, convert_to('{"x": "' || repeat('y', 8000000) || '", "choices": [{"message": {"content": "' || repeat('z\n', 1000000) || '"}}]}', 'UTF8')) ->> 'content');
 SELECT pg_temp.read('openai', 200, convert_to(repeat('[', 10000000), 'UTF8')) ->> 'class';
 SELECT pg_temp.read('openai', 200, convert_to('{"choices": [' || repeat('{"message": {"content": "a"}},', 100000) || '{}]}', 'UTF8')) ->> 'content';
+
+-- where a request goes: method, URL and headers; "%s" is the key's place
+CREATE FUNCTION pg_temp.address(dialect text, kind text, model text, endpoint jsonb) RETURNS jsonb LANGUAGE C STRICT AS 'llm_enrich', 'llm_enrich_test_address';
+SELECT pg_temp.address('openai', kind, 'm', endpoint::jsonb) FROM (VALUES ('chat', '{"base_url": "https://api.openai.com/v1"}'), ('embed', '{"base_url": "https://api.openai.com/v1"}'),
+	('chat', '{"base_url": "https://gw.example/openai", "query": "api-version=2024-10-21", "key_header": "api-key: %s"}')) v (kind, endpoint);
+-- the habits of a host: form of the answer, name of the cap, who gives the instructions, members added
+CREATE FUNCTION pg_temp.body(dialect text, op text, spec jsonb, model text, input text, last_answer text, fault text, endpoint jsonb) RETURNS text LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_body';
+SELECT pg_temp.body('openai', 'classify', pg_temp.spec('classify', '{"labels": ["bug", "billing"], "options": {"max_tokens": 9}}'), 'm', 'My card was charged twice', NULL, NULL, endpoint::jsonb)
+FROM (VALUES ('{"answer_form": "json_object", "max_tokens_field": "max_tokens"}'), ('{"answer_form": "text", "system_role": "user"}'), ('{"answer_form": "text", "system_role": "developer", "extra_body": "\"options\":{\"num_ctx\":8192}"}')) v (endpoint);
+-- vectors: n inputs, and results by index
+CREATE FUNCTION pg_temp.embed(dialect text, model text, inputs text[], dimensions int, endpoint jsonb DEFAULT '{}') RETURNS text LANGUAGE C STRICT AS 'llm_enrich', 'llm_enrich_test_embed';
+CREATE FUNCTION pg_temp.vectors(dialect text, status int, body bytea, headers jsonb, n int) RETURNS jsonb LANGUAGE C STRICT AS 'llm_enrich', 'llm_enrich_test_read';
+SELECT pg_temp.embed('openai', 'text-embedding-3-small', ARRAY['first', 'second "text"'], 512);
+SELECT pg_temp.embed('openai', 'm', ARRAY['one'], 0, '{"extra_body": "\"user\":\"me\""}');
+SELECT pg_temp.vectors('openai', status, convert_to(body, 'UTF8'), '{}', n) FROM (VALUES
+	(200, 2, '{"data": [{"index": 1, "embedding": [0.5, -1]}, {"index": 0, "embedding": [1e-3, 2]}], "usage": {"prompt_tokens": 4, "total_tokens": 4}}'),
+	(200, 2, '{"data": [{"index": 0, "embedding": "AACAPwAAAEA="}, {"index": 1, "embedding": "AACAPwAAAEA="}]}'),
+	(200, 2, '{"data": [{"embedding": [1]}, {"embedding": [2]}]}'),
+	(200, 2, '{"data": [{"index": 1, "embedding": [1]}]}'), (200, 1, '{"data": [{"index": 0, "embedding": []}]}'), (200, 1, '{"data": [{"index": 0, "embedding": [1, "x"]}]}'),
+	(200, 1, '{"data": [{"index": 0, "embedding": [1e99]}]}'), (200, 1, '{"data": [{"index": 0, "embedding": "AACAfw=="}]}'), (200, 1, '{"data": [{"index": 0, "embedding": "AACAP"}]}'),
+	(200, 1, '{"data": [{"index": 5, "embedding": [1]}, {"index": 0, "embedding": [7]}]}'), (200, 1, '{"data": 1}'), (200, 1, '{}'), (200, 1, 'x'),
+	(400, 1, '{"error": {"message": "This model''s maximum context length is 8192 tokens.", "code": "context_length_exceeded"}}')) v (status, n, body);
+-- what the headers tell, whatever the case of their names
+SELECT pg_temp.read('openai', 200, convert_to('{"choices": [{"message": {"content": "a"}}]}', 'UTF8'), '{"X-RateLimit-Limit-Requests": "60", "x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s",
+	"x-ratelimit-limit-tokens": "many", "x-ratelimit-remaining-tokens": "5", "X-Request-ID": "req_1"}');

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * dialect.c
- *	  The table of dialects, and what all of them need.
+ *	  The table of dialects, and what holds for the requests of all of them.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,7 +13,9 @@
 #define MESSAGE_TOKENS 8
 
 static const LlmDialect *const dialects[] = {
-	&llm_dialect_openai,
+#define LLM_DIALECT(name) &llm_dialect_##name,
+#include "dialect/dialect_list.h"
+#undef LLM_DIALECT
 };
 
 const LlmDialect *
@@ -39,6 +41,35 @@ llm_dialect_names(void)
 	for (i = 0; i < lengthof(dialects); i++)
 		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", dialects[i]->name);
 	return buf.data;
+}
+
+void
+llm_dialect_address(const LlmDialect *dialect, const LlmEndpoint *endpoint, LlmRequestKind kind, LlmAddress *address)
+{
+	const char *key_header = endpoint->key_header != NULL ? endpoint->key_header : dialect->key_header;
+
+	address->method = "POST";
+	address->url = NULL;
+	address->headers = list_make3(pstrdup("Content-Type: application/json"), pstrdup("Accept: application/json"),
+								  pstrdup(key_header));
+	dialect->address(endpoint, kind, address);
+	if (endpoint->query != NULL)
+		address->url = psprintf("%s%c%s", address->url, strchr(address->url, '?') == NULL ? '?' : '&', endpoint->query);
+}
+
+static bool
+is_same_word(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+bool
+llm_dialect_same_body(const LlmEndpoint *a, const LlmEndpoint *b)
+{
+	return strcmp(a->model, b->model) == 0 && a->habits.answer_form == b->habits.answer_form &&
+		   is_same_word(a->habits.max_tokens_field, b->habits.max_tokens_field) &&
+		   is_same_word(a->habits.system_role, b->habits.system_role) &&
+		   is_same_word(a->habits.extra_body, b->habits.extra_body);
 }
 
 /*

@@ -1,13 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * dialect.h
- *	  A dialect writes questions and reads answers in the form that a provider
- *	  speaks: structs to bytes and back, no I/O, no catalog.
+ *	  A dialect is the form that a provider speaks: it makes the whole request of
+ *	  a question (method, URL, headers, body) and reads the whole answer (text,
+ *	  vectors, usage, errors, limits).  Structs to bytes and back: no I/O, no
+ *	  catalog, no clock but the answer's.
  *
  *	  find()      by the server's option "dialect"
- *	  prepare()   once per (recipe, model): the bytes that all rows share
- *	  body()      once per request
+ *	  address()   once per (endpoint, kind): method, URL and headers
+ *	  prepare()   once per (recipe, endpoint): the bytes that all rows share
+ *	  body()      once per chat request; embed() once per request for vectors
  *	  read()      once per answer; never raises for what the bytes hold
+ *
+ * README.md says how to add one; what they share is in dialect_shared.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,26 +21,104 @@
 
 #include "base/llm_enrich.h"
 
+#include "http/http_headers.h"
 #include "lib/stringinfo.h"
+#include "limiter/limiter.h"
+#include "nodes/pg_list.h"
 #include "operation/operation.h"
+
+/* What is asked of a provider. */
+typedef enum LlmRequestKind
+{
+	LLM_REQUEST_CHAT = 0, /* one question, one text */
+	LLM_REQUEST_EMBED /* n inputs, n vectors */
+} LlmRequestKind;
+
+/* How the form of an answer is asked for; from the strictest to the simplest. */
+typedef enum LlmAnswerForm
+{
+	LLM_ANSWER_JSON_SCHEMA = 0, /* the provider is given the schema */
+	LLM_ANSWER_JSON_OBJECT, /* it is asked for some object; the schema is in the words */
+	LLM_ANSWER_TEXT /* the words alone */
+} LlmAnswerForm;
+
+/* Ways of one host that differ from its dialect's own.  Zero and NULL: as the dialect does it. */
+typedef struct LlmHabits
+{
+	LlmAnswerForm answer_form;
+	const char *max_tokens_field; /* name of the member that caps output tokens */
+	const char *system_role; /* who gives the instructions: system, developer, user */
+	const char *extra_body; /* members to add to each body, as JSON without the braces */
+} LlmHabits;
+
+/* Where requests go, and how they are spoken to.  Strings outlive every use. */
+typedef struct LlmEndpoint
+{
+	const char *base_url; /* no trailing slash */
+	const char *model; /* the provider's name */
+	const char *query; /* "api-version=…", appended to each URL; or NULL */
+	const char *key_header; /* "Name: %s" instead of the dialect's; or NULL */
+	LlmHabits habits;
+} LlmEndpoint;
+
+/*
+ * A request without its body.  In the lines of headers "%s" stands for the key; a line
+ * with one is left out where there is no key.  In the current context.
+ */
+typedef struct LlmAddress
+{
+	const char *method;
+	char *url;
+	List *headers; /* of char *, whole lines */
+} LlmAddress;
 
 /* The bytes around a row's own text.  Belongs to the context it was made in. */
 typedef struct LlmFrame
 {
 	StringInfoData head; /* up to the row's text */
 	StringInfoData tail; /* after it */
+	void *more; /* the dialect's own */
 } LlmFrame;
+
+/* A text that somebody else owns; need not end in a NUL. */
+typedef struct LlmText
+{
+	const char *at;
+	size_t len;
+} LlmText;
+
+/* The part of a chat request that is a row's own. */
+typedef struct LlmChat
+{
+	LlmText input;
+	const char *last_answer; /* of the second asking: the answer at fault, or NULL: none came */
+	const char *fault; /* and what was wrong with it; NULL: the first asking */
+} LlmChat;
+
+/* A request for vectors. */
+typedef struct LlmEmbed
+{
+	const LlmText *inputs;
+	int ninputs;
+	int dimensions; /* 0: as many as the model gives */
+} LlmEmbed;
+
+typedef struct LlmVector
+{
+	float4 *values; /* NULL: the answer has none for this input */
+	int n;
+} LlmVector;
 
 /* One answer as it came over the wire.  Pointers are borrowed for the call. */
 typedef struct LlmRawAnswer
 {
+	LlmRequestKind kind; /* of what was asked */
+	int ninputs; /* that were sent with it; 1 for a chat */
 	int status; /* HTTP status */
 	const char *body; /* not NUL-terminated by contract */
 	size_t len;
-	const char *retry_after; /* header values or NULL */
-	const char *retry_after_ms;
-	const char *date; /* the Date header: what retry-after as a date is relative to */
-	const char *request_id;
+	const LlmHttpHeaders *headers; /* or NULL: none came */
+	int64 now; /* seconds since 1970 here; only for an answer that has no Date */
 } LlmRawAnswer;
 
 /* What the provider said.  Strings belong to the current context. */
@@ -44,38 +127,50 @@ typedef struct LlmReply
 	LlmErrorClass class;
 	char *content; /* the model's text (NULL: none), also when truncated */
 	size_t content_len;
+	LlmVector *vectors; /* of an embedding: one for each input, in the order of the inputs; else NULL */
 	char *code; /* the provider's error code, or NULL */
 	char *message; /* short, no key, no prompt; NULL when LLM_OK */
 	char *request_id;
 	int64 retry_after_ms; /* -1: not told */
+	LlmToldLimit requests; /* rate limits that the headers tell */
+	LlmToldLimit tokens;
 	LlmUsage usage;
 } LlmReply;
 
 typedef struct LlmDialect
 {
 	const char *name; /* as given in the server's option "dialect" */
-	const char *path; /* appended to base_url: "/chat/completions" */
-	const char *key_header; /* format with one %s: "Authorization: Bearer %s" */
+	const char *key_header; /* how the key is sent: "Authorization: Bearer %s" */
+	int most_inputs; /* of one request for vectors; 0: it has none */
 
-	LlmFrame *(*prepare)(const LlmRecipe *recipe, const char *model);
+	/* What path a kind of request has, and which headers of its own; see llm_dialect_address(). */
+	void (*address)(const LlmEndpoint *endpoint, LlmRequestKind kind, LlmAddress *address);
 
-	/*
-	 * Append one request body: the row's input and, when this is a second
-	 * asking, the answer that was at fault and what was wrong with it (else NULL).
-	 */
-	void (*body)(const LlmFrame *frame, const char *input, size_t input_len,
-				 const char *last_answer, const char *fault, StringInfo body);
+	LlmFrame *(*prepare)(const LlmRecipe *recipe, const LlmEndpoint *endpoint);
+
+	/* Append one body. */
+	void (*body)(const LlmFrame *frame, const LlmChat *chat, StringInfo body);
+	void (*embed)(const LlmEndpoint *endpoint, const LlmEmbed *ask, StringInfo body); /* NULL: most_inputs is 0 */
 
 	void (*read)(const LlmRawAnswer *raw, LlmReply *reply);
 } LlmDialect;
 
-extern const LlmDialect llm_dialect_openai;
+#define LLM_DIALECT(name) extern const LlmDialect llm_dialect_##name;
+#include "dialect/dialect_list.h"
+#undef LLM_DIALECT
 
 /* NULL when there is no such dialect. */
 extern const LlmDialect *llm_dialect_find(const char *name);
 
 /* "openai, ..." for hints. */
 extern const char *llm_dialect_names(void);
+
+/* The whole address, key line, content type and query included. */
+extern void llm_dialect_address(const LlmDialect *dialect, const LlmEndpoint *endpoint, LlmRequestKind kind,
+								LlmAddress *address);
+
+/* Would requests of one recipe to both have the same bytes?  Where they go does not count. */
+extern bool llm_dialect_same_body(const LlmEndpoint *a, const LlmEndpoint *b);
 
 /* Rough input tokens of so many bytes of text: only for limits and for estimated costs. */
 extern int64 llm_dialect_estimate_tokens(const char *text, size_t len);

@@ -7,8 +7,8 @@
  * What the rows share comes first in the body and the row's own text last, so
  * that a request costs one copy of the text, and providers can cache the rest.
  * Optional parameters are absent unless the user set them, since many models
- * refuse them.  The instructions have the role "system", which every server of
- * this form understands.
+ * refuse them.  The instructions have the role "system", which most servers of
+ * this form understand.
  *
  * A schema goes along with "strict": true when it lies within OpenAI's strict
  * subset as it is.  When it does not (a property that is not required,
@@ -30,11 +30,18 @@
 static const char message_end[] = "\"}";
 
 static void
-append_response_format(StringInfo buf, const LlmRecipe *recipe)
+append_response_format(StringInfo buf, const LlmRecipe *recipe, LlmAnswerForm form)
 {
 	JsonbValue schema;
 
-	if (recipe->schema == NULL || !llm_json_tree(recipe->schema, &schema))
+	if (recipe->schema == NULL || form == LLM_ANSWER_TEXT)
+		return;
+	if (form == LLM_ANSWER_JSON_OBJECT)
+	{
+		appendStringInfoString(buf, ",\"response_format\":{\"type\":\"json_object\"}");
+		return;
+	}
+	if (!llm_json_tree(recipe->schema, &schema))
 		return;
 	appendStringInfo(buf, ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"%s\",\"strict\":%s,\"schema\":",
 					 recipe->schema_name, llm_dialect_openai_is_strict(recipe->schema) ? "true" : "false");
@@ -59,13 +66,15 @@ append_word(StringInfo buf, const char *key, const char *word)
 }
 
 static void
-append_params(StringInfo buf, const LlmParams *params)
+append_params(StringInfo buf, const LlmParams *params, const LlmHabits *habits)
 {
+	const char *field = habits->max_tokens_field != NULL ? habits->max_tokens_field : "max_completion_tokens";
+
 	append_number(buf, "temperature", params->temperature);
 	append_number(buf, "top_p", params->top_p);
 	append_number(buf, "seed", params->seed);
 	if (params->max_tokens > 0)
-		appendStringInfo(buf, ",\"max_completion_tokens\":%d", params->max_tokens);
+		appendStringInfo(buf, ",\"%s\":%d", field, params->max_tokens);
 	append_word(buf, "reasoning_effort", params->reasoning_effort);
 	append_word(buf, "verbosity", params->verbosity);
 	append_word(buf, "service_tier", params->service_tier);
@@ -77,26 +86,43 @@ begin_message(StringInfo buf, const char *role)
 	appendStringInfo(buf, "{\"role\":\"%s\",\"content\":\"", role);
 }
 
-static LlmFrame *
-prepare(const LlmRecipe *recipe, const char *model)
+/* The instructions: a message of their own, or the beginning of the user's. */
+static void
+append_instructions(StringInfo head, const char *system, const char *role)
 {
-	LlmFrame *frame = palloc(sizeof(LlmFrame));
+	bool apart = strcmp(role, "user") != 0;
+
+	if (system[0] != '\0' && apart)
+	{
+		begin_message(head, role);
+		llm_json_escape(head, system, strlen(system));
+		appendStringInfo(head, "%s,", message_end);
+	}
+	begin_message(head, "user");
+	if (system[0] != '\0' && !apart)
+	{
+		llm_json_escape(head, system, strlen(system));
+		llm_json_escape(head, "\n\n", 2);
+	}
+}
+
+LlmFrame *
+llm_dialect_openai_prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint)
+{
+	const LlmHabits *habits = &endpoint->habits;
+	LlmFrame *frame = palloc0(sizeof(LlmFrame));
 	StringInfo head = &frame->head;
 
 	initStringInfo(head);
 	initStringInfo(&frame->tail);
 	appendStringInfoString(head, "{\"model\":");
-	llm_json_append_string(head, model, strlen(model));
-	append_params(head, &recipe->params);
-	append_response_format(head, recipe);
+	llm_json_append_string(head, endpoint->model, strlen(endpoint->model));
+	append_params(head, &recipe->params, habits);
+	append_response_format(head, recipe, habits->answer_form);
+	if (habits->extra_body != NULL)
+		appendStringInfo(head, ",%s", habits->extra_body);
 	appendStringInfoString(head, ",\"messages\":[");
-	if (recipe->system[0] != '\0')
-	{
-		begin_message(head, "system");
-		llm_json_escape(head, recipe->system, strlen(recipe->system));
-		appendStringInfo(head, "%s,", message_end);
-	}
-	begin_message(head, "user");
+	append_instructions(head, recipe->system, habits->system_role != NULL ? habits->system_role : "system");
 	appendStringInfoString(&frame->tail, "]}");
 	return frame;
 }
@@ -124,25 +150,53 @@ append_again(StringInfo buf, const char *last_answer, const char *fault)
 	pfree(words.data);
 }
 
-static void
-write_body(const LlmFrame *frame, const char *input, size_t input_len,
-		   const char *last_answer, const char *fault, StringInfo body)
+void
+llm_dialect_openai_body(const LlmFrame *frame, const LlmChat *chat, StringInfo body)
 {
+	const LlmText *input = &chat->input;
+
 	/* room for it all at once, a few escapes included */
-	enlargeStringInfo(body, frame->head.len + frame->tail.len + input_len + input_len / 16 + 64);
+	enlargeStringInfo(body, frame->head.len + frame->tail.len + input->len + input->len / 16 + 64);
 	appendBinaryStringInfo(body, frame->head.data, frame->head.len);
-	llm_json_escape(body, input, input_len);
+	llm_json_escape(body, input->at, input->len);
 	appendBinaryStringInfo(body, message_end, sizeof(message_end) - 1);
-	if (fault != NULL)
-		append_again(body, last_answer, fault);
+	if (chat->fault != NULL)
+		append_again(body, chat->last_answer, chat->fault);
 	appendBinaryStringInfo(body, frame->tail.data, frame->tail.len);
 }
 
+void
+llm_dialect_openai_embed(const LlmEndpoint *endpoint, const LlmEmbed *ask, StringInfo body)
+{
+	appendStringInfoString(body, "{\"model\":");
+	llm_json_append_string(body, endpoint->model, strlen(endpoint->model));
+	if (ask->dimensions > 0)
+		appendStringInfo(body, ",\"dimensions\":%d", ask->dimensions);
+	if (endpoint->habits.extra_body != NULL)
+		appendStringInfo(body, ",%s", endpoint->habits.extra_body);
+	appendStringInfoString(body, ",\"input\":");
+	for (int i = 0; i < ask->ninputs; i++)
+	{
+		appendStringInfoChar(body, i == 0 ? '[' : ',');
+		llm_json_append_string(body, ask->inputs[i].at, ask->inputs[i].len);
+	}
+	appendStringInfoString(body, "]}");
+}
+
+static void
+make_address(const LlmEndpoint *endpoint, LlmRequestKind kind, LlmAddress *address)
+{
+	address->url = psprintf("%s%s", endpoint->base_url, kind == LLM_REQUEST_EMBED ? "/embeddings" : "/chat/completions");
+}
+
+/* OpenAI takes 2,048 inputs; some others of this form fewer, which the caller's own bound sees to. */
 const LlmDialect llm_dialect_openai = {
 	.name = "openai",
-	.path = "/chat/completions",
 	.key_header = "Authorization: Bearer %s",
-	.prepare = prepare,
-	.body = write_body,
+	.most_inputs = 2048,
+	.address = make_address,
+	.prepare = llm_dialect_openai_prepare,
+	.body = llm_dialect_openai_body,
+	.embed = llm_dialect_openai_embed,
 	.read = llm_dialect_openai_read,
 };

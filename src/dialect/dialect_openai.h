@@ -11,29 +11,13 @@
 #include "base/llm_enrich.h"
 
 #include "base/json.h"
-#include "dialect/dialect.h"
-
-/* Token counts as the provider names them; -1: not told. */
-typedef struct LlmOpenaiCounts
-{
-	int64 prompt;
-	int64 completion;
-	int64 total;
-	int64 cached;
-	int64 cache_write;
-	int64 reasoning;
-	int64 cache_hit;
-	int64 cache_miss;
-} LlmOpenaiCounts;
+#include "dialect/dialect_shared.h"
 
 /* What the walk noted; a slice without "at" was not there. */
 typedef struct LlmOpenaiNotes
 {
 	bool has_error;
-	bool flagged; /* by a moderation */
-	LlmJsonSlice code; /* a string or a number */
-	LlmJsonSlice type;
-	LlmJsonSlice message;
+	LlmErrorSigns error;
 
 	bool has_choice;
 	LlmJsonSlice finish;
@@ -41,8 +25,12 @@ typedef struct LlmOpenaiNotes
 	char *content;
 	size_t content_len;
 
+	int nvectors; /* by index, up to the inputs that were sent */
+	LlmVector *vectors;
+
 	LlmJsonSlice id;
-	LlmOpenaiCounts counts;
+	LlmToldUsage usage;
+	int64 cache_miss; /* of the prompt, where that is told instead */
 } LlmOpenaiNotes;
 
 /* Does the schema, as it is, lie within OpenAI's strict subset and its limits? */
@@ -51,7 +39,10 @@ extern bool llm_dialect_openai_is_strict(Jsonb *schema);
 /* Walk over a body and note what is of use; false when it is not JSON through and through. */
 extern bool llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes);
 
-/* The dialect's read(). */
+/* The dialect's own, for dialects that differ little from it. */
+extern LlmFrame *llm_dialect_openai_prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint);
+extern void llm_dialect_openai_body(const LlmFrame *frame, const LlmChat *chat, StringInfo body);
+extern void llm_dialect_openai_embed(const LlmEndpoint *endpoint, const LlmEmbed *ask, StringInfo body);
 extern void llm_dialect_openai_read(const LlmRawAnswer *raw, LlmReply *reply);
 
 #endif /* LLM_DIALECT_OPENAI_H */

@@ -16,129 +16,76 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "base/json.h"
 #include "dialect/dialect_openai.h"
 
-/* No request has more tokens than this; larger numbers are nonsense. */
-#define MAX_COUNT 1e12
-
-/* Read a string into the slice; any other value is skipped. */
 static void
-note_string(LlmJsonReader *r, LlmJsonSlice *slice)
-{
-	if (llm_json_peek(r) == '"')
-		llm_json_string(r, slice);
-	else
-		llm_json_skip(r);
-}
-
-/* Codes are strings or numbers. */
-static void
-note_code(LlmJsonReader *r, LlmJsonSlice *slice)
-{
-	if (llm_json_peek(r) == '-')
-		llm_json_number(r, slice);
-	else
-		note_string(r, slice);
-}
-
-/* A count as a number, whole or not, or as a string; what is none stays -1. */
-static void
-note_count(LlmJsonReader *r, int64 *count)
-{
-	LlmJsonSlice slice = {0};
-	char str[32];
-	char *end;
-	double value;
-
-	note_code(r, &slice);
-	if (slice.at == NULL || slice.len == 0 || slice.len >= sizeof(str))
-		return;
-	memcpy(str, slice.at, slice.len);
-	str[slice.len] = '\0';
-	value = strtod(str, &end);
-	if (*end == '\0' && value >= 0)
-		*count = (int64) rint(Min(value, MAX_COUNT));
-}
-
-/* Go into the object or list that comes; anything else is skipped, and false. */
-static bool
-enter_or_skip(LlmJsonReader *r, char open)
-{
-	if (llm_json_peek(r) != open)
-	{
-		llm_json_skip(r);
-		return false;
-	}
-	llm_json_enter(r, open);
-	return true;
-}
-
-static void
-read_prompt_details(LlmJsonReader *r, LlmOpenaiCounts *counts)
+read_prompt_details(LlmJsonReader *r, LlmToldUsage *usage)
 {
 	LlmJsonSlice key;
 	int i;
 
-	if (!enter_or_skip(r, '{'))
+	if (!llm_note_enter(r, '{'))
 		return;
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "cached_tokens"))
-			note_count(r, &counts->cached);
+			llm_note_count(r, &usage->cached);
 		else if (llm_json_is(&key, "cache_write_tokens"))
-			note_count(r, &counts->cache_write);
+			llm_note_count(r, &usage->cache_write);
 		else
 			llm_json_skip(r);
 	}
 }
 
 static void
-read_completion_details(LlmJsonReader *r, LlmOpenaiCounts *counts)
+read_completion_details(LlmJsonReader *r, LlmToldUsage *usage)
 {
 	LlmJsonSlice key;
 	int i;
 
-	if (!enter_or_skip(r, '{'))
+	if (!llm_note_enter(r, '{'))
 		return;
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "reasoning_tokens"))
-			note_count(r, &counts->reasoning);
+			llm_note_count(r, &usage->reasoning);
 		else
 			llm_json_skip(r);
 	}
 }
 
 static void
-read_usage(LlmJsonReader *r, LlmOpenaiCounts *counts)
+read_usage(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
+	LlmToldUsage *usage = &notes->usage;
+	int64 hit = -1;
 	LlmJsonSlice key;
 	int i;
 
-	if (!enter_or_skip(r, '{'))
+	if (!llm_note_enter(r, '{'))
 		return;
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "prompt_tokens"))
-			note_count(r, &counts->prompt);
+			llm_note_count(r, &usage->prompt);
 		else if (llm_json_is(&key, "completion_tokens"))
-			note_count(r, &counts->completion);
+			llm_note_count(r, &usage->output);
 		else if (llm_json_is(&key, "total_tokens"))
-			note_count(r, &counts->total);
+			llm_note_count(r, &usage->total);
 		else if (llm_json_is(&key, "prompt_tokens_details"))
-			read_prompt_details(r, counts);
+			read_prompt_details(r, usage);
 		else if (llm_json_is(&key, "completion_tokens_details"))
-			read_completion_details(r, counts);
+			read_completion_details(r, usage);
 		else if (llm_json_is(&key, "prompt_cache_hit_tokens"))
-			note_count(r, &counts->cache_hit);
+			llm_note_count(r, &hit);
 		else if (llm_json_is(&key, "prompt_cache_miss_tokens"))
-			note_count(r, &counts->cache_miss);
+			llm_note_count(r, &notes->cache_miss);
 		else
 			llm_json_skip(r);
 	}
+	if (usage->cached < 0)
+		usage->cached = hit;
 }
 
 /* One part of a list of parts: its text, unless it is reasoning or a picture. */
@@ -150,14 +97,14 @@ read_part(LlmJsonReader *r, StringInfo str)
 	LlmJsonSlice words = {0};
 	int i;
 
-	if (!enter_or_skip(r, '{'))
+	if (!llm_note_enter(r, '{'))
 		return;
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "type"))
-			note_string(r, &type);
+			llm_note_string(r, &type);
 		else if (llm_json_is(&key, "text"))
-			note_string(r, &words);
+			llm_note_string(r, &words);
 		else
 			llm_json_skip(r);
 	}
@@ -206,14 +153,14 @@ read_message(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	LlmJsonSlice key;
 	int i;
 
-	if (!enter_or_skip(r, '{'))
+	if (!llm_note_enter(r, '{'))
 		return;
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "content"))
 			read_content(r, notes);
 		else if (llm_json_is(&key, "refusal"))
-			note_string(r, &notes->refusal);
+			llm_note_string(r, &notes->refusal);
 		else
 			llm_json_skip(r);
 	}
@@ -226,12 +173,12 @@ read_metadata(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	LlmJsonSlice key;
 	int i;
 
-	if (!enter_or_skip(r, '{'))
+	if (!llm_note_enter(r, '{'))
 		return;
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "reasons") || llm_json_is(&key, "flagged_input"))
-			notes->flagged = true;
+			notes->error.flagged = true;
 		llm_json_skip(r);
 	}
 }
@@ -247,8 +194,8 @@ read_error(LlmJsonReader *r, LlmOpenaiNotes *notes)
 		case '{':
 			break;
 		case '"':
-			note_string(r, &notes->message);
-			notes->has_error = notes->message.len > 0;
+			llm_note_string(r, &notes->error.message);
+			notes->has_error = notes->error.message.len > 0;
 			return;
 		default:
 			llm_json_skip(r);
@@ -259,13 +206,13 @@ read_error(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "code"))
-			note_code(r, &notes->code);
+			llm_note_code(r, &notes->error.code);
 		else if (llm_json_is(&key, "type"))
-			note_string(r, &notes->type);
-		else if (llm_json_is(&key, "status") && notes->type.at == NULL)
-			note_string(r, &notes->type);
+			llm_note_string(r, &notes->error.type);
+		else if (llm_json_is(&key, "status") && notes->error.type.at == NULL)
+			llm_note_string(r, &notes->error.type);
 		else if (llm_json_is(&key, "message"))
-			note_string(r, &notes->message);
+			llm_note_string(r, &notes->error.message);
 		else if (llm_json_is(&key, "metadata"))
 			read_metadata(r, notes);
 		else
@@ -283,18 +230,18 @@ read_detail(LlmJsonReader *r, LlmOpenaiNotes *notes)
 
 	if (llm_json_peek(r) != '[')
 	{
-		note_string(r, &notes->message);
+		llm_note_string(r, &notes->error.message);
 		return;
 	}
 	llm_json_enter(r, '[');
 	for (i = 0; llm_json_next_item(r, i); i++)
 	{
-		if (!enter_or_skip(r, '{'))
+		if (!llm_note_enter(r, '{'))
 			continue;
 		for (j = 0; llm_json_next_key(r, j, &key); j++)
 		{
 			if (llm_json_is(&key, "msg"))
-				note_string(r, &notes->message);
+				llm_note_string(r, &notes->error.message);
 			else
 				llm_json_skip(r);
 		}
@@ -307,7 +254,7 @@ read_choice(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	LlmJsonSlice key;
 	int i;
 
-	if (!enter_or_skip(r, '{'))
+	if (!llm_note_enter(r, '{'))
 		return;
 	notes->has_choice = true;
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
@@ -315,7 +262,7 @@ read_choice(LlmJsonReader *r, LlmOpenaiNotes *notes)
 		if (llm_json_is(&key, "message"))
 			read_message(r, notes);
 		else if (llm_json_is(&key, "finish_reason"))
-			note_string(r, &notes->finish);
+			llm_note_string(r, &notes->finish);
 		else if (llm_json_is(&key, "error"))
 			read_error(r, notes);
 		else
@@ -329,7 +276,7 @@ read_choices(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	int i;
 
-	if (!enter_or_skip(r, '['))
+	if (!llm_note_enter(r, '['))
 		return;
 	for (i = 0; llm_json_next_item(r, i); i++)
 	{
@@ -338,6 +285,41 @@ read_choices(LlmJsonReader *r, LlmOpenaiNotes *notes)
 		else
 			llm_json_skip(r);
 	}
+}
+
+/* One vector with its index; one without goes by its position. */
+static void
+read_embedding(LlmJsonReader *r, int position, LlmOpenaiNotes *notes)
+{
+	LlmVector vector = {0};
+	int64 index = position;
+	LlmJsonSlice key;
+	int i;
+
+	if (!llm_note_enter(r, '{'))
+		return;
+	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	{
+		if (llm_json_is(&key, "index"))
+			llm_note_count(r, &index);
+		else if (llm_json_is(&key, "embedding"))
+			(void) llm_note_vector(r, &vector);
+		else
+			llm_json_skip(r);
+	}
+	if (index < notes->nvectors)
+		notes->vectors[index] = vector;
+}
+
+static void
+read_data(LlmJsonReader *r, LlmOpenaiNotes *notes)
+{
+	int i;
+
+	if (!llm_note_enter(r, '['))
+		return;
+	for (i = 0; llm_json_next_item(r, i); i++)
+		read_embedding(r, i, notes);
 }
 
 static void
@@ -351,23 +333,33 @@ read_top(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	{
 		if (llm_json_is(&key, "choices"))
 			read_choices(r, notes);
+		else if (notes->nvectors > 0 && llm_json_is(&key, "data"))
+			read_data(r, notes);
 		else if (llm_json_is(&key, "usage"))
-			read_usage(r, &notes->counts);
+			read_usage(r, notes);
 		else if (llm_json_is(&key, "error"))
 			read_error(r, notes);
 		else if (llm_json_is(&key, "id"))
-			note_string(r, &notes->id);
+			llm_note_string(r, &notes->id);
 		else if (llm_json_is(&key, "detail"))
 			read_detail(r, notes);
 		else if (llm_json_is(&key, "code") && !notes->has_error)
-			note_code(r, &notes->code);
+			llm_note_code(r, &notes->error.code);
 		else if (llm_json_is(&key, "type") && !notes->has_error)
-			note_string(r, &notes->type);
+			llm_note_string(r, &notes->error.type);
 		else if (llm_json_is(&key, "message") && !notes->has_error)
-			note_string(r, &notes->message);
+			llm_note_string(r, &notes->error.message);
 		else
 			llm_json_skip(r);
 	}
+}
+
+static void
+forget(LlmOpenaiNotes *notes)
+{
+	memset(notes, 0, sizeof(*notes));
+	memset(&notes->usage, 0xff, sizeof(notes->usage)); /* all -1 */
+	notes->cache_miss = -1;
 }
 
 bool
@@ -376,10 +368,14 @@ llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes)
 	LlmJsonReader reader;
 	int i;
 
-	memset(notes, 0, sizeof(*notes));
-	memset(&notes->counts, 0xff, sizeof(notes->counts)); /* all -1 */
+	forget(notes);
 	if (!llm_json_is_utf8(raw->body, raw->len))
 		return false;
+	if (raw->kind == LLM_REQUEST_EMBED)
+	{
+		notes->nvectors = raw->ninputs;
+		notes->vectors = palloc0(Max(raw->ninputs, 1) * sizeof(LlmVector));
+	}
 	llm_json_open(&reader, raw->body, raw->len);
 	if (llm_json_peek(&reader) == '[')
 	{
@@ -389,5 +385,9 @@ llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes)
 	}
 	else
 		read_top(&reader, notes);
-	return llm_json_close(&reader);
+	if (llm_json_close(&reader))
+		return true;
+	/* what was noted before the walk stumbled may be half a truth */
+	forget(notes);
+	return false;
 }

@@ -249,6 +249,18 @@ refuse(LlmHttpExchange *exchange, const char *failure)
 	return false;
 }
 
+/* Would a line end early, and what follows pass for a header of ours? */
+static bool
+has_line_break(const char *const *headers)
+{
+	for (; headers != NULL && *headers != NULL; headers++)
+	{
+		if (strpbrk(*headers, "\r\n") != NULL)
+			return true;
+	}
+	return false;
+}
+
 bool
 llm_http_submit(LlmHttpExchange *exchange)
 {
@@ -264,9 +276,9 @@ llm_http_submit(LlmHttpExchange *exchange)
 	if (slot == NULL)
 		return refuse(exchange, "out of memory");
 	nexchanges++;
-	if (exchange->key_header != NULL && strpbrk(exchange->key_header, "\r\n") != NULL)
+	if (has_line_break(exchange->headers))
 	{
-		llm_http_slot_fail(slot, LLM_HTTP_NOT_SENT, "the key has a line break in it");
+		llm_http_slot_fail(slot, LLM_HTTP_NOT_SENT, "a header, or the key in it, has a line break in it");
 		finish_slot(slot);
 	}
 	else if (llm_http_origin_must_wait(slot->origin))

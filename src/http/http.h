@@ -21,6 +21,8 @@
 
 #include "base/llm_enrich.h"
 
+#include "http/http_headers.h"
+
 /*
  * Why there is no (whole) answer; LLM_HTTP_DONE when there is one, whatever its
  * status.  "Sent" means that a byte of the request was written: before that no provider
@@ -40,9 +42,11 @@ typedef enum LlmHttpOutcome
 typedef struct LlmHttpExchange
 {
 	/* set by the caller; all pointers stay valid until release() or cancel() */
+	const char *method; /* "POST", "GET", … */
 	const char *url;
-	const char *key_header; /* whole header line or NULL; wiped by nobody but the caller */
-	const char *body;
+	const char *const *headers; /* whole lines, the last followed by NULL; wiped by nobody but the caller */
+	const char *secret; /* the key in one of them, blacked out where it comes back; or NULL */
+	const char *body; /* NULL: none */
 	size_t body_len;
 	int timeout_ms;
 	int connect_timeout_ms;
@@ -55,16 +59,7 @@ typedef struct LlmHttpExchange
 	int status; /* 0 when no answer began */
 	char *answer; /* NUL-terminated for convenience, may hold NULs before; NULL unless DONE */
 	size_t answer_len;
-	const char *retry_after; /* header values (printable ASCII, at most 127 bytes) or NULL */
-	const char *retry_after_ms;
-	const char *date;
-	const char *request_id; /* x-request-id or request-id */
-	const char *limit_requests; /* x-ratelimit-limit-requests … or NULL */
-	const char *remaining_requests;
-	const char *reset_requests;
-	const char *limit_tokens;
-	const char *remaining_tokens;
-	const char *reset_tokens;
+	const LlmHttpHeaders *answer_headers; /* NULL: no answer began */
 	int latency_ms; /* from the start of the transfer */
 
 	void *handle; /* http.c's own; NULL when not submitted */

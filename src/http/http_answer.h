@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * http_answer.h
- *	  What comes back for one exchange: the growing answer and the few headers
- *	  that matter.  Only http.c uses it, from within libcurl's callbacks, so
- *	  nothing here raises or allocates from a memory context.
+ *	  What comes back for one exchange: the growing answer and its headers.  Only
+ *	  http.c uses it, from within libcurl's callbacks, so nothing here raises or
+ *	  allocates from a memory context.
  *
  *	  start()    before each exchange
  *	  header()   for each header line, append() for each piece of the answer
@@ -19,9 +19,6 @@
 
 #include "http/http.h"
 
-#define LLM_HTTP_HEADERS 11
-#define LLM_HTTP_HEADER_BYTES 128
-
 typedef struct LlmHttpAnswer
 {
 	char *bytes; /* malloc'ed, kept from one exchange to the next */
@@ -30,8 +27,7 @@ typedef struct LlmHttpAnswer
 	size_t limit;
 	bool too_large; /* more came than limit */
 	bool no_memory; /* more came than there is memory for */
-	uint32 present; /* bit by header */
-	char headers[LLM_HTTP_HEADERS][LLM_HTTP_HEADER_BYTES];
+	LlmHttpHeaders headers; /* kept from one exchange to the next */
 } LlmHttpAnswer;
 
 extern void llm_http_answer_start(LlmHttpAnswer *answer, size_t limit);

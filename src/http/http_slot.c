@@ -161,7 +161,6 @@ set_common_options(LlmHttpSlot *slot)
 		   SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_AGE_S) &&
 		   SET(CURLOPT_DNS_CACHE_TIMEOUT, NAME_CACHE_S) &&
 		   SET(CURLOPT_QUICK_EXIT, 1L) &&
-		   SET(CURLOPT_POST, 1L) &&
 		   SET(CURLOPT_ERRORBUFFER, slot->detail);
 }
 
@@ -195,10 +194,6 @@ drop_headers(LlmHttpSlot *slot)
 {
 	free_headers(slot->headers);
 	slot->headers = NULL;
-	if (slot->key_header != NULL)
-		explicit_bzero(slot->key_header, strlen(slot->key_header));
-	free(slot->key_header);
-	slot->key_header = NULL;
 }
 
 static void
@@ -209,6 +204,7 @@ free_slot(LlmHttpSlot *slot)
 	drop_headers(slot);
 	llm_http_answer_free(&slot->answer);
 	free(slot->url);
+	free(slot->method);
 	free(slot->detail);
 	dlist_delete(&slot->all_node);
 	free(slot);
@@ -268,38 +264,76 @@ add_line(struct curl_slist **list, const char *line)
 	return true;
 }
 
+/* What goes with every request: an empty Expect, so that large bodies do not wait for a 100 Continue. */
+#define OWN_HEADER "Expect:"
+
+/* Are these the lines that the handle has? */
 static bool
-set_headers(LlmHttpSlot *slot, const char *key_header)
+has_headers(const LlmHttpSlot *slot, const char *const *lines)
+{
+	const struct curl_slist *had = slot->headers;
+
+	if (had == NULL)
+		return false;
+	for (had = had->next; had != NULL && lines != NULL && *lines != NULL; had = had->next, lines++)
+	{
+		if (strcmp(had->data, *lines) != 0)
+			return false;
+	}
+	return had == NULL && (lines == NULL || *lines == NULL);
+}
+
+static bool
+set_headers(LlmHttpSlot *slot, const char *const *lines)
 {
 	struct curl_slist *list = NULL;
-	char *copy = NULL;
 	bool ok;
 
-	if (slot->headers != NULL && (slot->key_header == NULL || key_header == NULL
-									  ? slot->key_header == key_header
-									  : strcmp(slot->key_header, key_header) == 0))
+	if (has_headers(slot, lines))
 		return true;
-	/* an empty Expect: large bodies do not wait for a 100 Continue */
-	ok = add_line(&list, "Content-Type: application/json") &&
-		 add_line(&list, "Accept: application/json") &&
-		 add_line(&list, "Expect:");
-	if (ok && key_header != NULL)
-	{
-		copy = strdup(key_header);
-		ok = copy != NULL && add_line(&list, key_header);
-	}
+	ok = add_line(&list, OWN_HEADER);
+	for (; ok && lines != NULL && *lines != NULL; lines++)
+		ok = add_line(&list, *lines);
 	if (!ok || !SET(CURLOPT_HTTPHEADER, list))
 	{
 		free_headers(list);
-		if (copy != NULL)
-			explicit_bzero(copy, strlen(copy));
-		free(copy);
 		return false;
 	}
 	drop_headers(slot);
 	slot->headers = list;
-	slot->key_header = copy;
 	return true;
+}
+
+/* POST and GET are libcurl's own; any other word goes as it is, with the body that there is. */
+static bool
+set_method(LlmHttpSlot *slot, const char *method)
+{
+	bool get = strcmp(method, "GET") == 0;
+	char *copy;
+
+	if (slot->method != NULL && strcmp(slot->method, method) == 0)
+		return true;
+	free(slot->method);
+	slot->method = NULL;
+	copy = strdup(method);
+	if (copy == NULL || !(get ? SET(CURLOPT_HTTPGET, 1L) : SET(CURLOPT_POST, 1L)) ||
+		!SET(CURLOPT_CUSTOMREQUEST, get || strcmp(method, "POST") == 0 ? NULL : method))
+	{
+		free(copy);
+		return false;
+	}
+	slot->method = copy;
+	return true;
+}
+
+/* After set_method(); a request without a body has an empty one where its method wants some. */
+static bool
+set_body(LlmHttpSlot *slot, const char *body, size_t len)
+{
+	if (strcmp(slot->method, "GET") == 0)
+		return true;
+	return SET(CURLOPT_POSTFIELDS, body != NULL ? body : "") &&
+		   SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) (body != NULL ? len : 0));
 }
 
 static bool
@@ -327,10 +361,10 @@ llm_http_slot_take(LlmHttpExchange *exchange)
 	if (slot == NULL)
 		return NULL;
 	if (!set_url(slot, exchange->url) ||
-		!set_headers(slot, exchange->key_header) ||
+		!set_method(slot, exchange->method) ||
+		!set_headers(slot, exchange->headers) ||
 		!set_timeouts(slot, exchange->timeout_ms, exchange->connect_timeout_ms) ||
-		!SET(CURLOPT_POSTFIELDS, exchange->body) ||
-		!SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) exchange->body_len))
+		!set_body(slot, exchange->body, exchange->body_len))
 	{
 		dlist_push_head(&free_slots, &slot->node);
 		return NULL;

@@ -44,7 +44,7 @@ typedef struct LlmHttpSlot
 
 	/* what the easy handle is set to */
 	char *url;
-	char *key_header; /* or NULL */
+	char *method;
 	void *headers; /* struct curl_slist, with a copy of the key */
 	int timeout_ms;
 	int connect_timeout_ms;

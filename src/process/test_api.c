@@ -10,6 +10,8 @@
  *	  llm_enrich_test_spec     operation, arguments          → recipe's content
  *	  llm_enrich_test_load     operation, content            → schema and system text
  *	  llm_enrich_test_body     operation, content, model, …  → request body
+ *	  llm_enrich_test_address  dialect, kind, model, endpoint → method, URL and headers
+ *	  llm_enrich_test_embed    dialect, model, inputs, …     → request body
  *	  llm_enrich_test_read     dialect, status, body, headers → what was read
  *	  llm_enrich_test_check    operation, content, answer    → checked answer or fault
  *	  llm_enrich_test_job      options                       → what steers the job
@@ -37,12 +39,14 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/shmem.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_shared.h"
 #include "operation/operation.h"
 
 PG_FUNCTION_INFO_V1(llm_enrich_test_spec);
 PG_FUNCTION_INFO_V1(llm_enrich_test_load);
 PG_FUNCTION_INFO_V1(llm_enrich_test_body);
+PG_FUNCTION_INFO_V1(llm_enrich_test_address);
+PG_FUNCTION_INFO_V1(llm_enrich_test_embed);
 PG_FUNCTION_INFO_V1(llm_enrich_test_read);
 PG_FUNCTION_INFO_V1(llm_enrich_test_check);
 PG_FUNCTION_INFO_V1(llm_enrich_test_job);
@@ -51,6 +55,9 @@ PG_FUNCTION_INFO_V1(llm_enrich_test_clean);
 PG_FUNCTION_INFO_V1(llm_enrich_test_forget);
 PG_FUNCTION_INFO_V1(llm_enrich_test_linger);
 PG_FUNCTION_INFO_V1(llm_enrich_test_speed);
+
+/* The clock of an answer without a Date: 21 October 2026, 07:28:00. */
+#define TEST_NOW INT64CONST(1792567680)
 
 static const LlmOperation *
 find_operation(Datum name)
@@ -163,20 +170,110 @@ llm_enrich_test_load(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(llm_json_store(&result));
 }
 
-/* SQL: (dialect, operation, spec jsonb, model, input, last_answer, fault) → text */
+/* A member that is a string, or NULL. */
+static char *
+word(const JsonbValue *object, const char *key)
+{
+	JsonbValue *value = llm_json_get(object, key);
+
+	return value == NULL ? NULL : llm_json_cstring(value);
+}
+
+/* An endpoint of a model, with what the object tells of it; NULL: nothing. */
+static void
+read_endpoint(LlmEndpoint *endpoint, const char *model, Jsonb *told)
+{
+	JsonbValue object = {.type = jbvNull};
+	char *form;
+
+	if (told != NULL && !llm_json_tree(told, &object))
+		elog(ERROR, "endpoint nests too deep");
+	memset(endpoint, 0, sizeof(*endpoint));
+	endpoint->model = model;
+	endpoint->base_url = word(&object, "base_url");
+	endpoint->query = word(&object, "query");
+	endpoint->key_header = word(&object, "key_header");
+	endpoint->habits.max_tokens_field = word(&object, "max_tokens_field");
+	endpoint->habits.system_role = word(&object, "system_role");
+	endpoint->habits.extra_body = word(&object, "extra_body");
+	form = word(&object, "answer_form");
+	if (form != NULL)
+		endpoint->habits.answer_form = strcmp(form, "text") == 0 ? LLM_ANSWER_TEXT : LLM_ANSWER_JSON_OBJECT;
+	if (endpoint->base_url == NULL)
+		endpoint->base_url = "https://host.example/v1";
+}
+
+/* SQL: (dialect, kind "chat" or "embed", model, endpoint jsonb) → jsonb: method, url, headers */
+Datum
+llm_enrich_test_address(PG_FUNCTION_ARGS)
+{
+	const LlmDialect *dialect = find_dialect(TextDatumGetCString(PG_GETARG_DATUM(0)));
+	bool embed = strcmp(TextDatumGetCString(PG_GETARG_DATUM(1)), "embed") == 0;
+	LlmEndpoint endpoint;
+	LlmAddress address;
+	JsonbPair pairs[3];
+	JsonbValue result;
+	JsonbValue *lines;
+	ListCell *cell;
+	int n = 0;
+
+	read_endpoint(&endpoint, TextDatumGetCString(PG_GETARG_DATUM(2)), PG_GETARG_JSONB_P(3));
+	llm_dialect_address(dialect, &endpoint, embed ? LLM_REQUEST_EMBED : LLM_REQUEST_CHAT, &address);
+	lines = palloc(list_length(address.headers) * sizeof(JsonbValue));
+	foreach(cell, address.headers)
+		lines[n++] = llm_json_make_text(lfirst(cell));
+	llm_json_set_pair(&pairs[0], "method", llm_json_make_text(address.method));
+	llm_json_set_pair(&pairs[1], "url", llm_json_make_text(address.url));
+	llm_json_set_pair(&pairs[2], "headers", llm_json_make_array(lines, n));
+	result = llm_json_make_object(pairs, 3);
+	PG_RETURN_JSONB_P(llm_json_store(&result));
+}
+
+/* SQL: (dialect, model, inputs text[], dimensions int, endpoint jsonb) → text */
+Datum
+llm_enrich_test_embed(PG_FUNCTION_ARGS)
+{
+	const LlmDialect *dialect = find_dialect(TextDatumGetCString(PG_GETARG_DATUM(0)));
+	LlmEndpoint endpoint;
+	LlmEmbed ask = {.dimensions = PG_GETARG_INT32(3)};
+	LlmText *inputs;
+	Datum *elements;
+	StringInfoData body;
+
+	if (dialect->embed == NULL)
+		PG_RETURN_NULL();
+	read_endpoint(&endpoint, TextDatumGetCString(PG_GETARG_DATUM(1)), PG_GETARG_JSONB_P(4));
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &ask.ninputs);
+	inputs = palloc(Max(ask.ninputs, 1) * sizeof(LlmText));
+	for (int i = 0; i < ask.ninputs; i++)
+	{
+		text *input = DatumGetTextPP(elements[i]);
+
+		inputs[i] = (LlmText){VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)};
+	}
+	ask.inputs = inputs;
+	initStringInfo(&body);
+	dialect->embed(&endpoint, &ask, &body);
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(body.data, body.len));
+}
+
+/* SQL: (dialect, operation, spec jsonb, model, input, last_answer, fault[, endpoint jsonb]) → text */
 Datum
 llm_enrich_test_body(PG_FUNCTION_ARGS)
 {
 	const LlmDialect *dialect = find_dialect(TextDatumGetCString(PG_GETARG_DATUM(0)));
 	LlmRecipe *recipe = load_recipe(PG_GETARG_DATUM(1), PG_GETARG_JSONB_P(2));
-	LlmFrame *frame = dialect->prepare(recipe, TextDatumGetCString(PG_GETARG_DATUM(3)));
+	LlmEndpoint endpoint = {0};
 	text *input = PG_GETARG_TEXT_PP(4);
-	char *last_answer = PG_ARGISNULL(5) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(5));
-	char *fault = PG_ARGISNULL(6) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(6));
+	LlmChat chat = {.input = {VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)}};
 	StringInfoData body;
 
+	chat.last_answer = PG_ARGISNULL(5) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(5));
+	chat.fault = PG_ARGISNULL(6) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(6));
+	read_endpoint(&endpoint, TextDatumGetCString(PG_GETARG_DATUM(3)),
+				  PG_NARGS() > 7 && !PG_ARGISNULL(7) ? PG_GETARG_JSONB_P(7) : NULL);
 	initStringInfo(&body);
-	dialect->body(frame, VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input), last_answer, fault, &body);
+	dialect->body(dialect->prepare(recipe, &endpoint), &chat, &body);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(body.data, body.len));
 }
 
@@ -193,11 +290,47 @@ usage_value(const LlmUsage *usage)
 	return llm_json_make_object(pairs, 5);
 }
 
+/* [limit, remaining, reset in milliseconds]; -1: not told. */
+static JsonbValue
+limit_value(const LlmToldLimit *limit)
+{
+	JsonbValue *numbers = palloc(3 * sizeof(JsonbValue));
+
+	numbers[0] = llm_json_make_int(limit->limit);
+	numbers[1] = llm_json_make_int(limit->remaining);
+	numbers[2] = llm_json_make_int(limit->reset_ms);
+	return llm_json_make_array(numbers, 3);
+}
+
+static bool
+is_told(const LlmToldLimit *limit)
+{
+	return limit->limit >= 0 || limit->remaining >= 0 || limit->reset_ms >= 0;
+}
+
+/* The vectors as texts, since they are only compared. */
+static JsonbValue
+vectors_value(const LlmVector *vectors, int n)
+{
+	JsonbValue *values = palloc(Max(n, 1) * sizeof(JsonbValue));
+
+	for (int i = 0; i < n; i++)
+	{
+		StringInfoData buf;
+
+		initStringInfo(&buf);
+		for (int j = 0; vectors[i].values != NULL && j < vectors[i].n; j++)
+			appendStringInfo(&buf, "%s%g", j > 0 ? " " : "", vectors[i].values[j]);
+		values[i] = llm_json_make_text(vectors[i].values == NULL ? "none" : buf.data);
+	}
+	return llm_json_make_array(values, n);
+}
+
 /* What a dialect read; members that have nothing to say are left out. */
 static Jsonb *
-reply_jsonb(const LlmReply *reply)
+reply_jsonb(const LlmReply *reply, int ninputs)
 {
-	JsonbPair pairs[8];
+	JsonbPair pairs[11];
 	JsonbValue result;
 	int n = 0;
 
@@ -214,41 +347,58 @@ reply_jsonb(const LlmReply *reply)
 		llm_json_set_pair(&pairs[n++], "request_id", llm_json_make_text(reply->request_id));
 	if (reply->retry_after_ms >= 0)
 		llm_json_set_pair(&pairs[n++], "retry_after_ms", llm_json_make_int(reply->retry_after_ms));
+	if (reply->vectors != NULL)
+		llm_json_set_pair(&pairs[n++], "vectors", vectors_value(reply->vectors, ninputs));
+	if (is_told(&reply->requests))
+		llm_json_set_pair(&pairs[n++], "requests", limit_value(&reply->requests));
+	if (is_told(&reply->tokens))
+		llm_json_set_pair(&pairs[n++], "tokens", limit_value(&reply->tokens));
 	if (reply->usage.known)
 		llm_json_set_pair(&pairs[n++], "usage", usage_value(&reply->usage));
 	result = llm_json_make_object(pairs, n);
 	return llm_json_store(&result);
 }
 
-static char *
-header(const JsonbValue *headers, const char *name)
+/* An object of names and values as the headers of an answer. */
+static void
+make_headers(Jsonb *told, LlmHttpHeaders *headers)
 {
-	JsonbValue *value = llm_json_get(headers, name);
+	JsonbValue object;
 
-	return value == NULL ? NULL : llm_json_cstring(value);
+	if (!llm_json_tree(told, &object))
+		elog(ERROR, "headers nest too deep");
+	for (int i = 0; i < object.val.object.nPairs; i++)
+	{
+		const JsonbPair *pair = &object.val.object.pairs[i];
+		char *line = psprintf("%s: %s", llm_json_cstring(&pair->key), llm_json_cstring(&pair->value));
+
+		llm_http_headers_add(headers, line, strlen(line));
+	}
 }
 
-/* SQL: (dialect text, status int, body bytea, headers jsonb) → jsonb */
+/* SQL: (dialect text, status int, body bytea, headers jsonb[, inputs of an embedding int]) → jsonb */
 Datum
 llm_enrich_test_read(PG_FUNCTION_ARGS)
 {
 	const LlmDialect *dialect = find_dialect(TextDatumGetCString(PG_GETARG_DATUM(0)));
 	bytea *body = PG_GETARG_BYTEA_PP(2);
-	JsonbValue headers;
-	LlmRawAnswer raw = {0};
+	LlmHttpHeaders headers = {0};
+	LlmRawAnswer raw = {.headers = &headers, .ninputs = 1};
 	LlmReply reply;
 
-	if (!llm_json_tree(PG_GETARG_JSONB_P(3), &headers))
-		elog(ERROR, "headers nest too deep");
+	make_headers(PG_GETARG_JSONB_P(3), &headers);
 	raw.status = PG_GETARG_INT32(1);
 	raw.body = VARDATA_ANY(body);
 	raw.len = VARSIZE_ANY_EXHDR(body);
-	raw.retry_after = header(&headers, "retry-after");
-	raw.retry_after_ms = header(&headers, "retry-after-ms");
-	raw.date = header(&headers, "date");
-	raw.request_id = header(&headers, "x-request-id");
+	raw.now = TEST_NOW;
+	if (PG_NARGS() > 4)
+	{
+		raw.kind = LLM_REQUEST_EMBED;
+		raw.ninputs = PG_GETARG_INT32(4);
+	}
 	dialect->read(&raw, &reply);
-	PG_RETURN_JSONB_P(reply_jsonb(&reply));
+	llm_http_headers_free(&headers);
+	PG_RETURN_JSONB_P(reply_jsonb(&reply, raw.ninputs));
 }
 
 /* SQL: (operation text, spec jsonb, answer bytea or text) → jsonb */
@@ -305,7 +455,7 @@ llm_enrich_test_clean(PG_FUNCTION_ARGS)
 {
 	bytea *words = PG_GETARG_BYTEA_PP(0);
 
-	PG_RETURN_TEXT_P(cstring_to_text(llm_error_clean(VARDATA_ANY(words), VARSIZE_ANY_EXHDR(words))));
+	PG_RETURN_TEXT_P(cstring_to_text(llm_dialect_clean(VARDATA_ANY(words), VARSIZE_ANY_EXHDR(words))));
 }
 
 /* One question and its answer, in the current context. */
@@ -316,9 +466,10 @@ run_round(const LlmDialect *dialect, const LlmRecipe *recipe, const LlmFrame *fr
 	StringInfoData body;
 	StringInfoData fault;
 	LlmReply reply;
+	LlmChat chat = {.input = {VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)}};
 
 	initStringInfo(&body);
-	dialect->body(frame, VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input), NULL, NULL, &body);
+	dialect->body(frame, &chat, &body);
 	dialect->read(raw, &reply);
 	if (reply.class != LLM_OK)
 		elog(ERROR, "the answer was not read as whole");
@@ -333,11 +484,12 @@ llm_enrich_test_speed(PG_FUNCTION_ARGS)
 {
 	const LlmDialect *dialect = find_dialect(TextDatumGetCString(PG_GETARG_DATUM(0)));
 	LlmRecipe *recipe = load_recipe(PG_GETARG_DATUM(1), PG_GETARG_JSONB_P(2));
-	LlmFrame *frame = dialect->prepare(recipe, "model");
+	LlmEndpoint endpoint = {.base_url = "", .model = "model"};
+	LlmFrame *frame = dialect->prepare(recipe, &endpoint);
 	text *input = PG_GETARG_TEXT_PP(3);
 	bytea *body = PG_GETARG_BYTEA_PP(4);
 	int rounds = PG_GETARG_INT32(5);
-	LlmRawAnswer raw = {.status = 200, .body = VARDATA_ANY(body), .len = VARSIZE_ANY_EXHDR(body)};
+	LlmRawAnswer raw = {.status = 200, .ninputs = 1, .body = VARDATA_ANY(body), .len = VARSIZE_ANY_EXHDR(body)};
 	MemoryContext round_context = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich test",
 														ALLOCSET_DEFAULT_SIZES);
 	MemoryContext outer = MemoryContextSwitchTo(round_context);

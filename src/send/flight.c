@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include <time.h>
+
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "utils/hsearch.h"
@@ -41,7 +43,7 @@
 typedef struct SharedFrame
 {
 	const LlmDialect *dialect;
-	const char *model;
+	LlmEndpoint endpoint; /* what of it is in the bytes */
 	LlmFrame *frame;
 } SharedFrame;
 
@@ -107,7 +109,23 @@ llm_flight_trim_recipes(void)
 	}
 }
 
-/* The bytes that all requests of a recipe to a model share. */
+static char *
+copy_word(const char *word)
+{
+	return word == NULL ? NULL : pstrdup(word);
+}
+
+/* Those parts of an endpoint that are in the bytes of a body. */
+static void
+copy_endpoint(LlmEndpoint *to, const LlmEndpoint *from)
+{
+	*to = (LlmEndpoint){.model = pstrdup(from->model), .habits = from->habits};
+	to->habits.max_tokens_field = copy_word(from->habits.max_tokens_field);
+	to->habits.system_role = copy_word(from->habits.system_role);
+	to->habits.extra_body = copy_word(from->habits.extra_body);
+}
+
+/* The bytes that all requests of a recipe to an endpoint share. */
 static LlmFrame *
 get_frame(LlmSharedRecipe *shared, const LlmRoute *route)
 {
@@ -118,14 +136,14 @@ get_frame(LlmSharedRecipe *shared, const LlmRoute *route)
 	foreach(lc, shared->frames)
 	{
 		shared_frame = lfirst(lc);
-		if (shared_frame->dialect == route->dialect && strcmp(shared_frame->model, route->target->model) == 0)
+		if (shared_frame->dialect == route->dialect && llm_dialect_same_body(&shared_frame->endpoint, &route->endpoint))
 			return shared_frame->frame;
 	}
 	saved = MemoryContextSwitchTo(shared->context);
 	shared_frame = palloc(sizeof(SharedFrame));
 	shared_frame->dialect = route->dialect;
-	shared_frame->model = pstrdup(route->target->model);
-	shared_frame->frame = route->dialect->prepare(shared->recipe, shared_frame->model);
+	copy_endpoint(&shared_frame->endpoint, &route->endpoint);
+	shared_frame->frame = route->dialect->prepare(shared->recipe, &shared_frame->endpoint);
 	shared->frames = lappend(shared->frames, shared_frame);
 	MemoryContextSwitchTo(saved);
 	return shared_frame->frame;
@@ -138,8 +156,10 @@ fill_exchange(LlmFlight *flight)
 	LlmHttpExchange *exchange = &flight->exchange;
 	const LlmRoute *route = flight->route;
 
+	exchange->method = route->method;
 	exchange->url = route->url;
-	exchange->key_header = route->key_header;
+	exchange->headers = (const char *const *) route->headers;
+	exchange->secret = route->key;
 	exchange->timeout_ms = route->target->timeout_ms;
 	exchange->connect_timeout_ms = route->target->connect_timeout_ms;
 	exchange->answer_limit = (size_t) llm_guc_max_answer_kb * 1024;
@@ -170,6 +190,7 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich flight", ALLOCSET_SMALL_SIZES);
 	MemoryContext saved = MemoryContextSwitchTo(context);
 	LlmFlight *flight = palloc0(sizeof(LlmFlight));
+	LlmChat chat = {{claim->input, claim->input_len}, claim->last_answer, claim->fault};
 	StringInfoData body;
 
 	flight->context = context;
@@ -192,8 +213,7 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 	if (route->problem == NULL && recipe != NULL)
 	{
 		initStringInfo(&body);
-		route->dialect->body(get_frame(recipe, route), claim->input, claim->input_len,
-							 claim->last_answer, claim->fault, &body);
+		route->dialect->body(get_frame(recipe, route), &chat, &body);
 		flight->input_tokens = llm_dialect_estimate_tokens(body.data, body.len);
 		flight->exchange.body = body.data;
 		flight->exchange.body_len = body.len;
@@ -245,10 +265,10 @@ read_answer(LlmFlight *flight, LlmReply *reply)
 	raw.status = exchange->status;
 	raw.body = exchange->answer;
 	raw.len = exchange->answer_len;
-	raw.retry_after = exchange->retry_after;
-	raw.retry_after_ms = exchange->retry_after_ms;
-	raw.date = exchange->date;
-	raw.request_id = exchange->request_id;
+	raw.headers = exchange->answer_headers;
+	raw.kind = LLM_REQUEST_CHAT;
+	raw.ninputs = 1;
+	raw.now = (int64) time(NULL);
 	flight->route->dialect->read(&raw, reply);
 	s->http_status = exchange->status;
 	s->request_id = reply->request_id;
@@ -338,36 +358,20 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 	}
 }
 
-/* What the headers tell of one kind of limit. */
-static void
-read_limit(LlmToldLimit *told, const char *limit, const char *remaining, const char *reset)
-{
-	told->limit = llm_limiter_parse_count(limit);
-	told->remaining = llm_limiter_parse_count(remaining);
-	told->reset_ms = llm_limiter_parse_duration_ms(reset);
-}
-
 /* What the limiter learns from the answer.  Is the target shut now? */
 static bool
 tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
 {
 	LlmRoute *route = flight->route;
-	const LlmHttpExchange *exchange = &flight->exchange;
 	const LlmUsage *usage = &reply->usage;
 	int64 used = usage->known ? usage->input + usage->cached + usage->cache_write + usage->output : -1;
 	LlmLimiter *limiter = llm_route_lock_limiter(route);
-	LlmToldLimit requests,
-		tokens;
 	bool shut;
 
 	llm_limiter_settle(limiter, &route->limits, class, flight->generation, flight->granted_tokens, used,
 					   reply->retry_after_ms, llm_clock_jitter(), now);
 	if (class == LLM_OK)
-	{
-		read_limit(&requests, exchange->limit_requests, exchange->remaining_requests, exchange->reset_requests);
-		read_limit(&tokens, exchange->limit_tokens, exchange->remaining_tokens, exchange->reset_tokens);
-		llm_limiter_correct(limiter, &route->limits, &requests, &tokens, now);
-	}
+		llm_limiter_correct(limiter, &route->limits, &reply->requests, &reply->tokens, now);
 	shut = limiter->half_open;
 	llm_limiter_unlock();
 	llm_route_note_settled(route);

@@ -64,7 +64,7 @@ host_part(const char *base_url)
 	return end == NULL ? pstrdup(base_url) : pnstrdup(base_url, end - base_url);
 }
 
-/* The key header's template with the key in the place of "%s". */
+/* A header line with the key in the place of "%s". */
 static char *
 replace_placeholder(const char *template, const char *key)
 {
@@ -78,21 +78,48 @@ replace_placeholder(const char *template, const char *key)
 	return header.data;
 }
 
-/* Read the key and make its header; a problem ends up in the route. */
+/* The method, URL and headers of its requests.  Without a key the lines that want it are left out. */
+static void
+add_address(LlmRoute *route)
+{
+	LlmAddress address;
+	ListCell *cell;
+	int n = 0;
+
+	llm_dialect_address(route->dialect, &route->endpoint, LLM_REQUEST_CHAT, &address);
+	route->method = address.method;
+	route->url = address.url;
+	route->headers = palloc0((list_length(address.headers) + 1) * sizeof(char *));
+	foreach(cell, address.headers)
+	{
+		char *line = lfirst(cell);
+
+		if (strstr(line, "%s") == NULL)
+			route->headers[n++] = line;
+		else if (route->key != NULL)
+			route->headers[n++] = replace_placeholder(line, route->key);
+	}
+}
+
+/* Read the key; a problem ends up in the route. */
 static void
 add_key(LlmRoute *route, const char **hint)
 {
 	const char *problem = NULL;
-	char *key = llm_secret_read(route->target, &problem, hint);
 
-	if (key == NULL)
-	{
+	route->key = llm_secret_read(route->target, &problem, hint);
+	if (route->key == NULL)
 		route->problem = problem;
-		return;
-	}
-	route->fingerprint = llm_secret_fingerprint(key);
-	route->key_header = replace_placeholder(route->dialect->key_header, key);
-	llm_secret_wipe(key);
+	else
+		route->fingerprint = llm_secret_fingerprint(route->key);
+}
+
+/* What the dialect is told of the target. */
+static void
+fill_endpoint(LlmEndpoint *endpoint, const LlmTarget *target)
+{
+	endpoint->base_url = target->base_url;
+	endpoint->model = target->model;
 }
 
 /* Resolve everything; what is wrong ends up in route->problem. */
@@ -112,12 +139,13 @@ resolve(LlmRoute *route)
 	}
 	if (route->problem == NULL)
 	{
-		route->url = psprintf("%s%s", target->base_url, route->dialect->path);
+		fill_endpoint(&route->endpoint, target);
 		route->host = host_part(target->base_url);
 		route->limits.requests_per_minute = target->requests_per_minute;
 		route->limits.tokens_per_minute = target->tokens_per_minute;
 		route->limits.max_concurrency = target->max_concurrency > 0 ? target->max_concurrency : DEFAULT_CONCURRENCY;
 		add_key(route, &hint);
+		add_address(route);
 	}
 	if (route->problem != NULL)
 		llm_route_report(route, route->problem, hint);
@@ -157,8 +185,9 @@ static void
 free_route(LlmRoute *route)
 {
 	dlist_delete(&route->node);
-	if (route->key_header != NULL)
-		llm_secret_wipe(route->key_header);
+	for (char **line = route->headers; line != NULL && *line != NULL; line++)
+		explicit_bzero(*line, strlen(*line));
+	llm_secret_wipe(route->key);
 	MemoryContextDelete(route->context);
 }
 

@@ -48,8 +48,11 @@ typedef struct LlmRoute
 	const LlmTarget *target;
 	const char *problem; /* NULL when usable */
 	const LlmDialect *dialect;
+	LlmEndpoint endpoint;
+	const char *method;
 	const char *url;
-	char *key_header; /* wiped when the route goes */
+	char **headers; /* whole lines and a NULL; wiped when the route goes, as is the key */
+	char *key; /* NULL: there is none */
 	const char *host; /* base_url up to the path: names the limiter */
 	uint64 fingerprint;
 	LlmLimits limits;

@@ -12,9 +12,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "base/error.h"
 #include "base/json.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_shared.h"
 #include "fuzz.h"
 #include "http/http_answer.h"
 #include "limiter/limiter.h"
@@ -84,7 +83,7 @@ check_header(const char *value)
 {
 	if (value == NULL)
 		return;
-	must(strlen(value) < LLM_HTTP_HEADER_BYTES);
+	must(strlen(value) <= LLM_HTTP_HEADER_VALUE_MAX);
 	must(strstr(value, KEY) == NULL);
 	for (; *value != '\0'; value++)
 		must(*value >= ' ' && *value < 0x7f);
@@ -93,24 +92,26 @@ check_header(const char *value)
 static void
 check_headers(const LlmHttpExchange *exchange)
 {
-	int64 ms;
+	static const char *const names[] = {
+		"date",
+		"retry-after",
+		"retry-after-ms",
+		"request-id",
+		"x-request-id",
+		"x-ratelimit-limit-requests",
+		"x-ratelimit-remaining-tokens",
+		"x-ratelimit-reset-requests",
+	};
 
-	check_header(exchange->date);
-	check_header(exchange->retry_after);
-	check_header(exchange->retry_after_ms);
-	check_header(exchange->request_id);
-	check_header(exchange->limit_requests);
-	check_header(exchange->remaining_requests);
-	check_header(exchange->reset_requests);
-	check_header(exchange->limit_tokens);
-	check_header(exchange->remaining_tokens);
-	check_header(exchange->reset_tokens);
-	must(llm_limiter_parse_count(exchange->limit_requests) >= -1);
-	must(llm_limiter_parse_count(exchange->remaining_tokens) >= -1);
-	ms = llm_limiter_parse_duration_ms(exchange->reset_requests);
-	must(ms >= -1 && ms <= MS_PER_DAY);
-	ms = llm_limiter_parse_duration_ms(exchange->reset_tokens);
-	must(ms >= -1 && ms <= MS_PER_DAY);
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		const char *value = llm_http_header(exchange->answer_headers, names[i]);
+		int64 ms = llm_limiter_parse_duration_ms(value);
+
+		check_header(value);
+		must(llm_limiter_parse_count(value) >= -1);
+		must(ms >= -1 && ms <= MS_PER_DAY);
+	}
 }
 
 static void
@@ -147,9 +148,9 @@ check_reply(const LlmReply *reply)
 	must(reply->class >= LLM_OK && reply->class <= LLM_ERR_LOCAL);
 	must((reply->class == LLM_OK) == (reply->message == NULL));
 	must(reply->class != LLM_OK || reply->content_len > 0);
-	must(reply->message == NULL || llm_fuzz_is_shown(reply->message, LLM_ERROR_TEXT_MAX));
-	must(reply->code == NULL || llm_fuzz_is_shown(reply->code, LLM_ERROR_TEXT_MAX));
-	must(reply->request_id == NULL || llm_fuzz_is_shown(reply->request_id, LLM_HTTP_HEADER_BYTES));
+	must(reply->message == NULL || llm_fuzz_is_shown(reply->message, LLM_DIALECT_TEXT_MAX));
+	must(reply->code == NULL || llm_fuzz_is_shown(reply->code, LLM_DIALECT_TEXT_MAX));
+	must(reply->request_id == NULL || llm_fuzz_is_shown(reply->request_id, LLM_HTTP_HEADER_VALUE_MAX));
 	must(reply->retry_after_ms >= -1 && reply->retry_after_ms <= MS_PER_DAY);
 	must(reply->content == NULL || is_text(reply->content, reply->content_len));
 	check_usage(&reply->usage);
@@ -171,7 +172,9 @@ make_recipe(void)
 static void
 ask_again(const LlmDialect *dialect, const LlmReply *reply, const char *fault)
 {
-	LlmFrame *frame = dialect->prepare(make_recipe(), "m");
+	LlmEndpoint endpoint = {.base_url = "https://host", .model = "m"};
+	LlmFrame *frame = dialect->prepare(make_recipe(), &endpoint);
+	LlmChat chat = {.input = {"input", 5}, .fault = fault};
 	char *last = pnstrdup(reply->content, pg_mbcliplen(reply->content, reply->content_len, LAST_ANSWER_BYTES));
 	StringInfoData body;
 	StringInfoData problem;
@@ -179,7 +182,8 @@ ask_again(const LlmDialect *dialect, const LlmReply *reply, const char *fault)
 
 	initStringInfo(&body);
 	initStringInfo(&problem);
-	dialect->body(frame, "input", 5, last, fault, &body);
+	chat.last_answer = last;
+	dialect->body(frame, &chat, &body);
 	must(llm_json_parse(body.data, body.len, &tree, &problem));
 }
 
@@ -202,10 +206,25 @@ read_as(const LlmDialect *dialect, const LlmRawAnswer *raw)
 		ask_again(dialect, &reply, fault.data);
 }
 
+/* The same bytes as the answer to a request for vectors. */
+static void
+read_vectors(const LlmRawAnswer *raw)
+{
+	LlmRawAnswer asked = *raw;
+	LlmReply reply;
+
+	asked.kind = LLM_REQUEST_EMBED;
+	asked.ninputs = 3;
+	llm_dialect_openai.read(&asked, &reply);
+	must(reply.class != LLM_OK || reply.vectors != NULL);
+	for (int i = 0; reply.class == LLM_OK && i < asked.ninputs; i++)
+		must(reply.vectors[i].values != NULL && reply.vectors[i].n > 0);
+}
+
 static void
 run(const uint8 *data, size_t size)
 {
-	LlmHttpExchange exchange = {.key_header = "Authorization: Bearer " KEY};
+	LlmHttpExchange exchange = {.secret = KEY};
 	const uint8 *at = data;
 	const uint8 *end = data + size;
 	char *names = pstrdup(llm_dialect_names());
@@ -221,10 +240,9 @@ run(const uint8 *data, size_t size)
 		LlmRawAnswer raw = {
 			.status = exchange.status,
 			.len = exchange.answer_len,
-			.retry_after = exchange.retry_after,
-			.retry_after_ms = exchange.retry_after_ms,
-			.date = exchange.date,
-			.request_id = exchange.request_id,
+			.headers = exchange.answer_headers,
+			.ninputs = 1,
+			.now = 1792567680,
 		};
 		char *exact = palloc(raw.len);
 
@@ -235,6 +253,7 @@ run(const uint8 *data, size_t size)
 		raw.body = exact;
 		for (char *name = strtok(names, ", "); name != NULL; name = strtok(NULL, ", "))
 			read_as(llm_dialect_find(name), &raw);
+		read_vectors(&raw);
 	}
 	llm_http_answer_clear(&exchange);
 	llm_http_answer_trim(&wire);

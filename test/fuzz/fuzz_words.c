@@ -9,7 +9,7 @@
 #include "postgres.h"
 
 #include "base/error.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_shared.h"
 #include "fuzz.h"
 #include "http/http_failure.h"
 #include "limiter/limiter.h"
@@ -19,7 +19,7 @@
 static void
 check_wait(const char *retry_after, const char *retry_after_ms, const char *date, const char *message)
 {
-	int64 ms = llm_error_retry_after_ms(retry_after, retry_after_ms, date, message);
+	int64 ms = llm_dialect_retry_after_ms(retry_after, retry_after_ms, date, message);
 
 	must(ms >= -1 && ms <= MS_PER_DAY);
 }
@@ -37,9 +37,9 @@ check_limit(const char *value)
 static void
 check_class(const char *word)
 {
-	LlmErrorClass by_code = llm_error_by_code(word);
-	LlmErrorClass by_message = llm_error_by_message(word);
-	LlmErrorClass by_status = llm_error_by_status(atoi(word));
+	LlmErrorClass by_code = llm_dialect_by_code(word);
+	LlmErrorClass by_message = llm_dialect_by_words(word);
+	LlmErrorClass by_status = llm_dialect_by_status(atoi(word));
 
 	must(strcmp(llm_error_name(by_code), "") != 0);
 	must(strcmp(llm_error_name(by_message), "") != 0);
@@ -73,8 +73,8 @@ run(const uint8 *data, size_t size)
 
 	must(llm_dialect_estimate_tokens((const char *) data, size) >= 0);
 	must(llm_dialect_estimate_tokens((const char *) data, size) <= (int64) size * 2 + 20);
-	clean = llm_error_clean((const char *) data, size);
-	must(llm_fuzz_is_shown(clean, LLM_ERROR_TEXT_MAX));
+	clean = llm_dialect_clean((const char *) data, size);
+	must(llm_fuzz_is_shown(clean, LLM_DIALECT_TEXT_MAX));
 	for (int i = 0; i < lengthof(lines); i++)
 		lines[i] = llm_fuzz_piece(&at, end, '\n', &len[i]);
 	check_wait(lines[0], lines[1], lines[2], lines[3]);

@@ -69,8 +69,8 @@ plain(Reply *reply, const char *text)
 	buf_text(&reply->body, text);
 }
 
-static bool
-ends_with(Span path, const char *end)
+bool
+path_ends_with(Span path, const char *end)
 {
 	size_t len = strlen(end);
 
@@ -271,17 +271,42 @@ key_fits(const Lane *lane, Span given)
 	return difference == 0;
 }
 
+static const Form *const forms[] = {
+#define FORM(name) &form_##name,
+#include "forms.h"
+#undef FORM
+};
+
+/*
+ * The form of a chat request, by its path without the lane; NULL if it is none.
+ */
+static const Form *
+form_of_path(Span path)
+{
+	const char *slash;
+
+	if (path.len > 3 && memcmp(path.at, "/x/", 3) == 0 &&
+		(slash = memchr(path.at + 3, '/', path.len - 3)) != NULL)
+		path = (Span){slash, (size_t) (path.at + path.len - slash)};
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+	{
+		if (forms[i]->claims(path))
+			return forms[i];
+	}
+	return NULL;
+}
+
 /*
  * Answer one request.
  */
 void
 api_handle(const HttpRequest *request, Reply *reply)
 {
-	bool chat = ends_with(request->path, "/chat/completions");
+	const Form *form = form_of_path(request->path);
 	Lane *lane;
 	bool authorized;
 
-	if (!chat && handle_own(request, reply))
+	if (form == NULL && handle_own(request, reply))
 		return;
 	lane = lane_of_path(request->path);
 	if (lane == NULL)
@@ -291,17 +316,11 @@ api_handle(const HttpRequest *request, Reply *reply)
 		return;
 	}
 	authorized = key_fits(lane, request->authorization);
-	if (chat && span_is(request->method, "POST"))
-	{
-		uint64_t print = 0;
-
-		if (request->authorization.len > 0)
-			print = hash_bytes(request->authorization.at, request->authorization.len, 11) | 1;
-		chat_answer(lane, request, authorized, print, reply);
-	}
-	else if (chat)
+	if (form != NULL && span_is(request->method, "POST"))
+		chat_answer(form, lane, request, authorized, reply);
+	else if (form != NULL)
 		api_error(reply, 405, "invalid_request_error", NULL, NULL, "Only POST is possible here.");
-	else if (!ends_with(request->path, "/models"))
+	else if (!path_ends_with(request->path, "/models"))
 		api_error(reply, 404, "invalid_request_error", NULL, "unknown_url",
 				  "Unknown request URL: %.*s %.*s", (int) request->method.len, request->method.at,
 				  (int) (request->path.len < 200 ? request->path.len : 200), request->path.at);

@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * chat.c
- *	  One chat completion: faults, limits, content, envelope, usage.
+ *	  One chat request, in whatever form: faults, limits, content, usage.
  *
  * The order is that of a real provider where it can be seen from outside: the
  * key, then what the script has in store, then whether the request is possible
  * at all (400, 404), then the rate limit (429), then the answer.  A fault that
  * strikes behind that point (hang, cut) finds the work done: its tokens are
- * counted as unseen.  Called by api.c; the meter is told by server.c when the
- * answer has left.
+ * counted as unseen.  What a request and an answer look like is the form's
+ * (form_*.c).  Called by api.c; the meter is told by server.c when the answer has
+ * left.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,27 +17,40 @@
 #include "provider.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 static Buf content; /* of the answer being made */
-
-/* What an answer says, apart from its content. */
-typedef struct Told
-{
-	const char *finish_reason;
-	bool refusal;
-	bool no_usage;
-} Told;
+static Buf limit_lines; /* likewise: what it tells of limits */
 
 /* ---- refusing ---- */
 
-static void
-bad_request(Reply *reply, const char *param, const char *code, const char *message)
+/*
+ * Answer with an error, in the words of the form.
+ */
+static void __attribute__((format(printf, 5, 6)))
+complain(const Form *form, Reply *reply, Complaint complaint, Outcome outcome, const char *format, ...)
 {
-	api_error(reply, 400, "invalid_request_error", param, code, "%s", message);
-	reply->outcome = OUT_BAD_REQUEST;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(complaint.message, sizeof(complaint.message), format, args);
+	va_end(args);
+	form->complain(reply, &complaint);
+	reply->outcome = outcome;
+}
+
+/*
+ * Refuse a request for what is in it, at once.
+ */
+static void
+bad_request(const Form *form, Reply *reply, Trouble trouble, const char *param, const char *code, const char *message)
+{
+	Complaint complaint = {.trouble = trouble, .status = 400, .param = param, .code = code};
+
+	complain(form, reply, complaint, OUT_BAD_REQUEST, "%s", message);
 	reply->delay_ms = 0;
 }
 
@@ -55,27 +69,26 @@ knows_model(const Script *script, Span model)
  * Refuse what this server would not take; true if it did.
  */
 static bool
-refuse_request(const Script *script, const ChatRequest *chat, uint64_t prompt_tokens, Reply *reply)
+refuse_request(const Form *form, const Script *script, const ChatRequest *chat, uint64_t prompt_tokens, Reply *reply)
 {
 	char message[200];
 
 	if (!knows_model(script, chat->model))
 	{
-		api_error(reply, 404, "invalid_request_error", NULL, "model_not_found",
-				  "The model `%.*s` does not exist or you do not have access to it.",
-				  chat->model.len > 100 ? 100 : (int) chat->model.len, chat->model.at);
-		reply->outcome = OUT_NOT_FOUND;
+		complain(form, reply, (Complaint){.trouble = TROUBLE_MODEL, .status = 404}, OUT_NOT_FOUND,
+				 "The model `%.*s` does not exist or you do not have access to it.",
+				 chat->model.len > 100 ? 100 : (int) chat->model.len, chat->model.at);
 		reply->delay_ms = 0;
 		return true;
 	}
 	if (script->reject_temperature && chat->has_temperature && chat->temperature != 1)
 		bad_request(
-			reply, "temperature", "unsupported_value",
+			form, reply, TROUBLE_REQUEST, "temperature", "unsupported_value",
 			"Unsupported value: 'temperature' does not support this value with this model. "
 			"Only the default (1) value is supported.");
 	else if (script->reject_max_tokens && chat->old_max_tokens)
 		bad_request(
-			reply, "max_tokens", "unsupported_parameter",
+			form, reply, TROUBLE_REQUEST, "max_tokens", "unsupported_parameter",
 			"Unsupported parameter: 'max_tokens' is not supported with this model. "
 			"Use 'max_completion_tokens' instead.");
 	else if (script->context_tokens > 0 && (double) prompt_tokens > script->context_tokens)
@@ -85,7 +98,7 @@ refuse_request(const Script *script, const ChatRequest *chat, uint64_t prompt_to
 			"This model's maximum context length is %.0f tokens. "
 			"However, your messages resulted in %llu tokens.",
 			script->context_tokens, (unsigned long long) prompt_tokens);
-		bad_request(reply, "messages", "context_length_exceeded", message);
+		bad_request(form, reply, TROUBLE_CONTEXT, "messages", NULL, message);
 	}
 	else
 		return false;
@@ -101,46 +114,51 @@ or_else(double value, double otherwise)
 }
 
 /*
- * Header lines that tell the limits.  Without limits they are constant, and
- * large enough that a client which paces itself by them is not slowed down.
+ * Header lines that tell the limits.  Without limits they tell so much that a client
+ * which paces itself by them is not slowed down.
  */
 static void
-tell_limits(const Lane *lane, Reply *reply)
+tell_limits(const Form *form, const Lane *lane, Reply *reply)
 {
-	static const char unlimited[] =
-		"\r\nx-ratelimit-limit-requests: 100000000\r\nx-ratelimit-limit-tokens: 10000000000"
-		"\r\nx-ratelimit-remaining-requests: 99999999\r\nx-ratelimit-remaining-tokens: 9999999999"
-		"\r\nx-ratelimit-reset-requests: 1ms\r\nx-ratelimit-reset-tokens: 1ms";
-	static char limited[500];
-	double rpm = or_else(lane->script.requests_per_minute, 1e8);
-	double tpm = or_else(lane->script.tokens_per_minute, 1e10);
-	double requests = lane->script.requests_per_minute > 0 ? lane->requests.level : rpm;
-	double tokens = lane->script.tokens_per_minute > 0 ? lane->tokens.level : tpm;
-	double most_requests = or_else(lane->script.burst, rpm);
-	double most_tokens = or_else(lane->script.burst_tokens, tpm);
+	const Script *script = &lane->script;
+	double rpm = or_else(script->requests_per_minute, 1e8);
+	double tpm = or_else(script->tokens_per_minute, 1e10);
+	double requests = script->requests_per_minute > 0 ? lane->requests.level : rpm;
+	double tokens = script->tokens_per_minute > 0 ? lane->tokens.level : tpm;
+	bool limited = !script->hide_limits && (script->requests_per_minute > 0 || script->tokens_per_minute > 0);
+	Limits limits = {.requests = rpm, .tokens = tpm, .requests_left = rpm - 1, .tokens_left = tpm - 1};
 
-	reply->limits = unlimited;
-	reply->limits_len = sizeof(unlimited) - 1;
-	if (lane->script.hide_limits || (lane->script.requests_per_minute <= 0 && lane->script.tokens_per_minute <= 0))
+	if (form->tell_limits == NULL)
 		return;
-	reply->limits = limited;
-	reply->limits_len = (size_t) snprintf(
-		limited, sizeof(limited),
-		"\r\nx-ratelimit-limit-requests: %.0f\r\nx-ratelimit-limit-tokens: %.0f"
-		"\r\nx-ratelimit-remaining-requests: %.0f\r\nx-ratelimit-remaining-tokens: %.0f"
-		"\r\nx-ratelimit-reset-requests: %.3fs\r\nx-ratelimit-reset-tokens: %.3fs",
-		rpm, tpm, fmax(0, floor(requests)), fmax(0, floor(tokens)),
-		fmax(0, most_requests - requests) * 60 / rpm, fmax(0, most_tokens - tokens) * 60 / tpm);
+	if (limited)
+	{
+		limits.requests_left = fmax(0, floor(requests));
+		limits.tokens_left = fmax(0, floor(tokens));
+		limits.requests_reset = fmax(0, or_else(script->burst, rpm) - requests) * 60 / rpm;
+		limits.tokens_reset = fmax(0, or_else(script->burst_tokens, tpm) - tokens) * 60 / tpm;
+	}
+	else
+	{
+		limits.requests = 1e8;
+		limits.tokens = 1e10;
+		limits.requests_left = 1e8 - 1;
+		limits.tokens_left = 1e10 - 1;
+		limits.requests_reset = limits.tokens_reset = 0.001;
+	}
+	limit_lines.len = 0;
+	form->tell_limits(&limit_lines, &limits);
+	reply->limits = limit_lines.at;
+	reply->limits_len = limit_lines.len;
 }
 
 static void
-too_many(const Script *script, Reply *reply, const char *type, double wait)
+too_many(const Form *form, const Script *script, Reply *reply, bool requests, double wait)
 {
-	api_error(reply, 429, type, NULL, "rate_limit_exceeded",
-			  "Rate limit reached on %s per minute. Please try again in %.3fs.", type, wait);
+	complain(form, reply, (Complaint){.trouble = requests ? TROUBLE_REQUESTS : TROUBLE_TOKENS, .status = 429},
+			 OUT_RATE_LIMITED, "Rate limit reached on %s per minute. Please try again in %.3fs.",
+			 requests ? "requests" : "tokens", wait);
 	reply->retry_after = wait;
 	reply->retry_form = script->retry_after_form;
-	reply->outcome = OUT_RATE_LIMITED;
 	reply->delay_ms = 0;
 }
 
@@ -148,7 +166,7 @@ too_many(const Script *script, Reply *reply, const char *type, double wait)
  * Take a request's share of the limits; false if it must wait.
  */
 static bool
-admit(Lane *lane, uint64_t tokens, Reply *reply)
+admit(const Form *form, Lane *lane, uint64_t tokens, Reply *reply)
 {
 	const Script *script = &lane->script;
 	double requests_wait = bucket_wait(&lane->requests, script->requests_per_minute,
@@ -158,8 +176,7 @@ admit(Lane *lane, uint64_t tokens, Reply *reply)
 					or_else(script->burst_tokens, script->tokens_per_minute), (double) tokens);
 
 	if (requests_wait > 0 || tokens_wait > 0)
-		too_many(script, reply, requests_wait >= tokens_wait ? "requests" : "tokens",
-				 fmax(requests_wait, tokens_wait));
+		too_many(form, script, reply, requests_wait >= tokens_wait, fmax(requests_wait, tokens_wait));
 	else
 	{
 		bucket_take(&lane->requests, 1);
@@ -185,7 +202,7 @@ override_for(const Script *script, Span user)
  * Make the content; false if the schema is refused.
  */
 static bool
-make_content(const Script *script, const ChatRequest *chat, bool spoil, Reply *reply)
+make_content(const Form *form, const Script *script, const ChatRequest *chat, bool spoil, Reply *reply)
 {
 	const char *given = override_for(script, chat->user);
 	const Recipe *recipe = NULL;
@@ -203,7 +220,7 @@ make_content(const Script *script, const ChatRequest *chat, bool spoil, Reply *r
 
 			snprintf(message, sizeof(message), "Invalid schema for response_format '%.*s': %s",
 					 (int) chat->schema_name.len, chat->schema_name.at, recipe->error);
-			bad_request(reply, "response_format", "invalid_json_schema", message);
+			bad_request(form, reply, TROUBLE_SCHEMA, "response_format", NULL, message);
 			return false;
 		}
 	}
@@ -232,16 +249,16 @@ bend_content(Action action, Told *told)
 			break;
 		case ACT_TRUNCATED:
 			content.len = utf8_cut(content.at, content.len, content.len / 2);
-			told->finish_reason = "length";
+			told->finish = FINISH_LENGTH;
 			break;
 		case ACT_REFUSAL:
 			content.len = 0;
 			buf_text(&content, "I'm sorry, I cannot help with that.");
-			told->refusal = true;
+			told->finish = FINISH_REFUSAL;
 			break;
 		case ACT_CONTENT_FILTER:
 			content.len = 0;
-			told->finish_reason = "content_filter";
+			told->finish = FINISH_FILTER;
 			break;
 		case ACT_EMPTY_CONTENT:
 			content.len = 0;
@@ -267,77 +284,17 @@ count_usage(const Script *script, const ChatRequest *chat, Told *told, size_t fi
 	usage->completion = usage->reasoning + (content.len + fill + 3) / 4;
 	if (usage->completion <= most || fill > 0)
 		return;
-	told->finish_reason = "length";
+	told->finish = FINISH_LENGTH;
 	if (usage->reasoning > most)
 		usage->reasoning = most;
 	content.len = utf8_cut(content.at, content.len, (size_t) (most - usage->reasoning) * 4);
 	usage->completion = most;
 }
 
-/* ---- the envelope ---- */
-
-static void
-write_usage(Buf *out, const Usage *usage)
-{
-	buf_text(out, ",\"usage\":{\"prompt_tokens\":");
-	buf_uint(out, usage->prompt);
-	buf_text(out, ",\"completion_tokens\":");
-	buf_uint(out, usage->completion);
-	buf_text(out, ",\"total_tokens\":");
-	buf_uint(out, usage->prompt + usage->completion);
-	buf_text(out, ",\"prompt_tokens_details\":{\"cached_tokens\":");
-	buf_uint(out, usage->cached);
-	buf_text(out, ",\"cache_write_tokens\":");
-	buf_uint(out, usage->cache_write);
-	buf_text(out, ",\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":");
-	buf_uint(out, usage->reasoning);
-	buf_text(
-		out,
-		",\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}");
-}
-
-/*
- * Write the answer.  With a tail, the content is split there: what server.c
- * streams in between becomes its end.
- */
-static void
-write_envelope(Buf *out, Buf *tail, const ChatRequest *chat, const Told *told, const Usage *usage)
-{
-	static uint64_t counter = 0;
-
-	counter++;
-	buf_text(out, "{\"id\":\"chatcmpl-");
-	buf_hex(out, hash_bytes(&counter, sizeof(counter), 9));
-	buf_text(out, "\",\"object\":\"chat.completion\",\"created\":");
-	buf_uint(out, (uint64_t) (clock_epoch_ms() / 1000));
-	buf_text(out, ",\"model\":\"");
-	buf_json(out, chat->model);
-	buf_text(out, "\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":");
-	if (told->refusal)
-		buf_text(out, "null,\"refusal\":\"");
-	else
-		buf_char(out, '"');
-	buf_json(out, (Span){content.at, content.len});
-	if (tail != NULL)
-		out = tail;
-	buf_text(out, told->refusal ? "\"" : "\",\"refusal\":null");
-	buf_text(out, ",\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"");
-	buf_text(out, told->finish_reason);
-	buf_text(out, "\"}]");
-	if (!told->no_usage)
-		write_usage(out, usage);
-	buf_text(out, ",\"service_tier\":\"");
-	if (span_is(chat->service_tier, "flex") || span_is(chat->service_tier, "priority"))
-		buf_json(out, chat->service_tier);
-	else
-		buf_text(out, "default");
-	buf_text(out, "\",\"system_fingerprint\":null}");
-}
-
 /* ---- faults ---- */
 
 static void
-play_status(const Fate *fate, const Script *script, Reply *reply)
+play_status(const Form *form, const Fate *fate, const Script *script, Reply *reply)
 {
 	if (fate->body != NULL)
 	{
@@ -345,9 +302,9 @@ play_status(const Fate *fate, const Script *script, Reply *reply)
 		buf_text(&reply->body, fate->body);
 	}
 	else
-		api_error(reply, fate->status,
-				  fate->status >= 500 ? "server_error" : "invalid_request_error", NULL, NULL,
-				  "This status was asked for by the script.");
+		complain(form, reply,
+				 (Complaint){.trouble = fate->status >= 500 ? TROUBLE_ERROR : TROUBLE_REQUEST, .status = fate->status},
+				 OUT_SCRIPTED, "This status was asked for by the script.");
 	reply->retry_after = fate->retry_after;
 	reply->retry_form = script->retry_after_form;
 	reply->outcome = fate->status == 429   ? OUT_RATE_LIMITED
@@ -359,7 +316,7 @@ play_status(const Fate *fate, const Script *script, Reply *reply)
  * The faults that strike whatever the request says; false if it is none.
  */
 static bool
-play_early_fault(const Fate *fate, const Script *script, Reply *reply)
+play_early_fault(const Form *form, const Fate *fate, const Script *script, Reply *reply)
 {
 	switch (fate->action)
 	{
@@ -369,28 +326,27 @@ play_early_fault(const Fate *fate, const Script *script, Reply *reply)
 			reply->outcome = OUT_DIED_ON_REUSE;
 			return true;
 		case ACT_RATE_LIMIT:
-			too_many(script, reply, "requests", fate->retry_after >= 0 ? fate->retry_after : 1);
+			too_many(form, script, reply, true, fate->retry_after >= 0 ? fate->retry_after : 1);
 			return true;
 		case ACT_ERROR_500:
-			api_error(reply, 500, "server_error", NULL, NULL,
-					  "The server had an error while processing your request.");
+			complain(form, reply, (Complaint){.trouble = TROUBLE_ERROR, .status = 500}, OUT_SERVER_ERROR,
+					 "The server had an error while processing your request.");
 			break;
 		case ACT_ERROR_503:
-			api_error(reply, 503, "service_unavailable_error", NULL, "server_is_overloaded",
-					  "The server is overloaded. Please try again later.");
+			complain(form, reply, (Complaint){.trouble = TROUBLE_OVERLOADED, .status = 503}, OUT_SERVER_ERROR,
+					 "The server is overloaded. Please try again later.");
 			break;
 		case ACT_STATUS:
-			play_status(fate, script, reply);
+			play_status(form, fate, script, reply);
 			return true;
 		case ACT_REDIRECT:
-			api_error(reply, 302, "redirect", NULL, NULL, "Look elsewhere.");
+			complain(form, reply, (Complaint){.trouble = TROUBLE_REDIRECT, .status = 302}, OUT_REDIRECTED,
+					 "Look elsewhere.");
 			reply->location = "/x/redirected/v1/chat/completions";
-			reply->outcome = OUT_REDIRECTED;
 			return true;
 		default:
 			return false;
 	}
-	reply->outcome = OUT_SERVER_ERROR;
 	reply->retry_after = fate->retry_after;
 	reply->retry_form = script->retry_after_form;
 	return true;
@@ -454,7 +410,7 @@ outcome_of(Action action, const Told *told)
 		case ACT_OVERSIZED:
 			return OUT_OVERSIZED;
 		default:
-			return told->finish_reason[0] == 'l' ? OUT_TRUNCATED : OUT_OK;
+			return told->finish == FINISH_LENGTH ? OUT_TRUNCATED : OUT_OK;
 	}
 }
 
@@ -464,19 +420,19 @@ outcome_of(Action action, const Told *told)
  * Answer a request that is not refused yet.
  */
 static void
-complete(Lane *lane, const ChatRequest *chat, Action action, Reply *reply)
+complete(const Form *form, Lane *lane, const ChatRequest *chat, Action action, Reply *reply)
 {
 	const Script *script = &lane->script;
-	Told told = {.finish_reason = "stop"};
+	Told told = {.finish = FINISH_STOP};
 	Usage usage = {.prompt = (chat->message_bytes + chat->schema.len + 3) / 4 + 4 * chat->messages};
 	size_t fill = action == ACT_OVERSIZED ? (size_t) script->oversized_bytes : 0;
 
-	if (refuse_request(script, chat, usage.prompt, reply) ||
-		!make_content(script, chat, action == ACT_WRONG_LABEL, reply))
+	if (refuse_request(form, script, chat, usage.prompt, reply) ||
+		!make_content(form, script, chat, action == ACT_WRONG_LABEL, reply))
 		return;
 	bend_content(action, &told);
 	count_usage(script, chat, &told, fill, &usage);
-	if (!admit(lane, usage.prompt + usage.completion, reply))
+	if (!admit(form, lane, usage.prompt + usage.completion, reply))
 		return;
 	told.no_usage = script->usage_missing > 0 && random_unit() < script->usage_missing;
 	reply->status = 200;
@@ -484,7 +440,8 @@ complete(Lane *lane, const ChatRequest *chat, Action action, Reply *reply)
 	reply->outcome = outcome_of(action, &told);
 	reply->usage = usage;
 	reply->usage_told = !told.no_usage;
-	write_envelope(&reply->body, fill > 0 ? &reply->tail : NULL, chat, &told, &usage);
+	told.content = (Span){content.at, content.len};
+	form->write(&reply->body, fill > 0 ? &reply->tail : NULL, chat, &told, &usage);
 	play_late_fault(action, script, reply);
 }
 
@@ -497,42 +454,43 @@ set_delay(const Script *script, const Fate *fate, Reply *reply)
 }
 
 /*
- * Answer a POST to chat/completions.
+ * Answer a chat request of that form.
  */
 void
-chat_answer(Lane *lane, const HttpRequest *request, bool authorized, uint64_t key_print,
-			Reply *reply)
+chat_answer(const Form *form, Lane *lane, const HttpRequest *request, bool authorized, Reply *reply)
 {
 	ChatRequest chat;
-	bool possible = chat_parse(&chat, request->body);
-	Received received = {chat.mark, chat.model, request->body, key_print};
+	bool possible = form->parse(&chat, request);
+	Received received = {.mark = chat.mark, .model = chat.model, .body = request->body};
 	Fate fate;
 
+	if (request->authorization.len > 0)
+		received.key_print = hash_bytes(request->authorization.at, request->authorization.len, 11) | 1;
 	reply->lane = lane;
 	reply->entry = meter_receive(lane, &received);
 	lane->meter.connections += !request->reused;
 	reply->close = lane->script.http_close;
 	if (!authorized)
 	{
-		api_error(reply, 401, "invalid_request_error", NULL, "invalid_api_key",
-				  "Incorrect API key provided.");
-		reply->outcome = OUT_UNAUTHORIZED;
+		complain(form, reply, (Complaint){.trouble = TROUBLE_KEY, .status = 401}, OUT_UNAUTHORIZED,
+				 "Incorrect API key provided.");
 		return;
 	}
 	fate = script_decide(&lane->script, request->body, request->reused);
 	set_delay(&lane->script, &fate, reply);
-	if (!play_early_fault(&fate, &lane->script, reply))
+	if (!play_early_fault(form, &fate, &lane->script, reply))
 	{
 		if (possible)
-			complete(lane, &chat, fate.action, reply);
+			complete(form, lane, &chat, fate.action, reply);
 		else
-			bad_request(reply, chat.error_param, chat.error_code, chat.error);
+			bad_request(form, reply, TROUBLE_REQUEST, chat.error_param, chat.error_code, chat.error);
 	}
-	tell_limits(lane, reply);
+	tell_limits(form, lane, reply);
 }
 
 void
 chat_free(void)
 {
 	buf_free(&content);
+	buf_free(&limit_lines);
 }

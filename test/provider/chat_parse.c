@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * chat_parse.c
- *	  The body of a chat completion request, from bytes to ChatRequest.
+ *	  What all forms share when they turn a body into a ChatRequest.
  *
- * It is strict, so that a mistake in the extension's dialect shows here and not
+ * A form calls chat_begin(), reads the members that it knows, and calls chat_end().
+ * It is to be strict, so that a mistake in the extension's dialect shows here and not
  * at a customer: the JSON must be valid, as must the UTF-8, and an unknown
- * parameter is refused by name, as OpenAI does.  Spans in the result point into
- * the body or into a scratch buffer that is good until the next call.  Called
- * by chat.c, once per request; scan.c does the JSON.
+ * parameter is refused by name.  Spans in the result point into the body or into a
+ * scratch buffer that is good until the next call; scan.c does the JSON.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,8 +29,8 @@ static Buf hints; /* hint texts that had to be put together */
 /*
  * Note why the request is refused; the first reason stands.
  */
-static bool __attribute__((format(printf, 4, 5)))
-refuse(ChatRequest *chat, const char *param, const char *code, const char *format, ...)
+bool
+chat_refuse(ChatRequest *chat, const char *param, const char *code, const char *format, ...)
 {
 	va_list args;
 
@@ -47,8 +47,8 @@ refuse(ChatRequest *chat, const char *param, const char *code, const char *forma
 /*
  * Content: a string, or an array of text parts that are put together.
  */
-static bool
-read_content(Scan *scan, ChatRequest *chat, Span *content)
+bool
+chat_read_parts(Scan *scan, ChatRequest *chat, Span *content)
 {
 	bool first = true;
 	Buf joined = {0};
@@ -57,9 +57,9 @@ read_content(Scan *scan, ChatRequest *chat, Span *content)
 	if (scan_peek(scan) == '"')
 		return scan_text(scan, content);
 	if (!scan_char(scan, '['))
-		return refuse(chat, "messages", "invalid_type",
-					  "Invalid type for 'messages': content must be a string or an array of %s.",
-					  "parts");
+		return chat_refuse(chat, "messages", "invalid_type",
+						   "Invalid type for 'messages': content must be a string or an array of %s.",
+						   "parts");
 	while (scan_element(scan, &first))
 	{
 		bool first_member = true;
@@ -79,8 +79,8 @@ read_content(Scan *scan, ChatRequest *chat, Span *content)
 		}
 		is_text = type.len == 4 && span_is(type, "text");
 		if (scan->problem == NULL && !is_text)
-			refuse(chat, "messages", "invalid_value",
-				   "Only content parts of type 'text' are possible %s.", "here");
+			chat_refuse(chat, "messages", "invalid_value",
+						"Only content parts of type 'text' are possible %s.", "here");
 		buf_add(&joined, text.at, text.len);
 	}
 	start = texts.len;
@@ -119,8 +119,8 @@ is_question(const ChatRequest *chat, Span content)
 		   chat_find_mark(content, &whole).len > 0;
 }
 
-static void
-take_message(ChatRequest *chat, Span role, Span content)
+void
+chat_take_message(ChatRequest *chat, Span role, Span content)
 {
 	chat->messages++;
 	chat->message_bytes += content.len;
@@ -136,257 +136,10 @@ take_message(ChatRequest *chat, Span role, Span content)
 	}
 }
 
-static bool
-read_message(Scan *scan, ChatRequest *chat)
-{
-	bool first = true;
-	Span name;
-	Span role = {0};
-	Span content = {0};
-
-	if (!scan_char(scan, '{'))
-		return refuse(chat, "messages", "invalid_type",
-					  "Invalid type for 'messages': expected an object%s.", " in the array");
-	while (scan_member(scan, &first, &name))
-	{
-		bool fine;
-
-		if (span_is(name, "role"))
-			fine = scan_text(scan, &role);
-		else if (span_is(name, "content"))
-			fine = read_content(scan, chat, &content);
-		else if (span_is(name, "name"))
-			fine = scan_value(scan, 3);
-		else
-			return refuse(chat, "messages", "unknown_parameter",
-						  "Unknown parameter in 'messages'%s.", "");
-		if (!fine)
-			return false;
-	}
-	if (scan->problem != NULL)
-		return false;
-	if (!span_is(role, "user") && !span_is(role, "system") && !span_is(role, "developer") &&
-		!span_is(role, "assistant"))
-		return refuse(chat, "messages", "invalid_value",
-					  "Invalid value for 'role': supported are %s.",
-					  "'system', 'developer', 'user' and 'assistant'");
-	if (content.at == NULL)
-		return refuse(chat, "messages", "missing_required_parameter",
-					  "Missing required parameter: '%s'.", "messages[].content");
-	take_message(chat, role, content);
-	return true;
-}
-
-static bool
-read_messages(Scan *scan, ChatRequest *chat)
-{
-	bool first = true;
-
-	if (!scan_char(scan, '['))
-		return refuse(chat, "messages", "invalid_type", "Invalid type for '%s': expected an array.",
-					  "messages");
-	while (scan_element(scan, &first))
-	{
-		if (!read_message(scan, chat))
-			return false;
-	}
-	return scan->problem == NULL;
-}
-
-static bool
-read_json_schema(Scan *scan, ChatRequest *chat)
-{
-	bool first = true;
-	Span name;
-
-	if (!scan_char(scan, '{'))
-		return refuse(chat, "response_format", NULL, "Invalid type for '%s': expected an object.",
-					  "response_format.json_schema");
-	while (scan_member(scan, &first, &name))
-	{
-		const char *start;
-		bool fine;
-
-		scan_space(scan);
-		start = scan->at;
-		if (span_is(name, "name"))
-			fine = scan_text(scan, &chat->schema_name);
-		else
-			fine = scan_value(scan, 3);
-		if (!fine)
-			return false;
-		if (span_is(name, "schema"))
-			chat->schema = (Span){start, (size_t) (scan->at - start)};
-		else if (span_is(name, "strict"))
-			chat->strict = *start == 't';
-		else if (!span_is(name, "name") && !span_is(name, "description"))
-			return refuse(chat, "response_format", "unknown_parameter",
-						  "Unknown parameter in '%s'.", "response_format.json_schema");
-	}
-	return scan->problem == NULL;
-}
-
-static bool
-read_response_format(Scan *scan, ChatRequest *chat)
-{
-	bool first = true;
-	Span name;
-	Span type = {0};
-
-	if (scan_peek(scan) == 'n')
-		return scan_word(scan, "null");
-	if (!scan_char(scan, '{'))
-		return refuse(chat, "response_format", "invalid_type",
-					  "Invalid type for '%s': expected an object.", "response_format");
-	while (scan_member(scan, &first, &name))
-	{
-		bool fine = span_is(name, "type") ? scan_text(scan, &type)
-					: span_is(name, "json_schema")
-						? read_json_schema(scan, chat)
-						: refuse(chat, "response_format", "unknown_parameter",
-								 "Unknown parameter in '%s'.", "response_format");
-
-		if (!fine)
-			return false;
-	}
-	if (scan->problem != NULL)
-		return false;
-	if (span_is(type, "json_schema"))
-		chat->format = FORMAT_SCHEMA;
-	else if (span_is(type, "json_object"))
-		chat->format = FORMAT_OBJECT;
-	else if (!span_is(type, "text"))
-		return refuse(
-			chat, "response_format.type", "invalid_value",
-			"Invalid value for '%s': supported are 'json_object', 'json_schema' and 'text'.",
-			"response_format.type");
-	return true;
-}
-
-static bool
-read_max_tokens(Scan *scan, ChatRequest *chat, bool old)
-{
-	const char *start;
-
-	if (scan_peek(scan) == 'n')
-		return scan_word(scan, "null");
-	start = scan->at;
-	if (!scan_number(scan))
-		return false;
-	chat->max_tokens = strtoll(start, NULL, 10);
-	chat->old_max_tokens = old;
-	if (chat->max_tokens < 1 || memchr(start, '.', (size_t) (scan->at - start)) != NULL)
-		return refuse(chat, old ? "max_tokens" : "max_completion_tokens", "integer_below_min_value",
-					  "Invalid value for '%s': expected an integer of at least 1.",
-					  old ? "max_tokens" : "max_completion_tokens");
-	return true;
-}
-
-static bool
-read_temperature(Scan *scan, ChatRequest *chat)
-{
-	const char *start;
-
-	if (scan_peek(scan) == 'n')
-		return scan_word(scan, "null");
-	start = scan->at;
-	if (!scan_number(scan))
-		return false;
-	chat->has_temperature = true;
-	chat->temperature = strtod(start, NULL);
-	if (chat->temperature < 0 || chat->temperature > 2)
-		return refuse(chat, "temperature", "decimal_above_max_value",
-					  "Invalid value for '%s': expected 0 to 2.", "temperature");
-	return true;
-}
-
-/*
- * Parameters that are known to the API but change nothing here.
- */
-static bool
-known_parameter(Span name)
-{
-	static const char *const known[] = {
-		"frequency_penalty",
-		"logit_bias",
-		"logprobs",
-		"metadata",
-		"n",
-		"parallel_tool_calls",
-		"presence_penalty",
-		"prompt_cache_key",
-		"prompt_cache_options",
-		"prompt_cache_retention",
-		"reasoning_effort",
-		"safety_identifier",
-		"seed",
-		"stop",
-		"store",
-		"stream",
-		"stream_options",
-		"top_logprobs",
-		"top_p",
-		"user",
-		"verbosity",
-	};
-
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-	{
-		if (span_is(name, known[i]))
-			return true;
-	}
-	return false;
-}
-
-static bool
-read_known(Scan *scan, ChatRequest *chat, Span name)
-{
-	const char *start;
-
-	scan_space(scan);
-	start = scan->at;
-	if (!scan_value(scan, 2))
-		return false;
-	if (span_is(name, "stream") && *start == 't')
-		return refuse(chat, "stream", "unsupported_value",
-					  "Unsupported value: '%s' must be false here.", "stream");
-	if (span_is(name, "n") && *start != 'n' && strtol(start, NULL, 10) != 1)
-		return refuse(chat, "n", "unsupported_value", "Unsupported value: '%s' must be 1 here.",
-					  "n");
-	return true;
-}
-
-static bool
-read_parameter(Scan *scan, ChatRequest *chat, Span name)
-{
-	char shown[80];
-
-	if (span_is(name, "model"))
-		return scan_text(scan, &chat->model);
-	if (span_is(name, "messages"))
-		return read_messages(scan, chat);
-	if (span_is(name, "response_format"))
-		return read_response_format(scan, chat);
-	if (span_is(name, "max_completion_tokens"))
-		return read_max_tokens(scan, chat, false);
-	if (span_is(name, "max_tokens"))
-		return read_max_tokens(scan, chat, true);
-	if (span_is(name, "temperature"))
-		return read_temperature(scan, chat);
-	if (span_is(name, "service_tier"))
-		return scan_peek(scan) == 'n' ? scan_word(scan, "null")
-									  : scan_text(scan, &chat->service_tier);
-	if (known_parameter(name))
-		return read_known(scan, chat, name);
-	snprintf(shown, sizeof(shown), "%.*s", name.len > 60 ? 60 : (int) name.len, name.at);
-	return refuse(chat, NULL, "unknown_parameter", "Unrecognized request argument supplied: %s",
-				  shown);
-}
-
 /* ---- the input in the last user message ---- */
 
-static bool
-mark_char(char c)
+bool
+chat_mark_char(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
 		   c == '.' || c == ':' || c == '-';
@@ -406,7 +159,7 @@ chat_find_mark(Span text, Span *whole)
 	*whole = (Span){0};
 	if (start == NULL)
 		return *whole;
-	for (at = start + 7; at < end && mark_char(*at) && at - start - 7 <= MAX_NAME;)
+	for (at = start + 7; at < end && chat_mark_char(*at) && at - start - 7 <= MAX_NAME;)
 		at++;
 	if (end - at < 2 || at[0] != ']' || at[1] != ']' || at == start + 7 ||
 		at - start - 7 > MAX_NAME)
@@ -471,54 +224,13 @@ find_input(ChatRequest *chat)
 
 /* ---- the whole ---- */
 
-static bool
-check_request(ChatRequest *chat)
-{
-	if (chat->model.len == 0)
-		return refuse(chat, NULL, NULL, "you must provide a %s parameter", "model");
-	if (chat->messages == 0)
-		return refuse(chat, "messages", "missing_required_parameter",
-					  "Missing required parameter: '%s'.", "messages");
-	if (chat->format == FORMAT_SCHEMA)
-	{
-		if (chat->schema.len == 0 || chat->schema.at[0] != '{')
-			return refuse(chat, "response_format.json_schema", "missing_required_parameter",
-						  "Missing required parameter: '%s'.",
-						  "response_format.json_schema.schema");
-		if (chat->schema_name.len == 0 || chat->schema_name.len > 64)
-			return refuse(chat, "response_format.json_schema.name", "missing_required_parameter",
-						  "'%s' must have 1 to 64 characters.", "response_format.json_schema.name");
-		for (size_t i = 0; i < chat->schema_name.len; i++)
-		{
-			if (!mark_char(chat->schema_name.at[i]) || chat->schema_name.at[i] == '.' ||
-				chat->schema_name.at[i] == ':')
-				return refuse(chat, "response_format.json_schema.name", "invalid_value",
-							  "'%s' must match ^[a-zA-Z0-9_-]+$.",
-							  "response_format.json_schema.name");
-		}
-	}
-	if (chat->format == FORMAT_OBJECT && strcasestr(hints.at, "json") == NULL &&
-		memmem(chat->user.at, chat->user.len, "json", 4) == NULL &&
-		memmem(chat->user.at, chat->user.len, "JSON", 4) == NULL)
-		return refuse(
-			chat, "messages", NULL,
-			"'messages' must contain the word 'json' in some form, "
-			"to use 'response_format' of type '%s'.",
-			"json_object");
-	return true;
-}
-
 /*
- * Read a body; false if it is refused, then error, error_param and error_code
- * say why.  The mark is found even so, where it can be.
+ * Begin with a body: forget the one before.  False if it cannot be a JSON object.
  */
 bool
-chat_parse(ChatRequest *chat, Span body)
+chat_begin(ChatRequest *chat, Scan *scan, Span body)
 {
-	Scan scan = {body.at, body.at + body.len, &texts, NULL};
-	bool first = true;
-	Span name;
-
+	*scan = (Scan){body.at, body.at + body.len, &texts, NULL};
 	memset(chat, 0, sizeof(*chat));
 	chat->max_tokens = -1;
 	if (texts.room > KEEP_ROOM)
@@ -527,31 +239,32 @@ chat_parse(ChatRequest *chat, Span body)
 	/* strings unescaped, parts put together, and the input without its mark */
 	buf_reserve(&texts, 3 * body.len + 16);
 	buf_reserve(&hints, 2 * body.len + 16);
-
 	if (!valid_utf8(body))
-		refuse(chat, NULL, NULL, "The body of your request is not valid %s.", "UTF-8");
-	else if (!scan_char(&scan, '{'))
-		refuse(chat, NULL, NULL,
-			   "We could not parse the %s of your request: a JSON object was expected.", "body");
-	else
-	{
-		while (scan_member(&scan, &first, &name))
-		{
-			if (!read_parameter(&scan, chat, name))
-				break;
-		}
-		if (chat->error[0] == '\0' && scan.problem == NULL && scan_peek(&scan) != '\0')
-			scan.problem = "something follows it";
-		if (scan.problem != NULL)
-			refuse(chat, NULL, NULL, "We could not parse the JSON body of your request: %s.",
-				   scan.problem);
-	}
+		return chat_refuse(chat, NULL, NULL, "The body of your request is not valid %s.", "UTF-8");
+	if (!scan_char(scan, '{'))
+		return chat_refuse(chat, NULL, NULL,
+						   "We could not parse the %s of your request: a JSON object was expected.", "body");
+	return true;
+}
+
+/*
+ * The members have been read, or the first of them that is refused; false if the request is
+ * refused.  The mark is found even so, where it can be.
+ */
+bool
+chat_end(ChatRequest *chat, Scan *scan)
+{
+	if (chat->error[0] == '\0' && scan->problem == NULL && scan_peek(scan) != '\0')
+		scan->problem = "something follows it";
+	if (scan->problem != NULL)
+		chat_refuse(chat, NULL, NULL, "We could not parse the JSON body of your request: %s.",
+					scan->problem);
 	buf_char(&hints, '\0');
 	chat->hints = (Span){hints.at, hints.len - 1};
 	if (chat->user.at == NULL)
 		chat->user = span_of("");
 	find_input(chat);
-	return chat->error[0] == '\0' && check_request(chat);
+	return chat->error[0] == '\0';
 }
 
 void

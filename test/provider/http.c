@@ -96,6 +96,10 @@ parse_field(HttpRequest *request, Span name, Span value)
 			if (span_is_nocase(name, "api-key"))
 				request->authorization = value;
 			break;
+		case 9:
+			if (span_is_nocase(name, "x-api-key"))
+				request->authorization = value;
+			break;
 		case 10:
 			if (span_is_nocase(name, "connection") && span_is_nocase(value, "close"))
 				request->keep_alive = false;
@@ -111,6 +115,8 @@ parse_field(HttpRequest *request, Span name, Span value)
 		case 14:
 			if (span_is_nocase(name, "content-length"))
 				return parse_length(request, value);
+			if (span_is_nocase(name, "x-goog-api-key"))
+				request->authorization = value;
 			break;
 		case 17:
 			if (span_is_nocase(name, "transfer-encoding"))

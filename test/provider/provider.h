@@ -3,7 +3,7 @@
  * provider.h
  *	  What the files of the simulated provider share.
  *
- * The program plays a provider of the OpenAI form on loopback, so that tests,
+ * The program plays a provider of some form on loopback, so that tests,
  * the demo and the benchmark need no key, no network and no money.  It is no
  * language model: its answers come from word overlap.
  *
@@ -12,8 +12,10 @@
  *	  timers.c		  the heap of timers
  *	  http.c		  request heads, chunked bodies, answer heads
  *	  api.c			  which path means what; meter and script over HTTP
- *	  chat.c		  one chat completion: faults, limits, envelope, usage
- *	  chat_parse.c	  request body to ChatRequest
+ *	  chat.c		  one chat request: faults, limits, content, usage
+ *	  chat_parse.c	  what forms share to read a request
+ *	  form_*.c		  the forms: how requests, answers, errors and limits look
+ *	  forms.h		  the list of them
  *	  scan.c		  JSON, byte by byte
  *	  schema.c		  JSON schema to nodes
  *	  schema_strict.c the strict subset that OpenAI takes
@@ -508,9 +510,95 @@ typedef struct ChatRequest
 	char error[300];
 } ChatRequest;
 
-extern bool chat_parse(ChatRequest *chat, Span body);
+extern bool chat_refuse(ChatRequest *chat, const char *param, const char *code, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+extern bool chat_begin(ChatRequest *chat, Scan *scan, Span body);
+extern bool chat_end(ChatRequest *chat, Scan *scan);
+extern bool chat_read_parts(Scan *scan, ChatRequest *chat, Span *content);
+extern void chat_take_message(ChatRequest *chat, Span role, Span content);
+extern bool chat_mark_char(char c);
 extern Span chat_find_mark(Span text, Span *whole);
 extern void chat_parse_free(void);
+
+/* ---- forms: form_*.c, one for each way that a provider speaks ---- */
+
+/* Why a request is not answered; the form has the status's words for it. */
+typedef enum Trouble
+{
+	TROUBLE_REQUEST,
+	TROUBLE_SCHEMA,
+	TROUBLE_CONTEXT, /* longer than the model takes */
+	TROUBLE_KEY,
+	TROUBLE_MODEL,
+	TROUBLE_REQUESTS, /* per minute */
+	TROUBLE_TOKENS, /* per minute */
+	TROUBLE_ERROR,
+	TROUBLE_OVERLOADED,
+	TROUBLE_REDIRECT,
+	TROUBLE_COUNT
+} Trouble;
+
+typedef struct Complaint
+{
+	Trouble trouble;
+	int status; /* as OpenAI has it; a form may have another */
+	const char *param; /* or NULL */
+	const char *code; /* where it is more than the trouble tells; or NULL */
+	char message[1000];
+} Complaint;
+
+typedef enum Finish
+{
+	FINISH_STOP,
+	FINISH_LENGTH,
+	FINISH_FILTER,
+	FINISH_REFUSAL /* the content is what the model said instead */
+} Finish;
+
+/* What an answer says. */
+typedef struct Told
+{
+	Span content;
+	Finish finish;
+	bool no_usage;
+} Told;
+
+/* Limits as told with an answer; resets in seconds. */
+typedef struct Limits
+{
+	double requests;
+	double requests_left;
+	double requests_reset;
+	double tokens;
+	double tokens_left;
+	double tokens_reset;
+} Limits;
+
+typedef struct Form
+{
+	const char *name;
+
+	/* Is a POST to this path (without /x/NAME) a chat request of the form? */
+	bool (*claims)(Span path);
+
+	/* Read it: see chat_parse.c.  False: refused, and the request says why. */
+	bool (*parse)(ChatRequest *chat, const HttpRequest *request);
+
+	/* Make the reply an error: status and body. */
+	void (*complain)(Reply *reply, const Complaint *complaint);
+
+	/* Write an answer.  With a tail, the content is split there: what server.c streams in between becomes its end. */
+	void (*write)(Buf *out, Buf *tail, const ChatRequest *chat, const Told *told, const Usage *usage);
+
+	/* Append header lines, each begun by CR LF; NULL: the form tells no limits. */
+	void (*tell_limits)(Buf *out, const Limits *limits);
+} Form;
+
+#define FORM(name) extern const Form form_##name;
+#include "forms.h"
+#undef FORM
+
+extern bool path_ends_with(Span path, const char *end);
 
 /* ---- schema.c, schema_strict.c, recipe.c ---- */
 
@@ -630,8 +718,7 @@ extern void regex_example(Buf *out, const char *pattern);
 
 /* ---- chat.c ---- */
 
-extern void chat_answer(Lane *lane, const HttpRequest *request, bool authorized, uint64_t key_print,
-						Reply *reply);
+extern void chat_answer(const Form *form, Lane *lane, const HttpRequest *request, bool authorized, Reply *reply);
 extern void chat_free(void);
 
 #endif /* PROVIDER_H */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * error_wait.c
+ * dialect_wait.c
  *	  How long a provider asks us to wait: from headers, or from its words.
  *
  * A date is relative to the answer's own Date header, so that a clock that is
@@ -14,7 +14,7 @@
 
 #include "utils/datetime.h"
 
-#include "base/error.h"
+#include "dialect/dialect_shared.h"
 
 #define MS_PER_DAY (INT64CONST(24) * 3600 * 1000)
 
@@ -115,8 +115,8 @@ read_message(const char *message)
 }
 
 int64
-llm_error_retry_after_ms(const char *retry_after, const char *retry_after_ms,
-						 const char *date, const char *message)
+llm_dialect_retry_after_ms(const char *retry_after, const char *retry_after_ms,
+						   const char *date, const char *message)
 {
 	int64 ms = -1;
 	int64 then;
