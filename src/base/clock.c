@@ -3,7 +3,7 @@
  * clock.c
  *	  The time, and random numbers for jitter.
  *
- * Whoever decides by the time takes "now" as an argument, so that a test can be
+ * Code that decides by the time takes "now" as an argument, so that a test can be
  * its clock; only the loops at the top call this.
  *
  *-------------------------------------------------------------------------

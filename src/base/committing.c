@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * committing.c
- *	  Transactions that others see as committed before they have heard all of it.
+ *	  Transactions whose rows are visible before the rest of their commit is known.
  *
  * At a commit PostgreSQL first shows a transaction's rows, then sends word of the catalogs
  * that it changed, then releases its locks.  In between, a process finds rows beside what its
@@ -9,13 +9,13 @@
  * that were queued by the very transaction which has changed it.
  *
  * So a transaction that has queued something writes its number here before it commits, in the
- * entry of its process, and takes it away when its locks are released.  Whoever has read rows
- * looks for numbers of transactions that are over: of these it may have seen rows, and it waits
- * for their locks.  One that still runs is none of them.  The number is the top one, which a row
+ * entry of its process, and takes it away when its locks are released.  A process that has
+ * read rows looks for numbers of transactions that are over: it may have seen rows of these, and
+ * waits for their locks.  One that still runs is not among them.  The number is the top one, which a row
  * of a subtransaction does not tell.
  *
- * A number that stays behind costs a look at a lock that nobody holds.  COMMIT PREPARED writes
- * that of the prepared transaction (utility.c); where a subscription applies one, nobody does.
+ * A number that stays behind costs a look at a lock that is free.  COMMIT PREPARED writes that of
+ * the prepared transaction (utility.c); where a subscription applies one, it is not written.
  *
  *-------------------------------------------------------------------------
  */

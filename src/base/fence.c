@@ -4,14 +4,14 @@
  *	  One sender and one writer for a database, whatever shared memory says, and
  *	  nothing written by one that has been replaced (ADR 23).
  *
- * Shared memory says who serves a database (shmem_worker.c), and could be wrong: an
+ * Shared memory says which worker serves a database (shmem_worker.c), and could be wrong: an
  * entry is given to another database while a process that is stopped or slow still
  * believes in it.  So a worker also holds a lock of PostgreSQL's for as long as it
- * lives: on an object that does not exist, where no SQL gets at it, a trigger that
- * releases all advisory locks neither.
+ * lives, on an object that does not exist: no SQL reaches that lock, not even a trigger
+ * that releases all advisory locks.
  *
  * A transaction that is undone takes the locks of its session along.  The next one
- * takes the lock again; whether somebody else had it meanwhile shows by the number of
+ * takes the lock again; whether another worker had it meanwhile shows by the number of
  * the last to enter, which is kept in a sequence.  As long as the lock is held, a
  * check looks into a table of locks in this process only.
  *
@@ -61,7 +61,7 @@ run(LlmStatement *statement)
 	return number;
 }
 
-/* There is no extension number 0, so nobody else locks its parts. */
+/* There is no extension number 0, so nothing else locks its parts. */
 static LockAcquireResult
 lock(void)
 {
@@ -70,8 +70,8 @@ lock(void)
 
 /*
  * PostgreSQL releases the locks of a session with its last transaction, and a worker that
- * is told to end has none open: the lock would stay with whoever gets its place in shared
- * memory next.
+ * is told to end has none open: the lock would stay with the process that gets its PGPROC
+ * next.
  */
 static void
 release_at_exit(int code, Datum arg)

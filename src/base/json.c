@@ -4,8 +4,8 @@
  *	  Trees of JSON values: made from text or jsonb, searched, compared,
  *	  stored; and JSON text written.
  *
- * Everyone who builds or reads jsonb in C goes through here, so that what
- * differs between versions of the server's jsonb interface has one place.
+ * All code that builds or reads jsonb in C goes through here, so that
+ * differences between versions of the server's jsonb interface are in one file.
  *
  *-------------------------------------------------------------------------
  */

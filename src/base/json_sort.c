@@ -5,8 +5,8 @@
  *
  * The server's qsort() takes its pivots from certain places of the list, so that its
  * writer can choose an order for which it takes n² comparisons (McIlroy, A Killer
- * Adversary for Quicksort, Software: Practice and Experience 29, 1999).  No order is
- * bad for one who shuffles first.
+ * Adversary for Quicksort, Software: Practice and Experience 29, 1999).  After a
+ * shuffle no order is bad.
  *
  *-------------------------------------------------------------------------
  */

@@ -5,7 +5,7 @@
  *
  * A task is one cell to enrich; a request is one HTTP call that carries it, an
  * attempt the number of that call for the task; a try is an attempt that was
- * charged against the task because its answer was at fault.  A recipe is what
+ * charged to the task.  docs/glossary.md has all words.  A recipe is what
  * the rows of a job share; a job is one call site of one statement.  A target
  * is where a task is sent: server, key and model.
  *
@@ -26,13 +26,13 @@
 
 /*
  * What became of a request.  Every answer falls into exactly one class, and the
- * class alone decides who waits, what is charged and what is final (retry.c).
+ * class alone decides what waits, what is charged and what is final (retry.c).
  */
 typedef enum LlmErrorClass
 {
 	LLM_OK = 0, /* answered and, as far as the provider knows, complete */
 	LLM_ERR_TRANSIENT, /* 5xx, connect failures: the target waits, the task is not charged */
-	LLM_ERR_RATE_LIMITED, /* 429 and kin: the target cools down, the task is not charged */
+	LLM_ERR_RATE_LIMITED, /* 429 and the like: the target cools down, the task is not charged */
 	LLM_ERR_OVERLOADED, /* 503/529/slow_down: as above, and fewer at a time */
 	LLM_ERR_TIMEOUT, /* no answer in time: may have been billed */
 	LLM_ERR_UNKNOWN, /* sent, connection lost: may have been billed */
@@ -50,7 +50,7 @@ typedef enum LlmErrorClass
 	LLM_ERR_DROPPED /* memory was short here for an answer that may be billed: never final */
 } LlmErrorClass;
 
-/* Token counts of one request; disjoint but for reasoning, which is part of output. */
+/* Token counts of one request; disjoint, except for reasoning, which is part of output. */
 typedef struct LlmUsage
 {
 	bool known; /* false: the provider told nothing */

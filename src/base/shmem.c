@@ -2,7 +2,7 @@
  *
  * shmem.c
  *	  Memory that all databases and processes share, and its main part: which
- *	  database is served by whom, and who asks for service.
+ *	  workers serve which database, and which are asked for.
  *
  * Asking for service is a flag and a latch: the worker's own when it runs, else
  * the launcher's, which then starts it.  The flag stays until a worker of that
@@ -199,7 +199,7 @@ llm_shmem_ensure(Oid database)
 		entry->database = database;
 		entry->blocked = 0;
 		entry->extension = LLM_EXTENSION_UNKNOWN;
-		entry->progress++; /* who waited for the former tenant looks again */
+		entry->progress++; /* processes that waited for the former database look again */
 		memset(entry->workers, 0, sizeof(entry->workers));
 		for (kind = 0; kind < LLM_WORKER_KINDS; kind++)
 			entry->workers[kind].since = now;

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * shmem.h
- *	  What all databases and processes share: who serves which database, and who
- *	  wants service.
+ *	  What all databases and processes share: which workers serve which database,
+ *	  and which are asked for.
  *
- * One LWLock guards all of it; nobody holds it for longer than a few loads and
+ * One LWLock guards all of it; it is held for no longer than a few loads and
  * stores.  A database has an entry from the first time somebody asks for
  * service until it is dropped or has no extension.
  *
@@ -90,7 +90,7 @@ extern uint32 llm_shmem_woken(void);
 extern void llm_shmem_report_extension(bool present);
 
 /*
- * Was this worker started only to look, and has nobody asked for it since?
+ * Was this worker started only to look, and was it not asked for since?
  * Such a worker ends as soon as it finds nothing.
  */
 extern bool llm_shmem_is_probe(LlmWorkerKind kind);
@@ -98,7 +98,7 @@ extern bool llm_shmem_is_probe(LlmWorkerKind kind);
 /*
  * An idle worker wants to end.  False when somebody asked for it since the last
  * call (or its start): its latch is set then, so that it looks once more.  After
- * true it must end: who asks from then on asks the launcher.
+ * true it must end: from then on the launcher is asked.
  */
 extern bool llm_shmem_leave(LlmWorkerKind kind);
 
@@ -116,7 +116,7 @@ extern void llm_shmem_unblock(Oid database);
 extern void llm_shmem_forget(Oid database);
 
 /*
- * Whoever waits for progress in this database (CALL llm.wait) sleeps here.  The
+ * A backend that waits for progress in this database (CALL llm.wait) sleeps here.  The
  * wait ends at once when progress was announced since this process last asked,
  * so look, wait, look again loses nothing.
  */
@@ -129,7 +129,7 @@ extern bool llm_shmem_wait_progress(long timeout_ms); /* backend; false on timeo
  */
 extern bool llm_shmem_report_worker(LlmWorkerKind kind, const char *state, int slots_used, int slots);
 
-/* A condition that somebody must mend, by subject ("server openai", "model fast"); NULL clears. */
+/* A problem that needs somebody's attention, by subject ("server openai", "model fast"); NULL clears. */
 extern void llm_shmem_report_problem(const char *subject, const char *problem, const char *hint);
 extern void llm_shmem_clear_problems(void); /* of this database */
 

@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_layout.h
- *	  What the shared memory looks like, for those who keep and show it:
+ *	  What the shared memory looks like, for the files that keep and show it:
  *	  shmem.c, shmem_worker.c, shmem_problem.c, launcher.c,
  *	  launcher_census.c and health.c.
- *	  Everybody else calls shmem.h.
+ *	  All others call shmem.h.
  *
- * All fields are guarded by the one lock, but for "asked" and "woken", which their own process
- * reads without, and the condition variables, which guard themselves and are never initialised
- * again while the server runs: whoever
- * still sleeps on one when its entry goes to another database wakes up harmlessly.
+ * All fields are guarded by the one lock, except for "asked" and "woken", which their own process
+ * reads without it, and the condition variables, which guard themselves and are never initialised
+ * again while the server runs: a process that still sleeps on one when its entry goes to another
+ * database wakes up, and no harm is done.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,15 +22,15 @@
 #include "storage/lwlock.h"
 
 /*
- * Databases being served or looked at.  An entry at rest makes room for another,
+ * Databases being served or looked at.  An idle entry makes room for another,
  * so this bounds how many can be served at a time; each needs two processes.
  */
 #define LLM_MAX_DATABASES 256
 
-/* Conditions that somebody must mend, in the whole cluster. */
+/* Problems that need somebody's attention, in the whole cluster. */
 #define LLM_MAX_PROBLEMS 64
 
-/* A worker that lived for this long has mended whatever made its predecessors fail. */
+/* When a worker lived for this long, the failures of its predecessors are forgotten. */
 #define LLM_FAILURES_FORGOTTEN_MS 60000
 
 /* In order of urgency. */

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_problem.c
- *	  Conditions that somebody must mend, kept where llm.health finds them.
+ *	  Problems that need somebody's attention, kept where llm.health finds them.
  *
  * They live in shared memory and not in a table, since one of them may be that
- * nothing can be written.  When there are too many the oldest gives way: who
- * reports a condition reports it again while it lasts.
+ * nothing can be written.  When there are too many the oldest gives way: a
+ * problem is reported again and again while it lasts.
  *
  *-------------------------------------------------------------------------
  */

@@ -61,8 +61,8 @@ count_failure(LlmWorkerEntry *worker, TimestampTz now)
 
 /*
  * on_shmem_exit.  Registered before the connection to the database is made, so
- * it runs after this process has left the list of backends: whoever needs the
- * database for itself meets nobody.
+ * it runs after this process has left the list of backends: a command that needs
+ * the database for itself does not find it there.
  */
 static void
 worker_exit(int code, Datum arg)

@@ -3,8 +3,8 @@
  * siphash.h
  *	  SipHash-1-3 of 128 bits: a keyed hash of bytes.
  *
- * Who does not know the key can neither find two texts with the same hash nor
- * make a hash table degenerate, at a tenth of what SHA-256 costs.
+ * Without the key nobody can find two texts with the same hash, or make a
+ * hash table degenerate, at a tenth of what SHA-256 costs.
  *
  * Pure; needs no server.  Called by defer_same.c.
  *

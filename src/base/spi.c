@@ -5,7 +5,7 @@
  *
  * A worker's transaction is begin() ... commit(); in a user's backend our SQL
  * runs between own_begin() and own_end() as the owner of our tables, since
- * nobody else may write them.  In both, search_path is pinned, for the time of
+ * no other role may write them.  In both, search_path is pinned, for the time of
  * the bracket only.
  *
  * An ERROR needs no clean-up here: aborting a transaction or subtransaction
@@ -108,7 +108,7 @@ llm_spi_begin(const char *activity)
 }
 
 /*
- * Commit what begin() opened, and no more: whoever takes an error for a rollback must
+ * Commit what begin() opened, and no more: a caller that takes an error for a rollback must
  * not meet one that comes after the commit.
  */
 void

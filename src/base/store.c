@@ -2,7 +2,7 @@
  *
  * store.c
  *	  Rows of our tables without SQL: added as COPY adds them, replaced as UPDATE
- *	  replaces them; and read again by who has just added them.
+ *	  replaces them; and read again by the transaction that has just added them.
  *
  * Where many rows are written again and again, most of what a statement over arrays
  * costs is arrays made and taken apart, an executor set up and taken down, and each row
@@ -13,7 +13,7 @@
  * generated columns, bounds of a partition, defaults that differ from row to row, domains,
  * types and precisions that are not ours.  Our tables have none that matter here; where
  * somebody has added one, begin() says so and the caller writes by SQL.  CHECK and NOT NULL
- * are looked at for each row, whoever added them.  An identity column gets its next number.
+ * are looked at for each row, also those that a user added.  An identity column gets its next number.
  *
  *-------------------------------------------------------------------------
  */

@@ -57,8 +57,8 @@ extern TupleTableSlot *llm_store_find(LlmStore *store, int64 key);
 extern TupleTableSlot *llm_store_copy(LlmStore *store);
 
 /*
- * Put that copy in the place of the row that find() gave.  Waits for who has locked it.
- * False, and nothing done, when the row is not the one any more that the snapshot sees.
+ * Put that copy in the place of the row that find() gave.  Waits for a transaction that
+ * has locked it.  False, and nothing done, when the row is no longer the one that the snapshot sees.
  */
 extern bool llm_store_replace(LlmStore *store);
 
@@ -68,7 +68,7 @@ extern void llm_store_end(LlmStore *store);
 /*
  * One column, of a type like text, of rows by primary key, a bigint: also of rows that this
  * transaction has added since its last snapshot, and without the predicate locks of a
- * SERIALIZABLE one, since nobody else can have changed those.  Fills values[] with copies in
+ * SERIALIZABLE one, since no other can have changed those.  Fills values[] with copies in
  * the current context, compressed or out of line as they are; leaves alone those whose row
  * is not there, or where the table is not as ours is.
  */

@@ -58,7 +58,7 @@ wake_wanted(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void 
 {
 	if (!committed || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
 		return;
-	llm_committing_end(); /* now, for who is woken not to look at it */
+	llm_committing_end(); /* now, so that the process that is woken does not look at it */
 	for (int kind = 0; kind < LLM_WORKER_KINDS; kind++)
 	{
 		if (wanted[kind] == WANTED)

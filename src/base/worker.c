@@ -235,7 +235,7 @@ bool
 llm_worker_may_leave(LlmWorkerKind kind, bool worked, TimestampTz idle_since)
 {
 	if (kind == LLM_WORKER_SENDER && !llm_guc_enabled)
-		return true; /* who asks meanwhile is heard when sending is switched on */
+		return true; /* tasks that come meanwhile are found when sending is switched on */
 	if ((worked || !llm_shmem_is_probe(kind)) &&
 		llm_clock_steady() < TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms))
 		return false;

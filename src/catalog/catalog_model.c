@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * catalog_model.c
- *	  llm.add_model() and its kin: what writes llm.model, and who may have a server
- *	  of a name that is used there.
+ *	  llm.add_model() and the functions beside it: what writes llm.model, and which
+ *	  roles may have a server of a name that is used there.
  *
- * Who may: a superuser, a member of llm_admin, or the owner of the server; the
- * default model, which decides where the calls of all others go, is for the
+ * Models may be changed by a superuser, a member of llm_admin, or the owner of the
+ * server; the default model, which decides where the calls of all others go, is for the
  * first two alone.  Rights are asked of the calling role; then the tables are
  * written as their owner.  Writers take turns by a lock on llm.model and
  * llm.price, which no reader meets.
@@ -224,7 +224,7 @@ llm_catalog_check_server_name(const char *name)
 
 /*
  * Between begin_writing() and end_writing(): raise when tasks of others wait for a model of
- * this name, which was dropped.  Whoever has a server of his own would get their inputs.
+ * this name, which was dropped.  The owner of another server would get their inputs.
  */
 static void
 check_alias(const char *alias, Oid caller)

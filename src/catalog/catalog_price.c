@@ -55,8 +55,8 @@ static LlmStatement insert_price = {
 	{TEXTOID, TEXTOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID}};
 
 /*
- * Listed prices of a model, those of the provider that the server most likely is
- * first: one whose name is a part of the host's, else one named like the dialect.
+ * Listed prices of a model, first those of the provider that the server most likely
+ * stands for: one with a name that is part of the host's, else one named like the dialect.
  */
 static LlmStatement select_listed = {
 	"SELECT l.input_per_mtok, l.cached_input_per_mtok, l.cache_write_per_mtok, l.output_per_mtok,"
@@ -107,8 +107,8 @@ llm_price_check(const LlmPrices *prices)
 }
 
 /*
- * From a time on, this is the price.  Ranges that would begin later go: nobody has
- * paid by them.  "start" lies in the future or is this moment.
+ * From a time on, this is the price.  Ranges that would begin later go: nothing
+ * was booked by them.  "start" lies in the future or is this moment.
  */
 void
 llm_price_set(const char *server, const char *model, const LlmPrices *prices, TimestampTz start)

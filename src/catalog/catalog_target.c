@@ -3,7 +3,7 @@
  * catalog_target.c
  *	  Servers, user mappings, models and prices: read, checked, resolved.
  *
- * One way leads from an alias to a server; what is wrong on it is a Problem.  In
+ * One way leads from an alias to a server; what is wrong on the way is a Problem.  In
  * a user's statement check_call() raises it, in the sender target() puts it
  * into words.
  *
@@ -11,8 +11,8 @@
  * our tables: neither the user's rights nor the age of the transaction's own
  * snapshot decide what is found.
  *
- * What llm.add_model() and its kin write is in catalog_model.c, how changes become
- * known in catalog_watch.c.
+ * catalog_model.c has what llm.add_model() and the functions beside it write,
+ * catalog_watch.c how changes become known.
  *
  *-------------------------------------------------------------------------
  */

@@ -59,7 +59,7 @@ extern void llm_catalog_check_call(const char *alias, Oid role);
 
 /*
  * Raise unless the current role may give a server this name: models name their server, so
- * whoever takes a name that became free gets the calls of all whom he lets use his.
+ * a role that takes a name that became free gets the calls of all roles that may use its server.
  */
 extern void llm_catalog_check_server_name(const char *name);
 

@@ -3,7 +3,7 @@
  * catalog_watch.c
  *	  Notice that a server, mapping, role, model or price may have changed.
  *
- * Nobody polls: PostgreSQL's own invalidation messages tell it, at commit and
+ * Nothing is polled: PostgreSQL's own invalidation messages tell it, at commit and
  * to every process that is in this database.  Of servers, mappings and roles
  * they tell because those are catalogs; of our tables because a trigger on
  * them, llm.catalog_changed(), sends one.  A price whose time comes is the one
@@ -120,7 +120,7 @@ llm_catalog_watch_time(TimestampTz at)
 
 /*
  * SQL: trigger llm.catalog_changed() on our tables, once per statement.  Sends the
- * message that the description of the table is to be read anew.
+ * message that the description of the table is to be read again.
  */
 Datum
 llm_enrich_catalog_changed(PG_FUNCTION_ARGS)

@@ -5,8 +5,8 @@
  *
  * The validator sees the options as they would be after the statement, and
  * judges those: a server that holds a key file, a variable or an http address
- * is a superuser's, whatever option is being changed.  So its owner cannot
- * point base_url at a host of his own and have the worker send the key there.
+ * is a superuser's, whichever option is being changed.  So its owner cannot
+ * point base_url at another host and have the worker send the key there.
  *
  * No message repeats the value of a key.
  *
@@ -255,7 +255,7 @@ refuse_option(Oid context, const char *name)
 			 errhint("%s", hint.data)));
 }
 
-/* Rights first, so that the value of an option says nothing to who may not set it. */
+/* Rights first, so that the value of an option says nothing to a role that may not set it. */
 static void
 check_option(const FdwOption *option, const char *value)
 {

@@ -16,7 +16,7 @@
  * The key of a target, palloc'ed in the current context, NUL-terminated, without
  * surrounding white space.  NULL with *problem and *hint set when it cannot be had
  * (the texts name the file or variable, never the key).  NULL without a problem: no
- * key is configured.  Does not raise, but for want of memory.
+ * key is configured.  Raises only when memory runs out.
  */
 extern char *llm_secret_read(const LlmTarget *target, const char **problem, const char **hint);
 

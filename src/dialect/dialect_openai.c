@@ -24,7 +24,7 @@
 #include "dialect/dialect_openai.h"
 #include "operation/prompt.h"
 
-/* Bytes of the answer at fault that are shown to the model again. */
+/* Bytes of an invalid answer that are shown to the model again. */
 #define LAST_ANSWER_MAX 8192
 
 static const char message_end[] = "\"}";

@@ -5,14 +5,14 @@
  *	  exchange is waiting, running or finished.
  *
  * One multi handle drives all transfers of the process.  What libcurl is told of
- * one exchange is in http_slot.c; these two files are all that knows it.
+ * one exchange is in http_slot.c; only these two files know it.
  * Descriptors and the wait are in http_poll.c; http_origin.c sees to it that a
  * burst of requests does not become a burst of name lookups.
  *
  * A request leaves in submit(), as far as it gets without waiting.  Callbacks never
  * end a transfer: those that are through are gathered when libcurl has returned.
  * When libcurl itself fails, nothing is known of any transfer any more; all of them
- * end, and the multi handle is made anew.
+ * end, and a new multi handle is made.
  *
  *-------------------------------------------------------------------------
  */
@@ -117,8 +117,8 @@ finish_slot(LlmHttpSlot *slot)
 }
 
 /*
- * The name could not be resolved for this one, so it cannot for those who waited
- * for it: they would ask one after the other, each for as long as this one did.
+ * The name could not be resolved for this one, so it cannot for those that waited
+ * for it: they would try one after the other, each for as long as this one did.
  */
 static void
 share_failure(const LlmHttpSlot *failed)

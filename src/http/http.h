@@ -44,7 +44,7 @@ typedef struct LlmHttpExchange
 	/* set by the caller; all pointers stay valid until release() or cancel() */
 	const char *method; /* "POST", "GET", … */
 	const char *url;
-	const char *const *headers; /* whole lines, the last followed by NULL; wiped by nobody but the caller */
+	const char *const *headers; /* whole lines, the last followed by NULL; only the caller wipes it */
 	const char *secret; /* the key in one of them, blacked out where it comes back; or NULL */
 	const char *body; /* NULL: none */
 	size_t body_len;

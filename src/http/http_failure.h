@@ -39,7 +39,7 @@ extern void llm_http_failure_describe(const LlmHttpFailure *failure, char *sente
 
 /*
  * Make libcurl's words fit to be shown: only printable ASCII, and nothing at all of
- * them (false) when the URL has a user name or password in it, lest they quote it.
+ * them (false) when the URL has a user name or password in it, which they might quote.
  */
 extern bool llm_http_failure_clean(char *words, const char *url);
 

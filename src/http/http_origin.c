@@ -95,35 +95,35 @@ llm_http_origin_must_wait(const LlmHttpOrigin *origin)
 }
 
 void
-llm_http_origin_wait(LlmHttpOrigin *origin, dlist_node *who)
+llm_http_origin_wait(LlmHttpOrigin *origin, dlist_node *exchange)
 {
-	dlist_push_tail(&origin->waiting, who);
+	dlist_push_tail(&origin->waiting, exchange);
 	nwaiting++;
 }
 
 void
-llm_http_origin_stop_waiting(dlist_node *who)
+llm_http_origin_stop_waiting(dlist_node *exchange)
 {
-	dlist_delete(who);
+	dlist_delete(exchange);
 	nwaiting--;
 }
 
 void
-llm_http_origin_start(LlmHttpOrigin *origin, const void *who)
+llm_http_origin_start(LlmHttpOrigin *origin, const void *exchange)
 {
-	origin->resolving = who;
+	origin->resolving = exchange;
 }
 
 bool
-llm_http_origin_is_resolving(const LlmHttpOrigin *origin, const void *who)
+llm_http_origin_is_resolving(const LlmHttpOrigin *origin, const void *exchange)
 {
-	return origin->resolving == who;
+	return origin->resolving == exchange;
 }
 
 void
-llm_http_origin_resolved(LlmHttpOrigin *origin, const void *who)
+llm_http_origin_resolved(LlmHttpOrigin *origin, const void *exchange)
 {
-	if (origin->resolving == who)
+	if (origin->resolving == exchange)
 		origin->resolving = NULL;
 }
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_origin.h
- *	  One name is resolved at a time: who does it, and who waits for it.  Only
+ *	  One name is resolved at a time: by which exchange, and which ones wait for it.  Only
  *	  http.c uses it, also from within libcurl's callbacks.
  *
  *	  enter() / leave()      for each URL that a slot is set to
@@ -27,20 +27,20 @@ extern size_t llm_http_origin_length(const char *url);
 extern LlmHttpOrigin *llm_http_origin_enter(const char *url);
 extern void llm_http_origin_leave(LlmHttpOrigin *origin);
 
-/* Is somebody resolving the name, or waiting for it? */
+/* Is an exchange resolving the name, or waiting for it? */
 extern bool llm_http_origin_must_wait(const LlmHttpOrigin *origin);
-extern void llm_http_origin_wait(LlmHttpOrigin *origin, dlist_node *who);
-extern void llm_http_origin_stop_waiting(dlist_node *who);
+extern void llm_http_origin_wait(LlmHttpOrigin *origin, dlist_node *exchange);
+extern void llm_http_origin_stop_waiting(dlist_node *exchange);
 
-/* who is started: it resolves the name as far as anybody knows. */
-extern void llm_http_origin_start(LlmHttpOrigin *origin, const void *who);
-extern bool llm_http_origin_is_resolving(const LlmHttpOrigin *origin, const void *who);
-extern void llm_http_origin_resolved(LlmHttpOrigin *origin, const void *who);
+/* The exchange is started: from now on it is the one that resolves the name. */
+extern void llm_http_origin_start(LlmHttpOrigin *origin, const void *exchange);
+extern bool llm_http_origin_is_resolving(const LlmHttpOrigin *origin, const void *exchange);
+extern void llm_http_origin_resolved(LlmHttpOrigin *origin, const void *exchange);
 
 /* Take the first that waits for this origin; NULL: none. */
 extern dlist_node *llm_http_origin_pop(LlmHttpOrigin *origin);
 
-/* Take the first that waits for any origin whose name nobody resolves; NULL: none. */
+/* Take the first that waits for any origin whose name no exchange is resolving; NULL: none. */
 extern dlist_node *llm_http_origin_next_waiting(void);
 
 #endif /* LLM_HTTP_ORIGIN_H */

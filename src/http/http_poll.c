@@ -14,7 +14,7 @@
  * before they are closed, the set is changed only when it has to be: right before
  * it is asked, or when an idle socket has something to say.  Descriptors that
  * libcurl opens by itself (the pair that tells of a name resolved) are added and
- * removed at once, since nobody says when they are closed.
+ * removed at once, since libcurl does not say when it closes them.
  *
  * Some versions of libcurl (7.88 for one) do not say either when they close a socket
  * that never got as far as being connected.  Such a one shows by its number: when

@@ -3,7 +3,7 @@
  * argument_list.h
  *	  The arguments of the public functions, the input apart: one row each.
  *
- *	  LLM_ARGUMENT(symbol, name in SQL, type, who takes it, check)
+ *	  LLM_ARGUMENT(symbol, name in SQL, type, operations that take it, check)
  *
  * "check" is what spec.c calls with a value that was given: it raises 22023, or adds
  * to the recipe's content; NULL for an argument that is no part of the recipe.  It is

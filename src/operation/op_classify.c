@@ -31,7 +31,7 @@
 /* Labels that the model names itself, in characters. */
 #define MAX_FREE_LABEL_LEN 60
 
-/* Answers with more labels than this are at fault when the model names them itself. */
+/* Answers with more labels than this are invalid when the model names them itself. */
 #define MAX_FREE_LABELS 20
 
 typedef struct Classify

@@ -6,7 +6,7 @@
  *	  {"summary": "…"}
  *
  * Models cannot count, so the check allows half as many words again and ten
- * more; beyond that the answer is at fault and asked for once more.
+ * more; beyond that the answer is invalid, and the model is asked again.
  *
  *-------------------------------------------------------------------------
  */

@@ -30,7 +30,7 @@ extern char *llm_prompt_schema_form(const JsonbValue *schema);
 /* Schema of an object with one property, which is required. */
 extern JsonbValue llm_prompt_object_schema(const char *property, JsonbValue schema);
 
-/* What the model is told after its answer was at fault. */
+/* What the model is told after an invalid answer. */
 extern void llm_prompt_again(StringInfo buf, const char *fault);
 
 #endif /* LLM_PROMPT_H */

@@ -476,7 +476,7 @@ check_object(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *
 
 /*
  * At least one alternative must hold.  Of the faults of all we tell the one
- * that lies deepest, or that of one whose type was right: that alternative was
+ * that lies deepest, or that of one of the right type: that alternative was
  * meant.
  */
 static bool

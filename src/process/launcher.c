@@ -4,16 +4,16 @@
  *	  The one process that starts senders and writers, in all databases.
  *
  * It is connected to no database and does no work of its own: it sleeps until
- * somebody asks for service (shmem.c), a worker ends, or a minute is over.
- * Workers end by themselves when they are idle; who ended with an error is
- * started again, a little later each time.
+ * a worker is asked for (shmem.c), one ends, or a minute is over.  Workers end by
+ * themselves when they are idle; one that ended with an error is started again, a
+ * little later each time.
  *
- * Which databases have the extension only a process inside them can tell.  So
+ * Only a process inside a database can tell whether it has the extension.  So
  * each is looked at once, by a worker that ends when there is nothing to do (a
  * probe), and those that have it again once a minute: see launcher_census.c.
  *
  * The launcher may die at any time.  What it must not forget is in shared memory;
- * a worker that is started twice ends at its entry.
+ * a worker that is started twice ends when it finds its entry taken.
  *
  *-------------------------------------------------------------------------
  */

@@ -3,13 +3,13 @@
  * launcher_census.c
  *	  Which databases there are, and which of them are to be looked at.
  *
- * Whether a database has the extension and work in it only a process inside can
- * tell, so a look (a probe) is a worker that ends at once when there is nothing to
+ * Only a process inside a database can tell whether it has the extension, and work
+ * to do, so a look (a probe) is a worker that ends at once when there is nothing to
  * do.  New databases are looked at once.  Those with the extension are looked at
- * at every sweep: work that came by a way without a wake, COMMIT PREPARED while
- * the server was starting, say, is found then at the latest.
+ * at every sweep: work that came without a wake (COMMIT PREPARED while the server
+ * was starting, for instance) is found then at the latest.
  *
- * Part of the launcher; nobody else calls it.
+ * Part of the launcher, which alone calls it.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,7 +49,7 @@ static CensusRow *census = NULL; /* by OID */
 static int census_length = 0;
 static int census_next = 0; /* all before it have been looked at */
 
-/* May workers run there: not in templates, nor where nobody may connect. */
+/* May workers run there: not in templates, and not where connections are not allowed. */
 static bool
 is_servable(Form_pg_database row)
 {
@@ -149,7 +149,7 @@ llm_census_sweep(void)
 	census_next = 0;
 }
 
-/* How many probes are under way or about to start, and entries that nobody needs any more. */
+/* How many probes are under way or about to start, and entries that are no longer needed. */
 static int
 count_probes(TimestampTz now)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * test_api.c
- *	  The pure rooms, opened for tests.
+ *	  Pure functions, opened for tests.
  *
  * No function of the extension is bound to these symbols: a test creates SQL
  * functions for them, which takes a superuser.  They read no table, no key and
@@ -17,7 +17,7 @@
  *	  llm_enrich_test_job      options                       → what steers the job
  *	  llm_enrich_test_tokens   words                         → estimated tokens
  *	  llm_enrich_test_clean    words                         → fit to be kept
- *	  llm_enrich_test_forget   forget who serves this database, in shared memory
+ *	  llm_enrich_test_forget   forget the workers of this database, in shared memory
  *	  llm_enrich_test_linger   hold up this transaction's end when others see it already
  *	  llm_enrich_test_speed    rounds of body, read and check → microseconds per round
  *

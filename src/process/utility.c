@@ -4,14 +4,14 @@
  *	  Commands that need a database or the extension for themselves, or that
  *	  bring new work.
  *
- * PostgreSQL refuses DROP DATABASE and its kin while anybody is connected, and
+ * PostgreSQL refuses DROP DATABASE and the like while anybody is connected, and
  * DROP EXTENSION would wait for a worker's transaction.  So before such a command
  * the workers of that database are stopped, and none is started until the
  * transaction is over, however it ends: then the launcher serves again whatever is
- * left.  Only who may run the command can cause that; else PostgreSQL is left to
- * refuse it.
+ * left.  Only a role that may run the command can cause that; for any other role
+ * PostgreSQL is left to refuse it.
  *
- * And a server gets no name that models use, unless an administrator gives it
+ * A server gets no name that models use, unless an administrator gives it
  * (catalog_model.c).
  *
  * The hook looks at the kind of the statement only, so others pay next to nothing.
@@ -42,7 +42,7 @@
 #include "catalog/fdw.h"
 #include "process/utility.h"
 
-/* Workers end within milliseconds; after this PostgreSQL says who is in the way. */
+/* Workers end within milliseconds; after this PostgreSQL says which process is in the way. */
 #define STOP_TIMEOUT_MS 5000
 
 /* Set once, at preload. */
@@ -145,7 +145,7 @@ before_create_database(const CreatedbStmt *stmt)
 		(void) stop_owned(template);
 }
 
-/* SET TABLESPACE moves its files; the other two say that nobody shall be connected. */
+/* SET TABLESPACE moves its files; the other two require that nobody is connected. */
 static void
 before_alter_database(const AlterDatabaseStmt *stmt)
 {
@@ -247,7 +247,7 @@ before_command(Node *stmt)
 		case T_DropUserMappingStmt:
 		case T_GrantStmt:
 		case T_GrantRoleStmt:
-			/* what jobs wait for may be mended by this: the sender looks again at commit */
+			/* this may end what jobs wait for: the sender looks again at commit */
 			llm_wake_known_at_commit(LLM_WORKER_SENDER);
 			break;
 		default:
@@ -277,7 +277,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 		execute(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 		return;
 	}
-	/* it calls nobody at its commit */
+	/* it runs no callbacks at its commit */
 	llm_committing_begin_prepared(((TransactionStmt *) stmt)->gid);
 	PG_TRY();
 	{
