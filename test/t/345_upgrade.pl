@@ -20,7 +20,10 @@ my $temp = PostgreSQL::Test::Utils::tempdir();
 my $control = slurp_file("$root/llm_enrich.control");
 my ($version) = $control =~ /default_version = '([^']*)'/;
 my $next = "${version}next";
+my $releases = "$root/test/fixtures/releases";
 my $provider = start_provider();
+
+sub requests { return $provider->meter($_[0])->{requests}; }
 
 sub pg_config
 {
@@ -31,14 +34,16 @@ sub pg_config
 
 my $extension_dir = pg_config('sharedir') . '/extension';
 my $script = "$extension_dir/llm_enrich--$version--$next.sql";
+my $writable = -w $extension_dir;
+my @added = ($script);
 
 END
 {
-	unlink $script if defined $script;
+	unlink @added;
 }
 
 # The library of the next version, in a folder of its own: what names the version is
-# compiled anew, the rest is linked as it is.
+# compiled again, the rest is linked as it is.
 sub build_next
 {
 	my $tree = "$temp/tree";
@@ -66,13 +71,143 @@ sub build_next
 }
 
 # ---------------------------------------------------------------------------
+# From every released version to this one
+# ---------------------------------------------------------------------------
+
+my %new_installation;
+
+# What an installation is, and the rows that its script brings, one property a line.
+sub installation
+{
+	my ($on, $db, $with_rows) = @_;
+	my $text = $on->safe_psql($db, slurp_file("$root/test/upgrade/catalog.sql"));
+
+	return $text unless $with_rows;
+	foreach my $table (split /\n/, $on->safe_psql($db, q(
+		SELECT oid::regclass FROM pg_class WHERE relnamespace = 'llm'::regnamespace AND relkind = 'r' ORDER BY relname COLLATE "C")))
+	{
+		# when a row was made is not what it says
+		my $rows = $on->safe_psql($db, qq(
+			SELECT to_jsonb(t) - ARRAY(SELECT attname::text FROM pg_attribute
+				WHERE attrelid = '$table'::regclass AND (atttypid = 'timestamptz'::regtype OR attidentity <> ''))
+			FROM $table t ORDER BY 1));
+
+		$text .= join '', map { "\nrow of $table: $_" } split /\n/, $rows;
+	}
+	return $text;
+}
+
+# Two installations are equal; what differs is shown, - for what only the new one has.
+sub is_like_new
+{
+	my ($on, $db, $with_rows, $name) = @_;
+	my @file = ("$temp/new_installation", "$temp/upgraded");
+
+	$new_installation{$with_rows} //= installation($on, 'fresh', $with_rows);
+	unlink @file;
+	append_to_file($file[0], "$new_installation{$with_rows}\n");
+	append_to_file($file[1], installation($on, $db, $with_rows) . "\n");
+	my ($difference) = run_command([ 'diff', '-U0', @file ]);
+	my @lines = grep { !/^(@@|---|\+\+\+) / } split /\n/, $difference;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok(!@lines, $name) or diag(
+		join "\n",
+		'extension/llm_enrich--*--*.sql and extension/parts differ: - is in a new installation only, + in an upgraded one only',
+		@lines[ 0 .. ($#lines < 200 ? $#lines : 200) ]);
+	return;
+}
+
+SKIP:
+{
+	skip 'this user may not add a script to the installation', 1 if !$writable;
+	my @released = map { basename($_) =~ /^llm_enrich--(.*)\.sql$/ && $1 !~ /rows$/ ? $1 : () } glob "$releases/*.sql";
+
+	ok((grep { $_ eq '0.1.0' } @released), 'there are scripts of earlier versions');
+	foreach my $release (@released)
+	{
+		my $copy = "$extension_dir/llm_enrich--$release.sql";
+
+		push @added, $copy;
+		copy("$releases/llm_enrich--$release.sql", $copy) or die "could not copy the script of $release: $!";
+	}
+
+	my $released = new_node('released', { extension => 0 });
+	my $roles = q(SELECT string_agg(rolname, ' ' ORDER BY rolname COLLATE "C") FROM pg_roles);
+	foreach my $release (@released)
+	{
+		my $db = "from $release";
+		my $rows = "$releases/llm_enrich--$release.rows.sql";
+
+		# As after a new package and a restart. It fails when the library has lost a function that the script names.
+		# Keep one of that name which raises an error: pg_upgrade of such a database needs it, too.
+		$released->safe_psql('postgres', qq(CREATE DATABASE "empty $release"; CREATE DATABASE "$db"));
+		$released->command_ok(
+			[ 'psql', '-XAtq', '-d', $released->connstr($_), '-c', "CREATE EXTENSION llm_enrich VERSION '$release'" ],
+			"the library has whatever the script of $release names ($_)")
+			foreach "empty $release", $db;
+
+		$provider->reset;
+		$released->command_ok(
+			[ 'psql', '-XAtq', '-d', $released->connstr($db), '-v', 'url=' . $provider->base_url, '-f', $rows ],
+			"$release leaves work behind");
+		foreach my $database ("empty $release", $db)
+		{
+			my ($status, undef, $stderr) = $released->psql($database, 'ALTER EXTENSION llm_enrich UPDATE');
+
+			is("$status$stderr", '0', "P6: ALTER EXTENSION UPDATE from $release ($database)");
+		}
+	}
+
+	# roles belong to the cluster, so that the new installation comes last
+	my $before = $released->safe_psql('postgres', "CREATE DATABASE fresh; $roles");
+	is($released->safe_psql('fresh', "CREATE EXTENSION llm_enrich; $roles"), $before,
+		'an upgrade makes the roles that a new installation makes');
+	foreach my $release (@released)
+	{
+		is_like_new($released, "empty $release", 1, "an upgraded $release is what a new installation is, rows included");
+		is_like_new($released, "from $release", 0, "so is one with work");
+	}
+
+	# what 0.1.0 left behind
+	my $db = 'from 0.1.0';
+	wait_idle($released, $db);
+	is($released->safe_psql($db, q(SELECT lang, facts->>'person', facts->'letters' FROM note ORDER BY lang)),
+		"de|Ada Lovelace wrote 3 letters|3\nen|Alan Turing wrote 5 letters|5",
+		'P2: answers that 0.1.0 had paid for are in their cells');
+	is($released->safe_psql($db, q(
+		SELECT string_agg(id || ' ' || coalesce(label->>'label', '-'), ', ' ORDER BY id) FROM ticket
+		WHERE id >= 20 AND NOT coalesce(label ? 'llm_enrich', false))),
+		'20 billing, 21 billing, 22 billing, 23 -, 24 billing, 25 billing, 26 bug, 30 bug, 31 billing, 40 nothing',
+		'P2: what it had queued is answered, what was cancelled is not');
+	is(requests(), 8, 'P3: one request for each question that has no answer yet');
+	is($released->safe_psql($db, q(
+		SELECT string_agg(outcome || ' ' || n, ', ' ORDER BY outcome)
+		FROM (SELECT outcome, count(*) AS n FROM llm.ledger WHERE id > 33 GROUP BY 1) s)),
+		'cached 1, ok 8, unknown 4', 'P3: they are on the ledger, and so is what was under way');
+	is($released->safe_psql($db, 'SELECT count(*) FROM llm.ledger WHERE id <= 33'), 12, 'P3: with all that was there before');
+	is($released->safe_psql($db, q(SELECT sum(input_tokens + cached_tokens + cache_write_tokens), sum(output_tokens)
+		FROM llm.ledger WHERE id > 33 AND NOT estimated)),
+		join('|', @{ $provider->meter->{billed} }{qw(prompt_tokens completion_tokens)}), 'P3: ledger equals meter');
+	is($released->safe_psql($db, q(
+		SELECT string_agg(id || ' ' || state || ' ' || done || ' ' || failed || ' ' || cancelled, ', ' ORDER BY id)
+		FROM llm.job WHERE day IS NULL)), '1 finished 8 1 0, 2 finished 2 0 0, 3 finished 6 0 1', 'its jobs are finished');
+	is($released->safe_psql($db, q(SELECT llm.retry(task => 60358300096683))), 1, 'what had failed can be asked again');
+	wait_idle($released, $db);
+	is($released->safe_psql($db, 'SELECT label FROM ticket WHERE id = 9'), '{"label": "bug"}', 'and is answered');
+	is($released->safe_psql($db, q(SELECT count(*) FROM llm.health WHERE problem IS NOT NULL)), 0,
+		'llm.health has nothing to complain about');
+	$released->stop;
+}
+
+# ---------------------------------------------------------------------------
 # ALTER EXTENSION UPDATE
 # ---------------------------------------------------------------------------
 
+$provider->reset;
 my $node = new_node('extension', "dynamic_library_path = '$temp/now:\$libdir'");
 
 sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-sub requests { return $provider->meter($_[0])->{requests}; }
 
 sub wait_problem
 {
@@ -89,7 +224,7 @@ sub workers_are_gone
 
 SKIP:
 {
-	skip 'this user may not add a script to the installation', 1 if !-w $extension_dir;
+	skip 'this user may not add a script to the installation', 1 if !$writable;
 	build_next();
 	append_to_file($script, "COMMENT ON SCHEMA llm IS 'of the next version';\n");
 
