@@ -29,16 +29,16 @@ claim_by_routes(int taken, TimestampTz now, bool *outdated)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	LlmShare *shares = palloc(sizeof(LlmShare) * 2 * llm_air_slots());
-	int nshares = llm_joblist_plan(llm_air_slots(), llm_http_in_flight() + taken, now, shares);
+	LlmPortion *portions = palloc(sizeof(LlmPortion) * 2 * llm_air_slots());
+	int nportions = llm_joblist_plan(llm_air_slots(), llm_http_in_flight() + taken, now, portions);
 	List *claims;
 
 	*outdated = false;
-	if (nshares == 0)
+	if (nportions == 0)
 		return NIL;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	claims = llm_queue_claim(shares, nshares);
+	claims = llm_queue_claim(portions, nportions);
 	*outdated = !llm_route_are_current();
 	if (*outdated)
 	{

@@ -335,7 +335,7 @@ count_fronts(void)
 
 /* Spread what a route may claim over its jobs of the highest priority. */
 static int
-spread(LlmRoute *route, int left, LlmShare *shares, int nshares)
+spread(LlmRoute *route, int left, LlmPortion *portions, int nportions)
 {
 	dlist_mutable_iter iter;
 	int seen = 0;
@@ -349,23 +349,23 @@ spread(LlmRoute *route, int left, LlmShare *shares, int nshares)
 		if (job->route != route || job->exhausted || job->priority != route->front_priority)
 			continue;
 		seen++;
-		job->share = Max(1, left / (route->front - seen + 1));
-		left -= job->share;
-		shares[nshares].job = job->id;
-		shares[nshares].after = job->after;
-		shares[nshares].want = job->share;
-		nshares++;
+		job->portion = Max(1, left / (route->front - seen + 1));
+		left -= job->portion;
+		portions[nportions].job = job->id;
+		portions[nportions].after = job->after;
+		portions[nportions].want = job->portion;
+		nportions++;
 		dlist_delete(&job->node); /* next time the others go first */
 		dlist_push_tail(&jobs, &job->node);
 	}
-	return nshares;
+	return nportions;
 }
 
 int
-llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares)
+llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions)
 {
 	dlist_iter iter;
-	int nshares = 0;
+	int nportions = 0;
 	int nfronts = count_fronts();
 
 	dlist_foreach(iter, llm_route_all())
@@ -379,10 +379,10 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares)
 		if (want > 0)
 			llm_route_grant(route, want, now);
 		in_flight += route->granted;
-		nshares = spread(route, route->granted + (nfronts == 1 ? llm_ahead_wanted(route) : 0), shares, nshares);
+		nportions = spread(route, route->granted + (nfronts == 1 ? llm_ahead_wanted(route) : 0), portions, nportions);
 	}
 	llm_route_end_turn();
-	return nshares;
+	return nportions;
 }
 
 bool
@@ -411,8 +411,8 @@ llm_joblist_claimed(List *claims)
 		LlmJob *job = llm_joblist_find(claim->job);
 
 		if (job == NULL)
-			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a share", claim->job);
-		job->share--;
+			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a portion", claim->job);
+		job->portion--;
 		job->after = Max(job->after, claim->task);
 		if (claim->follows)
 			continue; /* it is not sent: its grant goes back */
@@ -425,9 +425,9 @@ llm_joblist_claimed(List *claims)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (job->share > 0)
+		if (job->portion > 0)
 			job->exhausted = true;
-		job->share = 0;
+		job->portion = 0;
 	}
 	llm_joblist_undo();
 }
@@ -446,7 +446,7 @@ llm_joblist_undo(void)
 		route->granted = 0;
 	}
 	dlist_foreach(iter, &jobs)
-		dlist_container(LlmJob, node, iter.cur)->share = 0;
+		dlist_container(LlmJob, node, iter.cur)->portion = 0;
 }
 
 void

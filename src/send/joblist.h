@@ -5,8 +5,8 @@
  *	  far each was claimed, and who gets the next free slots.
  *
  *	  discover()  inside a transaction, when something may have been queued
- *	  plan()      free slots -> shares, limits respected; grants are in flight
- *	  claimed()   what a share brought
+ *	  plan()      free slots -> portions, limits respected; grants are in flight
+ *	  claimed()   what a portion brought
  *	  undo()      instead, when the claim failed
  *
  *-------------------------------------------------------------------------
@@ -35,7 +35,7 @@ typedef struct LlmJob
 	int flights;
 	char *reason; /* as stored in llm.job, or NULL */
 	char *held_back; /* failed tasks are not asked again, and why; or NULL */
-	int share; /* tasks to claim in this pass */
+	int portion; /* tasks to claim in this pass */
 } LlmJob;
 
 /* Look for jobs with ready tasks; "all": also among those that are old. */
@@ -47,8 +47,8 @@ extern bool llm_joblist_wants_more(void);
 /* Resolve the routes of all jobs; after llm_route_refresh(). */
 extern void llm_joblist_route(TimestampTz now);
 
-/* Fill "shares" (room for two per slot: free ones, and what is claimed ahead); how many. */
-extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmShare *shares);
+/* Fill "portions" (room for two per slot: free ones, and what is claimed ahead); how many. */
+extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions);
 
 /* Is anything granted that is not claimed yet? */
 extern bool llm_joblist_has_grants(void);

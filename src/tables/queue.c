@@ -235,23 +235,23 @@ read_claims(void)
  * then as those left them who queued what was claimed.
  */
 List *
-llm_queue_claim(const LlmShare *shares, int nshares)
+llm_queue_claim(const LlmPortion *portions, int nportions)
 {
-	Datum *jobs = palloc(sizeof(Datum) * nshares);
-	Datum *after = palloc(sizeof(Datum) * nshares);
-	Datum *want = palloc(sizeof(Datum) * nshares);
+	Datum *jobs = palloc(sizeof(Datum) * nportions);
+	Datum *after = palloc(sizeof(Datum) * nportions);
+	Datum *want = palloc(sizeof(Datum) * nportions);
 	Datum values[3];
 	List *claims;
 
-	for (int i = 0; i < nshares; i++)
+	for (int i = 0; i < nportions; i++)
 	{
-		jobs[i] = Int64GetDatum(shares[i].job);
-		after[i] = Int64GetDatum(shares[i].after);
-		want[i] = Int32GetDatum(shares[i].want);
+		jobs[i] = Int64GetDatum(portions[i].job);
+		after[i] = Int64GetDatum(portions[i].after);
+		want[i] = Int32GetDatum(portions[i].want);
 	}
-	values[0] = llm_spi_array(INT8OID, jobs, NULL, nshares);
-	values[1] = llm_spi_array(INT8OID, after, NULL, nshares);
-	values[2] = llm_spi_array(INT4OID, want, NULL, nshares);
+	values[0] = llm_spi_array(INT8OID, jobs, NULL, nportions);
+	values[1] = llm_spi_array(INT8OID, after, NULL, nportions);
+	values[2] = llm_spi_array(INT4OID, want, NULL, nportions);
 	llm_spi_execute(&claim_statement, values, NULL, false);
 	claims = read_claims();
 	if (claims != NIL)

@@ -28,12 +28,12 @@ typedef struct LlmWoken
 } LlmWoken;
 
 /* How many tasks of a job to claim, and the id after which they start. */
-typedef struct LlmShare
+typedef struct LlmPortion
 {
 	int64 job;
 	int64 after;
 	int want;
-} LlmShare;
+} LlmPortion;
 
 /* One claimed task.  Pointers live in the context of the call. */
 typedef struct LlmClaim
@@ -96,7 +96,7 @@ typedef struct LlmSettlement
 	const char *held_back; /* failed for want of a share for retries: its sums; else NULL */
 } LlmSettlement;
 
-extern List *llm_queue_claim(const LlmShare *shares, int nshares);
+extern List *llm_queue_claim(const LlmPortion *portions, int nportions);
 
 /* Tasks that this sender has claimed and not sent are ready again, as they were before. */
 extern void llm_queue_unclaim(const int64 *tasks, int n);
