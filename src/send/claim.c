@@ -66,7 +66,7 @@ void
 llm_claim_run(LlmPass *pass)
 {
 	TimestampTz now = llm_clock_steady();
-	int taken = pass->check != NULL ? 1 : 0;
+	int taken = pass->trial != NULL ? 1 : 0;
 	ListCell *lc;
 	bool outdated;
 

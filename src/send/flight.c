@@ -330,7 +330,7 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 
 	s->outcome = llm_retry_outcome(class);
 	s->error = message;
-	if (flight->check)
+	if (flight->trial)
 		return;
 	if (class == LLM_OK)
 	{
@@ -430,7 +430,7 @@ llm_flight_orphan(const LlmClaim *claim, TimestampTz now)
 	s->usage.input = Max(flight->input_tokens, llm_dialect_estimate_tokens(claim->input, claim->input_len));
 	s->usage.output = (int64) (route->output_tokens + 0.5);
 	s->estimated = true;
-	s->state = job != NULL && job->check ? NULL : "ready";
+	s->state = job != NULL && job->trial ? NULL : "ready";
 	return flight;
 }
 

@@ -46,7 +46,7 @@ typedef struct LlmFlight
 	int64 same_as; /* task that it followed before; 0: none */
 	bool followed; /* as it was claimed, others waited for its answer */
 	LlmQuestion *question; /* for others that ask the same meanwhile; or NULL */
-	bool check; /* of llm.check(): no cell, no second try */
+	bool trial; /* of llm.check(): no cell, no second try */
 	uint64 ticket; /* the letter to answer then */
 	const char *verdict; /* and the answer */
 	Jsonb *key;

@@ -25,7 +25,6 @@
 #include "base/spi.h"
 #include "send/ahead.h"
 #include "send/air.h"
-#include "send/check.h"
 #include "send/claim.h"
 #include "send/flight.h"
 #include "send/joblist.h"
@@ -33,6 +32,7 @@
 #include "send/scheduler_repeat.h"
 #include "send/share.h"
 #include "send/step.h"
+#include "send/trial.h"
 #include "tables/job.h"
 #include "tables/ledger.h"
 
@@ -80,13 +80,13 @@ llm_scheduler_init(void)
 }
 
 /*
- * Not before a look at who has just come: a check, or a job of another route, is to find a
+ * Not before a look at what has just come: a trial, or a job of another route, is to find a
  * place that has become free.  Nor while answers cannot be stored.
  */
 static bool
 may_launch_ahead(void)
 {
-	return !woken && llm_check_put_off_until() == DT_NOEND && llm_guc_enabled && !draining && !orphaned && !woken_all;
+	return !woken && llm_trial_put_off_until() == DT_NOEND && llm_guc_enabled && !draining && !orphaned && !woken_all;
 }
 
 /*
@@ -96,7 +96,7 @@ may_launch_ahead(void)
 static void
 go_on(const LlmPass *pass)
 {
-	if (pass->check != NULL || llm_joblist_has_grants())
+	if (pass->trial != NULL || llm_joblist_has_grants())
 		return;
 	going_on = true;
 	llm_air_go_on(may_launch_ahead());
@@ -111,7 +111,7 @@ go_on(const LlmPass *pass)
 static TimestampTz
 store_due(const LlmPass *pass)
 {
-	if (llm_air_landed() > 0 && llm_check_put_off_until() != DT_NOEND)
+	if (llm_air_landed() > 0 && llm_trial_put_off_until() != DT_NOEND)
 		return DT_NOBEGIN;
 	return llm_air_store_at();
 }
@@ -155,8 +155,8 @@ forget_stored(LlmPass *pass)
 			job->flights--;
 		if (job != NULL && flight->settlement.held_back != NULL)
 			llm_joblist_hold_back(job, flight->settlement.held_back);
-		if (flight->check)
-			llm_check_deliver_answer(flight);
+		if (flight->trial)
+			llm_trial_deliver_answer(flight);
 		else if (strcmp(state, "ready") == 0 && job != NULL)
 			llm_joblist_put_back(job, flight->task);
 		else if (strcmp(state, "waiting") == 0)
@@ -292,14 +292,14 @@ find_routes(LlmPass *pass)
  */
 
 static TimestampTz
-check_due(const LlmPass *pass)
+trial_due(const LlmPass *pass)
 {
-	return llm_check_put_off_until();
+	return llm_trial_put_off_until();
 }
 
 /* What checks were answered, and who asks for one. */
 static void
-take_check(LlmPass *pass)
+take_trial(LlmPass *pass)
 {
 	int left = pass->stored;
 	dlist_iter iter;
@@ -310,17 +310,17 @@ take_check(LlmPass *pass)
 
 		if (left-- == 0)
 			break;
-		if (flight->check)
-			llm_check_prepare_answer(flight);
+		if (flight->trial)
+			llm_trial_prepare_answer(flight);
 	}
 	if (!draining)
-		pass->check = llm_check_take(llm_clock_steady());
+		pass->trial = llm_trial_take(llm_clock_steady());
 }
 
 static void
-undo_check(LlmPass *pass)
+undo_trial(LlmPass *pass)
 {
-	llm_check_abandon(pass->check);
+	llm_trial_abandon(pass->trial);
 }
 
 static TimestampTz
@@ -394,7 +394,7 @@ static const LlmStep steps[] = {
 	{"tables that are gone", gone_due, fail_gone, NULL, NULL},
 	{"look around", look_due, look_around, NULL, undo_look},
 	{"routes", NULL, find_routes, NULL, NULL},
-	{"check", check_due, take_check, NULL, undo_check},
+	{"trial", trial_due, take_trial, NULL, undo_trial},
 	{"claimed ahead", ahead_due, call_back, forget_called_back, undo_call_back},
 	{"claim", llm_claim_due, llm_claim_run, llm_claim_keep, llm_claim_undo},
 	{"reasons", reasons_due, store_reasons, NULL, NULL},
@@ -504,8 +504,8 @@ launch_claims(const LlmPass *pass, TimestampTz now)
 			llm_air_launch(flight, now);
 	}
 	llm_ahead_filled();
-	if (pass->check != NULL)
-		llm_air_launch(pass->check, now);
+	if (pass->trial != NULL)
+		llm_air_launch(pass->trial, now);
 	llm_air_land(may_launch_ahead());
 }
 
@@ -542,7 +542,7 @@ llm_scheduler_pass(void)
 		retry_at = TimestampTzPlusMilliseconds(pass.now, STORE_RETRY_MS);
 		return retry_at;
 	}
-	woken = (pass.check != NULL); /* one check goes at a time, and there may be more */
+	woken = (pass.trial != NULL); /* one trial goes at a time, and there may be more */
 	woken_all = false;
 	if (pass.sweep)
 		sweep_at = TimestampTzPlusMilliseconds(pass.now, SWEEP_MS);
@@ -563,14 +563,14 @@ bool
 llm_scheduler_is_idle(void)
 {
 	return !llm_air_is_flying() && llm_ahead_is_empty() && llm_air_landed() == 0 && llm_joblist_is_empty() &&
-		   Min(Min(due_at, llm_check_put_off_until()), llm_scheduler_repeat_due()) == DT_NOEND && !woken;
+		   Min(Min(due_at, llm_trial_put_off_until()), llm_scheduler_repeat_due()) == DT_NOEND && !woken;
 }
 
 bool
 llm_scheduler_drain(void)
 {
 	draining = true;
-	llm_check_refuse_put_off();
+	llm_trial_refuse_put_off();
 	return !llm_air_is_flying() && llm_ahead_is_empty() && llm_air_landed() == 0;
 }
 

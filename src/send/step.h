@@ -39,7 +39,7 @@ typedef struct LlmPass
 	int stored; /* so many */
 	List *claims; /* of LlmClaim */
 	List *questions; /* beside each claim: LlmQuestion or NULL */
-	LlmFlight *check; /* of llm.check(); or NULL */
+	LlmFlight *trial; /* of llm.check(); or NULL */
 } LlmPass;
 
 typedef struct LlmStep

@@ -123,7 +123,7 @@ read_job(uint64 i)
 	job->priority = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
 	value = SPI_getbinval(row, desc, 5, &isnull);
 	job->reason = isnull ? NULL : TextDatumGetCString(value);
-	job->check = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
+	job->trial = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
 	job->shared = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
 	return job;
 }
@@ -231,11 +231,11 @@ returned_id(void)
 }
 
 /*
- * The question of a check is a classification into one label: the smallest call
+ * The question of a trial is a classification into one label: the smallest call
  * that needs everything a real one needs, structured output included.
  */
 int64
-llm_job_add_check(Oid role, const char *role_name, const char *model, int64 *recipe)
+llm_job_add_trial(Oid role, const char *role_name, const char *model, int64 *recipe)
 {
 	Datum values[4];
 	char nulls[4] = {' ', ' ', ' ', ' '};

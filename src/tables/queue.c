@@ -230,7 +230,7 @@ read_claims(void)
 }
 
 /*
- * Claim up to share->want tasks of each job: the list of LlmClaim, in the
+ * Claim up to portion->want tasks of each job: the list of LlmClaim, in the
  * current context.  A job that gives fewer has no more that are ready.  Catalogs are known
  * then as those left them who queued what was claimed.
  */

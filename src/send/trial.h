@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * check.h
+ * trial.h
  *	  The sender's half of llm.check(): one real call outside of any table.
  *
  *	  take()            inside a transaction: a flight to launch after its commit, or NULL
@@ -12,22 +12,22 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef LLM_CHECK_H
-#define LLM_CHECK_H
+#ifndef LLM_TRIAL_H
+#define LLM_TRIAL_H
 
 #include "base/llm_enrich.h"
 
 #include "send/flight.h"
 
-extern LlmFlight *llm_check_take(TimestampTz now);
+extern LlmFlight *llm_trial_take(TimestampTz now);
 
 /* Who finds no place is put off: take() again when an answer has made room, or at that time.  DT_NOEND: nobody is. */
-extern TimestampTz llm_check_put_off_until(void);
+extern TimestampTz llm_trial_put_off_until(void);
 
 /* It will not be taken any more. */
-extern void llm_check_refuse_put_off(void);
-extern void llm_check_prepare_answer(LlmFlight *flight);
-extern void llm_check_deliver_answer(LlmFlight *flight);
-extern void llm_check_abandon(LlmFlight *flight);
+extern void llm_trial_refuse_put_off(void);
+extern void llm_trial_prepare_answer(LlmFlight *flight);
+extern void llm_trial_deliver_answer(LlmFlight *flight);
+extern void llm_trial_abandon(LlmFlight *flight);
 
-#endif /* LLM_CHECK_H */
+#endif /* LLM_TRIAL_H */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * check.c
+ * trial.c
  *	  The sender's half of llm.check(): one real call outside of any table.
  *
  * The call is a task like any other, claimed as it is made: it meets the limits,
@@ -15,15 +15,15 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "send/check.h"
 #include "send/mailbox.h"
+#include "send/trial.h"
 #include "tables/job.h"
 #include "tables/ledger.h"
 
 /* What the model is asked: it can only answer with the one label there is. */
-#define CHECK_INPUT "Everything is ok."
+#define TRIAL_INPUT "Everything is ok."
 
-/* Where all places are taken, one that becomes free within that time is the check's. */
+/* Where all places are taken, one that becomes free within that time is the trial's. */
 #define PUT_OFF_MS 200
 
 /* What a backend asks for. */
@@ -78,21 +78,21 @@ grant_one(LlmRoute *route, TimestampTz now)
 
 /* Make the task and its flight. */
 static LlmFlight *
-make_check(LlmRoute *route, const char *role_name, uint64 ticket)
+make_trial(LlmRoute *route, const char *role_name, uint64 ticket)
 {
 	int64 recipe;
-	int64 job = llm_job_add_check(route->role, role_name, route->alias, &recipe);
-	LlmClaim *claim = llm_queue_add_claimed(job, recipe, route->role, CHECK_INPUT);
+	int64 job = llm_job_add_trial(route->role, role_name, route->alias, &recipe);
+	LlmClaim *claim = llm_queue_add_claimed(job, recipe, route->role, TRIAL_INPUT);
 	LlmFlight *flight = llm_flight_make(claim, route, llm_flight_recipe(recipe));
 
-	flight->check = true;
+	flight->trial = true;
 	flight->ticket = ticket;
 	route->granted = 0; /* the flight's from here on */
 	return flight;
 }
 
 LlmFlight *
-llm_check_take(TimestampTz now)
+llm_trial_take(TimestampTz now)
 {
 	Letter letter;
 
@@ -114,7 +114,7 @@ llm_check_take(TimestampTz now)
 			open_ticket = 0;
 			return NULL;
 		}
-		flight = obstacle == NULL ? make_check(route, role_name, letter.ticket) : NULL;
+		flight = obstacle == NULL ? make_trial(route, role_name, letter.ticket) : NULL;
 
 		if (flight == NULL)
 			llm_mailbox_answer(letter.ticket, psprintf("not sent: %s", obstacle));
@@ -126,13 +126,13 @@ llm_check_take(TimestampTz now)
 }
 
 TimestampTz
-llm_check_put_off_until(void)
+llm_trial_put_off_until(void)
 {
 	return put_off.ticket != 0 ? put_off.until : DT_NOEND;
 }
 
 void
-llm_check_refuse_put_off(void)
+llm_trial_refuse_put_off(void)
 {
 	if (put_off.ticket != 0)
 		llm_mailbox_answer(put_off.ticket, "not sent: the sender is ending");
@@ -140,7 +140,7 @@ llm_check_refuse_put_off(void)
 }
 
 void
-llm_check_prepare_answer(LlmFlight *flight)
+llm_trial_prepare_answer(LlmFlight *flight)
 {
 	MemoryContext saved = MemoryContextSwitchTo(flight->context);
 	const LlmSettlement *s = &flight->settlement;
@@ -163,13 +163,13 @@ llm_check_prepare_answer(LlmFlight *flight)
 }
 
 void
-llm_check_deliver_answer(LlmFlight *flight)
+llm_trial_deliver_answer(LlmFlight *flight)
 {
 	llm_mailbox_answer(flight->ticket, flight->verdict);
 }
 
 void
-llm_check_abandon(LlmFlight *flight)
+llm_trial_abandon(LlmFlight *flight)
 {
 	uint64 ticket = flight != NULL ? flight->ticket : open_ticket;
 
