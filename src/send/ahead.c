@@ -10,8 +10,8 @@
  * made room, whatever the sender is at.
  *
  * A claim ahead takes nothing from the limiter: each task asks for its grant when it
- * leaves, so that limits, cool-downs and pauses hold it as they hold all others.  What has
- * waited for too long is ready again, and so is at once what the catalog has outdated.
+ * leaves, so that limits, cool-downs and pauses hold it as they hold all others.  A task that
+ * has waited for too long is ready again, and at once when the catalog has changed its route.
  *
  * As many are claimed as the route had answers lately in a few times what a claim takes,
  * and never more than half as many again as it has in flight.  A route that answers seldom
@@ -147,13 +147,13 @@ llm_ahead_next(int slots, int in_flight, TimestampTz now)
 	return NULL;
 }
 
-/* Nobody asks its question now: who asks the same may go first, or be itself. */
+/* Its question is not being asked now: another task that asks the same may go first, or this one again. */
 static void
 take_back(LlmFlight *flight)
 {
 	if (flight->question != NULL)
 		llm_question_close(flight->question);
-	flight->route->enough = 0; /* until answers tell anew */
+	flight->route->enough = 0; /* until answers tell again */
 	take_out(flight);
 	dlist_push_tail(&called_back, &flight->node);
 }

@@ -20,9 +20,9 @@
 #define CLAIM_TRIES 3
 
 /*
- * Claim what the routes allow.  Who queued a task may have changed by the same commit where
- * it goes, or whether it may: when the claim shows a task, it shows that, too, and routes
- * that were resolved before do not hold for it.  Then the claim is undone; *outdated.
+ * Claim what the routes allow.  The commit that queued a task may have changed where it goes,
+ * or whether it may: a claim that shows the task shows this, too, and routes that were
+ * resolved before do not hold for it.  Then the claim is undone; *outdated.
  */
 static List *
 claim_by_routes(int taken, TimestampTz now, bool *outdated)
@@ -61,7 +61,7 @@ llm_claim_due(const LlmPass *pass)
 	return llm_joblist_wake_at(llm_air_slots(), llm_http_in_flight());
 }
 
-/* For the free slots, but for the check's.  Recipes are loaded here, since that needs a transaction. */
+/* For the free slots, except for the trial's.  Recipes are loaded here, since that needs a transaction. */
 void
 llm_claim_run(LlmPass *pass)
 {

@@ -412,7 +412,7 @@ llm_flight_land(LlmFlight *flight, TimestampTz now)
 	return class;
 }
 
-/* A crash of ours is not the task's fault: it is asked again and not charged. */
+/* A crash of ours is not charged to the task, which is asked again. */
 LlmFlight *
 llm_flight_orphan(const LlmClaim *claim, TimestampTz now)
 {

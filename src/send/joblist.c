@@ -287,14 +287,14 @@ llm_joblist_wants_more(void)
 void
 llm_joblist_route(TimestampTz now)
 {
-	bool anew = (routed_version != llm_route_version());
+	bool changed = (routed_version != llm_route_version());
 	dlist_iter iter;
 
 	dlist_foreach(iter, &jobs)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (anew || job->route == NULL)
+		if (changed || job->route == NULL)
 			job->route = llm_route_find(job->model, job->role, now);
 		job->route->wanted = true;
 	}

@@ -2,7 +2,7 @@
  *
  * joblist.h
  *	  The jobs that the sender has in mind: which have something to send, how
- *	  far each was claimed, and who gets the next free slots.
+ *	  far each was claimed, and which get the next free slots.
  *
  *	  discover()  inside a transaction, when something may have been queued
  *	  plan()      free slots -> portions, limits respected; grants are in flight

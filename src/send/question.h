@@ -3,7 +3,7 @@
  * question.h
  *	  What is being asked now: a task that asks the same waits for that answer.
  *
- *	  ask()      in the claim's transaction: it is the first, or who is
+ *	  ask()      in the claim's transaction: is it the first, and if not, which task is?
  *	  undo()     that transaction failed
  *	  keep()     it has committed
  *	  close()    in the transaction that stores the answer; reopen() when it failed
@@ -27,7 +27,7 @@ typedef struct LlmQuestion
 	int64 recipe;
 	const char *input;
 	size_t input_len;
-	int64 task; /* who asks */
+	int64 task; /* that asks */
 	bool followed; /* others wait for the answer */
 } LlmQuestion;
 

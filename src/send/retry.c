@@ -3,7 +3,7 @@
  * retry.c
  *	  What a failed request means for its task; the table is in retry.h.
  *
- * One row per class, so that who waits, what is charged, what is final and what
+ * One row per class, so that what waits, what is charged, what is final and what
  * the ledger says can be read side by side.  The sender asks once per request.
  *
  *-------------------------------------------------------------------------

@@ -24,7 +24,7 @@
 #include "limiter/limiter_shared.h"
 #include "send/route.h"
 
-/* A problem may be mended outside of the catalog (a key file): look again after so long. */
+/* A problem may be solved outside of the catalog (a key file): look again after so long. */
 #define PROBLEM_RECHECK_MS 5000
 
 /* Until answers tell better: a short question and a short answer. */
@@ -42,11 +42,11 @@
 
 /*
  * One that knows its time is asked then; once in a while before, since another database
- * may have mended what it was paused for, and llm.health shows what is waited for.
+ * may have ended what it was paused for, and llm.health shows what is waited for.
  */
 #define REASK_SHUT_MS 2000
 
-/* Who was turned away asks again in that time, and more than once. */
+/* A sender that was turned away asks again in that time, and more than once. */
 #define TURNED_AWAY_MS (5 * REASK_MS)
 
 /* Sender's life. */
@@ -151,7 +151,7 @@ resolve(LlmRoute *route)
 		llm_route_report(route, route->problem, hint);
 }
 
-/* What it was paused for may have been mended: one request may try. */
+/* What it was paused for may be over: one request may try. */
 static void
 unpause(const LlmRoute *route)
 {
@@ -216,7 +216,7 @@ is_same_target(const LlmRoute *a, const LlmRoute *b)
 }
 
 /*
- * Make the route anew.  A pause ends when what it was for may have been mended; not
+ * Replace the route.  A pause ends when what it was for may be over; not
  * when something else has changed in the catalog, or each such change would send one
  * more request that is refused.
  */
@@ -395,8 +395,8 @@ reask_at(const LlmRoute *route, TimestampTz now)
 }
 
 /*
- * Has the route its target for itself?  Not while others have requests in flight there, nor
- * shortly after somebody who had none was turned away, and is to find a place when asking again.
+ * Has the route its target for itself?  Not while others have requests in flight there, and
+ * not shortly after a sender that had none was turned away: it is to find a slot when it asks again.
  */
 static bool
 is_alone(const LlmRoute *route, LlmLimiter *limiter, bool turned_away, TimestampTz now)
@@ -499,7 +499,7 @@ key_hint(const LlmTarget *target)
 					server, server);
 }
 
-/* What to type so that the target can be used; NULL for classes that nobody has to mend. */
+/* What to type so that the target can be used; NULL for classes that need no action. */
 static char *
 mending_hint(const LlmTarget *target, LlmErrorClass class)
 {
@@ -548,7 +548,7 @@ llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message,
 	bool outage = shut && is_no_answer(class) && message != NULL;
 	const char *hint;
 
-	/* what it was shut for may have been mended: its successor tells */
+	/* what it was shut for may be over: its successor tells */
 	if (route->stale)
 		return;
 	set_outage(route, outage ? message : NULL);

@@ -79,7 +79,7 @@ extern void llm_route_refresh(TimestampTz now);
 /* Has the catalog not changed since the last refresh()? */
 extern bool llm_route_are_current(void);
 
-/* Changes when a route has gone out of use: who keeps one over a refresh must find it anew. */
+/* Changes when a route has gone out of use: a caller that keeps one over a refresh must find it again. */
 extern uint64 llm_route_version(void);
 extern LlmRoute *llm_route_find(const char *alias, Oid role, TimestampTz now);
 extern void llm_route_use(LlmRoute *route);
@@ -98,7 +98,7 @@ extern int llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uin
 extern void llm_route_note_settled(LlmRoute *route);
 extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each);
 
-/* Keys may have changed: the next refresh makes all routes anew, and lets paused targets try. */
+/* Keys may have changed: the next refresh replaces all routes, and lets paused targets try. */
 extern void llm_route_forget_all(void);
 
 /* All have been asked for: those that were granted something come after the others from now on. */

@@ -52,7 +52,7 @@
 #define WAKE_ROWS 1000
 #define WAKE_MS 50
 
-/* No back-off is so long: who waits for longer does so by a clock that was set back. */
+/* No back-off is so long: what waits for longer does so by a clock that was set back. */
 #define LONGEST_WAIT_S 1200
 
 /* Tasks of a dropped table that fail in one pass. */
@@ -81,7 +81,7 @@ llm_scheduler_init(void)
 
 /*
  * Not before a look at what has just come: a trial, or a job of another route, is to find a
- * place that has become free.  Nor while answers cannot be stored.
+ * slot that has become free.  And not while answers cannot be stored.
  */
 static bool
 may_launch_ahead(void)
@@ -178,7 +178,7 @@ followers_due(const LlmPass *pass)
 	return llm_scheduler_repeat_due();
 }
 
-/* Who waits for the same answers gets them, or asks. */
+/* Followers get the same answers, or ask. */
 static void
 serve_followers(LlmPass *pass)
 {
@@ -297,7 +297,7 @@ trial_due(const LlmPass *pass)
 	return llm_trial_put_off_until();
 }
 
-/* What checks were answered, and who asks for one. */
+/* Trials that were answered, and those that are asked for. */
 static void
 take_trial(LlmPass *pass)
 {

@@ -7,9 +7,9 @@
  * statements are found here, when they are claimed while the same is being asked:
  * they go back to wait for that answer before they cost anything.
  *
- * A task that was promoted leads others, who would not find it were it to follow
- * again: it asks.  So does whoever set a temperature: who samples wants an answer of
- * his own.
+ * A task that was promoted leads others, which would not find it if it followed
+ * again: it asks.  So does a task with a temperature: a sample is to be an answer of
+ * its own.
  *
  *-------------------------------------------------------------------------
  */

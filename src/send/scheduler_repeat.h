@@ -3,12 +3,12 @@
  * scheduler_repeat.h
  *	  The sender's part in paying the same question once.
  *
- *	  ask()    what was claimed: who asks, and who waits for one that asks already
- *	  store()  with the settlements: those who wait for them get the same
+ *	  ask()    what was claimed: which tasks ask, and which wait for one that asks already
+ *	  store()  with the settlements: followers get the same
  *	  tend()   in each pass: what is left of that, and a look at all of it now and then
  *	  undo()   instead of store() and tend(), when the transaction failed
  *
- * Inside the transaction of a pass, but for undo().
+ * Inside the transaction of a pass, except for undo().
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +20,7 @@
 #include "send/flight.h"
 #include "tables/repeat.h"
 
-/* Sets claim->follows of those who have to wait.  A list beside "claims": LlmQuestion, or NULL. */
+/* Sets claim->follows of those that have to wait.  A list beside "claims": LlmQuestion, or NULL. */
 extern List *llm_scheduler_repeat_ask(List *claims);
 
 /* The first "n" of the landed flights have been settled. */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * share.c
- *	  The share of a job's spend that retries may take.
+ *	  The share of a job's cost that retries may take.
  *
  * A retry is the request that follows a charged failure of the same task.  A bad
  * question over 50,000 rows would be paid max_tries times for each of them; here

@@ -23,7 +23,7 @@
 /* What the model is asked: it can only answer with the one label there is. */
 #define TRIAL_INPUT "Everything is ok."
 
-/* Where all places are taken, one that becomes free within that time is the trial's. */
+/* Where all slots are taken, one that becomes free within that time is the trial's. */
 #define PUT_OFF_MS 200
 
 /* What a backend asks for. */

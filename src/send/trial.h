@@ -4,8 +4,8 @@
  *	  The sender's half of llm.check(): one real call outside of any table.
  *
  *	  take()            inside a transaction: a flight to launch after its commit, or NULL
- *	                    when nobody asks any more; those that cannot be sent are answered, and
- *	                    who finds no place is put off until put_off_until()
+ *	                    when no trial is wanted any more; those that cannot be sent are answered,
+ *	                    and one that finds no slot is put off until put_off_until()
  *	  prepare_answer()  inside the transaction that stores its settlement
  *	  deliver_answer()  after that has committed
  *	  abandon()         when the transaction of take() failed, with its flight if there was one
@@ -21,7 +21,7 @@
 
 extern LlmFlight *llm_trial_take(TimestampTz now);
 
-/* Who finds no place is put off: take() again when an answer has made room, or at that time.  DT_NOEND: nobody is. */
+/* When to take() again what found no slot, or when an answer has made room.  DT_NOEND: nothing is put off. */
 extern TimestampTz llm_trial_put_off_until(void);
 
 /* It will not be taken any more. */

@@ -31,8 +31,8 @@
 #define ADMIN_ROLE "llm_admin"
 
 /*
- * Who waits for a target asks again many times a second.  One that nobody has asked
- * for this long is not waited for: its key or its model has been mended, say.
+ * A sender that waits for a target asks again many times a second.  A target that was not
+ * asked for this long is not waited for: its key or its model was corrected, for instance.
  */
 #define TARGET_SHOWN_MS 5000
 
@@ -171,7 +171,7 @@ put_setting(ReturnSetInfo *result)
 static void
 describe_trouble(const LlmWorkerEntry *worker, TimestampTz now, Row *row)
 {
-	bool mended = (worker->pid != 0 && now - worker->since > LLM_FAILURES_FORGOTTEN_MS * INT64CONST(1000));
+	bool recovered = (worker->pid != 0 && now - worker->since > LLM_FAILURES_FORGOTTEN_MS * INT64CONST(1000));
 
 	if (worker->pid == 0 && worker->no_process)
 	{
@@ -179,7 +179,7 @@ describe_trouble(const LlmWorkerEntry *worker, TimestampTz now, Row *row)
 		row->hint = psprintf("ALTER SYSTEM SET max_worker_processes = %d; then restart the server. Or wait: it starts when another process has ended.",
 							 max_worker_processes + MORE_PROCESSES);
 	}
-	else if (worker->failures > 0 && !mended)
+	else if (worker->failures > 0 && !recovered)
 	{
 		row->problem = psprintf("it ended with an error %d times in a row", worker->failures);
 		row->hint = "See the server's log.";

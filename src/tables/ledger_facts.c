@@ -5,7 +5,7 @@
  *
  * These columns of llm.job are never rewritten, nor is a price: so they are read once
  * and kept, a bounded number of them, as long as nothing changes the tables as a whole:
- * after TRUNCATE, say, numbers may begin anew.  What is paid is booked, too, when the row
+ * after TRUNCATE, for instance, numbers may begin again.  What is paid is booked, too, when the row
  * of a job that is known was deleted meanwhile.
  *
  * Prices are per million tokens; multiplying by 0.000001 keeps numeric exact where a
@@ -29,7 +29,7 @@
 #include "base/spi.h"
 #include "tables/ledger_facts.h"
 
-/* Jobs or prices that are kept; with more of them all are read anew. */
+/* Jobs or prices that are kept; with more of them all are read again. */
 #define FACTS_KEPT 1000
 
 /* The kinds of tokens that have a price of their own: numeric, US dollars per million. */

@@ -7,7 +7,7 @@
  *	  settled()  tasks with followers were settled: hand on what they got, if anything
  *	  go_on()    some have more followers than one transaction serves
  *	  sweep()    now and then: followers that nobody will serve any more
- *	  promote()  the writer, too: tasks leave the queue, who followed them asks
+ *	  promote()  the writer, too: tasks leave the queue, their followers ask
  *
  * All inside a transaction of a worker, as the owner of our tables (spi.h).
  *
@@ -51,7 +51,7 @@ extern void llm_repeat_go_on(LlmRepeatResult *result);
 extern bool llm_repeat_sweep(int64 *after, LlmRepeatResult *result);
 
 /*
- * Of those who follow tasks that ended without an answer, or are about to, the first of the
+ * Of those that follow tasks that ended without an answer, or are about to, the first of the
  * same job will ask, and those of other jobs; how many.
  */
 extern uint64 llm_repeat_promote(const LlmRepeatLead *leads, int n);

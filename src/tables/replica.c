@@ -34,8 +34,8 @@ is_applied(void)
 }
 
 /*
- * SQL: trigger llm.ignore_replicated() on our tables, per row.  It asks who stores the
- * row, besides being enabled for replicas only, since pg_restore --disable-triggers
+ * SQL: trigger llm.ignore_replicated() on our tables, per row.  It looks at the
+ * session's replication role, besides being enabled for replicas only, since pg_restore --disable-triggers
  * leaves it enabled for everybody.
  */
 Datum

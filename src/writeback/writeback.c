@@ -71,7 +71,7 @@
 /* Jobs, and rows, whose troubles are remembered; when full, all is forgotten, which only costs a few tries. */
 #define MAX_TROUBLES 4096
 
-/* Who is to have the turn that slow tables get after each round through all jobs. */
+/* The job that is to have the turn that slow tables get after each round through all jobs. */
 typedef struct SlowTurn
 {
 	int64 job; /* 0: nobody so far */
@@ -173,8 +173,8 @@ separate_struck(LlmWriteJob *job)
 }
 
 /*
- * Claim that many rows, and so many more as may be struck, lest those that come again
- * and again keep others waiting.
+ * Claim that many rows, and as many more as may be struck, so that those that come again
+ * and again do not keep others waiting.
  */
 static void
 claim_rows(LlmWriteJob *job, int limit)
@@ -239,7 +239,7 @@ put_aside(LlmWriteJob *job, ErrorData *error, bool final)
 	llm_writeback_begin("putting off a write-back");
 	(void) llm_fence_check();
 	llm_writeback_connect();
-	/* Who resumed the job and has not committed holds its row: that is not waited for, the row comes again. */
+	/* A session that resumed the job and has not committed holds its row: it is not waited for, the row comes again. */
 	final = final && llm_writeback_take_job(job);
 	for (int i = 0; i < job->nrows; i++)
 	{
@@ -618,7 +618,7 @@ look_at_queue(bool ask_empty, TimestampTz *wake_at, bool *empty)
 	(void) llm_writeback_fail_late(WAKE_SIZE);
 	if (now >= TimestampTzPlusMilliseconds(begun_anew_at, ANEW_MS))
 	{
-		llm_writeback_begin_anew();
+		llm_writeback_begin_again();
 		begun_anew_at = now;
 	}
 	jobs = llm_writeback_find_jobs(last_job, JOBS_PER_PASS);

@@ -51,7 +51,7 @@ typedef struct Diagnosis
 	int n;
 } Diagnosis;
 
-/* Errors that are no fault of a row, and that end the transaction. */
+/* Errors that no row has caused, and that end the transaction. */
 static bool
 ends_transaction(int sqlerrcode)
 {

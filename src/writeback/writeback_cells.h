@@ -15,7 +15,7 @@
 #include "writeback/writeback_queue.h"
 
 /*
- * Write what can be written.  SPI is connected.  Raises only what is no row's fault:
+ * Write what can be written.  SPI is connected.  Raises only what no row has caused:
  * time-outs, cancelling, lack of resources.  Sets job->blocked.
  */
 extern void llm_writeback_cells(LlmWriteJob *job);

@@ -107,7 +107,7 @@ become_owner(Oid owner, int context)
 									  SECURITY_NOFORCE_RLS);
 }
 
-/* As the owner: who stands in the cells, and can they be locked? */
+/* As the owner: which tasks stand in the cells, and can they be locked? */
 static void
 look_and_lock(LlmWriteTarget *target, LlmWriteRow **rows, int n)
 {

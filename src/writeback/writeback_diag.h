@@ -14,7 +14,7 @@
 
 /*
  * Give each of these rows a fate.  Reads the table with the rights of its owner,
- * who sees what row security hides from the role.  May raise: the caller has a
+ * which sees what row security hides from the role.  May raise: the caller has a
  * subtransaction around it.
  */
 extern void llm_writeback_diagnose(const LlmWriteJob *job, LlmWriteRow **rows, int n);

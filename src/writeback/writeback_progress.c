@@ -27,7 +27,7 @@ typedef struct Progress
 /* Jobs of which that is remembered; when full, all is forgotten, which costs a longer look each. */
 #define MAX_PROGRESS 1024
 
-/* The process's life; written by pass_over() and begin_anew(). */
+/* The process's life; written by pass_over() and begin_again(). */
 static HTAB *progress = NULL;
 
 static Progress *
@@ -51,7 +51,7 @@ llm_writeback_came_to(int64 job)
 }
 
 void
-llm_writeback_begin_anew(void)
+llm_writeback_begin_again(void)
 {
 	if (progress != NULL)
 		hash_destroy(progress);
@@ -81,7 +81,7 @@ llm_writeback_pass_over(const LlmWriteJob *job)
 	if (landed == 0)
 		return;
 	if (progress != NULL && hash_get_num_entries(progress) >= MAX_PROGRESS)
-		llm_writeback_begin_anew();
+		llm_writeback_begin_again();
 	find_progress(job->id, HASH_ENTER, &found)->landed = landed;
 }
 

@@ -5,7 +5,7 @@
  *
  *	  progress(), came_to()   for the look at the queue and for the claim
  *	  pass_over()             once the transaction that claimed and settled has committed
- *	  begin_anew()            now and then: what was locked by somebody was passed over, too
+ *	  begin_again()            now and then: what was locked by somebody was passed over, too
  *
  * In the writer's memory only; when it is gone, a look is longer once.
  *
@@ -28,6 +28,6 @@ extern int64 llm_writeback_came_to(int64 job);
 extern void llm_writeback_pass_over(const LlmWriteJob *job);
 
 /* Forget that, of all jobs: what was passed over for a lock is found again. */
-extern void llm_writeback_begin_anew(void);
+extern void llm_writeback_begin_again(void);
 
 #endif /* LLM_WRITEBACK_PROGRESS_H */

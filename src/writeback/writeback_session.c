@@ -210,7 +210,7 @@ llm_writeback_half_time_is_over(void)
 
 /*
  * PL/pgSQL can catch the cancel that the timer sends, which ends its subtransaction:
- * then the cancel comes again at once, until nobody is left who could catch it.
+ * then the cancel comes again at once, until no block is left that could catch it.
  */
 static void
 renew_cancel(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)

@@ -29,7 +29,7 @@
 /* A slow table's set is to take no longer: others may have to wait for all of it. */
 #define SET_US (100 * US_PER_MS)
 
-/* A set grows by no more each time, lest one row that is at fault makes it lose many others. */
+/* A set grows by no more each time, so that one bad row does not make it lose many others. */
 #define GROWTH 4
 
 /* No ordinary table had work for so long: a row that may take long may be tried. */

@@ -26,8 +26,8 @@ typedef struct LlmTrouble
 {
 	int64 key; /* hash key: must be first */
 	int count; /* in a row, without a success */
-	int failures; /* of a job: those of them that were no lock's fault */
-	int singles; /* of a job: rows yet to go alone, to find the one that is at fault */
+	int failures; /* of a job: those of them that no lock has caused */
+	int singles; /* of a job: rows yet to go alone, to find the one that fails */
 	TimestampTz until; /* of a job: leave it alone */
 } LlmTrouble;
 
