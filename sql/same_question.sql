@@ -168,27 +168,7 @@ UPDATE alike SET label = llm_classify(body, '{x,y}');
 SELECT * FROM tally;
 :forget
 
--- an INSERT by SQL, where somebody has a trigger on the queue, writes the same rows
-CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.tries = 5; RETURN NEW; END $$;
-CREATE TABLE told AS SELECT q.*, NULL::bool AS direct FROM llm.queue q WITH NO DATA;
-UPDATE note SET label = NULL, body = CASE WHEN id IN (2, 5) THEN repeat('much to read ', 1000) ELSE body END;
-BEGIN;
-UPDATE note SET label = llm_classify(body, '{x,y}');
-INSERT INTO told SELECT q.*, true FROM llm.queue q;
-:forget
-UPDATE note SET label = NULL;
-CREATE TRIGGER witness BEFORE INSERT ON llm.queue FOR EACH ROW EXECUTE FUNCTION witness();
-UPDATE note SET label = llm_classify(body, '{x,y}');
-INSERT INTO told SELECT q.*, false FROM llm.queue q;
-DROP TRIGGER witness ON llm.queue;
-SELECT direct, count(*), sum(tries) AS tries, count(same_as) AS followers FROM told GROUP BY 1 ORDER BY 1;
-SELECT count(*) AS same FROM told a JOIN told b ON a.direct AND NOT b.direct AND a.key = b.key
-	WHERE (to_jsonb(a) - '{id,job,recipe,same_as,tries,direct}'::text[]) = (to_jsonb(b) - '{id,job,recipe,same_as,tries,direct}'::text[])
-	AND (a.same_as IS NULL) = (b.same_as IS NULL);
-:forget
-COMMIT;
-
--- whatever somebody adds to the queue holds as for an INSERT by SQL
+-- what a superuser adds to the queue holds, or is refused by name; a trigger is not run
 UPDATE note SET label = NULL;
 \set ask 'UPDATE note SET label = llm_classify(body, ''{x,y}'') WHERE id = 1'
 \set VERBOSITY terse
@@ -205,14 +185,19 @@ ALTER TABLE llm.queue ADD tenant int NOT NULL;
 :ask;
 ROLLBACK TO start;
 CREATE DOMAIN llm.more AS int DEFAULT 7 CHECK (VALUE > 6);
-ALTER TABLE llm.queue ADD number bigint GENERATED ALWAYS AS IDENTITY, ADD more llm.more;
+ALTER TABLE llm.queue ADD more llm.more;
 :ask;
-SELECT number, more FROM llm.queue;
+ROLLBACK TO start;
+ALTER TABLE llm.queue ADD number bigint GENERATED ALWAYS AS IDENTITY;
+:ask;
+SELECT number FROM llm.queue;
+ROLLBACK TO start;
+ALTER TABLE llm.queue ADD twice bigint GENERATED ALWAYS AS (job * 2) STORED;
+:ask;
 ROLLBACK TO start;
 DROP VIEW asked, broken, tally;
 ALTER TABLE llm.queue ALTER key TYPE json, ALTER input TYPE varchar;
 :ask;
-SELECT key, input = (SELECT body FROM note WHERE id = 1) AS input FROM llm.queue;
 ROLLBACK;
 \set VERBOSITY default
 

@@ -9,11 +9,10 @@
  * formed four times.  Here a row is formed once, rows that are added are logged by the
  * page, and a value that is compressed stays as it is.
  *
- * What SQL would do besides, this does not: triggers, rules, row security of the owner,
- * generated columns, bounds of a partition, defaults that differ from row to row, domains,
- * types and precisions that are not ours.  Our tables have none that matter here; where
- * somebody has added one, begin() says so and the caller writes by SQL.  CHECK and NOT NULL
- * are looked at for each row, also those that a user added.  An identity column gets its next number.
+ * What SQL would do besides, this does not: triggers, rules, row security of the owner.
+ * Nobody but a superuser can put any on our tables, and llm.health names those there are
+ * (ADR 37).  Columns that are not as ours are refused by name.  CHECK and NOT NULL are looked
+ * at for each row, also those that a user added.  An identity column gets its next number.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,10 +22,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
@@ -34,7 +30,6 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
@@ -79,11 +74,19 @@ is_named(int number, const int *numbers, int ncolumns)
 	return false;
 }
 
-/*
- * Fill the row of defaults, for the columns that are not named; false when one of them is
- * for an INSERT by SQL to make: it may differ from row to row, or is the domain's.
- */
-static bool
+/* Somebody has changed the table so that we cannot write it. */
+pg_noreturn static void
+refuse(Relation relation, const char *column, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("column \"%s\" of table \"%s.%s\" %s", column, LLM_SCHEMA, RelationGetRelationName(relation), what),
+			 errdetail("The table belongs to extension \"%s\", which writes it.", LLM_LIBRARY),
+			 errhint("Take back what was done to the column with ALTER TABLE.")));
+}
+
+/* Fill the row of defaults, for the columns that are not named. */
+static void
 read_defaults(LlmStore *store, const int *numbers, int ncolumns)
 {
 	TupleDesc desc = RelationGetDescr(store->relation);
@@ -101,7 +104,7 @@ read_defaults(LlmStore *store, const int *numbers, int ncolumns)
 		if (attribute->attisdropped || is_named(i, numbers, ncolumns))
 			continue;
 		if (get_typtype(attribute->atttypid) == TYPTYPE_DOMAIN)
-			return false;
+			refuse(store->relation, NameStr(attribute->attname), "is of a domain");
 		if (attribute->attidentity == '\0' && !attribute->atthasdef)
 			continue;
 		expression = (Expr *) build_column_default(store->relation, i + 1);
@@ -112,44 +115,13 @@ read_defaults(LlmStore *store, const int *numbers, int ncolumns)
 			continue;
 		}
 		if (attribute->attgenerated != '\0' || contain_volatile_functions((Node *) expression))
-			return false;
+			refuse(store->relation, NameStr(attribute->attname), "has a value that differs from row to row");
 		store->defaults[i] = ExecEvalExpr(ExecPrepareExpr(expression, store->estate), econtext, &store->nulls[i]);
 	}
-	return true;
 }
 
-/* Would SQL in this session fire a trigger?  Those of replicas fire in the apply workers of replication only. */
-static bool
-fires_triggers(const TriggerDesc *triggers, CmdType what)
-{
-	char sleeps = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ? TRIGGER_FIRES_ON_ORIGIN
-																			 : TRIGGER_FIRES_ON_REPLICA;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		const Trigger *trigger = &triggers->triggers[i];
-		bool meant = what == CMD_INSERT ? TRIGGER_FOR_INSERT(trigger->tgtype) : TRIGGER_FOR_UPDATE(trigger->tgtype);
-
-		if (meant && trigger->tgenabled != TRIGGER_DISABLED && trigger->tgenabled != sleeps)
-			return true;
-	}
-	return false;
-}
-
-/* Does the table ask nothing of SQL but to store rows and index them? */
-static bool
-takes_rows(Relation relation, CmdType what)
-{
-	const TupleConstr *constraints = RelationGetDescr(relation)->constr;
-
-	return relation->rd_rel->relkind == RELKIND_RELATION && !relation->rd_rel->relhasrules &&
-		   !relation->rd_rel->relispartition &&
-		   !fires_triggers(relation->trigdesc, what) && (constraints == NULL || !constraints->has_generated_stored) &&
-		   check_enable_rls(RelationGetRelid(relation), InvalidOid, true) != RLS_ENABLED;
-}
-
-/* Find the columns by name; false when one is not just of the type that is meant here. */
-static bool
+/* Find the columns by name, each of just the type that is meant here. */
+static void
 find_columns(Relation relation, const LlmStoreColumn *columns, int ncolumns, int *numbers)
 {
 	for (int i = 0; i < ncolumns; i++)
@@ -158,18 +130,17 @@ find_columns(Relation relation, const LlmStoreColumn *columns, int ncolumns, int
 		Form_pg_attribute attribute;
 
 		if (number <= 0)
-			elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(relation), columns[i].name);
+			refuse(relation, columns[i].name, "is missing");
 		attribute = TupleDescAttr(RelationGetDescr(relation), number - 1);
 		if (attribute->atttypid != columns[i].type || attribute->atttypmod != -1)
-			return false;
+			refuse(relation, columns[i].name, "is of another type");
 		numbers[i] = number - 1;
 	}
-	return true;
 }
 
-/* The index of the primary key, if that is just this column (from 0); else NULL. */
+/* The index of the primary key, which is just this column (from 0). */
 static Relation
-find_primary_key(const ResultRelInfo *target, int column)
+find_primary_key(const ResultRelInfo *target, int column, const char *name)
 {
 	for (int i = 0; i < target->ri_NumIndices; i++)
 	{
@@ -179,55 +150,32 @@ find_primary_key(const ResultRelInfo *target, int column)
 			index->rd_index->indkey.values[0] == column + 1)
 			return index;
 	}
-	return NULL;
-}
-
-/* Is the table one that can be written so?  Its indexes are open then. */
-static bool
-prepare(LlmStore *store, const int *numbers, int ncolumns)
-{
-	if (store->what == CMD_INSERT && !read_defaults(store, numbers, ncolumns))
-		return false;
-	if (store->what == CMD_UPDATE)
-		CheckCmdReplicaIdentity(store->relation, store->what);
-	store->target = makeNode(ResultRelInfo);
-	InitResultRelInfo(store->target, store->relation, 0, NULL, 0);
-	ExecOpenIndices(store->target, false);
-	if (store->what == CMD_INSERT)
-		return true;
-	store->key = find_primary_key(store->target, numbers[0]);
-	if (store->key == NULL)
-		ExecCloseIndices(store->target);
-	return store->key != NULL;
+	refuse(target->ri_RelationDesc, name, "is not the primary key");
 }
 
 LlmStore *
 llm_store_begin(const char *name, CmdType what, const LlmStoreColumn *columns, int ncolumns, int *numbers)
 {
 	Relation relation = table_open(llm_spi_relation(name), RowExclusiveLock);
-	EState *estate;
-	MemoryContext caller;
-	LlmStore *store;
-	bool possible;
+	EState *estate = CreateExecutorState();
+	MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
+	LlmStore *store = palloc0(sizeof(LlmStore));
 
-	if (!takes_rows(relation, what) || !find_columns(relation, columns, ncolumns, numbers))
-	{
-		table_close(relation, NoLock);
-		return NULL;
-	}
-	estate = CreateExecutorState();
-	caller = MemoryContextSwitchTo(estate->es_query_cxt);
-	store = palloc0(sizeof(LlmStore));
 	store->relation = relation;
 	store->what = what;
 	store->estate = estate;
-	possible = prepare(store, numbers, ncolumns);
+	find_columns(relation, columns, ncolumns, numbers);
+	if (what == CMD_INSERT)
+		read_defaults(store, numbers, ncolumns);
+	else
+		CheckCmdReplicaIdentity(relation, what);
+	store->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(store->target, relation, 0, NULL, 0);
+	ExecOpenIndices(store->target, false);
+	if (what == CMD_UPDATE)
+		store->key = find_primary_key(store->target, numbers[0], columns[0].name);
 	MemoryContextSwitchTo(caller);
-	if (possible)
-		return store;
-	FreeExecutorState(estate);
-	table_close(relation, NoLock);
-	return NULL;
+	return store;
 }
 
 TupleTableSlot *

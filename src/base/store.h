@@ -32,8 +32,8 @@ typedef struct LlmStore LlmStore;
 
 /*
  * Open the table "name".  "numbers" gets where each of the columns stands in a row, from 0;
- * for an UPDATE the first of them is the primary key, a bigint.  NULL where somebody has
- * changed the table so that only SQL will do.  Raises when a column is missing.
+ * for an UPDATE the first of them is the primary key, a bigint.  Raises 55000 where somebody
+ * has changed a column.
  */
 extern LlmStore *llm_store_begin(const char *name, CmdType what, const LlmStoreColumn *columns, int ncolumns,
 								 int *numbers);

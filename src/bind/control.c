@@ -22,71 +22,7 @@
 #include "base/wake.h"
 #include "bind/control.h"
 #include "bind/enqueue.h"
-
-/* $1 job, $2 task, $3 relation (NULL: no matter), $4 role, $5 may act for all roles. */
-#define SELECTION_ARGS                            \
-	{                                             \
-		INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID \
-	}
-
-#define MINE                                                               \
-	"($1 IS NULL OR q.job = $1) AND ($2 IS NULL OR q.id = $2)"             \
-	" AND ($3 IS NULL OR q.relation = $3 OR EXISTS (SELECT FROM llm.job j" \
-	"  WHERE j.id = q.job AND j.relation = $3))"                           \
-	" AND ($5 OR q.role = $4)"
-
-/* What is under way, or locked, cannot be stopped at once: word is left for it. */
-static LlmStatement cancel_statement = {
-	.sql = "WITH mine AS MATERIALIZED (SELECT q.id, q.ctid AS place, q.state IN ('ready', 'waiting') AS is_free"
-		   "  FROM llm.queue q WHERE " MINE
-		   "  AND q.state <> ALL ('{cancelled,superseded,failed}')),"
-		   " free AS MATERIALIZED (SELECT mine.id FROM mine"
-		   "  WHERE CASE WHEN mine.is_free THEN llm.lock_task(mine.place) ELSE false END),"
-		   " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
-		   "  not_before = NULL FROM free WHERE q.id = free.id RETURNING q.id),"
-		   " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
-		   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id = mine.id)"
-		   "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = mine.id)"
-		   "  RETURNING task)"
-		   " SELECT (SELECT pg_catalog.count(*) FROM stopped)"
-		   "  + (SELECT pg_catalog.count(*) FROM asked)",
-	.nargs = 5,
-	.args = SELECTION_ARGS,
-	.by_statistics = true,
-	.fresh = true};
-
-/*
- * Dead letters of a job go to a new job like it.  Those with an answer need
- * none: they go straight to the writer.  The others begin to count anew, or what
- * was given up after many requests would be given up again at its next failure.
- */
-static LlmStatement retry_statement = {
-	.sql = "WITH mine AS (DELETE FROM llm.dead_letter d WHERE ($1 IS NULL OR d.job = $1)"
-		   "  AND ($2 IS NULL OR d.task = $2)"
-		   "  AND ($3 IS NULL OR d.relation = $3 OR EXISTS (SELECT FROM llm.job j"
-		   "   WHERE j.id = d.job AND j.relation = $3))"
-		   "  AND ($5 OR d.role = $4) RETURNING d.*),"
-		   " old AS (SELECT m.job, pg_catalog.count(*) AS tasks,"
-		   "  pg_catalog.nextval('llm.job_id_seq') AS new FROM mine m GROUP BY m.job),"
-		   " opened AS (INSERT INTO llm.job (id, role, role_name, application_name, relation, relation_name,"
-		   "   column_name, key_columns, operation, recipe, model, priority, tags, settings, total)"
-		   "  OVERRIDING SYSTEM VALUE"
-		   "  SELECT old.new, j.role, j.role_name, j.application_name, j.relation, j.relation_name,"
-		   "   j.column_name, j.key_columns, j.operation, j.recipe, j.model, j.priority, j.tags,"
-		   "   j.settings, old.tasks"
-		   "  FROM old JOIN llm.job j ON j.id = old.job RETURNING id),"
-		   " queued AS (INSERT INTO llm.queue (id, job, recipe, role, relation, state, outcome, attempts,"
-		   "   application_name, key, input, answer)"
-		   "  SELECT m.task, old.new, m.recipe, m.role, m.relation,"
-		   "   CASE WHEN m.answer IS NULL THEN 'ready' ELSE 'answered' END,"
-		   "   CASE WHEN m.answer IS NULL THEN NULL ELSE 'answered' END,"
-		   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.application_name, m.key, m.input,"
-		   "   m.answer"
-		   "  FROM mine m JOIN old ON old.job = m.job RETURNING job)"
-		   " SELECT (SELECT pg_catalog.count(*) FROM queued), (SELECT pg_catalog.max(id) FROM opened)",
-	.nargs = 5,
-	.args = SELECTION_ARGS,
-	.by_statistics = true};
+#include "tables/transition.h"
 
 /* Each NOT EXISTS reads a partial index, so that a long queue costs nothing here. */
 static LlmStatement stand_statement = {
@@ -129,9 +65,9 @@ is_admin(Oid role)
 	return superuser_arg(role) || (OidIsValid(admin) && has_privs_of_role(role, admin));
 }
 
-/* Run one of the statements above; the first column of its row, and the second. */
+/* What the event's statement gives in the first column of its row, and in the second. */
 static int64
-run_selection(LlmStatement *statement, const LlmSelection *selection, int64 *second)
+run_selection(LlmTaskEvent event, const LlmSelection *selection, int64 *second)
 {
 	Oid role = GetUserId();
 	Datum values[5];
@@ -151,7 +87,7 @@ run_selection(LlmStatement *statement, const LlmSelection *selection, int64 *sec
 
 	llm_spi_own_begin(&scope);
 	SPI_connect();
-	llm_spi_execute(statement, values, nulls, false);
+	(void) llm_transition(event, values, nulls);
 	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	if (second != NULL)
 		*second = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
@@ -168,14 +104,14 @@ run_selection(LlmStatement *statement, const LlmSelection *selection, int64 *sec
 int64
 llm_control_cancel(const LlmSelection *selection)
 {
-	return run_selection(&cancel_statement, selection, NULL);
+	return run_selection(LLM_EVENT_CANCEL, selection, NULL);
 }
 
 int64
 llm_control_retry(const LlmSelection *selection)
 {
 	int64 job = 0;
-	int64 count = run_selection(&retry_statement, selection, &job);
+	int64 count = run_selection(LLM_EVENT_RETRY, selection, &job);
 
 	if (count > 0)
 		llm_enqueue_note_last_job(job);

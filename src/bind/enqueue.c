@@ -36,6 +36,7 @@
 #include "base/wake.h"
 #include "bind/enqueue.h"
 #include "bind/enqueue_rows.h"
+#include "tables/transition.h"
 
 /* As llm.task_id's INCREMENT says. */
 #define IDS_PER_DRAW 64
@@ -85,21 +86,6 @@ static LlmStatement set_total_statement = {
 	.sql = "UPDATE llm.job SET total = $2 WHERE id = $1",
 	.nargs = 2,
 	.args = {INT8OID, INT8OID}};
-
-/* What is under way is left alone: its answer will find the cell taken. */
-static LlmStatement supersede_statement = {
-	.sql = "UPDATE llm.queue q SET state = 'superseded', outcome = 'superseded', reason = NULL, not_before = NULL"
-		   " FROM (WITH old AS MATERIALIZED (SELECT w.id, w.ctid AS place FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		   "   pg_catalog.unnest($4)) AS o(id, relation, key, column_name)"
-		   "  JOIN llm.queue w ON w.id = o.id"
-		   "  JOIN llm.job j ON j.id = w.job"
-		   "  WHERE w.state IN ('ready', 'waiting') AND w.relation = o.relation"
-		   "  AND w.key = o.key AND j.column_name = o.column_name)"
-		   "  SELECT old.id FROM old WHERE llm.lock_task(old.place)) p"
-		   " WHERE q.id = p.id",
-	.nargs = 4,
-	.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID},
-	.fresh = true};
 
 static LlmStatement is_same_statement = {
 	.sql = "SELECT FROM llm.queue q JOIN llm.job j ON j.id = q.job"
@@ -529,7 +515,7 @@ llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks)
 	values[1] = llm_spi_array(OIDOID, columns[1], NULL, ntasks);
 	values[2] = llm_spi_array(JSONBOID, columns[2], NULL, ntasks);
 	values[3] = llm_spi_array(TEXTOID, columns[3], NULL, ntasks);
-	if (llm_spi_execute(&supersede_statement, values, NULL, false) > 0)
+	if (llm_transition(LLM_EVENT_SUPERSEDE, values, NULL) > 0)
 		llm_wake_at_commit(LLM_WORKER_WRITER);
 	llm_spi_own_end(&scope);
 	SPI_finish();

@@ -334,7 +334,7 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 		return;
 	if (class == LLM_OK)
 	{
-		s->state = "answered";
+		s->state = LLM_TASK_ANSWERED;
 		return;
 	}
 	verdict = llm_retry_decide(class, flight->tries, flight->faults, llm_guc_max_tries,
@@ -343,12 +343,12 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 	s->fault = verdict.fault;
 	if (verdict.final)
 	{
-		s->state = "failed";
+		s->state = LLM_TASK_FAILED;
 		s->failure = verdict.reason;
 		s->message = message;
 		return;
 	}
-	s->state = verdict.requeue_now ? "ready" : "waiting";
+	s->state = verdict.requeue_now ? LLM_TASK_READY : LLM_TASK_WAITING;
 	s->reason = verdict.requeue_now ? NULL : verdict.reason;
 	s->not_before = verdict.requeue_now ? 0 : llm_clock_to_wall(verdict.not_before);
 	if (class == LLM_ERR_INVALID)
@@ -430,7 +430,7 @@ llm_flight_orphan(const LlmClaim *claim, TimestampTz now)
 	s->usage.input = Max(flight->input_tokens, llm_dialect_estimate_tokens(claim->input, claim->input_len));
 	s->usage.output = (int64) (route->output_tokens + 0.5);
 	s->estimated = true;
-	s->state = job != NULL && job->trial ? NULL : "ready";
+	s->state = job != NULL && job->trial ? LLM_TASK_NONE : LLM_TASK_READY;
 	return flight;
 }
 

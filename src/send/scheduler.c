@@ -149,7 +149,7 @@ forget_stored(LlmPass *pass)
 	{
 		LlmFlight *flight = llm_air_next_stored();
 		LlmJob *job = llm_joblist_find(flight->job);
-		const char *state = flight->settlement.state;
+		LlmTaskState state = flight->settlement.state;
 
 		if (job != NULL)
 			job->flights--;
@@ -157,9 +157,9 @@ forget_stored(LlmPass *pass)
 			llm_joblist_hold_back(job, flight->settlement.held_back);
 		if (flight->trial)
 			llm_trial_deliver_answer(flight);
-		else if (strcmp(state, "ready") == 0 && job != NULL)
+		else if (state == LLM_TASK_READY && job != NULL)
 			llm_joblist_put_back(job, flight->task);
-		else if (strcmp(state, "waiting") == 0)
+		else if (state == LLM_TASK_WAITING)
 			due_at = Min(due_at, llm_clock_from_wall(flight->settlement.not_before));
 		else
 		{

@@ -29,7 +29,7 @@
 static bool
 is_to_be_retried(const LlmSettlement *s)
 {
-	return s->charged && s->state != NULL && (strcmp(s->state, "ready") == 0 || strcmp(s->state, "waiting") == 0);
+	return s->charged && llm_task_is_open(s->state);
 }
 
 /* What the failed request took, and what the next one says of its answer, the next one will take. */
@@ -61,7 +61,7 @@ hold_back(LlmSettlement *s, const LlmRetrySums *sums)
 								" tokens, and \"llm_enrich.max_retry_share\" is %g",
 								sums->retry_tokens, sums->tokens, llm_guc_max_retry_share);
 	s->message = psprintf("%s; not asked again: %s", s->error != NULL ? s->error : s->outcome, s->held_back);
-	s->state = "failed";
+	s->state = LLM_TASK_FAILED;
 	s->failure = LLM_RETRY_SHARE_REASON;
 	s->reason = NULL;
 	s->not_before = 0;

@@ -7,9 +7,6 @@
  * probe per open job: no count is kept that could be wrong, and nothing grows
  * with the number of tasks.
  *
- * unnest() of several arrays is a form of the grammar, not a function that could
- * be qualified: the parser resolves it to pg_catalog by itself.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -5,10 +5,7 @@
  *
  * Written by the sender, in the transaction that gives the tasks their next
  * state: an answer and its bill are stored together or not at all.  The rows go to
- * the table by store.c; where somebody has a trigger on it, say, by SQL.
- *
- * unnest() of several arrays is a form of the grammar, not a function that could
- * be qualified: the parser resolves it to pg_catalog by itself.
+ * the table by store.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -97,21 +94,6 @@ typedef struct LedgerRow
 	Datum values[LEDGER_COLUMNS];
 	bool nulls[LEDGER_COLUMNS];
 } LedgerRow;
-
-/* In the order of the columns above. */
-static LlmStatement record_statement = {
-	.sql = "INSERT INTO llm.ledger (at, request, task, job, attempt, latency_ms, role, application_name, server,"
-		   "  model, relation, column_name, key, operation, lane, outcome, http_status, error, request_id,"
-		   "  input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost, estimated, tags)"
-		   " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,"
-		   "  $19, $20, $21, $22, $23, $24, $25, $26, $27)"
-		   " RETURNING job, input_tokens + cached_tokens"
-		   "  + cache_write_tokens, output_tokens, cost",
-	.nargs = LEDGER_COLUMNS,
-	.args = {TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
-			 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
-			 TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID,
-			 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, NUMERICARRAYOID, BOOLARRAYOID, JSONBARRAYOID}};
 
 /* What a set adds to the sums of one job. */
 typedef struct JobSum
@@ -233,15 +215,12 @@ long_part(const LedgerRow *row)
 	return bytes;
 }
 
-/* Store the rows without SQL; false, and nothing done, where only SQL will do. */
-static bool
-write_directly(const LedgerRow *rows, int n)
+static void
+write_rows(const LedgerRow *rows, int n)
 {
 	int columns[LEDGER_COLUMNS];
 	LlmStore *store = llm_store_begin("ledger", CMD_INSERT, ledger_columns, LEDGER_COLUMNS, columns);
 
-	if (store == NULL)
-		return false;
 	for (int i = 0; i < n; i++)
 	{
 		TupleTableSlot *slot = llm_store_next(store);
@@ -254,48 +233,6 @@ write_directly(const LedgerRow *rows, int n)
 		llm_store_put(store, long_part(&rows[i]));
 	}
 	llm_store_end(store);
-	return true;
-}
-
-/* A row that was written adds this: row "i" of the current result. */
-static void
-read_sum(uint64 i, JobSum *sum)
-{
-	HeapTuple row = SPI_tuptable->vals[i];
-	TupleDesc desc = SPI_tuptable->tupdesc;
-	bool isnull;
-	Datum cost;
-
-	sum->requests = 1;
-	sum->job = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-	sum->input = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
-	sum->output = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
-	cost = SPI_getbinval(row, desc, 4, &sum->costless);
-	sum->cost = sum->costless ? (Datum) 0 : NumericGetDatum(DatumGetNumericCopy(cost));
-}
-
-/* A trigger may have changed rows, or suppressed some: what they add is in "sums", and how many did is returned. */
-static int
-write_by_sql(const LedgerRow *rows, int n, JobSum *sums)
-{
-	Datum *values = palloc(sizeof(Datum) * n);
-	bool *nulls = palloc(sizeof(bool) * n);
-	Datum arrays[LEDGER_COLUMNS];
-
-	for (int c = 0; c < LEDGER_COLUMNS; c++)
-	{
-		for (int i = 0; i < n; i++)
-		{
-			values[i] = rows[i].values[c];
-			nulls[i] = rows[i].nulls[c];
-		}
-		arrays[c] = llm_spi_array(ledger_columns[c].type, values, nulls, n);
-	}
-	n = (int) llm_spi_execute(&record_statement, arrays, NULL, false);
-	for (int i = 0; i < n; i++)
-		read_sum(i, &sums[i]);
-	SPI_freetuptable(SPI_tuptable);
-	return n;
 }
 
 static int
@@ -395,8 +332,7 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 	}
 	if (nrows == 0)
 		return;
-	if (!write_directly(rows, nrows))
-		nrows = write_by_sql(rows, nrows, sums);
+	write_rows(rows, nrows);
 	record_sums(sums, nrows);
 }
 
@@ -404,7 +340,7 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 static bool
 is_over(const LlmSettlement *s)
 {
-	return s->charged || s->state == NULL || (strcmp(s->state, "ready") != 0 && strcmp(s->state, "waiting") != 0);
+	return s->charged || !llm_task_is_open(s->state);
 }
 
 void

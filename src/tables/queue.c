@@ -6,14 +6,7 @@
  * Claiming commits before any request leaves, so no snapshot is held while we
  * wait for a provider, and a crash shows as a claimed task with no answer: the
  * next sender finds those with llm_queue_orphans() and settles them as
- * "unknown".  All statements work on sets and skip rows that somebody else has
- * locked, so that a user's open transaction holds up nobody but itself.
- *
- * Users' transactions lock rows that are ready or waiting (to supersede or to
- * cancel them) and never rows that are claimed: a settle() meets no lock.
- *
- * unnest() of several arrays is a form of the grammar, not a function that could
- * be qualified: the parser resolves it to pg_catalog by itself.
+ * "unknown".
  *
  *-------------------------------------------------------------------------
  */
@@ -27,58 +20,11 @@
 #include "base/committing.h"
 #include "base/spi.h"
 #include "tables/queue.h"
-#include "tables/repeat.h"
-
-/*
- * The columns that make an LlmClaim, in the order that read_claim() expects.
- * Only what was wrong with an answer is told to the model.  Whether anybody follows a task
- * is not asked for each where nobody follows any.
- */
-#define CLAIM_COLUMNS                                                                                   \
-	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.faults, q.key, q.input,"                  \
-	" CASE WHEN q.error = 'invalid_output' THEN q.message END, q.last_answer,"                          \
-	" q.application_name,"                                                                              \
-	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL" \
-	" AND (SELECT true FROM llm.queue f WHERE f.same_as ="                                              \
-	"  ANY (ARRAY[q.id, q.same_as]) AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"
-
-/*
- * What was cancelled while somebody held it is left to the writer, unsent (writeback_queue.c).
- * A row that changed between snapshot and lock is not at the place that was found: next time.
- */
-static LlmStatement claim_statement = {
-	.sql = "WITH picked AS MATERIALIZED ("
-		   " SELECT p.place FROM unnest($1, $2, $3) AS s(job, first, want)"
-		   " CROSS JOIN LATERAL (SELECT c.ctid AS place FROM llm.queue c"
-		   "  WHERE c.job = s.job AND c.state = 'ready'"
-		   "  AND c.id > s.first"
-		   "  AND (NOT EXISTS (SELECT FROM llm.cancellation) OR NOT EXISTS (SELECT FROM llm.cancellation x"
-		   "   WHERE x.task = c.id))"
-		   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p"
-		   " WHERE EXISTS (SELECT FROM llm.job j WHERE j.id = s.job"
-		   "  AND j.state = 'open' AND (j.deadline IS NULL"
-		   "   OR j.deadline > pg_catalog.clock_timestamp())"
-		   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation)))"
-		   " UPDATE llm.queue q SET state = 'claimed', claimed_at = pg_catalog.clock_timestamp(),"
-		   "  reason = NULL, not_before = NULL,"
-		   "  attempts = q.attempts + 1,"
-		   "  request = pg_catalog.nextval('llm.request_id')"
-		   " FROM picked WHERE q.ctid = picked.place"
-		   " RETURNING " CLAIM_COLUMNS,
-	.nargs = 3,
-	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}};
-
-/* Claimed and not sent: as if it had not been. */
-static LlmStatement unclaim_statement = {
-	.sql = "UPDATE llm.queue q SET state = 'ready', claimed_at = NULL, request = NULL,"
-		   "  attempts = q.attempts - 1"
-		   " WHERE q.id = ANY ($1) AND q.state = 'claimed'",
-	.nargs = 1,
-	.args = {INT8ARRAYOID}};
+#include "tables/transition.h"
 
 /* So many, or so many bytes of inputs: their length is known without reading them. */
 static LlmStatement orphan_statement = {
-	.sql = "SELECT " CLAIM_COLUMNS " FROM (SELECT o.id, pg_catalog.sum(pg_catalog.octet_length(o.input))"
+	.sql = "SELECT " LLM_CLAIM_COLUMNS " FROM (SELECT o.id, pg_catalog.sum(pg_catalog.octet_length(o.input))"
 		   "   OVER (ORDER BY o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before"
 		   "  FROM (SELECT c.id, c.input FROM llm.queue c WHERE c.state = 'claimed'"
 		   "   ORDER BY c.id LIMIT $1) o) p"
@@ -87,70 +33,9 @@ static LlmStatement orphan_statement = {
 	.nargs = 2,
 	.args = {INT4OID, INT8OID}};
 
-/*
- * Nobody waits for what was to go into a table that was dropped.  An answer that is kept for
- * others is theirs.
- */
-static LlmStatement fail_gone_statement = {
-	.sql = "WITH gone AS MATERIALIZED (SELECT j.id FROM llm.job j WHERE j.state <> 'finished'"
-		   "  AND j.relation <> 0 AND (SELECT true FROM pg_catalog.pg_class r"
-		   "   WHERE r.oid = j.relation) IS NULL),"
-		   " ready AS MATERIALIZED (SELECT p.id FROM gone CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.job = gone.id AND q.state = 'ready'"
-		   "  ORDER BY q.id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $1),"
-		   " waiting AS MATERIALIZED (SELECT p.id FROM gone CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.job = gone.id AND q.state = 'waiting'"
-		   "  AND q.outcome IS NULL AND q.answer IS NULL LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $1)"
-		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'relation_gone',"
-		   "  message = 'the table was dropped before the question was sent', reason = NULL, not_before = NULL,"
-		   "  landed = $2"
-		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id = p.id",
-	.nargs = 2,
-	.args = {INT4OID, INT8OID}};
-
-/*
- * Tasks with an outcome wait for the writer, and are the writer's to wake.  The time is asked for
- * once, in a sub-select: compared with a volatile function, all that waits would be looked at.
- */
-static LlmStatement wake_statement = {
-	.sql = "WITH due AS MATERIALIZED (SELECT w.id FROM llm.queue w"
-		   "  WHERE w.state = 'waiting' AND w.outcome IS NULL"
-		   "  AND w.not_before <= (SELECT pg_catalog.clock_timestamp())"
-		   "  ORDER BY w.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
-		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
-		   " FROM due WHERE q.id = due.id RETURNING q.job, q.id",
-	.nargs = 1,
-	.args = {INT4OID}};
-
-/*
- * Claimed later than now, or not at all and yet to wait: the clock was set back since, and the
- * time until which such a task waits is as far ahead.  Only what is due later than in $2 seconds
- * is looked at.
- */
-static LlmStatement wake_ahead_statement = {
-	.sql = "WITH ahead AS MATERIALIZED (SELECT w.id FROM llm.queue w"
-		   "  WHERE w.state = 'waiting' AND w.outcome IS NULL"
-		   "  AND w.not_before < 'infinity' AND w.not_before >"
-		   "   (SELECT pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2))"
-		   "  AND (w.claimed_at <= pg_catalog.clock_timestamp()) IS NOT TRUE"
-		   "  ORDER BY w.not_before DESC LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
-		   " UPDATE llm.queue q SET state = 'ready', reason = NULL, not_before = NULL"
-		   " FROM ahead WHERE q.id = ahead.id",
-	.nargs = 2,
-	.args = {INT4OID, FLOAT8OID}};
-
 static LlmStatement due_statement = {
 	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state = 'waiting'"
 		   " AND q.outcome IS NULL AND q.not_before < 'infinity' ORDER BY q.not_before LIMIT 1"};
-
-static LlmStatement add_claimed_statement = {
-	.sql = "INSERT INTO llm.queue AS q (id, job, recipe, role, relation, state, attempts, request,"
-		   "  claimed_at, key, input)"
-		   " VALUES (pg_catalog.nextval('llm.task_id'), $1, $2, $3, 0, 'claimed', 1,"
-		   "  pg_catalog.nextval('llm.request_id'), pg_catalog.clock_timestamp(), '{}', $4)"
-		   " RETURNING " CLAIM_COLUMNS,
-	.nargs = 4,
-	.args = {INT8OID, INT8OID, OIDOID, TEXTOID}};
 
 /* After a look for tables that are gone, which asks of every open job: the next one, however many relations change. */
 #define LOOK_GONE_MS 1000
@@ -252,7 +137,7 @@ llm_queue_claim(const LlmPortion *portions, int nportions)
 	values[0] = llm_spi_array(INT8OID, jobs, NULL, nportions);
 	values[1] = llm_spi_array(INT8OID, after, NULL, nportions);
 	values[2] = llm_spi_array(INT4OID, want, NULL, nportions);
-	llm_spi_execute(&claim_statement, values, NULL, false);
+	llm_transition(LLM_EVENT_CLAIM, values, NULL);
 	claims = read_claims();
 	if (claims != NIL)
 	{
@@ -271,7 +156,7 @@ llm_queue_unclaim(const int64 *tasks, int n)
 	for (int i = 0; i < n; i++)
 		ids[i] = Int64GetDatum(tasks[i]);
 	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
-	llm_spi_execute(&unclaim_statement, values, NULL, false);
+	llm_transition(LLM_EVENT_UNCLAIM, values, NULL);
 }
 
 /* Tasks that a dead sender left claimed: a list of LlmClaim, in the current context; empty when there are none. */
@@ -293,7 +178,7 @@ llm_queue_wake(int limit)
 	List *woken = NIL;
 
 	values[0] = Int32GetDatum(limit);
-	llm_spi_execute(&wake_statement, values, NULL, false);
+	llm_transition(LLM_EVENT_WAKE, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		LlmWoken *task = palloc(sizeof(LlmWoken));
@@ -314,7 +199,7 @@ llm_queue_wake_ahead(int limit, int least_s)
 
 	values[0] = Int32GetDatum(limit);
 	values[1] = Float8GetDatum((float8) least_s);
-	return llm_spi_execute(&wake_ahead_statement, values, NULL, false);
+	return llm_transition(LLM_EVENT_WAKE_AHEAD, values, NULL);
 }
 
 static void
@@ -346,7 +231,7 @@ llm_queue_fail_gone(bool anyway, int limit, TimestampTz now)
 	look_gone_at = TimestampTzPlusMilliseconds(now, LOOK_GONE_MS);
 	values[0] = Int32GetDatum(limit);
 	values[1] = Int64GetDatum(llm_spi_transaction());
-	failed = llm_spi_execute(&fail_gone_statement, values, NULL, false);
+	failed = llm_transition(LLM_EVENT_FAIL_GONE, values, NULL);
 	if (failed > 0)
 	{
 		relations_changed = true;
@@ -376,6 +261,6 @@ llm_queue_add_claimed(int64 job, int64 recipe, Oid role, const char *input)
 	values[1] = Int64GetDatum(recipe);
 	values[2] = ObjectIdGetDatum(role);
 	values[3] = CStringGetTextDatum(input);
-	llm_spi_execute(&add_claimed_statement, values, NULL, false);
+	llm_transition(LLM_EVENT_ADD_CLAIMED, values, NULL);
 	return read_claim(0);
 }

@@ -20,6 +20,8 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
+#include "tables/transition.h"
+
 /* A task that is ready again. */
 typedef struct LlmWoken
 {
@@ -84,7 +86,7 @@ typedef struct LlmSettlement
 	bool estimated;
 
 	/* for the queue */
-	const char *state; /* ready, waiting, answered, failed; NULL: the row goes (a check) */
+	LlmTaskState state; /* ready, waiting, answered, failed; none: the row goes (a check) */
 	const char *reason; /* why it waits */
 	TimestampTz not_before; /* waiting: until then */
 	bool charged;

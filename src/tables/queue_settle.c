@@ -3,9 +3,8 @@
  * queue_settle.c
  *	  Give each task that was claimed its next state.
  *
- * Rows are replaced by store.c, found by their key.  What is not as it was claimed, or
- * changed since the snapshot, though nobody should, and everything where the table asks
- * for more, goes by SQL.
+ * Rows are replaced by store.c, found by their key.  One that has changed since the
+ * snapshot, though nobody should, is looked at again by a later one.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,42 +63,6 @@ static LlmStatement cancelled_statement = {
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
-/*
- * A task that would be sent again but was cancelled meanwhile is cancelled
- * here; the writer takes care of its cell.
- */
-static LlmStatement settle_statement = {
-	.sql = "WITH settled AS (UPDATE llm.queue q SET"
-		   "  state = CASE WHEN x.cancelled THEN 'cancelled' ELSE v.state END,"
-		   "  outcome = CASE WHEN x.cancelled THEN 'cancelled'"
-		   "   WHEN v.state = ANY ('{answered,failed}') THEN v.state END,"
-		   "  reason = v.reason, not_before = v.not_before,"
-		   "  tries = q.tries + v.charged,"
-		   "  faults = q.faults + v.fault,"
-		   "  answer = v.answer, error = COALESCE(v.error, q.error),"
-		   "  message = CASE WHEN v.error IS NULL THEN q.message ELSE v.message END,"
-		   "  last_answer = COALESCE(v.last_answer, q.last_answer),"
-		   "  landed = CASE WHEN x.cancelled OR v.state = ANY ('{answered,failed}') THEN $12 END"
-		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-		   "  AS v(task, request, state, reason, not_before, charged, fault, answer, error, message, last_answer)"
-		   " CROSS JOIN LATERAL (SELECT v.state = ANY ('{ready,waiting}')"
-		   "  AND EXISTS (SELECT FROM llm.cancellation c WHERE c.task = v.task)) AS x(cancelled)"
-		   " WHERE q.id = v.task AND q.state = 'claimed'"
-		   "  AND q.request = v.request RETURNING x.cancelled)"
-		   " SELECT FROM settled s WHERE s.cancelled",
-	.nargs = 12,
-	.args = {INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
-			 INT4ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID}};
-
-/* A check of a model has no cell: its task and its job end with its answer. */
-static LlmStatement finish_check_statement = {
-	.sql = "WITH gone AS (DELETE FROM llm.queue q WHERE q.id = ANY ($1)"
-		   "  AND q.state = 'claimed' RETURNING q.job)"
-		   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = pg_catalog.clock_timestamp()"
-		   " FROM gone WHERE j.id = gone.job",
-	.nargs = 1,
-	.args = {INT8ARRAYOID}};
-
 /* A nullable text as an array element. */
 static void
 set_text(Datum *value, bool *isnull, const char *string)
@@ -118,13 +81,13 @@ finish_checks(LlmSettlement **settlements, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (settlements[i]->state == NULL)
+		if (settlements[i]->state == LLM_TASK_NONE)
 			tasks[nchecks++] = Int64GetDatum(settlements[i]->task);
 	}
 	if (nchecks == 0)
 		return;
 	values[0] = llm_spi_array(INT8OID, tasks, NULL, nchecks);
-	llm_spi_execute(&finish_check_statement, values, NULL, false);
+	llm_transition(LLM_EVENT_END_CHECK, values, NULL);
 }
 
 /* Which of these are to be asked again and were cancelled meanwhile; NULL: none. */
@@ -139,7 +102,7 @@ find_cancelled(LlmSettlement **settlements, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (strcmp(settlements[i]->state, "ready") != 0 && strcmp(settlements[i]->state, "waiting") != 0)
+		if (!llm_task_is_open(settlements[i]->state))
 			continue;
 		places[nagain] = i;
 		tasks[nagain++] = Int64GetDatum(settlements[i]->task);
@@ -191,12 +154,15 @@ add_to_column(TupleTableSlot *row, int column, int32 more)
 	row->tts_values[column] = Int32GetDatum(DatumGetInt32(row->tts_values[column]) + more);
 }
 
-/* What settle_statement sets. */
+/*
+ * A task that would be sent again but was cancelled meanwhile is cancelled here; the writer
+ * takes care of its cell.
+ */
 static void
 change_row(TupleTableSlot *row, const int *columns, const LlmSettlement *s, bool cancelled, int64 transaction)
 {
-	const char *state = cancelled ? "cancelled" : s->state;
-	bool settled = cancelled || strcmp(state, "answered") == 0 || strcmp(state, "failed") == 0;
+	const char *state = llm_task_state_name(cancelled ? LLM_TASK_CANCELLED : s->state);
+	bool settled = cancelled || !llm_task_is_open(s->state);
 
 	set_text_column(row, columns[QUEUE_STATE], state);
 	set_text_column(row, columns[QUEUE_OUTCOME], settled ? state : NULL);
@@ -216,11 +182,11 @@ change_row(TupleTableSlot *row, const int *columns, const LlmSettlement *s, bool
 }
 
 /*
- * Settle without SQL what can be; how many are left, which are at the front then.
- * *any_cancelled becomes true where one is the writer's now.
+ * Settle those that are as the snapshot shows them; how many are not, which are at the front
+ * then.  *any_cancelled becomes true where one is the writer's now.
  */
 static int
-settle_directly(LlmSettlement **settlements, int n, bool *any_cancelled)
+settle_once(LlmSettlement **settlements, int n, Snapshot snapshot, bool *any_cancelled)
 {
 	int columns[QUEUE_COLUMNS];
 	int64 transaction = llm_spi_transaction();
@@ -228,11 +194,9 @@ settle_directly(LlmSettlement **settlements, int n, bool *any_cancelled)
 	LlmStore *store;
 	int left = 0;
 
-	store = llm_store_begin("queue", CMD_UPDATE, queue_columns, QUEUE_COLUMNS, columns);
-	if (store == NULL)
-		return n;
-	PushActiveSnapshot(GetTransactionSnapshot());
+	PushActiveSnapshot(snapshot);
 	cancelled = find_cancelled(settlements, n);
+	store = llm_store_begin("queue", CMD_UPDATE, queue_columns, QUEUE_COLUMNS, columns);
 	for (int i = 0; i < n; i++)
 	{
 		LlmSettlement *s = settlements[i];
@@ -240,10 +204,7 @@ settle_directly(LlmSettlement **settlements, int n, bool *any_cancelled)
 		TupleTableSlot *row = llm_store_find(store, s->task);
 
 		if (row == NULL || !is_claimed_for(row, columns, s->request))
-		{
-			settlements[left++] = s;
-			continue;
-		}
+			continue; /* it is not ours any more */
 		change_row(llm_store_copy(store), columns, s, is_cancelled, transaction);
 		if (!llm_store_replace(store))
 			settlements[left++] = s;
@@ -253,48 +214,6 @@ settle_directly(LlmSettlement **settlements, int n, bool *any_cancelled)
 	llm_store_end(store);
 	PopActiveSnapshot();
 	return left;
-}
-
-/* The same by one statement; are there any that were cancelled? */
-static bool
-settle_by_sql(LlmSettlement **settlements, int n)
-{
-	static const Oid types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID,
-								INT4OID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
-	Datum *columns[lengthof(types)];
-	bool *nulls[lengthof(types)];
-	Datum values[lengthof(types) + 1];
-	uint64 cancelled;
-
-	for (int c = 0; c < lengthof(types); c++)
-	{
-		columns[c] = palloc0(sizeof(Datum) * n);
-		nulls[c] = palloc0(sizeof(bool) * n);
-	}
-	for (int i = 0; i < n; i++)
-	{
-		const LlmSettlement *s = settlements[i];
-
-		columns[0][i] = Int64GetDatum(s->task);
-		columns[1][i] = Int64GetDatum(s->request);
-		set_text(&columns[2][i], &nulls[2][i], s->state);
-		set_text(&columns[3][i], &nulls[3][i], s->reason);
-		columns[4][i] = TimestampTzGetDatum(s->not_before);
-		nulls[4][i] = (s->not_before == 0);
-		columns[5][i] = Int32GetDatum(s->charged ? 1 : 0);
-		columns[6][i] = Int32GetDatum(s->fault ? 1 : 0);
-		columns[7][i] = PointerGetDatum(s->answer);
-		nulls[7][i] = (s->answer == NULL);
-		set_text(&columns[8][i], &nulls[8][i], s->failure);
-		set_text(&columns[9][i], &nulls[9][i], s->message);
-		set_text(&columns[10][i], &nulls[10][i], s->last_answer);
-	}
-	for (int c = 0; c < lengthof(types); c++)
-		values[c] = llm_spi_array(types[c], columns[c], nulls[c], n);
-	values[lengthof(types)] = Int64GetDatum(llm_spi_transaction());
-	cancelled = llm_spi_execute(&settle_statement, values, NULL, false);
-	SPI_freetuptable(SPI_tuptable);
-	return cancelled > 0;
 }
 
 bool
@@ -307,12 +226,11 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 	finish_checks(settlements, n);
 	for (int i = 0; i < n; i++)
 	{
-		if (settlements[i]->state != NULL)
+		if (settlements[i]->state != LLM_TASK_NONE)
 			left[nleft++] = settlements[i];
 	}
-	if (nleft > 0)
-		nleft = settle_directly(left, nleft, &cancelled);
-	if (nleft > 0)
-		cancelled = settle_by_sql(left, nleft) || cancelled;
+	/* whoever changed a row has committed by the time that replacing it fails: a later snapshot shows it */
+	while (nleft > 0)
+		nleft = settle_once(left, nleft, GetLatestSnapshot(), &cancelled);
 	return cancelled;
 }

@@ -34,6 +34,7 @@
 
 #include "base/spi.h"
 #include "tables/repeat.h"
+#include "tables/transition.h"
 
 /* Followers served in one transaction. */
 #define SERVE_ROWS 5000
@@ -65,67 +66,6 @@
 	"(SELECT true FROM llm.queue f WHERE f.same_as = led.label" \
 	"  AND f.job " than " led.job AND " LLM_FOLLOWS " LIMIT 1)"
 
-static LlmStatement follow_statement = {
-	.sql = "UPDATE llm.queue q SET state = 'waiting', reason = 'same_question', same_as = v.leader,"
-		   "  attempts = q.attempts - 1, request = NULL, claimed_at = NULL"
-		   " FROM unnest($1, $2) AS v(task, leader)"
-		   " WHERE q.id = v.task AND q.state = 'claimed'",
-	.nargs = 2,
-	.args = {INT8ARRAYOID, INT8ARRAYOID}};
-
-/*
- * Hand on the answers of $1, or their certain failures, to at most $2 followers, each with
- * its row on the ledger.  How many, and those among them who are followed themselves.
- */
-static LlmStatement serve_statement = {
-	.sql = "WITH lead AS MATERIALIZED (SELECT l.id, l.same_as,"
-		   "  CASE WHEN l.answer IS NULL THEN 'failed' ELSE 'answered' END AS state,"
-		   "  b.server, b.model, COALESCE(b.paid_by, l.id) AS payer"
-		   "  FROM llm.queue l LEFT JOIN LATERAL (SELECT r.server, r.model, r.paid_by FROM llm.ledger r"
-		   "   WHERE r.task = l.id AND r.outcome = ANY ('{ok,cached}')"
-		   "   LIMIT 1) b ON true"
-		   "  WHERE l.id = ANY ($1) AND (l.answer IS NOT NULL"
-		   "   OR l.state = 'failed'"
-		   "    AND l.error = ANY ('{too_long,rejected}'))),"
-		   " picked AS MATERIALIZED (SELECT p.id, lead.id AS leader, lead.state, lead.server, lead.model, lead.payer"
-		   "  FROM lead CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
-		   "  WHERE f.same_as = ANY (ARRAY[lead.id, lead.same_as]) AND " LLM_FOLLOWS
-		   "  LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $2),"
-		   " served AS (UPDATE llm.queue q SET state = picked.state, outcome = picked.state, reason = NULL,"
-		   "  landed = $3, claimed_at = l.claimed_at, answer = l.answer,"
-		   "  error = CASE WHEN l.answer IS NULL THEN l.error END,"
-		   "  message = CASE WHEN l.answer IS NULL THEN l.message END"
-		   "  FROM picked JOIN llm.queue l ON l.id = picked.leader"
-		   "  WHERE q.id = picked.id"
-		   "  RETURNING q.id, q.job, q.application_name, q.key, q.state, picked.server, picked.model, picked.payer),"
-		   " booked AS (INSERT INTO llm.ledger (task, job, role, application_name, server, model, relation,"
-		   "   column_name, key, operation, lane, outcome, paid_by, cost, tags)"
-		   "  SELECT s.id, s.job, j.role_name, COALESCE(s.application_name, j.application_name), s.server, s.model,"
-		   "   j.relation_name,"
-		   "   j.column_name, s.key, j.operation, 'cache', 'cached', s.payer, 0, j.tags"
-		   "  FROM served s JOIN llm.job j ON j.id = s.job"
-		   "  WHERE s.state = 'answered'),"
-		   " costless AS (INSERT INTO llm.job_cost (job, requests, input_tokens, output_tokens, cost)"
-		   "  SELECT DISTINCT s.job, 0, 0, 0, 0 FROM served s ON CONFLICT DO NOTHING)"
-		   " SELECT pg_catalog.count(*), pg_catalog.array_agg(s.id) FILTER (WHERE (SELECT true FROM llm.queue f"
-		   "  WHERE f.same_as = s.id AND " LLM_FOLLOWS
-		   " LIMIT 1)) FROM served s",
-	.nargs = 3,
-	.args = {INT8ARRAYOID, INT4OID, INT8OID}};
-
-/* Answers that others still need stay where they are.  The writer may have been faster: then the sweep sees to it. */
-static LlmStatement keep_statement = {
-	.sql = "WITH source AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id = ANY ($1)"
-		   "  AND l.state = 'answered' AND (SELECT true FROM llm.queue f"
-		   "   WHERE f.same_as = ANY (ARRAY[l.id, l.same_as]) AND " LLM_FOLLOWS
-		   " LIMIT 1)"
-		   "  FOR NO KEY UPDATE SKIP LOCKED)"
-		   " UPDATE llm.queue q SET state = 'waiting', outcome = NULL, landed = NULL,"
-		   "  reason = 'same_question', not_before = 'infinity'"
-		   " FROM source WHERE q.id = source.id",
-	.nargs = 1,
-	.args = {INT8ARRAYOID}};
-
 #define SOURCE                                  \
 	"q.state = 'waiting' AND q.outcome IS NULL" \
 	" AND q.not_before = 'infinity'"
@@ -143,21 +83,12 @@ static LlmStatement held_statement = {
 	.nargs = 1,
 	.args = {INT4OID}};
 
-static LlmStatement release_statement = {
-	.sql = "WITH free AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id = ANY ($1)"
-		   "  AND l.state = 'waiting' AND l.outcome IS NULL"
-		   "  AND l.not_before = 'infinity' FOR NO KEY UPDATE SKIP LOCKED)"
-		   " UPDATE llm.queue q SET state = 'answered', outcome = 'answered', reason = NULL, not_before = NULL"
-		   " FROM free WHERE q.id = free.id",
-	.nargs = 1,
-	.args = {INT8ARRAYOID}};
-
 /*
- * Back to the sender as what is due at once: the first follower of each label in $1 that nobody
- * leads, of the job in $2; and at most $3 of other jobs that no answer is coming to, which lead
- * and follow nobody from then on.
+ * Who asks now, locked: the first follower of each label in $1 that nobody leads, of the job in
+ * $2; and at most $3 of other jobs that no answer is coming to, which lead and follow nobody from
+ * then on.
  */
-static LlmStatement promote_statement = {
+static LlmStatement heirs_statement = {
 	.sql = "WITH led AS MATERIALIZED (SELECT v.label, v.job FROM unnest($1, $2) AS v(label, job)"
 		   "  WHERE (SELECT true FROM llm.queue f WHERE f.same_as = v.label AND " LLM_FOLLOWS
 		   " LIMIT 1)),"
@@ -175,9 +106,7 @@ static LlmStatement promote_statement = {
 		   "  LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $3),"
 		   " next AS MATERIALIZED (SELECT led.id, true AS leads FROM own led WHERE " LEADER
 		   "  IS NULL UNION ALL SELECT stranger.id, false FROM stranger)"
-		   " UPDATE llm.queue q SET not_before = pg_catalog.clock_timestamp(),"
-		   "  same_as = CASE WHEN next.leads THEN q.same_as END"
-		   " FROM next WHERE q.id = next.id",
+		   " SELECT next.id, next.leads FROM next",
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4OID}};
 
@@ -217,14 +146,14 @@ read_ids(int *n)
 	return ids;
 }
 
-/* Run a statement over an array of ids; how many rows it changed. */
+/* Let it happen to an array of ids; how many rows it changed. */
 static uint64
-over_ids(LlmStatement *statement, Datum *ids, int n)
+over_ids(LlmTaskEvent event, Datum *ids, int n)
 {
 	Datum values[1];
 
 	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
-	return llm_spi_execute(statement, values, NULL, false);
+	return llm_transition(event, values, NULL);
 }
 
 void
@@ -244,7 +173,7 @@ llm_repeat_follow(const int64 *tasks, const int64 *leaders, int n)
 	}
 	values[0] = llm_spi_array(INT8OID, columns[0], NULL, n);
 	values[1] = llm_spi_array(INT8OID, columns[1], NULL, n);
-	llm_spi_execute(&follow_statement, values, NULL, false);
+	llm_transition(LLM_EVENT_FOLLOW, values, NULL);
 }
 
 /* Serve up to "limit" followers of the leaders; how many.  In *heads those who are followed themselves. */
@@ -259,7 +188,7 @@ serve_once(Datum leaders, int limit, Datum **heads, int *nheads)
 	values[0] = leaders;
 	values[1] = Int32GetDatum(limit);
 	values[2] = Int64GetDatum(llm_spi_transaction());
-	llm_spi_execute(&serve_statement, values, NULL, false);
+	llm_transition(LLM_EVENT_SERVE, values, NULL);
 	served = (int) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
 	*nheads = 0;
@@ -286,9 +215,9 @@ serve(Datum *leaders, int n, LlmRepeatResult *result)
 		left -= served;
 		if (left == 0)
 		{
-			over_ids(&keep_statement, leaders, n);
+			over_ids(LLM_EVENT_KEEP, leaders, n);
 			if (nheads > 0)
-				over_ids(&keep_statement, heads, nheads);
+				over_ids(LLM_EVENT_KEEP, heads, nheads);
 			result->more = true;
 			return;
 		}
@@ -301,8 +230,12 @@ uint64
 llm_repeat_promote(const LlmRepeatLead *leads, int n)
 {
 	Datum *columns[2];
+	Datum *heirs;
+	Datum *leads_others;
 	Datum values[3];
 	int nlabels = 0;
+	int nheirs;
+	bool isnull;
 
 	if (n == 0)
 		return 0;
@@ -320,7 +253,20 @@ llm_repeat_promote(const LlmRepeatLead *leads, int n)
 	values[0] = llm_spi_array(INT8OID, columns[0], NULL, nlabels);
 	values[1] = llm_spi_array(INT8OID, columns[1], NULL, nlabels);
 	values[2] = Int32GetDatum(SERVE_ROWS);
-	return llm_spi_execute(&promote_statement, values, NULL, false);
+	nheirs = (int) llm_spi_execute(&heirs_statement, values, NULL, false);
+	heirs = palloc(sizeof(Datum) * Max(nheirs, 1));
+	leads_others = palloc(sizeof(Datum) * Max(nheirs, 1));
+	for (int i = 0; i < nheirs; i++)
+	{
+		heirs[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		leads_others[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	if (nheirs == 0)
+		return 0;
+	values[0] = llm_spi_array(INT8OID, heirs, NULL, nheirs);
+	values[1] = llm_spi_array(BOOLOID, leads_others, NULL, nheirs);
+	return llm_transition(LLM_EVENT_PROMOTE, values, NULL);
 }
 
 void
@@ -363,7 +309,7 @@ llm_repeat_go_on(LlmRepeatResult *result)
 	}
 	else if (!served.more)
 	{
-		served.served += over_ids(&release_statement, sources, n);
+		served.served += over_ids(LLM_EVENT_RELEASE, sources, n);
 		served.more = true; /* there may be others */
 	}
 	result->served += served.served;

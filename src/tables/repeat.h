@@ -18,9 +18,6 @@
 
 #include "base/llm_enrich.h"
 
-/* SQL: task f waits for the answer of another one, as the index queue_same says. */
-#define LLM_FOLLOWS "f.state = 'waiting' AND f.same_as IS NOT NULL AND f.not_before IS NULL"
-
 /* A task and the one that it followed before it was asked itself; 0: none. */
 typedef struct LlmRepeatLead
 {

@@ -31,7 +31,9 @@
 #include "utils/timestamp.h"
 
 #include "base/spi.h"
+#include "tables/job_count.h"
 #include "tables/repeat.h"
+#include "tables/transition.h"
 #include "writeback/writeback_progress.h"
 #include "writeback/writeback_queue.h"
 
@@ -41,8 +43,6 @@
 /* And of so many bytes uncompressed, the last row not counted: they are held twice while they are written. */
 #define READ_BYTES (64 * 1024 * 1024)
 
-#define SETTLED "q.state IN ('answered', 'failed', 'cancelled', 'superseded')"
-
 /*
  * The LATERAL with its LIMITs asks for two probes per job, never for a join of all tasks; how
  * far a job came is looked up in an object, not joined.
@@ -50,10 +50,10 @@
 static LlmStatement find_statement = {
 	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings"
 		   " FROM llm.job j CROSS JOIN LATERAL ("
-		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " SETTLED
+		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " LLM_SETTLED
 		   "   AND q.landed >= COALESCE(($3 ->> j.id::pg_catalog.text)"
 		   "    ::pg_catalog.int8, 0) LIMIT 1) UNION ALL"
-		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " SETTLED
+		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " LLM_SETTLED
 		   "   AND q.landed IS NULL LIMIT 1) LIMIT 1) s"
 		   " WHERE j.state <> 'finished' AND j.id > $1 ORDER BY j.id LIMIT $2",
 	.nargs = 3,
@@ -62,10 +62,10 @@ static LlmStatement find_statement = {
 /* Somebody who cancels a task that is answered or failed wants back what was there. */
 static LlmStatement claim_statement = {
 	.sql = "WITH others AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
-		   "  FROM llm.queue q WHERE q.job = $1 AND " SETTLED " AND q.landed IS NULL"
+		   "  FROM llm.queue q WHERE q.job = $1 AND " LLM_SETTLED " AND q.landed IS NULL"
 		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
 		   " own AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
-		   "  FROM llm.queue q WHERE q.job = $1 AND " SETTLED
+		   "  FROM llm.queue q WHERE q.job = $1 AND " LLM_SETTLED
 		   "  AND q.landed >= $3"
 		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
 		   " picked AS MATERIALIZED (SELECT * FROM others UNION ALL SELECT * FROM own LIMIT $2),"
@@ -80,99 +80,10 @@ static LlmStatement claim_statement = {
 	.nargs = 3,
 	.args = {INT8OID, INT4OID, INT8OID}};
 
-/*
- * A job is paused when so many of its tasks failed, and more than half of those that
- * are final: whatever is wrong, asking the rest would only cost.  After its deadline no
- * task is sent anyway.
- */
-#define BREAKER_FAILURES "20"
-
-/* What a task cost is the sum of its rows in the ledger. */
-static LlmStatement settle_statement = {
-	.sql = "WITH fate AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		   "  pg_catalog.unnest($4), pg_catalog.unnest($5)) AS f(task, fate, reason, message)),"
-		   " gone AS (DELETE FROM llm.queue q USING fate f WHERE q.id = f.task"
-		   "  RETURNING q.id, q.recipe, q.role, q.relation, q.application_name, q.key, q.tries, q.attempts, q.input,"
-		   "  q.last_answer, q.answer, f.fate, f.reason, f.message),"
-		   " dead AS (INSERT INTO llm.dead_letter AS d (task, failed_at, job, recipe, role, relation, relation_name,"
-		   "   column_name, application_name, key, reason, message, tries, attempts, cost, input, last_answer, answer)"
-		   "  SELECT g.id, pg_catalog.clock_timestamp(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
-		   "   j.column_name, g.application_name, g.key, g.reason, g.message, g.tries, g.attempts,"
-		   "   (SELECT CASE WHEN pg_catalog.count(*) = 0 THEN 0 ELSE pg_catalog.sum(l.cost) END"
-		   "    FROM llm.ledger l WHERE l.task = g.id),"
-		   "   g.input, g.last_answer, g.answer"
-		   "  FROM gone g JOIN llm.job j ON j.id = $1"
-		   "  WHERE g.fate = 'failed'"
-		   "  ON CONFLICT (task) DO UPDATE SET failed_at = excluded.failed_at, relation = excluded.relation,"
-		   "   reason = excluded.reason, message = excluded.message, tries = excluded.tries,"
-		   "   attempts = excluded.attempts, cost = excluded.cost, last_answer = excluded.last_answer,"
-		   "   answer = excluded.answer),"
-		   " freed AS (DELETE FROM llm.cancellation c USING fate f WHERE c.task = f.task),"
-		   " n AS (SELECT pg_catalog.count(*) FILTER (WHERE g.fate = 'done') AS done,"
-		   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'failed') AS failed,"
-		   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'superseded') AS superseded,"
-		   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'cancelled') AS cancelled,"
-		   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'row_gone') AS row_gone,"
-		   "  pg_catalog.count(*) AS final FROM gone g),"
-		   " sums AS (SELECT j.id, j.total, j.done + j.failed + j.superseded"
-		   "  + j.cancelled + j.row_gone + n.final AS final,"
-		   "  j.resumed_final, j.deadline,"
-		   "  j.failed + n.failed - j.resumed_failed AS failed"
-		   "  FROM llm.job j, n WHERE j.id = $1),"
-		   " counted AS (SELECT s.id, COALESCE(s.final >= s.total, false) AS finished,"
-		   "  s.failed >= " BREAKER_FAILURES " AND (s.failed * 2)"
-		   "   > (s.final - s.resumed_final)"
-		   "   AND (s.deadline <= pg_catalog.clock_timestamp()) IS NOT TRUE AS broken,"
-		   "  pg_catalog.format('paused: %s of the last %s tasks failed; see llm.dead_letter, then llm.resume(%s)',"
-		   "   s.failed, s.final - s.resumed_final, s.id) AS verdict FROM sums s)"
-		   " UPDATE llm.job j SET done = j.done + n.done,"
-		   "  failed = j.failed + n.failed,"
-		   "  superseded = j.superseded + n.superseded,"
-		   "  cancelled = j.cancelled + n.cancelled,"
-		   "  row_gone = j.row_gone + n.row_gone,"
-		   "  state = CASE WHEN c.finished THEN 'finished' WHEN c.broken THEN 'paused' ELSE j.state END,"
-		   "  reason = CASE WHEN c.finished THEN NULL WHEN c.broken THEN c.verdict ELSE j.reason END,"
-		   "  finished_at = CASE WHEN c.finished THEN pg_catalog.clock_timestamp() ELSE j.finished_at END"
-		   " FROM n, counted c WHERE j.id = c.id RETURNING c.finished",
-	.nargs = 5,
-	.args = {INT8OID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
-
 static LlmStatement take_job_statement = {
 	.sql = "SELECT FROM llm.job j WHERE j.id = $1 FOR NO KEY UPDATE SKIP LOCKED",
 	.nargs = 1,
 	.args = {INT8OID}};
-
-/* The longer a task has been under way, the longer it waits: no count has to be kept. */
-static LlmStatement put_off_statement = {
-	.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = q.state, reason = 'locked',"
-		   "  not_before = pg_catalog.clock_timestamp() + GREATEST("
-		   "   pg_catalog.make_interval(secs => $2 / 1000.0::pg_catalog.float8),"
-		   "   LEAST('10 s'::pg_catalog.interval, (pg_catalog.clock_timestamp() -"
-		   "    COALESCE(q.claimed_at, q.queued_at)) / 4.0::pg_catalog.float8))"
-		   " FROM pg_catalog.unnest($1) AS v(task)"
-		   " WHERE q.id = v.task AND " SETTLED,
-	.nargs = 2,
-	.args = {INT8ARRAYOID, INT4OID}};
-
-static LlmStatement wake_statement = {
-	.sql = "WITH due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.state = 'waiting' AND q.outcome IS NOT NULL"
-		   "  AND q.not_before <= (SELECT pg_catalog.clock_timestamp())"
-		   "  ORDER BY q.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
-		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
-		   " FROM due WHERE q.id = due.id",
-	.nargs = 1,
-	.args = {INT4OID}};
-
-/* No row is put off for so long: the clock was set back since. */
-static LlmStatement wake_ahead_statement = {
-	.sql = "WITH ahead AS MATERIALIZED (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.state = 'waiting' AND q.outcome IS NOT NULL"
-		   "  AND q.not_before > (SELECT pg_catalog.clock_timestamp()"
-		   "   + '1 min'::pg_catalog.interval)"
-		   "  FOR NO KEY UPDATE SKIP LOCKED)"
-		   " UPDATE llm.queue q SET state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
-		   " FROM ahead WHERE q.id = ahead.id"};
 
 static LlmStatement due_statement = {
 	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state = 'waiting'"
@@ -189,76 +100,14 @@ static LlmStatement empty_statement = {
 		   "  AND q.state = 'ready' LIMIT 1)"
 		   " OR (SELECT true FROM llm.queue q WHERE q.job = j.id"
 		   "  AND q.state = 'waiting' LIMIT 1)"
-		   " OR (SELECT true FROM llm.queue q WHERE q.job = j.id AND " SETTLED
+		   " OR (SELECT true FROM llm.queue q WHERE q.job = j.id AND " LLM_SETTLED
 		   "  LIMIT 1)) LIMIT 1",
 };
-
-/*
- * What was not sent before its job's deadline, with those that wait for its answer; others
- * that wait come when they are ready again.
- */
-static LlmStatement fail_late_statement = {
-	.sql = "WITH late AS MATERIALIZED (SELECT p.id, p.job, p.same_as FROM llm.job j CROSS JOIN LATERAL ("
-		   "  SELECT q.id, q.job, q.same_as FROM llm.queue q"
-		   "  WHERE q.job = j.id AND q.state = 'ready'"
-		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
-		   "  WHERE j.deadline <= pg_catalog.clock_timestamp()"
-		   "  AND j.state <> 'finished' LIMIT $1),"
-		   " same AS MATERIALIZED (SELECT s.id FROM late CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
-		   "  WHERE f.same_as = ANY (ARRAY[late.id, late.same_as])"
-		   "  AND f.job = late.job AND f.state = 'waiting'"
-		   "  AND f.same_as IS NOT NULL AND f.not_before IS NULL AND f.outcome IS NULL"
-		   "  LIMIT $1 FOR UPDATE SKIP LOCKED) s LIMIT $1)"
-		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'deadline',"
-		   "  message = 'it was not sent before its deadline', reason = NULL, not_before = NULL"
-		   " FROM (SELECT id FROM late UNION ALL SELECT id FROM same) p WHERE q.id = p.id",
-	.nargs = 1,
-	.args = {INT4OID}};
 
 static LlmStatement next_deadline_statement = {
 	.sql = "SELECT j.deadline FROM llm.job j WHERE j.deadline > pg_catalog.clock_timestamp()"
 		   " AND j.state <> 'finished' ORDER BY j.deadline LIMIT 1",
 };
-
-/* What nobody will send any more, since the role that asked was dropped. */
-#define ROLELESS_JOB \
-	"NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = j.role)"
-
-static LlmStatement fail_roleless_statement = {
-	.sql = "WITH ready AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.job = j.id AND q.state = 'ready'"
-		   "  ORDER BY q.id LIMIT $1 FOR UPDATE SKIP LOCKED) p"
-		   "  WHERE j.state <> 'finished' AND " ROLELESS_JOB " LIMIT $1),"
-		   " waiting AS MATERIALIZED (SELECT p.id FROM llm.job j CROSS JOIN LATERAL (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.job = j.id AND q.state = 'waiting'"
-		   "  AND q.outcome IS NULL LIMIT $1 FOR UPDATE SKIP LOCKED) p"
-		   "  WHERE j.state <> 'finished' AND " ROLELESS_JOB " LIMIT $1)"
-		   " UPDATE llm.queue q SET state = 'failed', outcome = 'failed', error = 'role_gone',"
-		   "  message = 'the role that asked was dropped', reason = NULL, not_before = NULL"
-		   " FROM (SELECT id FROM ready UNION ALL SELECT id FROM waiting) p WHERE q.id = p.id",
-	.nargs = 1,
-	.args = {INT4OID}};
-
-/*
- * Tasks that were locked or under way when they were cancelled, and are to be sent (again)
- * now: no request leaves for them (queue.c), and here they end.  Some of the cancellations
- * each time, in the order of their ids; a task whose lock somebody still has comes again.
- */
-static LlmStatement stop_cancelled_statement = {
-	.sql = "WITH seen AS MATERIALIZED (SELECT c.id, c.task FROM llm.cancellation c"
-		   "  WHERE c.id > $1 ORDER BY c.id LIMIT $2),"
-		   " due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
-		   "  WHERE q.id = ANY (ARRAY(SELECT s.task FROM seen s))"
-		   "  AND q.state IN ('ready', 'waiting') AND q.outcome IS NULL),"
-		   " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN due ON due.id = q.id"
-		   "  WHERE q.state IN ('ready', 'waiting') AND q.outcome IS NULL FOR UPDATE OF q SKIP LOCKED),"
-		   " stopped AS (UPDATE llm.queue q SET state = 'cancelled', outcome = 'cancelled', reason = NULL,"
-		   "  not_before = NULL FROM free WHERE q.id = free.id RETURNING q.id)"
-		   " SELECT (SELECT pg_catalog.count(*) FROM due) -"
-		   "  (SELECT pg_catalog.count(*) FROM stopped), (SELECT pg_catalog.count(*) FROM seen),"
-		   "  (SELECT pg_catalog.max(id) FROM seen)",
-	.nargs = 2,
-	.args = {INT8OID, INT4OID}};
 
 /* Somebody cancelled a task that was already final in a transaction of the writer. */
 static LlmStatement purge_statement = {
@@ -276,15 +125,16 @@ static const char *const fate_names[] = {
 	[LLM_FATE_ROW_GONE] = "row_gone",
 };
 
-/* Run a statement of ours; unlike SPI, stay in the caller's memory context. */
 static uint64
 execute(LlmStatement *statement, Datum *values)
 {
-	MemoryContext context = CurrentMemoryContext;
-	uint64 processed = llm_spi_execute(statement, values, NULL, false);
+	return llm_spi_execute(statement, values, NULL, false);
+}
 
-	MemoryContextSwitchTo(context);
-	return processed;
+static uint64
+happen(LlmTaskEvent event, Datum *values)
+{
+	return llm_transition(event, values, NULL);
 }
 
 /* Bytes of a column when it is not compressed; 0 for NULL. */
@@ -319,14 +169,6 @@ read_int64(uint64 i, int n)
 	bool isnull;
 
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
-}
-
-static bool
-read_bool(uint64 i, int n)
-{
-	bool isnull;
-
-	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
 }
 
 static Oid
@@ -480,6 +322,7 @@ settle_final(LlmWriteJob *job)
 	Datum *columns[4];
 	bool *nulls[4];
 	Datum values[5];
+	LlmJobCounts counts;
 	int n = 0;
 
 	for (int c = 0; c < 4; c++)
@@ -505,8 +348,14 @@ settle_final(LlmWriteJob *job)
 	values[1] = llm_spi_array(INT8OID, columns[0], NULL, n);
 	for (int c = 1; c < 4; c++)
 		values[c + 1] = llm_spi_array(TEXTOID, columns[c], nulls[c], n);
-	job->finished = execute(&settle_statement, values) > 0 && read_bool(0, 1);
+	happen(LLM_EVENT_END, values);
+	counts.done = read_int64(0, 1);
+	counts.failed = read_int64(0, 2);
+	counts.superseded = read_int64(0, 3);
+	counts.cancelled = read_int64(0, 4);
+	counts.row_gone = read_int64(0, 5);
 	SPI_freetuptable(SPI_tuptable);
+	job->finished = llm_job_count(job->id, &counts);
 	promote_followers(job);
 }
 
@@ -525,7 +374,7 @@ llm_writeback_settle(LlmWriteJob *job)
 		return;
 	values[0] = llm_spi_array(INT8OID, waiting, NULL, n);
 	values[1] = Int32GetDatum(job->delay_ms);
-	execute(&put_off_statement, values);
+	happen(LLM_EVENT_PUT_OFF, values);
 }
 
 bool
@@ -543,13 +392,13 @@ llm_writeback_wake(int limit)
 	Datum values[1];
 
 	values[0] = Int32GetDatum(limit);
-	return execute(&wake_statement, values);
+	return happen(LLM_EVENT_COME_BACK, values);
 }
 
 uint64
 llm_writeback_wake_ahead(void)
 {
-	return execute(&wake_ahead_statement, NULL);
+	return happen(LLM_EVENT_COME_BACK_AHEAD, NULL);
 }
 
 uint64
@@ -558,7 +407,7 @@ llm_writeback_fail_roleless(int limit)
 	Datum values[1];
 
 	values[0] = Int32GetDatum(limit);
-	return execute(&fail_roleless_statement, values);
+	return happen(LLM_EVENT_FAIL_ROLELESS, values);
 }
 
 bool
@@ -570,7 +419,7 @@ llm_writeback_stop_cancelled(int limit)
 
 	values[0] = Int64GetDatum(after);
 	values[1] = Int32GetDatum(limit);
-	execute(&stop_cancelled_statement, values);
+	happen(LLM_EVENT_STOP_CANCELLED, values);
 	held = read_int64(0, 1) > 0;
 	after = read_int64(0, 2) == limit ? read_int64(0, 3) : 0;
 	SPI_freetuptable(SPI_tuptable);
@@ -583,7 +432,7 @@ llm_writeback_fail_late(int limit)
 	Datum values[1];
 
 	values[0] = Int32GetDatum(limit);
-	return execute(&fail_late_statement, values);
+	return happen(LLM_EVENT_FAIL_LATE, values);
 }
 
 /* The time that a statement finds, DT_NOEND when it finds none. */

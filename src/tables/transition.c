@@ -1,0 +1,407 @@
+/*-------------------------------------------------------------------------
+ *
+ * transition.c
+ *	  Everything that leads a task from one state to another.
+ *
+ * All statements work on sets.  The workers' skip rows that somebody else has locked, so
+ * that a user's open transaction holds up nobody but itself.  Users' transactions lock rows
+ * that are ready or waiting and never rows that are claimed (queue_lock.c, ADR 11).
+ *
+ * The time is asked for once, in a sub-select: compared with a volatile function, all that
+ * waits would be looked at.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "base/spi.h"
+#include "tables/transition.h"
+
+#define NOW "(SELECT pg_catalog.clock_timestamp())"
+
+/* What a task is when it gets there, whatever it was before. */
+#define IS_READY "state = 'ready', reason = NULL, not_before = NULL"
+#define IS_OVER(outcome) "state = '" outcome "', outcome = '" outcome "', reason = NULL, not_before = NULL"
+#define HAS_FAILED(error, message) IS_OVER("failed") ", error = '" error "', message = '" message "'"
+#define IS_BACK "state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
+
+/* Rows "q" of the ids in a common table expression. */
+#define OF(from) " FROM " from " p WHERE q.id = p.id"
+
+/* At most $1 tasks that were not sent of each job "j" that is told by a condition, and in all. */
+#define UNSENT(columns, more, condition)                                            \
+	"SELECT p.* FROM llm.job j CROSS JOIN LATERAL (SELECT " columns                 \
+	"  FROM llm.queue q WHERE q.job = j.id AND " more " LIMIT $1"                   \
+	"  FOR NO KEY UPDATE SKIP LOCKED) p WHERE j.state <> 'finished' AND " condition \
+	" LIMIT $1"
+#define UNSENT_READY(columns, condition) UNSENT(columns, "q.state = 'ready' ORDER BY q.id", condition)
+#define UNSENT_WAITING(condition) \
+	UNSENT("q.id", "q.state = 'waiting' AND q.outcome IS NULL AND q.answer IS NULL", condition)
+
+#define TABLE_GONE \
+	"j.relation <> 0 AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation) IS NULL"
+#define LATE "j.deadline <= pg_catalog.clock_timestamp()"
+#define ROLE_GONE "NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = j.role)"
+
+/* A line of C is a line of SQL. */
+/* clang-format off */
+static LlmStatement transitions[] = {
+	/*
+	 * Of each job in $1 those above $2, at most $3: LLM_CLAIM_COLUMNS.  What was cancelled while
+	 * somebody held it is left to the writer, unsent.  A row that changed between snapshot and
+	 * lock is not at the place that was found: next time.
+	 */
+	[LLM_EVENT_CLAIM] = {
+		.sql = "WITH picked AS MATERIALIZED ("
+			   " SELECT p.place FROM unnest($1, $2, $3) AS s(job, first, want)"
+			   " CROSS JOIN LATERAL (SELECT c.ctid AS place FROM llm.queue c"
+			   "  WHERE c.job = s.job AND c.state = 'ready' AND c.id > s.first"
+			   "  AND (NOT EXISTS (SELECT FROM llm.cancellation) OR NOT EXISTS (SELECT FROM llm.cancellation x"
+			   "   WHERE x.task = c.id))"
+			   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p"
+			   " WHERE EXISTS (SELECT FROM llm.job j WHERE j.id = s.job AND j.state = 'open'"
+			   "  AND (j.deadline IS NULL OR j.deadline > pg_catalog.clock_timestamp())"
+			   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation)))"
+			   " UPDATE llm.queue q SET state = 'claimed', claimed_at = pg_catalog.clock_timestamp(),"
+			   "  reason = NULL, not_before = NULL, attempts = q.attempts + 1,"
+			   "  request = pg_catalog.nextval('llm.request_id')"
+			   " FROM picked WHERE q.ctid = picked.place RETURNING " LLM_CLAIM_COLUMNS,
+		.nargs = 3,
+		.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}},
+
+	/* Job, recipe, role, input: LLM_CLAIM_COLUMNS. */
+	[LLM_EVENT_ADD_CLAIMED] = {
+		.sql = "INSERT INTO llm.queue AS q (id, job, recipe, role, relation, state, attempts, request,"
+			   "  claimed_at, key, input)"
+			   " VALUES (pg_catalog.nextval('llm.task_id'), $1, $2, $3, 0, 'claimed', 1,"
+			   "  pg_catalog.nextval('llm.request_id'), pg_catalog.clock_timestamp(), '{}', $4)"
+			   " RETURNING " LLM_CLAIM_COLUMNS,
+		.nargs = 4,
+		.args = {INT8OID, INT8OID, OIDOID, TEXTOID}},
+
+	/* Tasks: as if they had not been claimed. */
+	[LLM_EVENT_UNCLAIM] = {
+		.sql = "UPDATE llm.queue q SET state = 'ready', claimed_at = NULL, request = NULL, attempts = q.attempts - 1"
+			   " WHERE q.id = ANY ($1) AND q.state = 'claimed'",
+		.nargs = 1,
+		.args = {INT8ARRAYOID}},
+
+	/* Tasks and, beside each, the one that asks the same. */
+	[LLM_EVENT_FOLLOW] = {
+		.sql = "UPDATE llm.queue q SET state = 'waiting', reason = 'same_question', same_as = v.leader,"
+			   "  attempts = q.attempts - 1, request = NULL, claimed_at = NULL"
+			   " FROM unnest($1, $2) AS v(task, leader) WHERE q.id = v.task AND q.state = 'claimed'",
+		.nargs = 2,
+		.args = {INT8ARRAYOID, INT8ARRAYOID}},
+
+	/* Tasks: a check has no cell, and its job ends with its answer. */
+	[LLM_EVENT_END_CHECK] = {
+		.sql = "WITH gone AS (DELETE FROM llm.queue q WHERE q.id = ANY ($1) AND q.state = 'claimed' RETURNING q.job)"
+			   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = pg_catalog.clock_timestamp()"
+			   " FROM gone WHERE j.id = gone.job",
+		.nargs = 1,
+		.args = {INT8ARRAYOID}},
+
+	/* At most $1 of the sender's: their jobs and ids. */
+	[LLM_EVENT_WAKE] = {
+		.sql = "WITH due AS MATERIALIZED (SELECT w.id FROM llm.queue w"
+			   "  WHERE w.state = 'waiting' AND w.outcome IS NULL AND w.not_before <= " NOW
+			   "  ORDER BY w.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
+			   " UPDATE llm.queue q SET " IS_READY OF("due") " RETURNING q.job, q.id",
+		.nargs = 1,
+		.args = {INT4OID}},
+
+	/*
+	 * At most $1 that were claimed later than now, or not at all and yet have to wait: the clock
+	 * was set back since, and the time until which such a task waits is as far ahead.  Only what
+	 * is due later than in $2 seconds is looked at.
+	 */
+	[LLM_EVENT_WAKE_AHEAD] = {
+		.sql = "WITH ahead AS MATERIALIZED (SELECT w.id FROM llm.queue w"
+			   "  WHERE w.state = 'waiting' AND w.outcome IS NULL AND w.not_before < 'infinity'"
+			   "  AND w.not_before > (SELECT pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2))"
+			   "  AND (w.claimed_at <= pg_catalog.clock_timestamp()) IS NOT TRUE"
+			   "  ORDER BY w.not_before DESC LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
+			   " UPDATE llm.queue q SET " IS_READY OF("ahead"),
+		.nargs = 2,
+		.args = {INT4OID, FLOAT8OID}},
+
+	/*
+	 * At most twice $1, in transaction $2.  Nobody waits for what was to go into a table that was
+	 * dropped.  An answer that is kept for others is theirs.
+	 */
+	[LLM_EVENT_FAIL_GONE] = {
+		.sql = "WITH ready AS MATERIALIZED (" UNSENT_READY("q.id", TABLE_GONE) "),"
+			   " waiting AS MATERIALIZED (" UNSENT_WAITING(TABLE_GONE) ")"
+			   " UPDATE llm.queue q SET " HAS_FAILED("relation_gone", "the table was dropped before the question was sent")
+			   ", landed = $2" OF("(SELECT id FROM ready UNION ALL SELECT id FROM waiting)"),
+		.nargs = 2,
+		.args = {INT4OID, INT8OID}},
+
+	/*
+	 * Hand on the answers of $1, or their certain failures, to at most $2 followers in transaction
+	 * $3, each with its row on the ledger.  How many, and those among them who are followed
+	 * themselves.
+	 */
+	[LLM_EVENT_SERVE] = {
+		.sql = "WITH lead AS MATERIALIZED (SELECT l.id, l.same_as,"
+			   "  CASE WHEN l.answer IS NULL THEN 'failed' ELSE 'answered' END AS state,"
+			   "  b.server, b.model, COALESCE(b.paid_by, l.id) AS payer"
+			   "  FROM llm.queue l LEFT JOIN LATERAL (SELECT r.server, r.model, r.paid_by FROM llm.ledger r"
+			   "   WHERE r.task = l.id AND r.outcome = ANY ('{ok,cached}') LIMIT 1) b ON true"
+			   "  WHERE l.id = ANY ($1) AND (l.answer IS NOT NULL"
+			   "   OR l.state = 'failed' AND l.error = ANY ('{too_long,rejected}'))),"
+			   " picked AS MATERIALIZED (SELECT p.id, lead.id AS leader, lead.state, lead.server, lead.model, lead.payer"
+			   "  FROM lead CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
+			   "  WHERE f.same_as = ANY (ARRAY[lead.id, lead.same_as]) AND " LLM_FOLLOWS
+			   "  LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) p LIMIT $2),"
+			   " served AS (UPDATE llm.queue q SET state = picked.state, outcome = picked.state, reason = NULL,"
+			   "  landed = $3, claimed_at = l.claimed_at, answer = l.answer,"
+			   "  error = CASE WHEN l.answer IS NULL THEN l.error END,"
+			   "  message = CASE WHEN l.answer IS NULL THEN l.message END"
+			   "  FROM picked JOIN llm.queue l ON l.id = picked.leader WHERE q.id = picked.id"
+			   "  RETURNING q.id, q.job, q.application_name, q.key, q.state, picked.server, picked.model, picked.payer),"
+			   " booked AS (INSERT INTO llm.ledger (task, job, role, application_name, server, model, relation,"
+			   "   column_name, key, operation, lane, outcome, paid_by, cost, tags)"
+			   "  SELECT s.id, s.job, j.role_name, COALESCE(s.application_name, j.application_name), s.server, s.model,"
+			   "   j.relation_name, j.column_name, s.key, j.operation, 'cache', 'cached', s.payer, 0, j.tags"
+			   "  FROM served s JOIN llm.job j ON j.id = s.job WHERE s.state = 'answered'),"
+			   " costless AS (INSERT INTO llm.job_cost (job, requests, input_tokens, output_tokens, cost)"
+			   "  SELECT DISTINCT s.job, 0, 0, 0, 0 FROM served s ON CONFLICT DO NOTHING)"
+			   " SELECT pg_catalog.count(*), pg_catalog.array_agg(s.id) FILTER (WHERE (SELECT true FROM llm.queue f"
+			   "  WHERE f.same_as = s.id AND " LLM_FOLLOWS " LIMIT 1)) FROM served s",
+		.nargs = 3,
+		.args = {INT8ARRAYOID, INT4OID, INT8OID}},
+
+	/* Tasks, of which those that are followed.  The writer may have been faster: then the sweep sees to it. */
+	[LLM_EVENT_KEEP] = {
+		.sql = "WITH source AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id = ANY ($1)"
+			   "  AND l.state = 'answered' AND (SELECT true FROM llm.queue f"
+			   "   WHERE f.same_as = ANY (ARRAY[l.id, l.same_as]) AND " LLM_FOLLOWS " LIMIT 1)"
+			   "  FOR NO KEY UPDATE SKIP LOCKED)"
+			   " UPDATE llm.queue q SET state = 'waiting', outcome = NULL, landed = NULL,"
+			   "  reason = 'same_question', not_before = 'infinity'" OF("source"),
+		.nargs = 1,
+		.args = {INT8ARRAYOID}},
+
+	/* Tasks that were kept so. */
+	[LLM_EVENT_RELEASE] = {
+		.sql = "WITH free AS MATERIALIZED (SELECT l.id FROM llm.queue l WHERE l.id = ANY ($1)"
+			   "  AND l.state = 'waiting' AND l.outcome IS NULL"
+			   "  AND l.not_before = 'infinity' FOR NO KEY UPDATE SKIP LOCKED)"
+			   " UPDATE llm.queue q SET " IS_OVER("answered") OF("free"),
+		.nargs = 1,
+		.args = {INT8ARRAYOID}},
+
+	/* Tasks, locked; and beside each whether it leads those who follow the same as it did. */
+	[LLM_EVENT_PROMOTE] = {
+		.sql = "UPDATE llm.queue q SET not_before = pg_catalog.clock_timestamp(),"
+			   "  same_as = CASE WHEN v.leads THEN q.same_as END"
+			   " FROM unnest($1, $2) AS v(task, leads) WHERE q.id = v.task",
+		.nargs = 2,
+		.args = {INT8ARRAYOID, BOOLARRAYOID}},
+
+	/*
+	 * Tasks of job $1, in $2; what became of each, why and in a sentence.  Failed ones are kept as
+	 * dead letters; what such a task cost is the sum of its rows in the ledger.  How many there
+	 * were of each fate: done, failed, superseded, cancelled, row_gone.
+	 */
+	[LLM_EVENT_END] = {
+		.sql = "WITH fate AS MATERIALIZED (SELECT * FROM unnest($2, $3, $4, $5) AS f(task, fate, reason, message)),"
+			   " gone AS (DELETE FROM llm.queue q USING fate f WHERE q.id = f.task"
+			   "  RETURNING q.id, q.recipe, q.role, q.relation, q.application_name, q.key, q.tries, q.attempts, q.input,"
+			   "  q.last_answer, q.answer, f.fate, f.reason, f.message),"
+			   " dead AS (INSERT INTO llm.dead_letter AS d (task, failed_at, job, recipe, role, relation, relation_name,"
+			   "   column_name, application_name, key, reason, message, tries, attempts, cost, input, last_answer, answer)"
+			   "  SELECT g.id, pg_catalog.clock_timestamp(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
+			   "   j.column_name, g.application_name, g.key, g.reason, g.message, g.tries, g.attempts,"
+			   "   (SELECT CASE WHEN pg_catalog.count(*) = 0 THEN 0 ELSE pg_catalog.sum(l.cost) END"
+			   "    FROM llm.ledger l WHERE l.task = g.id),"
+			   "   g.input, g.last_answer, g.answer"
+			   "  FROM gone g JOIN llm.job j ON j.id = $1 WHERE g.fate = 'failed'"
+			   "  ON CONFLICT (task) DO UPDATE SET failed_at = excluded.failed_at, relation = excluded.relation,"
+			   "   reason = excluded.reason, message = excluded.message, tries = excluded.tries,"
+			   "   attempts = excluded.attempts, cost = excluded.cost, last_answer = excluded.last_answer,"
+			   "   answer = excluded.answer),"
+			   " freed AS (DELETE FROM llm.cancellation c USING fate f WHERE c.task = f.task)"
+			   " SELECT pg_catalog.count(*) FILTER (WHERE g.fate = 'done'),"
+			   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'failed'),"
+			   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'superseded'),"
+			   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'cancelled'),"
+			   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'row_gone') FROM gone g",
+		.nargs = 5,
+		.args = {INT8OID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}},
+
+	/*
+	 * Tasks, for at least $2 milliseconds.  The longer one has been under way, the longer it
+	 * waits: no count has to be kept.
+	 */
+	[LLM_EVENT_PUT_OFF] = {
+		.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = q.state, reason = 'locked',"
+			   "  not_before = pg_catalog.clock_timestamp() + GREATEST("
+			   "   pg_catalog.make_interval(secs => $2 / 1000.0::pg_catalog.float8),"
+			   "   LEAST('10 s'::pg_catalog.interval, (pg_catalog.clock_timestamp() -"
+			   "    COALESCE(q.claimed_at, q.queued_at)) / 4.0::pg_catalog.float8))"
+			   " FROM pg_catalog.unnest($1) AS v(task) WHERE q.id = v.task AND " LLM_SETTLED,
+		.nargs = 2,
+		.args = {INT8ARRAYOID, INT4OID}},
+
+	/* At most $1. */
+	[LLM_EVENT_COME_BACK] = {
+		.sql = "WITH due AS MATERIALIZED (SELECT q.id FROM llm.queue q"
+			   "  WHERE q.state = 'waiting' AND q.outcome IS NOT NULL AND q.not_before <= " NOW
+			   "  ORDER BY q.not_before LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
+			   " UPDATE llm.queue q SET " IS_BACK OF("due"),
+		.nargs = 1,
+		.args = {INT4OID}},
+
+	/* All that wait for longer than any row is put off for. */
+	[LLM_EVENT_COME_BACK_AHEAD] = {
+		.sql = "WITH ahead AS MATERIALIZED (SELECT q.id FROM llm.queue q"
+			   "  WHERE q.state = 'waiting' AND q.outcome IS NOT NULL"
+			   "  AND q.not_before > (SELECT pg_catalog.clock_timestamp() + '1 min'::pg_catalog.interval)"
+			   "  FOR NO KEY UPDATE SKIP LOCKED)"
+			   " UPDATE llm.queue q SET " IS_BACK OF("ahead")},
+
+	/*
+	 * About $1 that were not sent before their job's deadline, with those that wait for their
+	 * answers; others that wait come when they are ready again.
+	 */
+	[LLM_EVENT_FAIL_LATE] = {
+		.sql = "WITH late AS MATERIALIZED (" UNSENT_READY("q.id, q.job, q.same_as", LATE) "),"
+			   " same AS MATERIALIZED (SELECT s.id FROM late CROSS JOIN LATERAL (SELECT f.id FROM llm.queue f"
+			   "  WHERE f.same_as = ANY (ARRAY[late.id, late.same_as]) AND f.job = late.job AND " LLM_FOLLOWS
+			   "  AND f.outcome IS NULL LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) s LIMIT $1)"
+			   " UPDATE llm.queue q SET " HAS_FAILED("deadline", "it was not sent before its deadline")
+			   OF("(SELECT id FROM late UNION ALL SELECT id FROM same)"),
+		.nargs = 1,
+		.args = {INT4OID}},
+
+	/* At most twice $1. */
+	[LLM_EVENT_FAIL_ROLELESS] = {
+		.sql = "WITH ready AS MATERIALIZED (" UNSENT_READY("q.id", ROLE_GONE) "),"
+			   " waiting AS MATERIALIZED (" UNSENT("q.id", "q.state = 'waiting' AND q.outcome IS NULL", ROLE_GONE) ")"
+			   " UPDATE llm.queue q SET " HAS_FAILED("role_gone", "the role that asked was dropped")
+			   OF("(SELECT id FROM ready UNION ALL SELECT id FROM waiting)"),
+		.nargs = 1,
+		.args = {INT4OID}},
+
+	/*
+	 * Tasks that were locked or under way when they were cancelled, and are to be sent (again)
+	 * now: no request leaves for them, and here they end.  At most $2 cancellations, above $1, in
+	 * the order of their ids.  How many tasks somebody has locked still, which come again; how
+	 * many cancellations were looked at; and the last one.
+	 */
+	[LLM_EVENT_STOP_CANCELLED] = {
+		.sql = "WITH seen AS MATERIALIZED (SELECT c.id, c.task FROM llm.cancellation c"
+			   "  WHERE c.id > $1 ORDER BY c.id LIMIT $2),"
+			   " due AS MATERIALIZED (SELECT q.id FROM llm.queue q WHERE q.id = ANY (ARRAY(SELECT s.task FROM seen s))"
+			   "  AND q.state IN ('ready', 'waiting') AND q.outcome IS NULL),"
+			   " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN due ON due.id = q.id"
+			   "  WHERE q.state IN ('ready', 'waiting') AND q.outcome IS NULL FOR UPDATE OF q SKIP LOCKED),"
+			   " stopped AS (UPDATE llm.queue q SET " IS_OVER("cancelled") OF("free") " RETURNING q.id)"
+			   " SELECT (SELECT pg_catalog.count(*) FROM due) - (SELECT pg_catalog.count(*) FROM stopped),"
+			   "  (SELECT pg_catalog.count(*) FROM seen), (SELECT pg_catalog.max(id) FROM seen)",
+		.nargs = 2,
+		.args = {INT8OID, INT4OID}},
+
+	/*
+	 * Of job $1, task $2, relation $3 (NULL: any), of role $4 unless $5.  What is under way, or
+	 * locked, cannot be stopped at once: word is left for it.  How many are cancelled, or will be.
+	 */
+	[LLM_EVENT_CANCEL] = {
+		.sql = "WITH mine AS MATERIALIZED (SELECT q.id, q.ctid AS place, q.state IN ('ready', 'waiting') AS is_free"
+			   "  FROM llm.queue q WHERE ($1 IS NULL OR q.job = $1) AND ($2 IS NULL OR q.id = $2)"
+			   "  AND ($3 IS NULL OR q.relation = $3 OR EXISTS (SELECT FROM llm.job j"
+			   "   WHERE j.id = q.job AND j.relation = $3)) AND ($5 OR q.role = $4)"
+			   "  AND q.state <> ALL ('{cancelled,superseded,failed}')),"
+			   " free AS MATERIALIZED (SELECT mine.id FROM mine"
+			   "  WHERE CASE WHEN mine.is_free THEN llm.lock_task(mine.place) ELSE false END),"
+			   " stopped AS (UPDATE llm.queue q SET " IS_OVER("cancelled") OF("free") " RETURNING q.id),"
+			   " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
+			   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id = mine.id)"
+			   "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = mine.id) RETURNING task)"
+			   " SELECT (SELECT pg_catalog.count(*) FROM stopped) + (SELECT pg_catalog.count(*) FROM asked)",
+		.nargs = 5,
+		.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID},
+		.by_statistics = true,
+		.fresh = true},
+
+	/* Tasks with the relation, key and column of their cells.  What is under way will find the cell taken. */
+	[LLM_EVENT_SUPERSEDE] = {
+		.sql = "UPDATE llm.queue q SET " IS_OVER("superseded")
+			   " FROM (WITH old AS MATERIALIZED (SELECT w.id, w.ctid AS place"
+			   "  FROM unnest($1, $2, $3, $4) AS o(id, relation, key, column_name)"
+			   "  JOIN llm.queue w ON w.id = o.id JOIN llm.job j ON j.id = w.job"
+			   "  WHERE w.state IN ('ready', 'waiting') AND w.relation = o.relation"
+			   "  AND w.key = o.key AND j.column_name = o.column_name)"
+			   "  SELECT old.id FROM old WHERE llm.lock_task(old.place)) p WHERE q.id = p.id",
+		.nargs = 4,
+		.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID},
+		.fresh = true},
+
+	/*
+	 * As for CANCEL.  Dead letters of a job go to a new job like it.  Those with an answer need no
+	 * request: they go straight to the writer.  The others begin to count again from nought, or
+	 * what was given up after many requests would be given up again at its next failure.  How
+	 * many, and the last of the new jobs.
+	 */
+	[LLM_EVENT_RETRY] = {
+		.sql = "WITH mine AS (DELETE FROM llm.dead_letter d WHERE ($1 IS NULL OR d.job = $1)"
+			   "  AND ($2 IS NULL OR d.task = $2)"
+			   "  AND ($3 IS NULL OR d.relation = $3 OR EXISTS (SELECT FROM llm.job j"
+			   "   WHERE j.id = d.job AND j.relation = $3)) AND ($5 OR d.role = $4) RETURNING d.*),"
+			   " old AS (SELECT m.job, pg_catalog.count(*) AS tasks,"
+			   "  pg_catalog.nextval('llm.job_id_seq') AS new FROM mine m GROUP BY m.job),"
+			   " opened AS (INSERT INTO llm.job (id, role, role_name, application_name, relation, relation_name,"
+			   "   column_name, key_columns, operation, recipe, model, priority, tags, settings, total)"
+			   "  OVERRIDING SYSTEM VALUE"
+			   "  SELECT old.new, j.role, j.role_name, j.application_name, j.relation, j.relation_name,"
+			   "   j.column_name, j.key_columns, j.operation, j.recipe, j.model, j.priority, j.tags,"
+			   "   j.settings, old.tasks FROM old JOIN llm.job j ON j.id = old.job RETURNING id),"
+			   " queued AS (INSERT INTO llm.queue (id, job, recipe, role, relation, state, outcome, attempts,"
+			   "   application_name, key, input, answer)"
+			   "  SELECT m.task, old.new, m.recipe, m.role, m.relation,"
+			   "   CASE WHEN m.answer IS NULL THEN 'ready' ELSE 'answered' END,"
+			   "   CASE WHEN m.answer IS NULL THEN NULL ELSE 'answered' END,"
+			   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.application_name, m.key, m.input, m.answer"
+			   "  FROM mine m JOIN old ON old.job = m.job RETURNING job)"
+			   " SELECT (SELECT pg_catalog.count(*) FROM queued), (SELECT pg_catalog.max(id) FROM opened)",
+		.nargs = 5,
+		.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID},
+		.by_statistics = true},
+};
+/* clang-format on */
+
+StaticAssertDecl(lengthof(transitions) == LLM_EVENT_RETRY + 1, "a statement for each event");
+
+static const char *const state_names[] = {
+	[LLM_TASK_NONE] = NULL,
+	[LLM_TASK_READY] = "ready",
+	[LLM_TASK_CLAIMED] = "claimed",
+	[LLM_TASK_WAITING] = "waiting",
+	[LLM_TASK_ANSWERED] = "answered",
+	[LLM_TASK_FAILED] = "failed",
+	[LLM_TASK_CANCELLED] = "cancelled",
+	[LLM_TASK_SUPERSEDED] = "superseded",
+};
+
+const char *
+llm_task_state_name(LlmTaskState state)
+{
+	return state_names[state];
+}
+
+bool
+llm_task_is_open(LlmTaskState state)
+{
+	return state == LLM_TASK_READY || state == LLM_TASK_WAITING;
+}
+
+uint64
+llm_transition(LlmTaskEvent event, Datum *values, const char *nulls)
+{
+	return llm_spi_execute(&transitions[event], values, nulls, false);
+}

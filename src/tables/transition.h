@@ -1,0 +1,111 @@
+/*-------------------------------------------------------------------------
+ *
+ * transition.h
+ *	  States of a task, and everything that leads from one to another.
+ *
+ * A task is a row of llm.queue.  Nothing but transition.c changes one, with two exceptions
+ * that go by store.c, since they are the many: rows are added by enqueue_rows.c and settled
+ * by queue_settle.c.  What a transition sets is written once, there.
+ *
+ * Run inside a transaction of a worker, or as the owner of our tables (spi.h), with SPI
+ * connected.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_TRANSITION_H
+#define LLM_TRANSITION_H
+
+#include "base/llm_enrich.h"
+
+/*
+ * What llm.queue.state says, with what may come next.  From ANSWERED on "outcome" says the
+ * same.  A WAITING task with an outcome waits for the writer; one without for its time, or
+ * for the answer of the task in "same_as"; one whose time never comes ("infinity") keeps an
+ * answer that others need.
+ */
+typedef enum LlmTaskState
+{
+	/* no row */
+	LLM_TASK_NONE = 0,
+
+	/* → CLAIMED; FAILED (late, or its table or role is gone); CANCELLED; SUPERSEDED */
+	LLM_TASK_READY,
+
+	/* → ANSWERED; FAILED; CANCELLED; WAITING (back-off, or it follows); READY (at once, or not sent) */
+	LLM_TASK_CLAIMED,
+
+	/* → READY; ANSWERED, FAILED (as its leader); else as READY; or again what "outcome" says */
+	LLM_TASK_WAITING,
+
+	/* → WAITING (locked, or others need the answer); done, failed, superseded or row_gone: the row goes */
+	LLM_TASK_ANSWERED,
+
+	/* → WAITING (locked); failed, superseded or row_gone: the row goes */
+	LLM_TASK_FAILED,
+
+	/* → WAITING (locked); cancelled, superseded or row_gone: the row goes */
+	LLM_TASK_CANCELLED,
+
+	/* → superseded: the row goes */
+	LLM_TASK_SUPERSEDED
+} LlmTaskState;
+
+extern const char *llm_task_state_name(LlmTaskState state);
+
+/* Is the task to be asked again? */
+extern bool llm_task_is_open(LlmTaskState state);
+
+/* What happens to tasks.  Arguments and results are at each statement in transition.c. */
+typedef enum LlmTaskEvent
+{
+	/* the sender's */
+	LLM_EVENT_CLAIM, /* READY → CLAIMED */
+	LLM_EVENT_ADD_CLAIMED, /* none → CLAIMED: llm.check() */
+	LLM_EVENT_UNCLAIM, /* CLAIMED → READY: not sent */
+	LLM_EVENT_FOLLOW, /* CLAIMED → WAITING: the same is being asked */
+	LLM_EVENT_END_CHECK, /* CLAIMED → none: llm.check() */
+	LLM_EVENT_WAKE, /* WAITING → READY: its time has come */
+	LLM_EVENT_WAKE_AHEAD, /* WAITING → READY: the clock was set back */
+	LLM_EVENT_FAIL_GONE, /* READY, WAITING → FAILED: no table */
+	LLM_EVENT_SERVE, /* WAITING → ANSWERED, FAILED: as its leader */
+	LLM_EVENT_KEEP, /* ANSWERED → WAITING: others need the answer */
+	LLM_EVENT_RELEASE, /* WAITING → ANSWERED: nobody does any more */
+	LLM_EVENT_PROMOTE, /* WAITING → WAITING, due at once: it asks itself */
+
+	/* the writer's */
+	LLM_EVENT_END, /* any outcome → none: the cell is settled */
+	LLM_EVENT_PUT_OFF, /* any outcome → WAITING */
+	LLM_EVENT_COME_BACK, /* WAITING → what the outcome says */
+	LLM_EVENT_COME_BACK_AHEAD, /* the same: the clock was set back */
+	LLM_EVENT_FAIL_LATE, /* READY, WAITING → FAILED: deadline */
+	LLM_EVENT_FAIL_ROLELESS, /* READY, WAITING → FAILED: no role */
+	LLM_EVENT_STOP_CANCELLED, /* READY, WAITING → CANCELLED: it was under way when it was cancelled */
+
+	/* a backend's */
+	LLM_EVENT_CANCEL, /* READY, WAITING → CANCELLED; otherwise word is left */
+	LLM_EVENT_SUPERSEDE, /* READY, WAITING → SUPERSEDED */
+	LLM_EVENT_RETRY /* a dead letter → READY, ANSWERED */
+} LlmTaskEvent;
+
+/* Let it happen; nulls as for SPI.  How many rows the statement gave or changed; SPI has them. */
+extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *nulls);
+
+/*
+ * The columns that make an LlmClaim of a row "q", as queue.c reads them.  Only what was wrong
+ * with an answer is told to the model.  Whether anybody follows a task is not asked for each
+ * where nobody follows any.
+ */
+#define LLM_CLAIM_COLUMNS                                                                               \
+	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.faults, q.key, q.input,"                  \
+	" CASE WHEN q.error = 'invalid_output' THEN q.message END, q.last_answer, q.application_name,"      \
+	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL" \
+	" AND (SELECT true FROM llm.queue f WHERE f.same_as = ANY (ARRAY[q.id, q.same_as])"                 \
+	"  AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"
+
+/* Of a row "f": it waits for another task's answer, as the index queue_same says. */
+#define LLM_FOLLOWS "f.state = 'waiting' AND f.same_as IS NOT NULL AND f.not_before IS NULL"
+
+/* Of a row "q": the writer's, as the index queue_settled says. */
+#define LLM_SETTLED "q.state IN ('answered', 'failed', 'cancelled', 'superseded')"
+
+#endif /* LLM_TRANSITION_H */
