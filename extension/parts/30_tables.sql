@@ -146,12 +146,12 @@ CREATE TABLE llm.queue (
 CREATE INDEX queue_ready ON llm.queue (job, id) WHERE state = 'ready';
 CREATE INDEX queue_settled ON llm.queue (job, landed, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
 CREATE INDEX queue_waiting ON llm.queue (job) WHERE state = 'waiting';
--- One for the sender and one for the writer: who asks what is due next passes over nobody else's.
+-- One for the sender and one for the writer: a look for what is due next passes over no others' entries.
 CREATE INDEX queue_due ON llm.queue (not_before)
 	WHERE state = 'waiting' AND not_before IS NOT NULL AND outcome IS NULL;
 CREATE INDEX queue_put_off ON llm.queue (not_before)
 	WHERE state = 'waiting' AND not_before IS NOT NULL AND outcome IS NOT NULL;
--- Who waits for another task's answer, and who asks himself after that one ended without.
+-- Tasks that wait for another one's answer, and those that ask themselves after it ended without one.
 CREATE INDEX queue_same ON llm.queue (same_as, job, id)
 	WHERE state = 'waiting' AND same_as IS NOT NULL AND not_before IS NULL;
 CREATE INDEX queue_promoted ON llm.queue (same_as)
@@ -209,7 +209,7 @@ $$;
 
 -- Tasks that were under way, or locked, when somebody cancelled them.  Insert-only, so that a
 -- user's open transaction never holds a lock that a worker needs, and not unique by task, so
--- that two who cancel the same do not wait for each other's COMMIT.
+-- that two sessions that cancel the same do not wait for each other's COMMIT.
 CREATE TABLE llm.cancellation (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	task bigint NOT NULL,
@@ -334,7 +334,7 @@ SELECT pg_catalog.pg_extension_config_dump('llm.job_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.task_id', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.request_id', '');
 
--- A role sees its own rows, all rows who has the rights of llm_admin, as for PostgreSQL's own
+-- A role sees its own rows; all rows, if it has the rights of llm_admin, as for PostgreSQL's own
 -- roles: a member that does not inherit has them after SET ROLE.  Only the extension writes.
 ALTER TABLE llm.recipe ENABLE ROW LEVEL SECURITY;
 ALTER TABLE llm.job ENABLE ROW LEVEL SECURITY;

@@ -29,7 +29,7 @@ COMMENT ON FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb)
 	IS 'ask anything: {"text": ".."}, or an object that satisfies a JSON schema';
 
 -- The planner hook puts these into statements with such calls.  They are open to PUBLIC, since
--- whoever may run the statement runs them; the first argument keeps SQL from calling them.
+-- every role that may run the statement runs them; the first argument keeps SQL from calling them.
 CREATE FUNCTION llm.issue(magic internal, spec bytea, VARIADIC args "any") RETURNS jsonb
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_issue';
 COMMENT ON FUNCTION llm.issue(internal, bytea, "any") IS 'a deferred call: the marker that stands in its place';

@@ -1,4 +1,4 @@
--- What runs, what waits, and what somebody must mend.
+-- What runs, what waits, and what needs somebody's attention.
 CREATE FUNCTION llm.read_health(
 	OUT kind text, OUT subject text, OUT state text, OUT problem text, OUT hint text,
 	OUT since timestamptz, OUT pid int, OUT slots_used int, OUT slots int)
