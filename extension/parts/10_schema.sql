@@ -12,3 +12,8 @@ BEGIN
 	END IF;
 END
 $$;
+
+-- Volatile like clock_timestamp(): to be compared with an indexed column as (SELECT llm.clock()).
+CREATE FUNCTION llm.clock() RETURNS timestamptz
+LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'llm_enrich_clock';
+COMMENT ON FUNCTION llm.clock() IS 'internal: clock_timestamp(), which a test can set forward';

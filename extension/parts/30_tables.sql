@@ -2,7 +2,7 @@
 -- microseconds of 2025, so that a marker left by an extension that was dropped, or one that came
 -- from another database, never bears the number of a task here.
 CREATE SEQUENCE llm.task_id INCREMENT BY 64;
-SELECT pg_catalog.setval('llm.task_id', (EXTRACT(epoch FROM pg_catalog.clock_timestamp()
+SELECT pg_catalog.setval('llm.task_id', (EXTRACT(epoch FROM llm.clock()
 	OPERATOR(pg_catalog.-) '2025-01-01 00:00:00+00'::timestamptz) OPERATOR(pg_catalog.*) 1000000)::bigint, false);
 COMMENT ON SEQUENCE llm.task_id IS 'task ids, in blocks of 64';
 CREATE SEQUENCE llm.request_id;
@@ -264,7 +264,7 @@ COMMENT ON COLUMN llm.dead_letter.answer IS 'paid and checked answer that could 
 
 CREATE TABLE llm.ledger (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	at timestamptz NOT NULL DEFAULT llm.clock(),
 	request bigint,
 	task bigint,
 	job bigint,

@@ -33,9 +33,9 @@ WITH busy AS (
 				+ (SELECT pg_catalog.count(*) FROM llm.queue q WHERE q.job = j.id AND q.state = 'ready')
 				+ (SELECT pg_catalog.count(*) FROM llm.queue q WHERE q.job = j.id AND q.state = 'waiting' AND q.not_before IS NULL)
 		END AS all_tasks,
-		pg_catalog.date_part('epoch', COALESCE(j.finished_at, pg_catalog.clock_timestamp()) - j.created_at) AS seconds
+		pg_catalog.date_part('epoch', COALESCE(j.finished_at, llm.clock()) - j.created_at) AS seconds
 	FROM llm.job j LEFT JOIN under_way u ON u.job = j.id
-	WHERE j.state <> 'finished' OR j.finished_at > pg_catalog.now() - interval '1 hour'
+	WHERE j.state <> 'finished' OR j.finished_at > (SELECT llm.clock() - interval '1 hour')
 )
 SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS role, c.operation, c.model,
 	CASE WHEN c.final >= c.all_tasks THEN 'finished' ELSE c.state END AS state,

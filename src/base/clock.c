@@ -6,6 +6,10 @@
  * Code that decides by the time takes "now" as an argument, so that a test can be
  * its clock; only the loops at the top call this.
  *
+ * A test of the whole can set the clock forward for all processes of a server, so that it need
+ * not wait for what happens once a minute or once a day (test_api.c).  What a machine does
+ * in the meantime it does not do: time-outs of the system, of HTTP and of PostgreSQL stay true.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -13,6 +17,7 @@
 #include <time.h>
 
 #include "common/pg_prng.h"
+#include "port/atomics.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
@@ -29,8 +34,29 @@ static int64 started_us = 0;
 /* Wall clock minus monotonic clock when this process last looked for a step. */
 static int64 seen_us = 0;
 
+/* How far a test has set the clock forward, in microseconds, in shared memory; NULL: there is none. */
+static pg_atomic_uint64 *ahead_us = NULL;
+
+void
+llm_clock_share(pg_atomic_uint64 *ahead)
+{
+	ahead_us = ahead;
+}
+
+static int64
+ahead(void)
+{
+	return ahead_us == NULL ? 0 : (int64) pg_atomic_read_u64(ahead_us);
+}
+
 TimestampTz
 llm_clock_now(void)
+{
+	return GetCurrentTimestamp() + ahead();
+}
+
+TimestampTz
+llm_clock_of_timers(void)
 {
 	return GetCurrentTimestamp();
 }
@@ -47,14 +73,16 @@ llm_clock_steady(void)
 {
 	if (started_us == 0)
 		llm_clock_init();
-	return llm_clock_monotonic_us() + started_us;
+	return llm_clock_monotonic_us() + started_us + ahead();
 }
 
 /* How far the wall clock has moved against the monotonic one since the server's start. */
 static int64
 moved_us(void)
 {
-	return GetCurrentTimestamp() - llm_clock_steady();
+	if (started_us == 0)
+		llm_clock_init();
+	return GetCurrentTimestamp() - llm_clock_monotonic_us() - started_us;
 }
 
 TimestampTz

@@ -11,9 +11,16 @@
 #include "base/llm_enrich.h"
 
 #include "datatype/timestamp.h"
+#include "port/atomics.h"
 
-/* Wall clock: what is stored and shown.  It may jump, so nothing waits by it. */
+/* Wall clock: what is stored and shown; llm.clock() in SQL.  It may jump, so nothing waits by it. */
 extern TimestampTz llm_clock_now(void);
+
+/* The wall clock by which the system's timers go off, which no test can set. */
+extern TimestampTz llm_clock_of_timers(void);
+
+/* By shmem.c: where it is kept by how many microseconds now() and steady() are ahead; not 0 in tests only. */
+extern void llm_clock_share(pg_atomic_uint64 *ahead);
 
 /* Called by init.c while the library is preloaded: from here on all processes agree on steady(). */
 extern void llm_clock_init(void);

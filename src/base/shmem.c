@@ -91,6 +91,7 @@ create_memory(void)
 	{
 		memset(llm_shared, 0, sizeof(LlmShared));
 		llm_shared->lock = &GetNamedLWLockTranche(LLM_LIBRARY)->lock;
+		pg_atomic_init_u64(&llm_shared->clock_ahead, 0);
 		for (i = 0; i < LLM_MAX_DATABASES; i++)
 		{
 			ConditionVariableInit(&llm_shared->databases[i].progressed);
@@ -98,6 +99,7 @@ create_memory(void)
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
+	llm_clock_share(&llm_shared->clock_ahead);
 }
 
 void

@@ -18,6 +18,7 @@
 
 #include "base/shmem.h"
 
+#include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
@@ -99,6 +100,7 @@ typedef struct LlmShared
 	int launcher_pid;
 	Latch *launcher_latch;
 	TimestampTz launcher_since;
+	pg_atomic_uint64 clock_ahead; /* us; a test's, see clock.c */
 	bool sweep_wanted; /* the launcher is to look at pg_database now */
 	bool crowded; /* an entry had to make room: knowledge of it was lost */
 	Oid oids[LLM_MAX_DATABASES]; /* dense, for the search; InvalidOid: free */

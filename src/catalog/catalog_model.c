@@ -25,6 +25,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/spi.h"
 #include "catalog/catalog_price.h"
@@ -339,7 +340,7 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 				 errmsg("model \"%s\" already exists", alias),
 				 errhint("Use llm.alter_model() to change it, or llm.set_price() for its price.")));
 	if (priced)
-		llm_price_set(server->servername, model, &prices, GetCurrentTimestamp());
+		llm_price_set(server->servername, model, &prices, llm_clock_now());
 	else
 		llm_price_provide(alias, server, NULL, model);
 	end_writing(&scope);
@@ -447,7 +448,7 @@ llm_enrich_set_price(PG_FUNCTION_ARGS)
 				 errdetail("Costs that were booked at the former price stay as they are.")));
 	lock_model(alias, &server, &model);
 	begin_writing(&scope);
-	llm_price_set(server, model, &prices, Max(start, GetCurrentTimestamp()));
+	llm_price_set(server, model, &prices, Max(start, llm_clock_now()));
 	end_writing(&scope);
 	PG_RETURN_VOID();
 }

@@ -19,6 +19,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/spi.h"
 #include "catalog/catalog_price.h"
 #include "catalog/fdw.h"
@@ -196,7 +197,7 @@ find_listed(const ForeignServer *server, const char *model, LlmPrices *prices)
 void
 llm_price_provide(const char *alias, const ForeignServer *server, const char *former_server, const char *model)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = llm_clock_now();
 	LlmPrices prices;
 
 	if (find_current(server->servername, model, now, &prices))

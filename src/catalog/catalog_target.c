@@ -30,6 +30,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/spi.h"
 #include "catalog/catalog_target.h"
@@ -172,7 +173,7 @@ read_model(const char *alias, Model *model)
 		values[0] = CStringGetTextDatum(alias);
 		nulls[0] = ' ';
 	}
-	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[1] = TimestampTzGetDatum(llm_clock_now());
 	found = llm_spi_execute(&select_model, values, nulls, true) > 0;
 	if (found)
 		copy_model(model, context);

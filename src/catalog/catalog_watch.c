@@ -23,6 +23,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/spi.h"
 #include "base/wake.h"
 #include "catalog/catalog_target.h"
@@ -103,7 +104,7 @@ llm_catalog_generation(void)
 	if (!callbacks_registered)
 		register_callbacks();
 	find_tables();
-	if (next_time != DT_NOEND && next_time <= GetCurrentTimestamp())
+	if (next_time != DT_NOEND && next_time <= llm_clock_now())
 	{
 		next_time = DT_NOEND;
 		generation++;

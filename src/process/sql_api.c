@@ -24,6 +24,7 @@
 
 PG_FUNCTION_INFO_V1(llm_enrich_cancel);
 PG_FUNCTION_INFO_V1(llm_enrich_check);
+PG_FUNCTION_INFO_V1(llm_enrich_clock);
 PG_FUNCTION_INFO_V1(llm_enrich_last_job);
 PG_FUNCTION_INFO_V1(llm_enrich_resume);
 PG_FUNCTION_INFO_V1(llm_enrich_retry);
@@ -34,6 +35,13 @@ PG_FUNCTION_INFO_V1(llm_enrich_wait);
 
 /* Longer than the time that a call may take at the provider by default. */
 #define CHECK_TIMEOUT_MS 150000
+
+/* SQL: llm.clock() -> clock_timestamp(), or where a test has set it; works without preload */
+Datum
+llm_enrich_clock(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(llm_clock_now());
+}
 
 /* Arguments (job, task, relation) of cancel() and retry(): at least one is given. */
 static LlmSelection

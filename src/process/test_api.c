@@ -17,6 +17,7 @@
  *	  llm_enrich_test_job      options                       → what steers the job
  *	  llm_enrich_test_tokens   words                         → estimated tokens
  *	  llm_enrich_test_clean    words                         → fit to be kept
+ *	  llm_enrich_test_clock    set the clock of all processes forward, and wake them
  *	  llm_enrich_test_forget   forget the workers of this database, in shared memory
  *	  llm_enrich_test_linger   hold up this transaction's end when others see it already
  *	  llm_enrich_test_speed    rounds of body, read and check → microseconds per round
@@ -32,13 +33,16 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
-#include "base/shmem.h"
+#include "base/shmem_layout.h"
 #include "dialect/dialect_shared.h"
 #include "operation/operation.h"
 
@@ -52,6 +56,7 @@ PG_FUNCTION_INFO_V1(llm_enrich_test_check);
 PG_FUNCTION_INFO_V1(llm_enrich_test_job);
 PG_FUNCTION_INFO_V1(llm_enrich_test_tokens);
 PG_FUNCTION_INFO_V1(llm_enrich_test_clean);
+PG_FUNCTION_INFO_V1(llm_enrich_test_clock);
 PG_FUNCTION_INFO_V1(llm_enrich_test_forget);
 PG_FUNCTION_INFO_V1(llm_enrich_test_linger);
 PG_FUNCTION_INFO_V1(llm_enrich_test_speed);
@@ -508,6 +513,27 @@ llm_enrich_test_speed(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(outer);
 	INSTR_TIME_SUBTRACT(end, start);
 	PG_RETURN_FLOAT8(INSTR_TIME_GET_MILLISEC(end) * 1000 / Max(rounds, 1));
+}
+
+/*
+ * Let all processes look at the clock: to be woken for nothing is no matter to any, and shared memory need
+ * not know of each worker.
+ */
+static void
+wake_all(void)
+{
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+		SetLatch(&ProcGlobal->allProcs[i].procLatch);
+}
+
+/* SQL: (seconds float8) → the time that it is now */
+Datum
+llm_enrich_test_clock(PG_FUNCTION_ARGS)
+{
+	llm_shmem_require_preload();
+	pg_atomic_fetch_add_u64(&llm_shared->clock_ahead, (int64) (PG_GETARG_FLOAT8(0) * 1000000));
+	wake_all();
+	PG_RETURN_TIMESTAMPTZ(llm_clock_now());
 }
 
 /* () → nothing: as if this database had been dropped, while its workers live on */

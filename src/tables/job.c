@@ -72,7 +72,7 @@ static LlmStatement lock_days_statement = {
 };
 
 static LlmStatement close_statement = {
-	.sql = "UPDATE llm.job j SET state = 'finished', finished_at = pg_catalog.clock_timestamp()"
+	.sql = "UPDATE llm.job j SET state = 'finished', finished_at = llm.clock()"
 		   " WHERE j.id = ANY ($1)"
 		   " AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id"
 		   "  AND q.state = 'ready')"

@@ -27,12 +27,12 @@ static LlmStatement count_statement = {
 		   " RETURNING COALESCE(j.done + j.failed + j.superseded + j.cancelled + j.row_gone >= j.total, false),"
 		   "  j.failed - j.resumed_failed,"
 		   "  j.done + j.failed + j.superseded + j.cancelled + j.row_gone - j.resumed_final,"
-		   "  COALESCE(j.deadline <= pg_catalog.clock_timestamp(), false)",
+		   "  COALESCE(j.deadline <= llm.clock(), false)",
 	.nargs = 6,
 	.args = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}};
 
 static LlmStatement finish_statement = {
-	.sql = "UPDATE llm.job j SET state = 'finished', reason = NULL, finished_at = pg_catalog.clock_timestamp()"
+	.sql = "UPDATE llm.job j SET state = 'finished', reason = NULL, finished_at = llm.clock()"
 		   " WHERE j.id = $1",
 	.nargs = 1,
 	.args = {INT8OID}};

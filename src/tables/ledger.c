@@ -18,6 +18,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/spi.h"
 #include "base/store.h"
 #include "tables/ledger.h"
@@ -169,7 +170,7 @@ static void
 fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
 {
 	memset(row->nulls, 0, sizeof(row->nulls));
-	row->values[LEDGER_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	row->values[LEDGER_AT] = TimestampTzGetDatum(llm_clock_now());
 	row->values[LEDGER_REQUEST] = Int64GetDatum(s->request);
 	row->values[LEDGER_TASK] = Int64GetDatum(s->task);
 	row->values[LEDGER_JOB] = Int64GetDatum(s->job);

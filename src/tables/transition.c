@@ -19,7 +19,7 @@
 #include "base/spi.h"
 #include "tables/transition.h"
 
-#define NOW "(SELECT pg_catalog.clock_timestamp())"
+#define NOW "(SELECT llm.clock())"
 
 /* What a task is when it gets there, whatever it was before. */
 #define IS_READY "state = 'ready', reason = NULL, not_before = NULL"
@@ -42,7 +42,7 @@
 
 #define TABLE_GONE \
 	"j.relation <> 0 AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation) IS NULL"
-#define LATE "j.deadline <= pg_catalog.clock_timestamp()"
+#define LATE "j.deadline <= llm.clock()"
 #define ROLE_GONE "NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = j.role)"
 
 /* A line of C is a line of SQL. */
@@ -62,9 +62,9 @@ static LlmStatement transitions[] = {
 			   "   WHERE x.task = c.id))"
 			   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p"
 			   " WHERE EXISTS (SELECT FROM llm.job j WHERE j.id = s.job AND j.state = 'open'"
-			   "  AND (j.deadline IS NULL OR j.deadline > pg_catalog.clock_timestamp())"
+			   "  AND (j.deadline IS NULL OR j.deadline > llm.clock())"
 			   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation)))"
-			   " UPDATE llm.queue q SET state = 'claimed', claimed_at = pg_catalog.clock_timestamp(),"
+			   " UPDATE llm.queue q SET state = 'claimed', claimed_at = llm.clock(),"
 			   "  reason = NULL, not_before = NULL, attempts = q.attempts + 1,"
 			   "  request = pg_catalog.nextval('llm.request_id')"
 			   " FROM picked WHERE q.ctid = picked.place RETURNING " LLM_CLAIM_COLUMNS,
@@ -76,7 +76,7 @@ static LlmStatement transitions[] = {
 		.sql = "INSERT INTO llm.queue AS q (id, job, recipe, role, relation, state, attempts, request,"
 			   "  claimed_at, key, input)"
 			   " VALUES (pg_catalog.nextval('llm.task_id'), $1, $2, $3, 0, 'claimed', 1,"
-			   "  pg_catalog.nextval('llm.request_id'), pg_catalog.clock_timestamp(), '{}', $4)"
+			   "  pg_catalog.nextval('llm.request_id'), llm.clock(), '{}', $4)"
 			   " RETURNING " LLM_CLAIM_COLUMNS,
 		.nargs = 4,
 		.args = {INT8OID, INT8OID, OIDOID, TEXTOID}},
@@ -99,7 +99,7 @@ static LlmStatement transitions[] = {
 	/* Tasks: a check has no cell, and its job ends with its answer. */
 	[LLM_EVENT_END_CHECK] = {
 		.sql = "WITH gone AS (DELETE FROM llm.queue q WHERE q.id = ANY ($1) AND q.state = 'claimed' RETURNING q.job)"
-			   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = pg_catalog.clock_timestamp()"
+			   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = llm.clock()"
 			   " FROM gone WHERE j.id = gone.job",
 		.nargs = 1,
 		.args = {INT8ARRAYOID}},
@@ -121,8 +121,8 @@ static LlmStatement transitions[] = {
 	[LLM_EVENT_WAKE_AHEAD] = {
 		.sql = "WITH ahead AS MATERIALIZED (SELECT w.id FROM llm.queue w"
 			   "  WHERE w.state = 'waiting' AND w.outcome IS NULL AND w.not_before < 'infinity'"
-			   "  AND w.not_before > (SELECT pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2))"
-			   "  AND (w.claimed_at <= pg_catalog.clock_timestamp()) IS NOT TRUE"
+			   "  AND w.not_before > (SELECT llm.clock() + pg_catalog.make_interval(secs => $2))"
+			   "  AND (w.claimed_at <= llm.clock()) IS NOT TRUE"
 			   "  ORDER BY w.not_before DESC LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
 			   " UPDATE llm.queue q SET " IS_READY OF("ahead"),
 		.nargs = 2,
@@ -197,7 +197,7 @@ static LlmStatement transitions[] = {
 
 	/* Tasks, locked; and beside each whether it leads those who follow the same as it did. */
 	[LLM_EVENT_PROMOTE] = {
-		.sql = "UPDATE llm.queue q SET not_before = pg_catalog.clock_timestamp(),"
+		.sql = "UPDATE llm.queue q SET not_before = llm.clock(),"
 			   "  same_as = CASE WHEN v.leads THEN q.same_as END"
 			   " FROM unnest($1, $2) AS v(task, leads) WHERE q.id = v.task",
 		.nargs = 2,
@@ -215,7 +215,7 @@ static LlmStatement transitions[] = {
 			   "  q.last_answer, q.answer, f.fate, f.reason, f.message),"
 			   " dead AS (INSERT INTO llm.dead_letter AS d (task, failed_at, job, recipe, role, relation, relation_name,"
 			   "   column_name, application_name, key, reason, message, tries, attempts, cost, input, last_answer, answer)"
-			   "  SELECT g.id, pg_catalog.clock_timestamp(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
+			   "  SELECT g.id, llm.clock(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
 			   "   j.column_name, g.application_name, g.key, g.reason, g.message, g.tries, g.attempts,"
 			   "   (SELECT CASE WHEN pg_catalog.count(*) = 0 THEN 0 ELSE pg_catalog.sum(l.cost) END"
 			   "    FROM llm.ledger l WHERE l.task = g.id),"
@@ -240,9 +240,9 @@ static LlmStatement transitions[] = {
 	 */
 	[LLM_EVENT_PUT_OFF] = {
 		.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = q.state, reason = 'locked',"
-			   "  not_before = pg_catalog.clock_timestamp() + GREATEST("
+			   "  not_before = llm.clock() + GREATEST("
 			   "   pg_catalog.make_interval(secs => $2 / 1000.0::pg_catalog.float8),"
-			   "   LEAST('10 s'::pg_catalog.interval, (pg_catalog.clock_timestamp() -"
+			   "   LEAST('10 s'::pg_catalog.interval, (llm.clock() -"
 			   "    COALESCE(q.claimed_at, q.queued_at)) / 4.0::pg_catalog.float8))"
 			   " FROM pg_catalog.unnest($1) AS v(task) WHERE q.id = v.task AND " LLM_SETTLED,
 		.nargs = 2,
@@ -261,7 +261,7 @@ static LlmStatement transitions[] = {
 	[LLM_EVENT_COME_BACK_AHEAD] = {
 		.sql = "WITH ahead AS MATERIALIZED (SELECT q.id FROM llm.queue q"
 			   "  WHERE q.state = 'waiting' AND q.outcome IS NOT NULL"
-			   "  AND q.not_before > (SELECT pg_catalog.clock_timestamp() + '1 min'::pg_catalog.interval)"
+			   "  AND q.not_before > (SELECT llm.clock() + '1 min'::pg_catalog.interval)"
 			   "  FOR NO KEY UPDATE SKIP LOCKED)"
 			   " UPDATE llm.queue q SET " IS_BACK OF("ahead")},
 

@@ -105,7 +105,7 @@ static LlmStatement empty_statement = {
 };
 
 static LlmStatement next_deadline_statement = {
-	.sql = "SELECT j.deadline FROM llm.job j WHERE j.deadline > pg_catalog.clock_timestamp()"
+	.sql = "SELECT j.deadline FROM llm.job j WHERE j.deadline > llm.clock()"
 		   " AND j.state <> 'finished' ORDER BY j.deadline LIMIT 1",
 };
 

@@ -241,7 +241,7 @@ llm_writeback_start_timer(int sure_ms, int most_ms, uint32 asked_before)
 	timer_started = true;
 	enable_timeout_after(STATEMENT_TIMEOUT, most_ms);
 	if (sure_ms < most_ms)
-		enable_timeout_every(watch, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(sure_ms, WATCH_MS)),
+		enable_timeout_every(watch, TimestampTzPlusMilliseconds(llm_clock_of_timers(), Max(sure_ms, WATCH_MS)),
 							 WATCH_MS);
 }
 

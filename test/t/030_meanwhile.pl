@@ -323,7 +323,8 @@ sub beside
 	$user->query_safe('ROLLBACK');
 	$user->quit;
 	sql(q(SELECT llm.cancel(relation => 'many')));
-	wait_idle($node);
+	# what the open transaction had locked when somebody came for it is looked for once a minute
+	wait_forward($node, 'SELECT NOT EXISTS (SELECT FROM llm.queue)') or die 'tasks are left in llm.queue';
 	return;
 }
 

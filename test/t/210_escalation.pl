@@ -526,6 +526,8 @@ sql('CREATE ROLE leaver; GRANT USAGE ON FOREIGN SERVER sim TO leaver; GRANT SELE
 $before = meter_requests();
 sql("BEGIN; SET LOCAL ROLE leaver; UPDATE shared SET label = llm_classify(body, '{bug}'); RESET ROLE; DROP OWNED BY leaver; DROP ROLE leaver; COMMIT");
 $job = sql("SELECT max(id) FROM llm.job");
+# the writer looks for dropped roles once a minute
+wait_forward($node, "SELECT state = 'finished' FROM llm.job WHERE id = $job") or die 'the job did not finish';
 is(outcome($job), 'done 0 failed 4 superseded 0 cancelled 0 row_gone 0', 'tasks of a role that is dropped fail');
 is(reasons($job), 'role_gone', 'as role_gone');
 is(meter_requests(), $before, 'P9: and were not sent');

@@ -50,6 +50,14 @@ sub forget_workers
 	return;
 }
 
+# Wait until all is done. Whom shared memory does not know, nobody asks: that it looks for itself, once
+# a minute, is enough.
+sub finish
+{
+	wait_forward($node, 'SELECT NOT EXISTS (SELECT FROM llm.queue)') or die 'tasks are left in llm.queue';
+	return;
+}
+
 # What cannot change while nobody may write: rows of the ledger, tasks by state.
 sub stand
 {
@@ -104,7 +112,7 @@ is(sql(qq(SELECT count(*) FROM pg_stat_activity
 
 kill 'CONT', $first;
 wait_until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $first)", 'the first ends');
-wait_idle($node);
+finish();
 is(sql("SELECT count(*) FROM llm.ledger WHERE outcome <> 'ok'"), 0, 'P4: the first stored what it had in flight');
 each_row_is_answered_once('thought dead');
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
@@ -119,9 +127,9 @@ ok( $node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM llm.heal
 
 sql('TRUNCATE llm.ledger; UPDATE note SET summary = NULL; ALTER TABLE llm.ledger ADD CONSTRAINT no_room CHECK (false) NOT VALID');
 $provider->reset;
-($first) = processes('sender');
 sql('UPDATE note SET summary = llm_summarize(body, 20)');
 $node->wait_for_log(qr/violates check constraint "no_room"/);
+($first) = processes('sender');
 
 # An undone transaction has taken its lock along: stop it before the next one begins.
 for (my $tries = 0;; $tries++)
@@ -136,7 +144,7 @@ for (my $tries = 0;; $tries++)
 }
 sql('ALTER TABLE llm.ledger DROP CONSTRAINT no_room');
 forget_workers();
-wait_idle($node);
+finish();
 my $rows = sql('SELECT count(*) FROM llm.ledger');
 is(sql("SELECT count(*) > 0 AND count(*) <= @{[SLOTS]} FROM llm.ledger WHERE outcome = 'unknown'"), 't',
 	'what the first had claimed is booked as unknown by the second');

@@ -24,7 +24,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT =
-  qw(new_node crash_server start_provider setup_model sending wait_idle same_day ledger_equals_meter);
+  qw(new_node crash_server start_provider setup_model sending wait_idle wait_forward same_day ledger_equals_meter);
 
 # A running server that preloads the extension, which is created in database
 # postgres. Further arguments are lines of postgresql.conf, or one hash of
@@ -139,6 +139,26 @@ sub wait_idle
 	return if $node->poll_query_until($db, 'SELECT NOT EXISTS (SELECT FROM llm.queue)');
 	diag($node->safe_psql($db, 'SELECT state, reason, error, count(*) FROM llm.queue GROUP BY 1, 2, 3'));
 	die 'tasks are left in llm.queue';
+}
+
+# Wait until a query says t, and set the server's clock a minute forward for each look at it: for what
+# happens once a minute, or is put off. A server that crashes is back at the true time.
+sub wait_forward
+{
+	my ($node, $query, $db) = @_;
+
+	foreach (1 .. 5 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my $answer = $node->safe_psql($db // 'postgres', qq(
+			CREATE FUNCTION pg_temp.forward(float8) RETURNS timestamptz
+				LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_clock';
+			$query;
+			SELECT FROM pg_temp.forward(60)));
+
+		return 1 if $answer =~ /^t$/m;
+		usleep(200_000);
+	}
+	return 0;
 }
 
 # Single rows share a job for a day, in UTC: for a test that takes a minute at most, wait until
