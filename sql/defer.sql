@@ -375,7 +375,9 @@ RESET llm_enrich.carry_settings;
 -- the extension goes and comes again in the same session
 BEGIN;
 DROP EXTENSION llm_enrich CASCADE;
+\set VERBOSITY sqlstate
 UPDATE t SET label = llm_classify(body) WHERE id = 3;
+\set VERBOSITY default
 ROLLBACK;
 BEGIN;
 DROP EXTENSION llm_enrich CASCADE;

@@ -247,7 +247,9 @@ DROP TRIGGER set_new ON t;
 VALUES (llm_classify('x'));
 -- in conditions of objects; PostgreSQL itself refuses those that must not change
 CREATE TABLE generated (id int PRIMARY KEY, label jsonb GENERATED ALWAYS AS (llm_classify('x')) STORED);
+\set VERBOSITY sqlstate
 CREATE INDEX ON t ((llm_classify(body)));
+\set VERBOSITY default
 CREATE INDEX ON t (id) WHERE llm_classify(body) IS NULL;
 CREATE TABLE ck (id int PRIMARY KEY, body text CHECK (llm_classify(body) IS NOT NULL));
 INSERT INTO ck VALUES (1, 'x');

@@ -21,6 +21,11 @@ BEGIN
 	RETURN 'accepted: ' || call;
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	-- how the server explains that there is no such function differs between its versions
+	IF SQLSTATE = '42883' THEN
+		detail := '';
+		hint := '';
+	END IF;
 	RETURN concat_ws(' | ', SQLSTATE, SQLERRM, nullif(detail, ''), nullif(hint, ''));
 END
 $$;

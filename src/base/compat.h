@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * compat.h
- *	  Every difference between PostgreSQL 15, 16, 17 and 18, and nothing else.
+ *	  Every difference between PostgreSQL 15, 16, 17, 18 and 19, and nothing else.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +21,7 @@
 #include "catalog/pg_proc.h"
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
+#include "utils/jsonb.h"
 
 #if PG_VERSION_NUM < 160000
 #define llm_owns_database(db, role) pg_database_ownercheck(db, role)
@@ -80,10 +81,39 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
 #include "optimizer/plancat.h"
 #include "optimizer/planner.h"
 #include "utils/selfuncs.h"
 #pragma GCC diagnostic pop
+
+/* planner_hook and standard_planner() got an argument for EXPLAIN in 19. */
+#if PG_VERSION_NUM < 190000
+#define LLM_PLANNER_PARAMS Query *query, const char *query_string, int options, ParamListInfo params
+#define LLM_PLANNER_ARGS query, query_string, options, params
+#else
+#define LLM_PLANNER_PARAMS \
+	Query *query, const char *query_string, int options, ParamListInfo params, ExplainState *explain
+#define LLM_PLANNER_ARGS query, query_string, options, params, explain
+#endif
+
+/*
+ * Called when the planner has read what it knows of a relation: a hook of 19 that is called for everything in
+ * FROM took the place of the one for relations.  LLM_RELATION_INFO_OID is InvalidOid for what is no relation.
+ */
+#if PG_VERSION_NUM < 190000
+typedef get_relation_info_hook_type llm_relation_info_hook_type;
+#define llm_relation_info_hook get_relation_info_hook
+#define LLM_RELATION_INFO_PARAMS PlannerInfo *root, Oid relation, bool inhparent, RelOptInfo *rel
+#define LLM_RELATION_INFO_ARGS root, relation, inhparent, rel
+#define LLM_RELATION_INFO_OID relation
+#else
+typedef build_simple_rel_hook_type llm_relation_info_hook_type;
+#define llm_relation_info_hook build_simple_rel_hook
+#define LLM_RELATION_INFO_PARAMS PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte
+#define LLM_RELATION_INFO_ARGS root, rel, rte
+#define LLM_RELATION_INFO_OID (rte->rtekind == RTE_RELATION ? rte->relid : InvalidOid)
+#endif
 
 /* What the planner hook looks at: 17 moved the condition of MERGE, 18 the expressions of GROUP BY. */
 #if PG_VERSION_NUM < 170000
@@ -139,13 +169,15 @@ typedef RTEPermissionInfo LlmPermission;
 #define llm_settings(n) get_guc_variables(n)
 #endif
 
-/* Needs executor/executor.h.  16 added an argument for UPDATE. */
+/* Needs executor/executor.h.  16 added an argument for UPDATE; 19 has flags. */
 #if PG_VERSION_NUM < 160000
 #define llm_insert_index_tuples(target, slot, estate) \
 	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL)
-#else
+#elif PG_VERSION_NUM < 190000
 #define llm_insert_index_tuples(target, slot, estate) \
 	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false)
+#else
+#define llm_insert_index_tuples(target, slot, estate) ExecInsertIndexTuples(target, estate, 0, slot, NIL, NULL)
 #endif
 
 /* Which indexes an UPDATE has to do with: all or none; since 16 some may be asked for a summary only. */
@@ -153,19 +185,73 @@ typedef RTEPermissionInfo LlmPermission;
 typedef bool LlmUpdateIndexes;
 #define llm_update_index_tuples(target, slot, estate, which) \
 	((which) ? list_free(ExecInsertIndexTuples(target, slot, estate, true, false, NULL, NIL)) : (void) 0)
-#else
+#elif PG_VERSION_NUM < 190000
 #define LlmUpdateIndexes TU_UpdateIndexes
 #define llm_update_index_tuples(target, slot, estate, which)                                       \
 	((which) != TU_None ? list_free(ExecInsertIndexTuples(target, slot, estate, true, false, NULL, \
 														  NIL, (which) == TU_Summarizing))         \
 						: (void) 0)
+#else
+#define LlmUpdateIndexes TU_UpdateIndexes
+#define llm_update_index_tuples(target, slot, estate, which)                                                         \
+	((which) != TU_None                                                                                              \
+		 ? list_free(ExecInsertIndexTuples(target, estate,                                                           \
+										   EIIT_IS_UPDATE | ((which) == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0), \
+										   slot, NIL, NULL))                                                         \
+		 : (void) 0)
 #endif
 
-/* Needs access/genam.h.  18 counts what a scan does, for EXPLAIN. */
+/* Needs access/tableam.h, access/xact.h and utils/snapmgr.h.  By the active snapshot; waits for others.  19 has options. */
+#if PG_VERSION_NUM < 190000
+#define llm_tuple_update(table, tid, slot, failure, mode, which)                                                \
+	table_tuple_update(table, tid, slot, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot, true, \
+					   failure, mode, which)
+#else
+#define llm_tuple_update(table, tid, slot, failure, mode, which)                                                   \
+	table_tuple_update(table, tid, slot, GetCurrentCommandId(true), 0, GetActiveSnapshot(), InvalidSnapshot, true, \
+					   failure, mode, which)
+#endif
+
+/* Needs executor/tuptable.h.  19 has flags. */
+#if PG_VERSION_NUM < 190000
+#define llm_alloc_table_slot(table, desc, ops) ExecAllocTableSlot(table, desc, ops)
+#else
+#define llm_alloc_table_slot(table, desc, ops) ExecAllocTableSlot(table, desc, ops, 0)
+#endif
+
+/* Needs access/genam.h.  18 counts what a scan does, for EXPLAIN; 19 has flags. */
 #if PG_VERSION_NUM < 180000
 #define llm_index_beginscan(table, index, snapshot, nkeys) index_beginscan(table, index, snapshot, nkeys, 0)
-#else
+#elif PG_VERSION_NUM < 190000
 #define llm_index_beginscan(table, index, snapshot, nkeys) index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#else
+#define llm_index_beginscan(table, index, snapshot, nkeys) index_beginscan(table, index, snapshot, NULL, nkeys, 0, 0)
+#endif
+
+/* Signal handlers of 19 are told who sent the signal. */
+#if PG_VERSION_NUM < 190000
+#define LLM_SIG_IGN SIG_IGN
+#define llm_cancel_statement(signo) StatementCancelHandler(signo)
+#else
+#define LLM_SIG_IGN PG_SIG_IGN
+#define llm_cancel_statement(signo) StatementCancelHandler(signo, &(pg_signal_info){0})
+#endif
+
+/*
+ * A jsonb value that is built piece by piece; begins as {0}.  llm_jsonb_push() returns the value when it is
+ * complete.  The result was returned up to 18, and is in the state since.
+ */
+#if PG_VERSION_NUM < 190000
+typedef JsonbParseState *LlmJsonbState;
+#define llm_jsonb_push(state, token, value) pushJsonbValue(state, token, value)
+#else
+typedef JsonbInState LlmJsonbState;
+static inline JsonbValue *
+llm_jsonb_push(LlmJsonbState *state, JsonbIteratorToken token, JsonbValue *value)
+{
+	pushJsonbValue(state, token, value);
+	return state->result;
+}
 #endif
 
 /* Needs utils/rel.h.  18 asks whether a deferrable one will do. */

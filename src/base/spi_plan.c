@@ -55,20 +55,20 @@ static const struct
 static int mark = 0;
 
 static planner_hook_type next_planner_hook = NULL;
-static get_relation_info_hook_type next_info_hook = NULL;
+static llm_relation_info_hook_type next_info_hook = NULL;
 static get_relation_stats_hook_type next_stats_hook = NULL;
 
 static PlannedStmt *
-plan_next(Query *query, const char *query_string, int options, ParamListInfo params)
+plan_next(LLM_PLANNER_PARAMS)
 {
 	if (next_planner_hook)
-		return next_planner_hook(query, query_string, options, params);
-	return standard_planner(query, query_string, options, params);
+		return next_planner_hook(LLM_PLANNER_ARGS);
+	return standard_planner(LLM_PLANNER_ARGS);
 }
 
 /* planner_hook */
 static PlannedStmt *
-plan_by_index(Query *query, const char *query_string, int options, ParamListInfo params)
+plan_by_index(LLM_PLANNER_PARAMS)
 {
 	bool saved[lengthof(by_index)];
 	int outer = mark;
@@ -77,7 +77,7 @@ plan_by_index(Query *query, const char *query_string, int options, ParamListInfo
 	mark = options & (LLM_PLAN_OURS | LLM_PLAN_ANY);
 	options &= ~(LLM_PLAN_OURS | LLM_PLAN_ANY);
 	if (mark == outer)
-		return plan_next(query, query_string, options, params);
+		return plan_next(LLM_PLANNER_ARGS);
 	for (int i = 0; i < lengthof(by_index); i++)
 	{
 		saved[i] = *by_index[i].setting;
@@ -86,7 +86,7 @@ plan_by_index(Query *query, const char *query_string, int options, ParamListInfo
 	}
 	PG_TRY();
 	{
-		plan = plan_next(query, query_string, options, params);
+		plan = plan_next(LLM_PLANNER_ARGS);
 	}
 	PG_FINALLY();
 	{
@@ -104,15 +104,15 @@ is_long(Oid relation)
 	return mark == LLM_PLAN_ANY || (mark == LLM_PLAN_OURS && llm_spi_owns(relation));
 }
 
-/* get_relation_info_hook */
+/* llm_relation_info_hook */
 static void
-show_long(PlannerInfo *root, Oid relation, bool inhparent, RelOptInfo *rel)
+show_long(LLM_RELATION_INFO_PARAMS)
 {
 	ListCell *cell;
 
 	if (next_info_hook)
-		next_info_hook(root, relation, inhparent, rel);
-	if (!is_long(relation))
+		next_info_hook(LLM_RELATION_INFO_ARGS);
+	if (!OidIsValid(LLM_RELATION_INFO_OID) || !is_long(LLM_RELATION_INFO_OID))
 		return;
 	rel->tuples = ROWS;
 	rel->pages = (BlockNumber) (ROWS / ROWS_PER_PAGE);
@@ -144,8 +144,8 @@ llm_spi_plan_init(void)
 {
 	next_planner_hook = planner_hook;
 	planner_hook = plan_by_index;
-	next_info_hook = get_relation_info_hook;
-	get_relation_info_hook = show_long;
+	next_info_hook = llm_relation_info_hook;
+	llm_relation_info_hook = show_long;
 	next_stats_hook = get_relation_stats_hook;
 	get_relation_stats_hook = hide_statistics;
 }

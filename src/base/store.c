@@ -244,8 +244,8 @@ llm_store_find(LlmStore *store, int64 key)
 	{
 		store->scan = llm_index_beginscan(store->relation, store->key, GetActiveSnapshot(), 1);
 		store->found = table_slot_create(store->relation, &store->estate->es_tupleTable);
-		store->changed = ExecAllocTableSlot(&store->estate->es_tupleTable, RelationGetDescr(store->relation),
-											&TTSOpsVirtual);
+		store->changed = llm_alloc_table_slot(&store->estate->es_tupleTable, RelationGetDescr(store->relation),
+											  &TTSOpsVirtual);
 	}
 	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
 	index_rescan(store->scan, &condition, 1, NULL, 0);
@@ -283,8 +283,7 @@ llm_store_replace(LlmStore *store)
 	ExecStoreVirtualTuple(changed);
 	changed->tts_tableOid = RelationGetRelid(store->relation);
 	ExecConstraints(store->target, changed, estate);
-	done = table_tuple_update(store->relation, &store->found->tts_tid, changed, GetCurrentCommandId(true),
-							  GetActiveSnapshot(), InvalidSnapshot, true, &failure, &mode, &indexes) == TM_Ok;
+	done = llm_tuple_update(store->relation, &store->found->tts_tid, changed, &failure, &mode, &indexes) == TM_Ok;
 	if (done)
 		llm_update_index_tuples(store->target, changed, estate, indexes);
 	MemoryContextSwitchTo(caller);

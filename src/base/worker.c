@@ -219,7 +219,7 @@ llm_worker_start(LlmWorkerKind kind, Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	/* there is no statement of anybody's to cancel; the writer lets users' code be cancelled */
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, LLM_SIG_IGN);
 	if (!llm_shmem_enter(database, kind))
 		return false;
 	BackgroundWorkerUnblockSignals();

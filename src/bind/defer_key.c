@@ -23,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
+#include "base/compat.h"
 #include "bind/defer.h"
 
 /* What output functions of key types look at; search_path: whether names are qualified. */
@@ -249,7 +250,7 @@ Jsonb *
 llm_defer_key_object(LlmRun *run, LlmTargetState *target, const Datum *key)
 {
 	bool is_one = target->spec->nkeys == 1;
-	JsonbParseState *state = NULL;
+	LlmJsonbState state = {0};
 	JsonbValue value;
 	Jsonb *object = NULL;
 	int i;
@@ -258,17 +259,17 @@ llm_defer_key_object(LlmRun *run, LlmTargetState *target, const Datum *key)
 		object = fill_pattern(target, read_number(&target->keys[0], key[0]));
 	if (object != NULL)
 		return object;
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	(void) llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 	for (i = 0; i < target->spec->nkeys; i++)
 	{
 		value.type = jbvString;
 		value.val.string.val = unconstify(char *, target->spec->keys[i]);
 		value.val.string.len = strlen(target->spec->keys[i]);
-		(void) pushJsonbValue(&state, WJB_KEY, &value);
+		(void) llm_jsonb_push(&state, WJB_KEY, &value);
 		read_value(&target->keys[i], key[i], &value);
-		(void) pushJsonbValue(&state, WJB_VALUE, &value);
+		(void) llm_jsonb_push(&state, WJB_VALUE, &value);
 	}
-	object = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	object = JsonbValueToJsonb(llm_jsonb_push(&state, WJB_END_OBJECT, NULL));
 	if (is_one && value.type == jbvNumeric)
 		keep_pattern(run, target, object);
 	return object;

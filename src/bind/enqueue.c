@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "base/compat.h"
 #include "base/guc.h"
 #include "base/spi.h"
 #include "base/wake.h"
@@ -258,7 +259,7 @@ llm_enqueue_tags(Jsonb *own)
 
 /* Add a setting and its value now, if it has one. */
 static void
-push_setting(JsonbParseState **state, const char *name)
+push_setting(LlmJsonbState *state, const char *name)
 {
 	const char *setting = GetConfigOption(name, true, false);
 	JsonbValue value;
@@ -268,10 +269,10 @@ push_setting(JsonbParseState **state, const char *name)
 	value.type = jbvString;
 	value.val.string.val = unconstify(char *, name);
 	value.val.string.len = strlen(name);
-	(void) pushJsonbValue(state, WJB_KEY, &value);
+	(void) llm_jsonb_push(state, WJB_KEY, &value);
 	value.val.string.val = pstrdup(setting);
 	value.val.string.len = strlen(setting);
-	(void) pushJsonbValue(state, WJB_VALUE, &value);
+	(void) llm_jsonb_push(state, WJB_VALUE, &value);
 }
 
 /*
@@ -281,7 +282,7 @@ push_setting(JsonbParseState **state, const char *name)
 static Jsonb *
 carried_settings(void)
 {
-	JsonbParseState *state = NULL;
+	LlmJsonbState state = {0};
 	List *names = NIL;
 	ListCell *cell;
 
@@ -289,11 +290,11 @@ carried_settings(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"llm_enrich.carry_settings\" is not a list of names")));
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	(void) llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 	push_setting(&state, "search_path");
 	foreach(cell, names)
 		push_setting(&state, lfirst(cell));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return JsonbValueToJsonb(llm_jsonb_push(&state, WJB_END_OBJECT, NULL));
 }
 
 /* The int8 in the first row of SPI's result, which ends here. */

@@ -244,15 +244,15 @@ defer_calls(Query *query, const char *query_string)
 
 /* planner_hook.  Changes the tree in place, as the planner itself does. */
 static PlannedStmt *
-plan_statement(Query *query, const char *query_string, int options, ParamListInfo params)
+plan_statement(LLM_PLANNER_PARAMS)
 {
 	if ((query->commandType != CMD_SELECT || query->hasModifyingCTE) &&
 		query->commandType != CMD_UTILITY &&
 		llm_planner_calls() != NULL && contains_call((Node *) query, NULL))
 		defer_calls(query, query_string);
 	if (previous_planner != NULL)
-		return previous_planner(query, query_string, options, params);
-	return standard_planner(query, query_string, options, params);
+		return previous_planner(LLM_PLANNER_ARGS);
+	return standard_planner(LLM_PLANNER_ARGS);
 }
 
 void

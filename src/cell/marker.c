@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
+#include "base/compat.h"
 #include "cell/marker.h"
 #include "cell/marker_text.h"
 
@@ -209,35 +210,35 @@ llm_marker_cell_type(Oid type)
 }
 
 /* Start {"llm_enrich": {"task": .., "status": ..; more members may follow. */
-static JsonbParseState *
+static LlmJsonbState
 open_marker(int64 task, const char *status)
 {
-	JsonbParseState *state = NULL;
+	LlmJsonbState state = {0};
 	JsonbValue value;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 	value = string_value(LLM_MARKER_KEY);
-	pushJsonbValue(&state, WJB_KEY, &value);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	llm_jsonb_push(&state, WJB_KEY, &value);
+	llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 	if (task != 0)
 	{
 		value = string_value("task");
-		pushJsonbValue(&state, WJB_KEY, &value);
+		llm_jsonb_push(&state, WJB_KEY, &value);
 		value = number_value(task);
-		pushJsonbValue(&state, WJB_VALUE, &value);
+		llm_jsonb_push(&state, WJB_VALUE, &value);
 	}
 	value = string_value("status");
-	pushJsonbValue(&state, WJB_KEY, &value);
+	llm_jsonb_push(&state, WJB_KEY, &value);
 	value = string_value(status);
-	pushJsonbValue(&state, WJB_VALUE, &value);
+	llm_jsonb_push(&state, WJB_VALUE, &value);
 	return state;
 }
 
 static Jsonb *
-close_marker(JsonbParseState *state)
+close_marker(LlmJsonbState state)
 {
-	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	llm_jsonb_push(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(llm_jsonb_push(&state, WJB_END_OBJECT, NULL));
 }
 
 /*
@@ -277,18 +278,18 @@ llm_marker_pending(int64 task)
 Jsonb *
 llm_marker_failed(int64 task, const char *error, const char *message)
 {
-	JsonbParseState *state = open_marker(task, "failed");
+	LlmJsonbState state = open_marker(task, "failed");
 	JsonbValue value;
 
 	value = string_value("error");
-	pushJsonbValue(&state, WJB_KEY, &value);
+	llm_jsonb_push(&state, WJB_KEY, &value);
 	value = string_value(error);
-	pushJsonbValue(&state, WJB_VALUE, &value);
+	llm_jsonb_push(&state, WJB_VALUE, &value);
 	value = string_value("message");
-	pushJsonbValue(&state, WJB_KEY, &value);
+	llm_jsonb_push(&state, WJB_KEY, &value);
 	value = string_value(message);
 	value.val.string.len = pg_mbcliplen(message, value.val.string.len, MESSAGE_BYTES);
-	pushJsonbValue(&state, WJB_VALUE, &value);
+	llm_jsonb_push(&state, WJB_VALUE, &value);
 	return close_marker(state);
 }
 
@@ -323,7 +324,7 @@ llm_marker_cell(LlmCellType type, Jsonb *object)
 
 /* Push the members of an object at the iterator's top level, "without" left out; returns how many. */
 static int
-push_members(JsonbParseState **state, JsonbContainer *object, const char *without)
+push_members(LlmJsonbState *state, JsonbContainer *object, const char *without)
 {
 	JsonbIterator *walk = JsonbIteratorInit(object);
 	JsonbIteratorToken token;
@@ -338,11 +339,11 @@ push_members(JsonbParseState **state, JsonbContainer *object, const char *withou
 					memcmp(value.val.string.val, without, without_len) == 0;
 
 		if (!skip)
-			(void) pushJsonbValue(state, token, &value);
+			(void) llm_jsonb_push(state, token, &value);
 		token = JsonbIteratorNext(&walk, &value, true);
 		if (!skip)
 		{
-			(void) pushJsonbValue(state, token, &value);
+			(void) llm_jsonb_push(state, token, &value);
 			pushed++;
 		}
 	}
@@ -366,7 +367,7 @@ keep_jsonb(Jsonb *old, JsonbContainer *marker)
 {
 	MarkerView view = {0};
 	JsonbContainer *old_marker = find_jsonb_marker(old, &view);
-	JsonbParseState *state = NULL;
+	LlmJsonbState state = {0};
 	JsonbValue buffer;
 	JsonbValue *previous = NULL;
 	JsonbValue value;
@@ -378,7 +379,7 @@ keep_jsonb(Jsonb *old, JsonbContainer *marker)
 	is_foreign = JB_ROOT_IS_OBJECT(old) && old_marker == NULL &&
 				 getKeyJsonValueFromContainer(&old->root, LLM_MARKER_KEY, KEY_LEN, &reserved) != NULL;
 
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	(void) llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 	if (JB_ROOT_IS_OBJECT(old) && !is_foreign)
 		kept = push_members(&state, &old->root, LLM_MARKER_KEY);
 	if (old_marker != NULL)
@@ -390,14 +391,14 @@ keep_jsonb(Jsonb *old, JsonbContainer *marker)
 	}
 
 	value = string_value(LLM_MARKER_KEY);
-	(void) pushJsonbValue(&state, WJB_KEY, &value);
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	(void) llm_jsonb_push(&state, WJB_KEY, &value);
+	(void) llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 	(void) push_members(&state, marker, NULL);
 	if (previous != NULL)
 	{
 		value = string_value("previous");
-		(void) pushJsonbValue(&state, WJB_KEY, &value);
-		(void) pushJsonbValue(&state, WJB_VALUE, previous);
+		(void) llm_jsonb_push(&state, WJB_KEY, &value);
+		(void) llm_jsonb_push(&state, WJB_VALUE, previous);
 	}
 	return JsonbPGetDatum(close_marker(state));
 }
@@ -501,7 +502,7 @@ restore_jsonb(Datum cell, Datum *held)
 	Jsonb *object = DatumGetJsonbP(cell);
 	MarkerView view = {0};
 	JsonbContainer *marker = find_jsonb_marker(object, &view);
-	JsonbParseState *state = NULL;
+	LlmJsonbState state = {0};
 	JsonbValue buffer;
 	JsonbValue *value;
 
@@ -510,9 +511,9 @@ restore_jsonb(Datum cell, Datum *held)
 		return true;
 	if (JB_ROOT_COUNT(object) > 1)
 	{
-		(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		(void) llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 		(void) push_members(&state, &object->root, LLM_MARKER_KEY);
-		value = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+		value = llm_jsonb_push(&state, WJB_END_OBJECT, NULL);
 	}
 	else
 	{

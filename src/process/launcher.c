@@ -30,6 +30,7 @@
 #include "utils/wait_event.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/guc.h"
 #include "base/shmem_layout.h"
 #include "process/launcher.h"
@@ -347,7 +348,7 @@ llm_launcher_main(Datum arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
-	pqsignal(SIGINT, SIG_IGN); /* pg_cancel_backend: there is no statement to cancel */
+	pqsignal(SIGINT, LLM_SIG_IGN); /* pg_cancel_backend: there is no statement to cancel */
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	enter_launcher();

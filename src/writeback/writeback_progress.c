@@ -15,6 +15,7 @@
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
+#include "base/compat.h"
 #include "writeback/writeback_progress.h"
 
 /* How far the writer came in a job. */
@@ -88,11 +89,11 @@ llm_writeback_pass_over(const LlmWriteJob *job)
 Datum
 llm_writeback_progress(void)
 {
-	JsonbParseState *state = NULL;
+	LlmJsonbState state = {0};
 	HASH_SEQ_STATUS scan;
 	Progress *entry;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 	if (progress != NULL)
 	{
 		hash_seq_init(&scan, progress);
@@ -104,9 +105,9 @@ llm_writeback_progress(void)
 			job.val.string.val = psprintf(INT64_FORMAT, entry->job);
 			job.val.string.len = strlen(job.val.string.val);
 			landed.val.numeric = int64_to_numeric(entry->landed);
-			pushJsonbValue(&state, WJB_KEY, &job);
-			pushJsonbValue(&state, WJB_VALUE, &landed);
+			llm_jsonb_push(&state, WJB_KEY, &job);
+			llm_jsonb_push(&state, WJB_VALUE, &landed);
 		}
 	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	return JsonbPGetDatum(JsonbValueToJsonb(llm_jsonb_push(&state, WJB_END_OBJECT, NULL)));
 }

@@ -228,7 +228,7 @@ look_for_others(void)
 	if (!timer_started || llm_shmem_asked() == asked)
 		return;
 	called_off = true;
-	StatementCancelHandler(SIGALRM);
+	llm_cancel_statement(SIGALRM);
 }
 
 void
@@ -278,7 +278,7 @@ static void
 cancel_users_code(SIGNAL_ARGS)
 {
 	if (timer_started || get_timeout_indicator(LOCK_TIMEOUT, false))
-		StatementCancelHandler(postgres_signal_arg);
+		llm_cancel_statement(postgres_signal_arg);
 }
 
 /*

@@ -105,13 +105,13 @@ strip_select(Query *query, Oid relation)
 
 /* planner_hook */
 static PlannedStmt *
-plan_writeback(Query *parse, const char *query_string, int options, ParamListInfo params)
+plan_writeback(LLM_PLANNER_PARAMS)
 {
 	if (query_string != NULL && query_string == own_query && OidIsValid(stripped_relation))
-		strip_select(parse, stripped_relation);
+		strip_select(query, stripped_relation);
 	if (next_planner_hook)
-		return next_planner_hook(parse, query_string, options, params);
-	return standard_planner(parse, query_string, options, params);
+		return next_planner_hook(LLM_PLANNER_ARGS);
+	return standard_planner(LLM_PLANNER_ARGS);
 }
 
 void
