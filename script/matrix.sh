@@ -30,8 +30,14 @@ debian_with()
 {
 	case "$1" in
 		17) echo trixie ;;
-		18) echo sid ;;
+		18 | 19) echo sid ;;
 	esac
+}
+
+# What is not released yet comes from experimental, which is to be put on top of unstable.
+is_experimental()
+{
+	[ "$1" -ge 19 ]
 }
 
 # ---------------------------------------------------------------------------
@@ -203,6 +209,7 @@ fill_folder()
 	bounded debootstrap --variant=minbase "$release" "$folder" ${LLM_DEBIAN_MIRROR:+"$LLM_DEBIAN_MIRROR"} ||
 		die "debootstrap $release: $REASON"
 	settle_folder "$folder"
+	! is_experimental "$major" || add_experimental "$folder" "$major"
 	copy_tree "$folder/llm_enrich" clean
 	command_in_folder "$folder" "$major"
 	bounded "${IN_FOLDER[@]}" --install || die "installing packages in Debian $release: $REASON"
@@ -245,6 +252,16 @@ settle_folder()
 	# it insists on /proc, and the package of PostgreSQL on it
 	chroot "$folder" dpkg-divert --quiet --local --rename --add /usr/bin/systemd-tmpfiles >/dev/null
 	ln -sf true "$folder/usr/bin/systemd-tmpfiles"
+}
+
+# Let apt know of experimental, and take from there only the server and what belongs to it.
+add_experimental()
+{
+	local folder=$1 major=$2
+
+	sed 's/ sid / experimental /' "$folder/etc/apt/sources.list" >"$folder/etc/apt/sources.list.d/experimental.list"
+	printf 'Package: %s\nPin: release a=experimental\nPin-Priority: 600\n' "src:postgresql-$major src:postgresql-common" \
+		>"$folder/etc/apt/preferences.d/llm-enrich"
 }
 
 # Sets IN_FOLDER, the command that is script/test in a folder.

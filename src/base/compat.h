@@ -201,7 +201,7 @@ typedef bool LlmUpdateIndexes;
 		 : (void) 0)
 #endif
 
-/* Needs access/tableam.h, access/xact.h and utils/snapmgr.h.  By the active snapshot; waits for others.  19 has options. */
+/* Needs access/tableam.h, access/xact.h and utils/snapmgr.h.  It waits for others.  19 has options. */
 #if PG_VERSION_NUM < 190000
 #define llm_tuple_update(table, tid, slot, failure, mode, which)                                                \
 	table_tuple_update(table, tid, slot, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot, true, \
