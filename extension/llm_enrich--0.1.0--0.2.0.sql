@@ -3,6 +3,10 @@
 -- Whatever extension/parts has and 0.1.0 had not, in the order of the parts. It grows with each
 -- change; what an installation of 0.1.0 becomes is compared with a new one by test 345.
 
+-- An attempt that fails on the way or at the provider is an outage; a fault is what is wrong with an answer.
+ALTER TABLE llm.queue RENAME COLUMN faults TO outages;
+COMMENT ON COLUMN llm.queue.outages IS 'attempts so far that failed on the way or at the provider, limits and pauses apart';
+
 -- Comments in plainer words.
 COMMENT ON COLUMN llm.price.valid_until IS 'requests sent from then on no longer pay it';
 COMMENT ON COLUMN llm.job.failed IS 'tasks that failed; see llm.dead_letter';

@@ -127,7 +127,7 @@ CREATE TABLE llm.queue (
 	reason text,
 	tries int NOT NULL DEFAULT 0,
 	attempts int NOT NULL DEFAULT 0,
-	faults int NOT NULL DEFAULT 0,
+	outages int NOT NULL DEFAULT 0,
 	queued_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	not_before timestamptz,
 	claimed_at timestamptz,
@@ -167,7 +167,7 @@ COMMENT ON COLUMN llm.queue.state IS 'ready, claimed, answered, waiting; or fina
 COMMENT ON COLUMN llm.queue.reason IS 'why it waits';
 COMMENT ON COLUMN llm.queue.tries IS 'tries so far: invalid answers, and requests without an answer, that are charged to the task';
 COMMENT ON COLUMN llm.queue.attempts IS 'HTTP requests so far';
-COMMENT ON COLUMN llm.queue.faults IS 'requests so far that failed for no fault of the answer, limits and pauses apart';
+COMMENT ON COLUMN llm.queue.outages IS 'attempts so far that failed on the way or at the provider, limits and pauses apart';
 COMMENT ON COLUMN llm.queue.queued_at IS 'start of the transaction that queued it';
 COMMENT ON COLUMN llm.queue.not_before IS 'waits until then';
 COMMENT ON COLUMN llm.queue.claimed_at IS 'when the last request was about to leave';

@@ -201,7 +201,7 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 	flight->request = claim->request;
 	flight->attempt = claim->attempt;
 	flight->tries = claim->tries;
-	flight->faults = claim->faults;
+	flight->outages = claim->outages;
 	flight->same_as = claim->same_as;
 	flight->followed = claim->followed;
 	flight->granted_tokens = route->tokens_each;
@@ -337,10 +337,10 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 		s->state = LLM_TASK_ANSWERED;
 		return;
 	}
-	verdict = llm_retry_decide(class, flight->tries, flight->faults, llm_guc_max_tries,
+	verdict = llm_retry_decide(class, flight->tries, flight->outages, llm_guc_max_tries,
 							   llm_clock_jitter(), now);
 	s->charged = verdict.charged;
-	s->fault = verdict.fault;
+	s->outage = verdict.outage;
 	if (verdict.final)
 	{
 		s->state = LLM_TASK_FAILED;

@@ -42,7 +42,7 @@ typedef struct LlmFlight
 	int64 request;
 	int attempt;
 	int tries;
-	int faults;
+	int outages;
 	int64 same_as; /* task that it followed before; 0: none */
 	bool followed; /* as it was claimed, others waited for its answer */
 	LlmQuestion *question; /* for others that ask the same meanwhile; or NULL */

@@ -18,10 +18,10 @@
 #define BACKOFF_LATE_CAP_MS 600000
 
 /* From here on the late cap holds. */
-#define LATE_FAULTS 20
+#define LATE_OUTAGES 20
 
 /* A provider that fails one input this often will not get it right. */
-#define GIVE_UP_FAULTS 50
+#define GIVE_UP_OUTAGES 50
 
 /* Retries of a job that no share forbids. */
 #define FREE_RETRIES 20
@@ -34,7 +34,7 @@ typedef enum Again
 	AGAIN_NEVER,
 	AGAIN_AT_ONCE,
 	AGAIN_BY_TRIES, /* back-off that grows with the charged failures */
-	AGAIN_BY_FAULTS /* back-off that grows with the failures of this kind */
+	AGAIN_BY_OUTAGES /* back-off that grows with the failures of this kind */
 } Again;
 
 typedef struct Rule
@@ -48,7 +48,7 @@ typedef struct Rule
 
 static const Rule rules[] = {
 	[LLM_OK] = {AGAIN_NEVER, false, true, NULL, "ok"},
-	[LLM_ERR_TRANSIENT] = {AGAIN_BY_FAULTS, false, false, "provider_error", "error"},
+	[LLM_ERR_TRANSIENT] = {AGAIN_BY_OUTAGES, false, false, "provider_error", "error"},
 	[LLM_ERR_RATE_LIMITED] = {AGAIN_AT_ONCE, false, false, NULL, "rate_limited"},
 	[LLM_ERR_OVERLOADED] = {AGAIN_AT_ONCE, false, false, NULL, "rate_limited"},
 	[LLM_ERR_TIMEOUT] = {AGAIN_BY_TRIES, true, true, "timeout", "timeout"},
@@ -63,8 +63,8 @@ static const Rule rules[] = {
 	[LLM_ERR_QUOTA] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
 	[LLM_ERR_UNKNOWN_MODEL] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
 	[LLM_ERR_CONFIG] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
-	[LLM_ERR_DROPPED] = {AGAIN_BY_FAULTS, false, true, NULL, "unknown"},
-	[LLM_ERR_LOCAL] = {AGAIN_BY_FAULTS, false, false, NULL, "error"},
+	[LLM_ERR_DROPPED] = {AGAIN_BY_OUTAGES, false, true, NULL, "unknown"},
+	[LLM_ERR_LOCAL] = {AGAIN_BY_OUTAGES, false, false, NULL, "error"},
 };
 
 static const Rule *
@@ -75,7 +75,7 @@ rule_of(LlmErrorClass class)
 }
 
 static bool
-is_final(const Rule *rule, int tries, int faults, int max_tries)
+is_final(const Rule *rule, int tries, int outages, int max_tries)
 {
 	if (rule->reason == NULL)
 		return false;
@@ -83,7 +83,7 @@ is_final(const Rule *rule, int tries, int faults, int max_tries)
 		return true;
 	if (rule->charged)
 		return tries + 1 >= max_tries;
-	return faults + 1 >= GIVE_UP_FAULTS;
+	return outages + 1 >= GIVE_UP_OUTAGES;
 }
 
 /* Full jitter: anything from 0 up to the cap that so many earlier failures have earned. */
@@ -97,16 +97,16 @@ backoff_us(int earlier, int64 cap_ms, double jitter)
 }
 
 LlmVerdict
-llm_retry_decide(LlmErrorClass class, int tries, int faults, int max_tries,
+llm_retry_decide(LlmErrorClass class, int tries, int outages, int max_tries,
 				 double jitter, TimestampTz now)
 {
 	const Rule *rule = rule_of(class);
 	LlmVerdict verdict = {0};
-	int earlier = (rule->again == AGAIN_BY_TRIES) ? tries : faults;
+	int earlier = (rule->again == AGAIN_BY_TRIES) ? tries : outages;
 
 	verdict.charged = rule->charged;
-	verdict.fault = (rule->again == AGAIN_BY_FAULTS);
-	if (is_final(rule, tries, faults, max_tries))
+	verdict.outage = (rule->again == AGAIN_BY_OUTAGES);
+	if (is_final(rule, tries, outages, max_tries))
 	{
 		verdict.final = true;
 		verdict.reason = rule->reason;
@@ -115,7 +115,7 @@ llm_retry_decide(LlmErrorClass class, int tries, int faults, int max_tries,
 		verdict.requeue_now = true;
 	else
 	{
-		int64 cap_ms = (earlier + 1 < LATE_FAULTS) ? BACKOFF_CAP_MS : BACKOFF_LATE_CAP_MS;
+		int64 cap_ms = (earlier + 1 < LATE_OUTAGES) ? BACKOFF_CAP_MS : BACKOFF_LATE_CAP_MS;
 
 		verdict.not_before = now + backoff_us(earlier, cap_ms, jitter);
 		verdict.reason = "backoff";

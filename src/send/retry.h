@@ -5,8 +5,8 @@
  *	  it is charged) or final (with which reason).  Pure.
  *
  *	  class                     charged  again                      final with reason
- *	  TRANSIENT                 no       back-off by faults         provider_error, after 50 of them
- *	  LOCAL, DROPPED            no       back-off by faults         never
+ *	  TRANSIENT                 no       back-off by outages        provider_error, after 50 of them
+ *	  LOCAL, DROPPED            no       back-off by outages        never
  *	  RATE_LIMITED, OVERLOADED  no       at once                    never
  *	  AUTH, QUOTA,
  *	  UNKNOWN_MODEL, CONFIG     no       at once                    never
@@ -22,8 +22,8 @@
  * "At once": the task is ready, and its target's limiter does the waiting, for this
  * task as for all others.  A back-off starts with the second failure and is the
  * task's own: a limiter cannot know that one input always gives a 500.  It grows to
- * a minute, and after 20 attempts to ten, so that 50 attempts outlast an outage of
- * some hours even where a single task is all there is to probe with.
+ * a minute, and after 20 attempts to ten, so that 50 attempts take some
+ * hours, even where a single task is all there is to probe with.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,17 +42,17 @@ typedef struct LlmVerdict
 {
 	bool final; /* the task is over, failed */
 	bool charged; /* counts as a try */
-	bool fault; /* counts as a fault */
+	bool outage; /* counts as an outage */
 	bool requeue_now; /* back to ready: the target's limiter does the waiting */
 	TimestampTz not_before; /* else when to ask again; 0 when final or at once */
 	const char *reason; /* failed reason (final) or wait reason; NULL at once */
 } LlmVerdict;
 
 /*
- * tries: charged failures before this one; faults: those of the classes that back off
+ * tries: charged failures before this one; outages: those of the classes that back off
  * by them; jitter in [0,1).  Not to be asked about LLM_OK.
  */
-extern LlmVerdict llm_retry_decide(LlmErrorClass class, int tries, int faults, int max_tries,
+extern LlmVerdict llm_retry_decide(LlmErrorClass class, int tries, int outages, int max_tries,
 								   double jitter, TimestampTz now);
 
 /*

@@ -528,16 +528,16 @@ is_no_answer(LlmErrorClass class)
 
 /* Remember why the target cools down, or with NULL that it does not for want of answers. */
 static void
-set_outage(LlmRoute *route, const char *message)
+set_silence(LlmRoute *route, const char *message)
 {
-	if (route->outage != NULL)
-		pfree(route->outage);
-	route->outage = NULL;
+	if (route->silence != NULL)
+		pfree(route->silence);
+	route->silence = NULL;
 	if (message != NULL)
 	{
 		MemoryContext saved = MemoryContextSwitchTo(route->context);
 
-		route->outage = psprintf("cooling down: %s", message);
+		route->silence = psprintf("cooling down: %s", message);
 		MemoryContextSwitchTo(saved);
 	}
 }
@@ -545,14 +545,14 @@ set_outage(LlmRoute *route, const char *message)
 void
 llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message, bool shut)
 {
-	bool outage = shut && is_no_answer(class) && message != NULL;
+	bool silent = shut && is_no_answer(class) && message != NULL;
 	const char *hint;
 
 	/* what it was shut for may be over: its successor tells */
 	if (route->stale)
 		return;
-	set_outage(route, outage ? message : NULL);
-	if (outage)
+	set_silence(route, silent ? message : NULL);
+	if (silent)
 		hint = psprintf("It is tried again by itself. Should the address be wrong: ALTER SERVER %s OPTIONS (SET base_url '...');",
 						quote_identifier(route->target->server));
 	else
@@ -572,7 +572,7 @@ llm_route_reason(const LlmRoute *route)
 		return NULL;
 	if (route->wait_reason == LLM_WAIT_PAUSED)
 		return llm_error_pause_text(route->pause_class);
-	if (route->wait_reason == LLM_WAIT_COOLDOWN && route->outage != NULL)
-		return route->outage;
+	if (route->wait_reason == LLM_WAIT_COOLDOWN && route->silence != NULL)
+		return route->silence;
 	return llm_limiter_reason_name(route->wait_reason);
 }

@@ -70,7 +70,7 @@ typedef struct LlmRoute
 	LlmWaitReason wait_reason;
 	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
 	TimestampTz wake_at;
-	char *outage; /* the last failure while a cool-down for want of answers lasts, else NULL */
+	char *silence; /* the last failure while a cool-down for want of answers lasts, else NULL */
 	bool reported; /* a problem of it stands in llm.health */
 } LlmRoute;
 

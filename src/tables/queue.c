@@ -91,7 +91,7 @@ read_claim(uint64 i)
 	claim->request = get_int64(row, desc, 4);
 	claim->tries = get_int32(row, desc, 5);
 	claim->attempt = get_int32(row, desc, 6);
-	claim->faults = get_int32(row, desc, 7);
+	claim->outages = get_int32(row, desc, 7);
 	claim->key = (Jsonb *) PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 8, &isnull));
 	claim->input = get_text(row, desc, 9, &claim->input_len);
 	claim->fault = get_text(row, desc, 10, NULL);

@@ -46,7 +46,7 @@ typedef struct LlmClaim
 	int64 request; /* number of the HTTP request that is to carry it */
 	int tries;
 	int attempt; /* this one included */
-	int faults; /* requests before that count for the back-off, see retry.h */
+	int outages; /* attempts before that count for the back-off, see retry.h */
 	int64 same_as; /* task that it followed before; 0: none */
 	bool followed; /* others wait for its answer */
 	bool follows; /* it has been put back, to wait for another one's */
@@ -90,11 +90,11 @@ typedef struct LlmSettlement
 	const char *reason; /* why it waits */
 	TimestampTz not_before; /* waiting: until then */
 	bool charged;
-	bool fault; /* one more that counts for the back-off */
+	bool outage; /* one more that counts for the back-off */
 	Jsonb *answer; /* answered */
 	const char *failure; /* failed: short name; else the last error's */
 	const char *message; /* failed: sentence; else the fault to tell the model */
-	const char *last_answer; /* the text at fault */
+	const char *last_answer; /* the invalid answer */
 	const char *held_back; /* failed for want of a share for retries: its sums; else NULL */
 } LlmSettlement;
 

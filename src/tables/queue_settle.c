@@ -26,7 +26,7 @@ typedef enum QueueColumn
 	QUEUE_STATE,
 	QUEUE_REASON,
 	QUEUE_TRIES,
-	QUEUE_FAULTS,
+	QUEUE_OUTAGES,
 	QUEUE_NOT_BEFORE,
 	QUEUE_REQUEST,
 	QUEUE_LANDED,
@@ -43,7 +43,7 @@ static const LlmStoreColumn queue_columns[] = {
 	{"state", TEXTOID},
 	{"reason", TEXTOID},
 	{"tries", INT4OID},
-	{"faults", INT4OID},
+	{"outages", INT4OID},
 	{"not_before", TIMESTAMPTZOID},
 	{"request", INT8OID},
 	{"landed", INT8OID},
@@ -169,7 +169,7 @@ change_row(TupleTableSlot *row, const int *columns, const LlmSettlement *s, bool
 	set_text_column(row, columns[QUEUE_REASON], s->reason);
 	set_column(row, columns[QUEUE_NOT_BEFORE], TimestampTzGetDatum(s->not_before), s->not_before == 0);
 	add_to_column(row, columns[QUEUE_TRIES], s->charged ? 1 : 0);
-	add_to_column(row, columns[QUEUE_FAULTS], s->fault ? 1 : 0);
+	add_to_column(row, columns[QUEUE_OUTAGES], s->outage ? 1 : 0);
 	set_column(row, columns[QUEUE_ANSWER], PointerGetDatum(s->answer), s->answer == NULL);
 	set_column(row, columns[QUEUE_LANDED], Int64GetDatum(transaction), !settled);
 	if (s->failure != NULL)

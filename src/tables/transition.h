@@ -96,7 +96,7 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
  * where nobody follows any.
  */
 #define LLM_CLAIM_COLUMNS                                                                               \
-	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.faults, q.key, q.input,"                  \
+	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.outages, q.key, q.input,"                 \
 	" CASE WHEN q.error = 'invalid_output' THEN q.message END, q.last_answer, q.application_name,"      \
 	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL" \
 	" AND (SELECT true FROM llm.queue f WHERE f.same_as = ANY (ARRAY[q.id, q.same_as])"                 \

@@ -81,7 +81,7 @@ $node->safe_psql('direct', 'CREATE EXTENSION llm_enrich');
 my $stopped = ask('direct');
 is($node->safe_psql('direct', q(
 	SELECT state, outcome, error, count(*), bool_and(landed > 0), bool_and(reason IS NULL AND not_before IS NULL),
-		bool_and((answer IS NOT NULL) = (state = 'answered')), sum(tries), sum(faults)
+		bool_and((answer IS NOT NULL) = (state = 'answered')), sum(tries), sum(outages)
 	FROM llm.queue GROUP BY 1, 2, 3 ORDER BY 1, 2, 3)),
 	join("\n", 'answered|answered|invalid_output|1|t|t|t|1|0', 'answered|answered||53|t|t|t|0|1',
 		'failed|failed|invalid_output|2|t|t|t|4|0', 'failed|failed|refused|2|t|t|t|2|0',

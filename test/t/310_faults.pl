@@ -133,7 +133,7 @@ foreach my $jump ([ 'set back', -3600 ], [ 'set forward', 3600 ])
 	my $lock = $node->background_psql('postgres');
 
 	begin({ latency_ms => 100, sequence => [ { match => 'Trouble', times => -1, action => 'error_500' } ] });
-	my $job = sql("BEGIN; $ask; UPDATE llm.queue SET faults = 6 WHERE input LIKE 'Trouble%'; COMMIT; SELECT llm.last_job()");
+	my $job = sql("BEGIN; $ask; UPDATE llm.queue SET outages = 6 WHERE input LIKE 'Trouble%'; COMMIT; SELECT llm.last_job()");
 	$lock->query_safe('BEGIN; SELECT FROM note WHERE id % 10 = 2 AND llm_is_pending(summary) FOR UPDATE');
 	wait_until(q((SELECT count(*) > 0 FROM llm.queue WHERE outcome IS NULL AND not_before > clock_timestamp() + '5 s')
 		AND (SELECT count(*) > 0 FROM llm.queue WHERE outcome IS NOT NULL AND not_before > clock_timestamp())),
@@ -164,14 +164,14 @@ begin({ http_close => \1 });
 wish(victim => sender(), no_sockets => 1);
 my $job = sql("$ask WHERE id > 10; SELECT llm.last_job()");
 my $nowhere = sql(q(BEGIN; UPDATE note SET summary = llm_summarize(body, 20, model => 'nowhere') WHERE id <= 10;
-	UPDATE llm.queue SET faults = 60 WHERE job = llm.last_job(); COMMIT; SELECT llm.last_job()));
+	UPDATE llm.queue SET outages = 60 WHERE job = llm.last_job(); COMMIT; SELECT llm.last_job()));
 wait_until("(SELECT count(*) >= 3 FROM llm.ledger WHERE job = $job AND error LIKE '%too many open files%')", 'there are no descriptors');
 cmp_ok($provider->meter->{requests}, '<=', SLOTS, 'nothing is sent, but by connections that were open');
 wish(no_sockets => 0);
 sql("CALL llm.wait($job, '1 min')");
 is(sql("SELECT done, failed FROM llm.job WHERE id = $job"), ROWS - 10 . '|0', 'P6: with descriptors, beside a name that is not known, all is done');
 wait_until("(SELECT count(*) >= 3 FROM llm.ledger WHERE job = $nowhere)", 'the name is asked for');
-is(sql("SELECT bool_and(tries = 0 AND state IN ('ready', 'claimed', 'waiting')), count(*), max(faults) > 60 FROM llm.queue WHERE job = $nowhere"),
+is(sql("SELECT bool_and(tries = 0 AND state IN ('ready', 'claimed', 'waiting')), count(*), max(outages) > 60 FROM llm.queue WHERE job = $nowhere"),
 	't|10|t', 'P2: a name that is not known is never final for a task, nor charged');
 is(sql("SELECT sum(cost) FROM llm.ledger WHERE outcome <> 'ok'"), 0, 'P3: what was not sent costs nothing');
 wait_until("(SELECT reason LIKE '%provider.invalid%' FROM llm.job WHERE id = $nowhere)", 'the job says what it waits for');

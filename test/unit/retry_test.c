@@ -68,9 +68,9 @@ test_class(const Expected *e)
 }
 
 static int64
-wait_after(LlmErrorClass class, int tries, int faults, double jitter)
+wait_after(LlmErrorClass class, int tries, int outages, double jitter)
 {
-	LlmVerdict verdict = llm_retry_decide(class, tries, faults, 100, jitter, NOW);
+	LlmVerdict verdict = llm_retry_decide(class, tries, outages, 100, jitter, NOW);
 
 	if (verdict.final || verdict.requeue_now || !same(verdict.reason, "backoff"))
 		return -1;
@@ -99,7 +99,7 @@ test_giving_up(void)
 	   "an input that always gives a 500 is given up in the end");
 	verdict = llm_retry_decide(LLM_ERR_RATE_LIMITED, 0, 100000, MAX_TRIES, 0.5, NOW);
 	ok(!verdict.final && verdict.requeue_now, "P7 a 429 is never a failure of the task");
-	ok(!verdict.fault, "P7 nor one of those that are counted for a back-off");
+	ok(!verdict.outage, "P7 nor one of those that are counted for a back-off");
 	verdict = llm_retry_decide(LLM_ERR_AUTH, 2, 100000, MAX_TRIES, 0.5, NOW);
 	ok(!verdict.final && !verdict.charged, "a rejected key is never a failure of the task");
 	verdict = llm_retry_decide(LLM_ERR_INVALID, 0, 1, 1, 0.5, NOW);
