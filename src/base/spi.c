@@ -206,12 +206,6 @@ llm_spi_transaction(void)
 	return (int64) U64FromFullTransactionId(GetTopFullTransactionId());
 }
 
-Oid
-llm_spi_owner(void)
-{
-	return find_schema() ? cached_owner : InvalidOid;
-}
-
 bool
 llm_spi_extension_exists(void)
 {

@@ -77,22 +77,6 @@ llm_note_enter(LlmJsonReader *r, char open)
 	return true;
 }
 
-void
-llm_note_append(LlmJsonReader *r, StringInfo buf)
-{
-	LlmJsonSlice slice = {0};
-	bool clean = true;
-	size_t len;
-	char *decoded;
-
-	llm_note_string(r, &slice);
-	if (slice.at == NULL || slice.len == 0)
-		return;
-	decoded = llm_json_decode(&slice, &len, &clean);
-	appendBinaryStringInfo(buf, decoded, (int) len);
-	pfree(decoded);
-}
-
 /* Base64 of floats as they lie in the memory of most machines: the least byte first. */
 static bool
 decode_vector(const LlmJsonSlice *slice, LlmVector *vector)

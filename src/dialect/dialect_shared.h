@@ -78,9 +78,6 @@ extern void llm_note_count(LlmJsonReader *r, int64 *count);
 /* Go into the object or list that comes; anything else is skipped, and false. */
 extern bool llm_note_enter(LlmJsonReader *r, char open);
 
-/* Append the string that comes, its escapes resolved. */
-extern void llm_note_append(LlmJsonReader *r, StringInfo buf);
-
 /* A list of numbers, or base64 of little-endian float4, as a vector; false when it is neither. */
 extern bool llm_note_vector(LlmJsonReader *r, LlmVector *vector);
 

@@ -387,22 +387,3 @@ llm_http_in_flight(void)
 {
 	return nexchanges;
 }
-
-/*
- * libcurl's global state is left alone: a thread that still resolves a name for a
- * cancelled exchange may be using it.
- */
-void
-llm_http_stop(void)
-{
-	LlmHttpSlot *slot;
-
-	if (multi == NULL)
-		return;
-	while ((slot = llm_http_slot_next_busy()) != NULL)
-		llm_http_cancel(slot->exchange);
-	llm_http_slot_free_all();
-	(void) curl_multi_cleanup(multi);
-	multi = NULL;
-	llm_http_poll_stop();
-}

@@ -98,7 +98,4 @@ extern void llm_http_cancel(LlmHttpExchange *exchange);
 /* Submitted and neither released nor cancelled. */
 extern int llm_http_in_flight(void);
 
-/* Cancel everything, close all connections, wipe the keys.  start() may follow. */
-extern void llm_http_stop(void);
-
 #endif /* LLM_HTTP_H */

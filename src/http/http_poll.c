@@ -88,26 +88,6 @@ llm_http_poll_start(void)
 	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, epoll_fd, NULL, NULL);
 }
 
-void
-llm_http_poll_stop(void)
-{
-	if (epoll_fd < 0)
-		return;
-	for (; nsockets > 0; nsockets--)
-		ReleaseExternalFD();
-	FreeWaitEventSet(wait_set);
-	wait_set = NULL;
-	close(epoll_fd);
-	ReleaseExternalFD();
-	epoll_fd = -1;
-	free(watches);
-	free(dirty);
-	watches = NULL;
-	dirty = NULL;
-	room = 0;
-	ndirty = 0;
-}
-
 /* Make the tables reach fd. */
 static bool
 reach(int fd)

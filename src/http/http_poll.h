@@ -36,8 +36,6 @@ typedef struct LlmHttpReady
 
 /* Raises when descriptors or memory are short. */
 extern void llm_http_poll_start(void);
-extern void llm_http_poll_stop(void);
-
 /* A socket, or -1; *no_descriptor is set when there are too many open files. */
 extern int llm_http_poll_open(int family, int type, int protocol, bool *no_descriptor);
 extern int llm_http_poll_close(int fd);

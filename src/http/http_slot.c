@@ -390,36 +390,6 @@ llm_http_slot_put(LlmHttpSlot *slot)
 }
 
 LlmHttpSlot *
-llm_http_slot_next_busy(void)
-{
-	dlist_iter iter;
-
-	dlist_foreach(iter, &all_slots)
-	{
-		LlmHttpSlot *slot = dlist_container(LlmHttpSlot, all_node, iter.cur);
-
-		if (slot->exchange != NULL)
-			return slot;
-	}
-	return NULL;
-}
-
-void
-llm_http_slot_free_all(void)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &all_slots)
-	{
-		LlmHttpSlot *slot = dlist_container(LlmHttpSlot, all_node, iter.cur);
-
-		Assert(slot->exchange == NULL);
-		dlist_delete(&slot->node);
-		free_slot(slot);
-	}
-}
-
-LlmHttpSlot *
 llm_http_slot_of(void *easy)
 {
 	char *slot = NULL;

@@ -62,9 +62,6 @@ extern LlmHttpSlot *llm_http_slot_take(LlmHttpExchange *exchange);
 /* The exchange is over, and its caller has read it. */
 extern void llm_http_slot_put(LlmHttpSlot *slot);
 
-/* Any slot that carries an exchange; NULL: none does. */
-extern LlmHttpSlot *llm_http_slot_next_busy(void);
-
 /* The slot of the easy handle (CURL) of a transfer. */
 extern LlmHttpSlot *llm_http_slot_of(void *easy);
 
@@ -79,8 +76,5 @@ extern bool llm_http_slot_has_sent(const LlmHttpSlot *slot);
 
 /* libcurl has returned: undo what was done to keep signals from its new threads. */
 extern void llm_http_slot_restore_signals(void);
-
-/* Free all slots, wiping the keys.  None of them carries an exchange. */
-extern void llm_http_slot_free_all(void);
 
 #endif /* LLM_HTTP_SLOT_H */

@@ -490,12 +490,6 @@ wake_of(const LlmJob *job, int slots, int in_flight)
 	return llm_route_room(route, slots, in_flight) > 0 ? route->wake_at : DT_NOEND;
 }
 
-bool
-llm_joblist_is_pending(int slots, int in_flight, TimestampTz now)
-{
-	return llm_joblist_wake_at(slots, in_flight) <= now;
-}
-
 TimestampTz
 llm_joblist_wake_at(int slots, int in_flight)
 {

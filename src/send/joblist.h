@@ -63,9 +63,6 @@ extern void llm_joblist_put_back(LlmJob *job, int64 task);
 /* Failed tasks of the job are not asked again: say so, once. */
 extern void llm_joblist_hold_back(LlmJob *job, const char *why);
 
-/* A claim can be made at once. */
-extern bool llm_joblist_is_pending(int slots, int in_flight, TimestampTz now);
-
 /* When a limit lets the next request out; DT_NOEND when nothing waits for a limit. */
 extern TimestampTz llm_joblist_wake_at(int slots, int in_flight);
 
