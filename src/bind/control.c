@@ -44,7 +44,7 @@ static LlmStatement stand_statement = {
 	.args = {INT8OID, OIDOID, BOOLOID}};
 
 /*
- * The breaker counts anew from here.  This locks the job's row until the caller
+ * The breaker starts to count from here.  This locks the job's row until the caller
  * commits: the job's own write-backs wait for that, nobody else's.
  */
 static LlmStatement resume_statement = {

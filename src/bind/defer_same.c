@@ -11,12 +11,12 @@
  * Texts are known by 96 bits of a hash under a key that this process drew by
  * chance: the text of a follower is never looked at again, and two texts taken
  * for one would bring a wrong answer.  By chance that happens to one of 10^16
- * statements over a million rows; by intent, only to who knows the key.
+ * statements over a million rows; by intent, only to somebody who knows the key.
  *
  * A long text that its table keeps compressed goes to the queue as it is, and to
  * decompress it for a hash takes longer than all else.  Most texts need no hash: nobody
  * is near, which is to say, has the same length and the same beginning, for which little
- * is decompressed.  Who comes near has both hashed; where the first one is written
+ * is decompressed.  A text that comes near has both hashed; where the first one is written
  * already, its text is read from the queue.  That happens once to each text at most, and
  * what one row keeps compressed and another does not is one text all the same.
  *
@@ -52,7 +52,7 @@
 /* Lookups ahead of the one that is made, for which the processor may fetch the place. */
 #define LOOK_AHEAD 8
 
-/* In place of a task: whoever is near has been hashed. */
+/* In place of a task: all texts that are near have been hashed. */
 #define ALL_HASHED PG_UINT32_MAX
 
 typedef struct Place
