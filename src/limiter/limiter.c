@@ -28,6 +28,7 @@
 
 #include <math.h>
 
+#include "limiter/limiter_blame.h"
 #include "limiter/limiter_bucket.h"
 #include "limiter/limiter_pace.h"
 #include "limiter/limiter_window.h"
@@ -42,8 +43,12 @@
 #define TOLD_JITTER 0.1
 #define TOLD_CAP_MS (INT64CONST(24) * 3600 * 1000)
 
-/* So many requests without any answer in a row are an outage, not bad luck. */
+/*
+ * So many requests without any answer in a row are an outage, not bad luck.  Twice as many
+ * each time that the first probe was answered: then some inputs are what fails.
+ */
 #define OUTAGE_STREAK 5
+#define MOST_REFUTED 6
 
 /* A paused target is probed this often; a spent quota comes back more slowly. */
 #define PAUSE_MS 60000
@@ -89,6 +94,22 @@ meaning_of(LlmErrorClass class)
 			break;
 	}
 	return MEANS_ALIVE;
+}
+
+LlmRefusalKind
+llm_limiter_refusal_kind(LlmErrorClass class)
+{
+	Meaning meaning = meaning_of(class);
+
+	if (meaning == MEANS_SLOW_DOWN)
+		return LLM_REFUSAL_SLOW_DOWN;
+	return meaning == MEANS_PAUSE ? LLM_REFUSAL_PAUSE : LLM_REFUSAL_NONE;
+}
+
+bool
+llm_limiter_shows_life(LlmErrorClass class)
+{
+	return meaning_of(class) == MEANS_ALIVE;
 }
 
 /* A looser one stands until nobody has told it for a while: the tighter ones must not wait for what it let out. */
@@ -244,6 +265,8 @@ open_circuit(LlmLimiter *limiter, TimestampTz now)
 	limiter->probing = false;
 	limiter->streak = 0;
 	limiter->accepted = 0;
+	limiter->outage_of = 0;
+	limiter->told_before_check = 0;
 	limiter->pause_class = LLM_OK;
 	llm_window_begin(limiter, now);
 }
@@ -270,11 +293,15 @@ cooldown_ms(int failures, int64 retry_after_ms, double jitter)
 static void
 cool_down(LlmLimiter *limiter, int64 retry_after_ms, double jitter, TimestampTz now)
 {
+	TimestampTz told = limiter->told_before_check;
+
 	open_circuit(limiter, now);
 	/* many 429s that told 50 ms are no reason to stay away for a minute when one answer is lost */
 	if (retry_after_ms <= 0 && limiter->failures < PG_INT32_MAX)
 		limiter->failures++;
 	limiter->cooldown_us = MS_TO_US(cooldown_ms(limiter->failures, retry_after_ms, jitter));
+	/* a check that was refused does not shorten what it came before */
+	limiter->cooldown_us = Max(limiter->cooldown_us, told - now);
 	limiter->not_before = now + limiter->cooldown_us;
 }
 
@@ -297,6 +324,15 @@ slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double
 	llm_bucket_keep_for_probe(limiter, now);
 }
 
+/* It was none: as much may be in flight again as before. */
+static void
+refute_outage(LlmLimiter *limiter)
+{
+	limiter->outages_refuted = Min(limiter->outages_refuted + 1, MOST_REFUTED);
+	limiter->window = Max(limiter->window, limiter->outage_of);
+	limiter->outage_of = 0;
+}
+
 /*
  * The provider answered.  The probe's answer closes the circuit; only the next one
  * ends the row of cool-downs, so that a target which bears just its probes is asked
@@ -313,6 +349,9 @@ note_alive(LlmLimiter *limiter)
 		limiter->half_open = false;
 		limiter->probing = false;
 		limiter->pause_class = LLM_OK;
+		limiter->told_before_check = 0;
+		if (limiter->outage_of > 0)
+			refute_outage(limiter);
 		return;
 	}
 	limiter->failures = 0;
@@ -323,9 +362,19 @@ note_alive(LlmLimiter *limiter)
 static void
 note_no_answer(LlmLimiter *limiter, double jitter, int64 retry_after_ms, TimestampTz now)
 {
+	double window = limiter->window;
+
 	limiter->streak++;
-	if (limiter->half_open || limiter->streak >= OUTAGE_STREAK)
+	if (limiter->half_open)
+	{
 		cool_down(limiter, retry_after_ms, jitter, now);
+		limiter->outages_refuted = 0;
+	}
+	else if (limiter->streak >= OUTAGE_STREAK << limiter->outages_refuted)
+	{
+		cool_down(limiter, retry_after_ms, jitter, now);
+		limiter->outage_of = window;
+	}
 }
 
 static void
@@ -385,6 +434,49 @@ llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass c
 }
 
 void
+llm_limiter_settle_row(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
+					   uint32 generation, int64 tokens_estimated, TimestampTz now)
+{
+	return_unused(limiter, limits, class, tokens_estimated, -1, now);
+	if (generation == limiter->generation)
+	{
+		limiter->quiet_since = now;
+		limiter->streak = 0;
+		limiter->probing = false;
+		limiter->occupied = Max(0, limiter->occupied - 1);
+	}
+	limiter->in_flight = Max(0, limiter->in_flight - 1);
+}
+
+void
+llm_limiter_shorten_pause(LlmLimiter *limiter, int64 ms, TimestampTz now)
+{
+	if (limiter->pause_class != LLM_OK)
+		limiter->paused_until = Min(limiter->paused_until, now + MS_TO_US(ms));
+}
+
+int
+llm_limiter_grant_check(LlmLimiter *limiter, const LlmLimits *limits, int64 tokens_each, TimestampTz now,
+						LlmWaitReason *reason, TimestampTz *wake_at)
+{
+	TimestampTz not_before = limiter->not_before;
+	TimestampTz paused_until = limiter->paused_until;
+	int granted;
+
+	limiter->not_before = Min(not_before, now);
+	limiter->paused_until = Min(paused_until, now);
+	granted = llm_limiter_grant(limiter, limits, 1, tokens_each, now, reason, wake_at);
+	if (granted > 0 && limiter->half_open && limiter->pause_class == LLM_OK)
+		limiter->told_before_check = not_before;
+	if (granted == 0)
+	{
+		limiter->not_before = not_before;
+		limiter->paused_until = paused_until;
+	}
+	return granted;
+}
+
+void
 llm_limiter_give_back(LlmLimiter *limiter, const LlmLimits *limits, uint32 generation, int n,
 					  int64 tokens_each, TimestampTz now)
 {
@@ -417,6 +509,13 @@ llm_limiter_unpause(LlmLimiter *limiter)
 	open_circuit(limiter, limiter->quiet_since);
 	limiter->not_before = 0;
 	limiter->cooldown_us = 0;
+	limiter->mends++;
+}
+
+void
+llm_limiter_note_mended(LlmLimiter *limiter)
+{
+	limiter->mends++;
 }
 
 const char *
@@ -436,6 +535,8 @@ llm_limiter_reason_name(LlmWaitReason reason)
 			return "limit: cooling down";
 		case LLM_WAIT_PAUSED:
 			return "paused";
+		case LLM_WAIT_ROOM:
+			return "limit: too many targets at a time";
 	}
 	return "";
 }

@@ -44,7 +44,8 @@ typedef enum LlmWaitReason
 	LLM_WAIT_TOKENS, /* tokens per minute */
 	LLM_WAIT_CONCURRENCY,
 	LLM_WAIT_COOLDOWN, /* after a 429 or an outage */
-	LLM_WAIT_PAUSED /* key or model paused: see pause_class */
+	LLM_WAIT_PAUSED, /* key or model paused: see pause_class */
+	LLM_WAIT_ROOM /* of so many targets at a time no limiter was free (limiter_shared.h) */
 } LlmWaitReason;
 
 /* Fills continuously, up to what it can hold. */
@@ -72,6 +73,41 @@ typedef struct LlmBuckets
 	double learned_rate; /* per second, from answers' headers; 0 = not told there */
 	double learned_limit;
 } LlmBuckets;
+
+/* Refusals that ask for less, and those that somebody has to mend. */
+typedef enum LlmRefusalKind
+{
+	LLM_REFUSAL_SLOW_DOWN, /* 429, 503 and kin */
+	LLM_REFUSAL_PAUSE, /* the key, the quota, the model, the address */
+	LLM_REFUSAL_NONE /* any other answer, and none */
+} LlmRefusalKind;
+
+#define LLM_REFUSAL_KINDS LLM_REFUSAL_NONE
+
+/* What is known of refusals of one kind. */
+typedef struct LlmDoubt
+{
+	double credit; /* refusals that passes have paid for */
+	int refuted; /* times that a refusal was no fault of the target's */
+	int needed; /* so many make it chance; 0: the first number */
+	bool by_chance; /* refusals do not depend on what we send */
+} LlmDoubt;
+
+/* Whose fault refusals are: see limiter_blame.h. */
+typedef struct LlmBlameNotes
+{
+	LlmDoubt doubts[LLM_REFUSAL_KINDS];
+	TimestampTz passed_sent_at; /* when the last one of those left that were not refused */
+	double rows_passed; /* lately */
+	double rows_refused; /* lately, each row once */
+	uint64 fresh_row; /* refused for the first time since the last pass; 0: none */
+	bool fresh_several; /* and another one */
+	int shut_in_doubt; /* in a row, since the last pass */
+	int level; /* in flight as the last generation was refused */
+	int siblings_passed; /* of what was in flight then */
+	int siblings_refused;
+	bool probe_refused; /* since then */
+} LlmBlameNotes;
 
 /*
  * All plain data, fixed size: it lives in shared memory.  Zeroed = fresh: closed, with
@@ -124,11 +160,18 @@ typedef struct LlmLimiter
 	bool half_open; /* cooling, or waiting for the probe's answer */
 	bool probing; /* the one probe after a cool-down is out */
 	int streak; /* answers in a row that never came, since the last one that did */
+	int outages_refuted; /* cool-downs for want of answers in a row that the first probe after them refuted */
 	int failures; /* cool-downs in a row of which no length was told, for the back-off */
+	double outage_of; /* the window before a cool-down for want of answers; 0: it is none */
 	int64 cooldown_us; /* length of the running cool-down */
 	TimestampTz not_before; /* end of the cool-down */
+	TimestampTz told_before_check; /* what it was when a check went before it; 0: none did */
 	LlmErrorClass pause_class; /* LLM_OK, or why the target is paused */
 	TimestampTz paused_until; /* probed then, or when the catalog changes */
+
+	uint32 mends; /* what kept it shut has been mended, or a check has found that it has: so often */
+
+	LlmBlameNotes blame; /* limiter_blame.c */
 } LlmLimiter;
 
 /* What an answer's headers told of one kind of limit; -1 where nothing was told. */
@@ -153,6 +196,13 @@ extern int llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int w
 							 LlmWaitReason *reason, TimestampTz *wake_at);
 
 /*
+ * One request for somebody who asks on purpose how the target is: as grant(), but it leaves
+ * although a cool-down or a pause is not over, unless a probe is out.
+ */
+extern int llm_limiter_grant_check(LlmLimiter *limiter, const LlmLimits *limits, int64 tokens_each,
+								   TimestampTz now, LlmWaitReason *reason, TimestampTz *wake_at);
+
+/*
  * Somebody has requests in flight, and may have so many; 0 = any number.  Who asks tells
  * it by that; this is for who has nothing more to ask for.
  */
@@ -167,6 +217,21 @@ extern void llm_limiter_tell_concurrency(LlmLimiter *limiter, int max_concurrenc
 extern void llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
 							   uint32 generation, int64 tokens_estimated, int64 tokens_used,
 							   int64 retry_after_ms, double jitter, TimestampTz now);
+
+/*
+ * The same for a refusal that says nothing about the target (limiter_blame.h): its place is
+ * free, and where it was the probe, another one may leave.
+ */
+extern void llm_limiter_settle_row(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
+								   uint32 generation, int64 tokens_estimated, TimestampTz now);
+
+/* After settle() shut the target: it is tried in so short a time, or as it was told if that is sooner. */
+extern void llm_limiter_shorten_pause(LlmLimiter *limiter, int64 ms, TimestampTz now);
+
+extern LlmRefusalKind llm_limiter_refusal_kind(LlmErrorClass class);
+
+/* Does an answer of this class show that the provider dealt with the request? */
+extern bool llm_limiter_shows_life(LlmErrorClass class);
 
 /* n requests, granted with these limits in that generation, were not sent: as if never granted. */
 extern void llm_limiter_give_back(LlmLimiter *limiter, const LlmLimits *limits, uint32 generation, int n,
@@ -191,6 +256,9 @@ extern int64 llm_limiter_parse_count(const char *value);
 
 /* The catalog changed: a paused target may be probed at once. */
 extern void llm_limiter_unpause(LlmLimiter *limiter);
+
+/* Somebody asked on purpose, and was answered: nobody need wait for what was told before. */
+extern void llm_limiter_note_mended(LlmLimiter *limiter);
 
 extern const char *llm_limiter_reason_name(LlmWaitReason reason);
 

@@ -4,8 +4,8 @@
  *	  The table of limiters in shared memory.
  *
  * A limiter is found by a hash of host, key fingerprint and model in full; the
- * texts beside it are only shown.  One with requests in flight or a pause is never
- * given away, so a process can take off what it had in flight when it ends,
+ * texts beside it are only shown.  One with requests in flight is never given
+ * away, so a process can take off what it had in flight when it ends,
  * however it ends: it keeps count of what it changed between lock and unlock.
  *
  *-------------------------------------------------------------------------
@@ -13,27 +13,30 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 
 #include "base/clock.h"
 #include "limiter/limiter_shared.h"
 
-#define LIMITER_SPARE LLM_MAX_LIMITERS
+/* Who waits for a target asks more often than that: ms. */
+#define WAITED_FOR_MS 10000
+
 #define MEMORY_NAME LLM_LIBRARY " limiters"
 
 typedef struct SharedLimiters
 {
 	LWLock *lock; /* of all that follows */
 	uint64 hashes[LLM_MAX_LIMITERS]; /* dense, for the search; 0: free */
-	LlmLimiterSlot slots[LLM_MAX_LIMITERS + 1]; /* the last is shared by all who find no room */
+	LlmLimiterSlot slots[LLM_MAX_LIMITERS];
 } SharedLimiters;
 
 static SharedLimiters *shared = NULL;
 
 /* What this process has in flight, and whether it has the probe out, by slot. */
-static int my_in_flight[LLM_MAX_LIMITERS + 1];
-static bool my_probe[LLM_MAX_LIMITERS + 1];
+static int my_in_flight[LLM_MAX_LIMITERS];
+static bool my_probe[LLM_MAX_LIMITERS];
 
 /* Between lock and unlock: the slot, and what it was at lock. */
 static int locked_slot;
@@ -68,30 +71,67 @@ hash_target(const char *host, uint64 key_fingerprint, const char *model)
 	return (hash == 0) ? 1 : hash; /* 0 marks a free slot */
 }
 
-/* Little would be forgotten with it: its buckets have filled up long ago, and it would be asked as a fresh one. */
-static bool
-is_idle(const LlmLimiter *limiter, TimestampTz now)
+/* Slots by who asked for them first. */
+static int
+count_of(Oid database, Oid role)
 {
-	return limiter->in_flight == 0 && limiter->not_before <= now &&
-		   (limiter->pause_class == LLM_OK || limiter->paused_until <= now);
+	int n = 0;
+
+	for (int i = 0; i < LLM_MAX_LIMITERS; i++)
+		n += shared->slots[i].hash != 0 && shared->slots[i].database == database && shared->slots[i].role == role;
+	return n;
 }
 
-/* A free slot, else the idle one unused for longest, else the one that is shared. */
+/*
+ * How little would be lost with it; less than 0: it has requests in flight, and stays.  One that
+ * is shut and that nobody waits for goes first; whoever waits for one that is shut remembers
+ * until when (route.c).
+ */
 static int
-choose_slot(TimestampTz now)
+dispensability(const LlmLimiterSlot *slot, TimestampTz now)
 {
-	int chosen = LIMITER_SPARE;
-	int i;
+	bool shut = slot->limiter.half_open;
+	bool waited_for = now - slot->used_at < WAITED_FOR_MS * INT64CONST(1000);
 
-	for (i = 0; i < LLM_MAX_LIMITERS; i++)
+	if (slot->limiter.in_flight > 0)
+		return -1;
+	if (!waited_for)
+		return shut ? 3 : 2;
+	return shut ? 1 : 0;
+}
+
+/* May "slot" make room for one of this role, which has so many? */
+static bool
+may_make_room(const LlmLimiterSlot *slot, Oid role, int own, TimestampTz now)
+{
+	bool is_own = (slot->database == MyDatabaseId && slot->role == role);
+
+	if (own >= LLM_MAX_LIMITERS_OF_ROLE)
+		return is_own;
+	return is_own || dispensability(slot, now) >= 2 || count_of(slot->database, slot->role) > own + 1;
+}
+
+/* A free slot, or the one to give away, the most dispensable and then the longest unused; -1: none. */
+static int
+choose_slot(Oid role, TimestampTz now)
+{
+	int own = count_of(MyDatabaseId, role);
+	int chosen = -1;
+	int chosen_rank = -1;
+
+	for (int i = 0; i < LLM_MAX_LIMITERS; i++)
 	{
 		LlmLimiterSlot *slot = &shared->slots[i];
+		int rank = slot->hash == 0 ? 0 : dispensability(slot, now);
 
-		if (slot->hash == 0)
+		if (slot->hash == 0 && own < LLM_MAX_LIMITERS_OF_ROLE)
 			return i;
-		if (is_idle(&slot->limiter, now) &&
-			(chosen == LIMITER_SPARE || slot->used_at < shared->slots[chosen].used_at))
-			chosen = i;
+		if (slot->hash == 0 || rank < chosen_rank || rank < 0 ||
+			(rank == chosen_rank && slot->used_at >= shared->slots[chosen].used_at) ||
+			!may_make_room(slot, role, own, now))
+			continue;
+		chosen = i;
+		chosen_rank = rank;
 	}
 	return chosen;
 }
@@ -115,7 +155,7 @@ abandon(int code, Datum arg)
 {
 	if (!LWLockHeldByMe(shared->lock))
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i <= LLM_MAX_LIMITERS; i++)
+	for (int i = 0; i < LLM_MAX_LIMITERS; i++)
 	{
 		LlmLimiter *limiter = &shared->slots[i].limiter;
 
@@ -141,7 +181,7 @@ abandon_at_exit(void)
 }
 
 LlmLimiter *
-llm_limiter_lock(const char *host, uint64 key_fingerprint, const char *model)
+llm_limiter_lock(const char *host, uint64 key_fingerprint, const char *model, Oid role, bool create)
 {
 	uint64 hash = hash_target(host, key_fingerprint, model);
 	TimestampTz now = llm_clock_steady();
@@ -154,14 +194,18 @@ llm_limiter_lock(const char *host, uint64 key_fingerprint, const char *model)
 	i = find_slot(hash);
 	if (i < 0)
 	{
-		i = choose_slot(now);
-		slot = &shared->slots[i];
-		if (i != LIMITER_SPARE)
+		i = create ? choose_slot(role, now) : -1;
+		if (i < 0)
 		{
-			memset(slot, 0, sizeof(*slot));
-			slot->hash = hash;
-			shared->hashes[i] = hash;
+			LWLockRelease(shared->lock);
+			return NULL;
 		}
+		slot = &shared->slots[i];
+		memset(slot, 0, sizeof(*slot));
+		slot->hash = hash;
+		slot->database = MyDatabaseId;
+		slot->role = role;
+		shared->hashes[i] = hash;
 		strlcpy(slot->host, host, sizeof(slot->host));
 		strlcpy(slot->model, model, sizeof(slot->model));
 	}
@@ -197,9 +241,9 @@ llm_limiter_copy_waiting(TimestampTz now, int64 recent_ms, LlmLimiterSlot **copi
 {
 	int n = 0;
 
-	*copies = palloc(sizeof(LlmLimiterSlot) * (LLM_MAX_LIMITERS + 1));
+	*copies = palloc(sizeof(LlmLimiterSlot) * LLM_MAX_LIMITERS);
 	LWLockAcquire(shared->lock, LW_SHARED);
-	for (int i = 0; i <= LLM_MAX_LIMITERS; i++)
+	for (int i = 0; i < LLM_MAX_LIMITERS; i++)
 	{
 		if (is_waited_for(&shared->slots[i], now, recent_ms))
 			(*copies)[n++] = shared->slots[i];

@@ -14,7 +14,15 @@
 #include "send/air.h"
 #include "send/claim.h"
 #include "send/joblist.h"
+#include "send/refused.h"
 #include "send/scheduler_repeat.h"
+
+/*
+ * Inputs of one claim together; a single larger one goes alone.  And bodies of all requests
+ * that are not stored yet: while they are more, nothing is claimed.
+ */
+#define CLAIM_BYTES (INT64CONST(16) * 1024 * 1024)
+#define MEMORY_BYTES (INT64CONST(64) * 1024 * 1024)
 
 /* Claims of one pass that a change of the catalog may undo; then what has landed is stored first. */
 #define CLAIM_TRIES 3
@@ -32,13 +40,17 @@ claim_by_routes(int taken, TimestampTz now, bool *outdated)
 	LlmPortion *portions = palloc(sizeof(LlmPortion) * 2 * llm_air_slots());
 	int nportions = llm_joblist_plan(llm_air_slots(), llm_http_in_flight() + taken, now, portions);
 	List *claims;
+	int64 *aside;
+	LlmClaimBounds bounds = {.bytes = Min(CLAIM_BYTES, MEMORY_BYTES - (int64) llm_flight_bytes())};
 
 	*outdated = false;
 	if (nportions == 0)
 		return NIL;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	claims = llm_queue_claim(portions, nportions);
+	bounds.naside = llm_refused_aside(&aside);
+	bounds.aside = aside;
+	claims = llm_queue_claim(portions, nportions, &bounds);
 	*outdated = !llm_route_are_current();
 	if (*outdated)
 	{
@@ -53,10 +65,16 @@ claim_by_routes(int taken, TimestampTz now, bool *outdated)
 	return claims;
 }
 
+static bool
+is_memory_full(void)
+{
+	return llm_flight_bytes() >= MEMORY_BYTES;
+}
+
 TimestampTz
 llm_claim_due(const LlmPass *pass)
 {
-	if (!pass->may_claim || llm_air_landed() > 0 || llm_http_in_flight() >= llm_air_slots())
+	if (!pass->may_claim || llm_air_landed() > 0 || llm_http_in_flight() >= llm_air_slots() || is_memory_full())
 		return DT_NOEND;
 	return llm_joblist_wake_at(llm_air_slots(), llm_http_in_flight());
 }
@@ -70,7 +88,7 @@ llm_claim_run(LlmPass *pass)
 	ListCell *lc;
 	bool outdated;
 
-	if (!pass->may_claim || llm_air_landed() - pass->stored >= llm_air_slots())
+	if (!pass->may_claim || llm_air_landed() - pass->stored >= llm_air_slots() || is_memory_full())
 		return;
 	pass->claims = claim_by_routes(taken, now, &outdated);
 	for (int i = 1; outdated && i < CLAIM_TRIES; i++)

@@ -21,10 +21,13 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "limiter/limiter_blame.h"
 #include "limiter/limiter_shared.h"
 #include "send/flight.h"
+#include "send/refused.h"
 #include "send/retry.h"
 #include "tables/job.h"
 
@@ -48,6 +51,7 @@ typedef struct SharedFrame
 } SharedFrame;
 
 static HTAB *recipes = NULL; /* LlmSharedRecipe by id; sender's life */
+static Size bytes_in_mind = 0; /* bodies of all flights; sender's life */
 
 static void
 create_recipe_table(void)
@@ -217,6 +221,8 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 		flight->input_tokens = llm_dialect_estimate_tokens(body.data, body.len);
 		flight->exchange.body = body.data;
 		flight->exchange.body_len = body.len;
+		flight->bytes = body.len;
+		bytes_in_mind += body.len;
 		fill_exchange(flight);
 	}
 	MemoryContextSwitchTo(saved);
@@ -321,6 +327,13 @@ fill_usage(LlmFlight *flight, LlmErrorClass class, const LlmUsage *usage)
 	}
 }
 
+/* When the request left. */
+static TimestampTz
+sent_at(const LlmFlight *flight, TimestampTz now)
+{
+	return TimestampTzPlusMilliseconds(now, -(int64) flight->exchange.latency_ms);
+}
+
 /* The task's next state. */
 static void
 fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, TimestampTz now)
@@ -358,24 +371,115 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 	}
 }
 
-/* What the limiter learns from the answer.  Is the target shut now? */
-static bool
-tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
+/* What the limiter has made of an answer. */
+typedef struct Ruling
+{
+	LlmBlame blame; /* of a refusal */
+	bool shut; /* the target is */
+	double share; /* of rows that it refuses */
+	uint32 mends;
+} Ruling;
+
+/* A refusal: whose fault is it?  The target is shut for it, or not. */
+static void
+settle_refusal(LlmFlight *flight, LlmLimiter *limiter, LlmErrorClass class, LlmRefusal *refusal,
+			   TimestampTz now, Ruling *ruling)
 {
 	LlmRoute *route = flight->route;
+
+	ruling->blame = llm_blame_judge(limiter, class, flight->generation, refusal, now);
+	if (ruling->blame == LLM_BLAME_ROW)
+	{
+		llm_limiter_settle_row(limiter, &route->limits, class, flight->generation, flight->granted_tokens, now);
+		return;
+	}
+	llm_limiter_settle(limiter, &route->limits, class, flight->generation, flight->granted_tokens, -1,
+					   refusal->told_ms, llm_clock_jitter(), now);
+	if (ruling->blame == LLM_BLAME_IN_DOUBT)
+		llm_limiter_shorten_pause(limiter, llm_blame_doubt_ms(limiter), now);
+}
+
+/* An answer that is no refusal, or none. */
+static void
+settle_answer(LlmFlight *flight, LlmLimiter *limiter, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
+{
 	const LlmUsage *usage = &reply->usage;
 	int64 used = usage->known ? usage->input + usage->cached + usage->cache_write + usage->output : -1;
-	LlmLimiter *limiter = llm_route_lock_limiter(route);
-	bool shut;
+	LlmRoute *route = flight->route;
 
 	llm_limiter_settle(limiter, &route->limits, class, flight->generation, flight->granted_tokens, used,
 					   reply->retry_after_ms, llm_clock_jitter(), now);
-	if (class == LLM_OK)
-		llm_limiter_correct(limiter, &route->limits, &reply->requests, &reply->tokens, now);
-	shut = limiter->half_open;
+	if (llm_limiter_shows_life(class))
+		llm_blame_note_pass(limiter, flight->generation, sent_at(flight, now));
+	if (class != LLM_OK)
+		return;
+	if (flight->trial)
+		llm_limiter_note_mended(limiter);
+	llm_limiter_correct(limiter, &route->limits, &reply->requests, &reply->tokens, now);
+}
+
+/* What the limiter learns from the answer, and says of it. */
+static void
+tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, LlmRefusal *refusal,
+			 TimestampTz now, Ruling *ruling)
+{
+	LlmLimiter *limiter = llm_route_lock_limiter(flight->route);
+
+	if (refusal != NULL)
+		settle_refusal(flight, limiter, class, refusal, now, ruling);
+	else
+		settle_answer(flight, limiter, class, reply, now);
+	ruling->shut = limiter->half_open;
+	ruling->share = llm_blame_share(limiter);
+	ruling->mends = limiter->mends;
 	llm_limiter_unlock();
-	llm_route_note_settled(route);
-	return shut;
+	llm_route_note_settled(flight->route);
+}
+
+/* The row that the target was shut for is final: it was not the target. */
+static void
+absolve(const LlmFlight *flight, TimestampTz now)
+{
+	LlmLimiter *limiter = llm_route_lock_limiter(flight->route);
+
+	llm_blame_absolve(limiter, llm_refused_row(flight->task), now);
+	llm_limiter_unlock();
+}
+
+/* The task was refused: it is final, or set aside; it is ready then, since a sender that comes after this one may ask. */
+static void
+fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, const Ruling *ruling,
+			 const LlmReply *reply, TimestampTz now)
+{
+	LlmSettlement *s = &flight->settlement;
+	LlmRefused counts = {refused->refusals, refused->counted, ruling->share, reply->retry_after_ms};
+	LlmVerdict verdict = llm_retry_refused(class, &counts, llm_clock_jitter(), now);
+	bool with_target = (ruling->blame != LLM_BLAME_ROW);
+
+	s->outcome = llm_retry_outcome(class);
+	s->error = reply->message;
+	s->charged = verdict.charged;
+	if (verdict.final)
+	{
+		s->state = LLM_TASK_FAILED;
+		s->failure = verdict.reason;
+		s->message = reply->message;
+		absolve(flight, now);
+		llm_refused_forget(flight->task);
+		return;
+	}
+	s->state = LLM_TASK_READY;
+	llm_refused_set_aside(refused, with_target && reply->retry_after_ms <= 0 ? 0 : verdict.not_before,
+						  with_target, ruling->mends);
+	if (refused->refusal.suspect)
+		llm_refused_report(refused, flight->exchange.status == 0 ? llm_error_name(class)
+																 : psprintf("HTTP status %d", flight->exchange.status));
+}
+
+Size
+llm_flight_bytes(void)
+{
+	return bytes_in_mind;
 }
 
 void
@@ -384,30 +488,80 @@ llm_flight_give_back(LlmFlight *flight)
 	llm_route_give_back(flight->route, flight->generation, 1, flight->granted_tokens);
 }
 
+/* What the answer, or its absence, says; fills *reply. */
+static LlmErrorClass
+read_exchange(LlmFlight *flight, LlmReply *reply)
+{
+	LlmHttpExchange *exchange = &flight->exchange;
+	LlmErrorClass class = wire_class(exchange->outcome);
+
+	reply->retry_after_ms = -1;
+	if (flight->recipe == NULL)
+	{
+		reply->message = "the recipe of the task is gone, or made by another version";
+		return LLM_ERR_BAD_REQUEST;
+	}
+	if (class == LLM_OK)
+		return read_answer(flight, reply);
+	reply->message = pstrdup(exchange->failure != NULL ? exchange->failure : "no answer");
+	return class;
+}
+
+/* A refusal, as the limiter is to see it; what is known of its task is in *refused, but for a check. */
+static LlmRefusal
+recall_refusal(const LlmFlight *flight, const LlmReply *reply, TimestampTz now, LlmRefusedTask **refused)
+{
+	LlmRefusal refusal = {.row = llm_refused_row(flight->task)};
+
+	*refused = NULL;
+	if (!flight->trial)
+	{
+		*refused = llm_refused_recall(flight->task, flight->job);
+		refusal = (*refused)->refusal;
+		refusal.row = llm_refused_row(flight->task);
+	}
+	refusal.sent_at = sent_at(flight, now);
+	refusal.told_ms = reply->retry_after_ms;
+	return refusal;
+}
+
 LlmErrorClass
 llm_flight_land(LlmFlight *flight, TimestampTz now)
 {
 	MemoryContext saved = MemoryContextSwitchTo(flight->context);
-	LlmHttpExchange *exchange = &flight->exchange;
-	LlmErrorClass class = wire_class(exchange->outcome);
 	LlmReply reply = {0};
-	bool shut;
+	LlmErrorClass class = read_exchange(flight, &reply);
+	LlmRefusedTask *refused = NULL;
+	Ruling ruling = {LLM_BLAME_TARGET};
 
-	reply.retry_after_ms = -1;
-	if (flight->recipe == NULL)
-	{
-		class = LLM_ERR_BAD_REQUEST;
-		reply.message = "the recipe of the task is gone, or made by another version";
-	}
-	else if (class == LLM_OK)
-		class = read_answer(flight, &reply);
-	else
-		reply.message = pstrdup(exchange->failure != NULL ? exchange->failure : "no answer");
-	flight->settlement.latency_ms = exchange->latency_ms;
+	flight->settlement.latency_ms = flight->exchange.latency_ms;
 	fill_usage(flight, class, &reply.usage);
-	fill_verdict(flight, class, class == LLM_OK ? NULL : reply.message, now);
-	shut = tell_limiter(flight, class, &reply, now);
-	llm_route_note_answer(flight->route, class, reply.message, shut);
+	if (llm_retry_is_refusal(class))
+	{
+		LlmRefusal refusal = recall_refusal(flight, &reply, now, &refused);
+
+		tell_limiter(flight, class, &reply, &refusal, now, &ruling);
+		if (refused != NULL)
+		{
+			refused->refusal = refusal;
+			refused->refusal.refused_at = now;
+			refused->refusals++;
+			refused->counted += refusal.counts;
+		}
+	}
+	else
+		tell_limiter(flight, class, &reply, NULL, now, &ruling);
+	if (refused != NULL)
+		fill_refusal(flight, class, refused, &ruling, &reply, now);
+	else
+	{
+		llm_refused_forget(flight->task);
+		fill_verdict(flight, class, class == LLM_OK ? NULL : reply.message, now);
+	}
+	if (ruling.blame == LLM_BLAME_TARGET)
+		llm_route_note_answer(flight->route, class, reply.message, ruling.shut);
+	else
+		llm_route_note_doubtful(flight->route);
 	MemoryContextSwitchTo(saved);
 	return class;
 }
@@ -437,6 +591,7 @@ llm_flight_orphan(const LlmClaim *claim, TimestampTz now)
 void
 llm_flight_free(LlmFlight *flight)
 {
+	bytes_in_mind -= flight->bytes;
 	if (flight->recipe != NULL)
 		flight->recipe->users--;
 	if (flight->question != NULL)

@@ -35,6 +35,7 @@ typedef struct LlmFlight
 	dlist_node node;
 	MemoryContext context; /* everything of the flight, and this struct */
 	LlmHttpExchange exchange;
+	Size bytes; /* of the body, as long as the flight lives */
 	LlmRoute *route;
 	LlmSharedRecipe *recipe;
 	int64 task;
@@ -67,6 +68,9 @@ extern void llm_flight_trim_recipes(void);
 
 /* The route was just granted what this flight uses, or the task is claimed ahead and asks for it as it leaves. */
 extern LlmFlight *llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe);
+
+/* Bodies of all flights there are. */
+extern Size llm_flight_bytes(void);
 
 /* It was not sent after all: the limiter gets back what it granted. */
 extern void llm_flight_give_back(LlmFlight *flight);

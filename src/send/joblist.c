@@ -223,7 +223,7 @@ make_room(HTAB *groups, int few)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (job->flights > 0 || job->exhausted || find_group(groups, job->role, job->model, job->priority) != largest)
+		if (job->flights > 0 || job->aside > 0 || job->exhausted || find_group(groups, job->role, job->model, job->priority) != largest)
 			continue;
 		largest->njobs--;
 		left_out = true;
@@ -278,6 +278,13 @@ llm_joblist_discover(bool all, TimestampTz now)
 	hash_destroy(groups);
 }
 
+void
+llm_joblist_look_for_all(void)
+{
+	left_out = true;
+	ngone = JOBS_GONE;
+}
+
 bool
 llm_joblist_wants_more(void)
 {
@@ -305,8 +312,8 @@ llm_joblist_route(TimestampTz now)
  * For each route the highest priority among its jobs that have something to send, and how
  * many have it.  How many routes have such jobs, and can be used.
  */
-static int
-count_fronts(void)
+int
+llm_joblist_count_fronts(void)
 {
 	int nfronts = 0;
 	dlist_iter iter;
@@ -366,7 +373,7 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions
 {
 	dlist_iter iter;
 	int nportions = 0;
-	int nfronts = count_fronts();
+	int nfronts = llm_joblist_count_fronts();
 
 	dlist_foreach(iter, llm_route_all())
 	{
@@ -402,6 +409,7 @@ llm_joblist_has_grants(void)
 void
 llm_joblist_claimed(List *claims)
 {
+	bool cut = false;
 	ListCell *lc;
 	dlist_iter iter;
 
@@ -410,6 +418,7 @@ llm_joblist_claimed(List *claims)
 		LlmClaim *claim = lfirst(lc);
 		LlmJob *job = llm_joblist_find(claim->job);
 
+		cut = cut || claim->cut;
 		if (job == NULL)
 			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a portion", claim->job);
 		job->portion--;
@@ -425,7 +434,7 @@ llm_joblist_claimed(List *claims)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (job->portion > 0)
+		if (job->portion > 0 && !cut)
 			job->exhausted = true;
 		job->portion = 0;
 	}
@@ -507,9 +516,11 @@ current_reason(const LlmJob *job)
 {
 	const char *reason;
 
-	if (job->exhausted || job->route == NULL)
+	if ((job->exhausted && job->aside == 0) || job->route == NULL)
 		return NULL;
 	reason = llm_route_reason(job->route);
+	if (reason == NULL && job->exhausted)
+		return "refused by the provider; asked again";
 	return reason != NULL ? reason : job->held_back;
 }
 
@@ -585,7 +596,7 @@ llm_joblist_trim(void)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (!job->exhausted || job->flights > 0 || job->reason != NULL)
+		if (!job->exhausted || job->flights > 0 || job->aside > 0 || job->reason != NULL)
 			continue;
 		forget_job(job);
 		ngone++;

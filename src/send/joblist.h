@@ -33,6 +33,7 @@ typedef struct LlmJob
 	int64 after; /* tasks up to this id are not ready, as far as known */
 	bool exhausted; /* nothing ready above "after", as far as known */
 	int flights;
+	int aside; /* tasks that were refused, and wait: refused.c */
 	char *reason; /* as stored in llm.job, or NULL */
 	char *held_back; /* failed tasks are not asked again, and why; or NULL */
 	int portion; /* tasks to claim in this pass */
@@ -43,6 +44,15 @@ extern void llm_joblist_discover(bool all, TimestampTz now);
 
 /* Jobs were left out for lack of room, and there is room again: discover() all. */
 extern bool llm_joblist_wants_more(void);
+
+/* A job that is not in mind has a task to send: the next discover() looks at all. */
+extern void llm_joblist_look_for_all(void);
+
+/*
+ * For each route, in route->front, how many of its jobs have something to send at the highest
+ * priority; how many routes have any, and can be used.
+ */
+extern int llm_joblist_count_fronts(void);
 
 /* Resolve the routes of all jobs; after llm_route_refresh(). */
 extern void llm_joblist_route(TimestampTz now);

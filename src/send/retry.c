@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "send/retry.h"
 
 /* A task's own back-off: 0.5 s doubled each time, with full jitter, up to a cap. */
@@ -67,6 +69,33 @@ static const Rule rules[] = {
 	[LLM_ERR_LOCAL] = {AGAIN_BY_OUTAGES, false, false, NULL, "error"},
 };
 
+/* When a refusal is the task's own fault; the table is in retry.h. */
+typedef struct RefusalRule
+{
+	int least;
+	int most;
+	double odds;
+	int64 first_wait_ms;
+	const char *reason;
+} RefusalRule;
+
+static const RefusalRule refusal_rules[] = {
+	[LLM_ERR_RATE_LIMITED] = {5, 24, 1e-6, 100, "rejected"},
+	[LLM_ERR_OVERLOADED] = {5, 24, 1e-6, 100, "rejected"},
+	[LLM_ERR_AUTH] = {3, 6, 1e-3, 1000, "rejected"},
+	[LLM_ERR_QUOTA] = {3, 6, 1e-3, 1000, "rejected"},
+	[LLM_ERR_UNKNOWN_MODEL] = {3, 6, 1e-3, 1000, "rejected"},
+	[LLM_ERR_CONFIG] = {3, 6, 1e-3, 1000, "rejected"},
+};
+
+/* Of a told time: its rounding and our own clock reading, then up to 10% of jitter. */
+#define TOLD_MARGIN_MS 20
+#define TOLD_JITTER 0.1
+
+/* A wait grows by so much with each refusal, and has at most half of itself as jitter. */
+#define REFUSED_FACTOR 5
+#define REFUSED_JITTER 0.5
+
 static const Rule *
 rule_of(LlmErrorClass class)
 {
@@ -120,6 +149,53 @@ llm_retry_decide(LlmErrorClass class, int tries, int outages, int max_tries,
 		verdict.not_before = now + backoff_us(earlier, cap_ms, jitter);
 		verdict.reason = "backoff";
 	}
+	return verdict;
+}
+
+bool
+llm_retry_is_refusal(LlmErrorClass class)
+{
+	return class < lengthof(refusal_rules) && refusal_rules[class].reason != NULL;
+}
+
+/* So many refusals in a row happen to one task in 1/odds where so large a share is refused by chance. */
+static int
+refusals_beyond_chance(const RefusalRule *rule, double share)
+{
+	double n = ceil(log(rule->odds) / log(Max(Min(share, 0.999), 1e-9)));
+
+	return (int) Max((double) rule->least, Min(n, (double) rule->most));
+}
+
+static int64
+wait_ms(const RefusalRule *rule, const LlmRefused *refused, double jitter)
+{
+	int64 ms = rule->first_wait_ms;
+
+	for (int i = 1; i < refused->refusals && ms < BACKOFF_CAP_MS; i++)
+		ms *= REFUSED_FACTOR;
+	ms = (int64) (Min(ms, BACKOFF_CAP_MS) * (1 - REFUSED_JITTER * jitter));
+	if (refused->told_ms <= 0)
+		return ms;
+	return Max(ms, refused->told_ms + TOLD_MARGIN_MS + (int64) (TOLD_JITTER * jitter * refused->told_ms));
+}
+
+LlmVerdict
+llm_retry_refused(LlmErrorClass class, const LlmRefused *refused, double jitter, TimestampTz now)
+{
+	const RefusalRule *rule = &refusal_rules[class];
+	LlmVerdict verdict = {0};
+
+	Assert(llm_retry_is_refusal(class));
+	if (refused->counted >= refusals_beyond_chance(rule, refused->share))
+	{
+		verdict.final = true;
+		verdict.charged = true;
+		verdict.reason = rule->reason;
+		return verdict;
+	}
+	verdict.requeue_now = true;
+	verdict.not_before = now + wait_ms(rule, refused, jitter) * 1000;
 	return verdict;
 }
 

@@ -20,7 +20,8 @@
  *	  BAD_REQUEST               yes      -                          rejected
  *
  * "At once": the task is ready, and its target's limiter does the waiting, for this
- * task as for all others.  A back-off starts with the second failure and is the
+ * task as for all others.  Classes that are never charged and asked again at once are
+ * refusals, and may be the task's own fault: see llm_retry_refused().  A back-off starts with the second failure and is the
  * task's own: a limiter cannot know that one input always gives a 500.  It grows to
  * a minute, and after 20 attempts to ten, so that 50 attempts take some
  * hours, even where a single task is all there is to probe with.
@@ -54,6 +55,32 @@ typedef struct LlmVerdict
  */
 extern LlmVerdict llm_retry_decide(LlmErrorClass class, int tries, int outages, int max_tries,
 								   double jitter, TimestampTz now);
+
+/*
+ * What a refusal means for the task that was refused.  It is the task's own fault when it
+ * was refused so often, counting only refusals that others' passes have made the task's
+ * (limiter_blame.h), that rows which are refused by chance would not be: one in so many
+ * tasks, at the rate at which rows are refused.  Meanwhile it waits as it was told, and
+ * longer each time.
+ *
+ *	  class                       at least  at most  odds  first wait, then  final with reason
+ *	                                                       five times as long
+ *	  RATE_LIMITED, OVERLOADED    5         24       1e-6  0.1 s             rejected
+ *	  AUTH, QUOTA, UNKNOWN_MODEL,
+ *	  CONFIG                      3         6        1e-4  1 s               rejected
+ */
+typedef struct LlmRefused
+{
+	int refusals; /* with this one */
+	int counted; /* of these, against the task */
+	double share; /* of rows that are refused, between 0 and 1 */
+	int64 told_ms; /* Retry-After; -1 when not told */
+} LlmRefused;
+
+extern bool llm_retry_is_refusal(LlmErrorClass class);
+
+/* not_before is 0 unless the verdict is not final.  Only for classes that are refusals. */
+extern LlmVerdict llm_retry_refused(LlmErrorClass class, const LlmRefused *refused, double jitter, TimestampTz now);
 
 /*
  * May a job afford one more retry, of about so many tokens?  It may while retries, those

@@ -151,14 +151,6 @@ resolve(LlmRoute *route)
 		llm_route_report(route, route->problem, hint);
 }
 
-/* What it was paused for may be over: one request may try. */
-static void
-unpause(const LlmRoute *route)
-{
-	llm_limiter_unpause(llm_route_lock_limiter(route));
-	llm_limiter_unlock();
-}
-
 static LlmRoute *
 make_route(const char *alias, Oid role, TimestampTz now)
 {
@@ -189,6 +181,21 @@ free_route(LlmRoute *route)
 		explicit_bzero(*line, strlen(*line));
 	llm_secret_wipe(route->key);
 	MemoryContextDelete(route->context);
+}
+
+static LlmLimiter *lock_limiter(const LlmRoute *route, bool create);
+
+/* What it was paused for may be over: one request may try. */
+static void
+unpause(LlmRoute *route)
+{
+	LlmLimiter *limiter = lock_limiter(route, false);
+
+	route->shut_until = 0;
+	if (limiter == NULL)
+		return;
+	llm_limiter_unpause(limiter);
+	llm_limiter_unlock();
 }
 
 /* Take a route out of use; requests in flight keep it alive. */
@@ -231,6 +238,7 @@ replace_route(LlmRoute *route, TimestampTz now)
 		successor->input_tokens = route->input_tokens;
 		successor->output_tokens = route->output_tokens;
 		successor->reported = successor->reported || route->reported;
+		successor->shut_until = route->shut_until;
 	}
 	else if (route->reported && !successor->reported)
 		llm_route_report(successor, NULL, NULL);
@@ -347,11 +355,21 @@ llm_route_all(void)
 	return &routes;
 }
 
-/* Lock the route's limiter in shared memory. */
+/* The route's limiter in shared memory, locked; NULL when there is none, and none is to be made or no room. */
+static LlmLimiter *
+lock_limiter(const LlmRoute *route, bool create)
+{
+	return llm_limiter_lock(route->host, route->fingerprint, route->target->model, route->role, create);
+}
+
 LlmLimiter *
 llm_route_lock_limiter(const LlmRoute *route)
 {
-	return llm_limiter_lock(route->host, route->fingerprint, route->target->model);
+	LlmLimiter *limiter = lock_limiter(route, false);
+
+	if (limiter == NULL)
+		elog(ERROR, "the limiter of model \"%s\" is gone, with requests in flight", route->target->model);
+	return limiter;
 }
 
 /* Do both ask the same limiter? */
@@ -407,22 +425,52 @@ is_alone(const LlmRoute *route, LlmLimiter *limiter, bool turned_away, Timestamp
 		   limiter->turned_away_at <= TimestampTzPlusMilliseconds(now, -TURNED_AWAY_MS);
 }
 
-int
-llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens)
+/* There is no limiter for it now: it waits for what it waited for, or for room. */
+static int
+wait_for_room(LlmRoute *route, TimestampTz now)
+{
+	if (route->shut_until <= now)
+		route->wait_reason = LLM_WAIT_ROOM;
+	route->wake_at = TimestampTzPlusMilliseconds(now, REASK_SHUT_MS);
+	if (route->shut_until > now)
+		route->wake_at = Min(route->wake_at, route->shut_until);
+	return 0;
+}
+
+/* What the limiter says of itself, for the time until it is asked again. */
+static void
+note_limiter(LlmRoute *route, const LlmLimiter *limiter)
+{
+	bool paused = (limiter->pause_class != LLM_OK);
+
+	route->shut = limiter->half_open;
+	route->shut_until = !limiter->half_open ? 0 : paused ? limiter->paused_until
+														 : limiter->not_before;
+	route->pause_class = limiter->pause_class;
+	route->mends = limiter->mends;
+}
+
+static int
+grant(LlmRoute *route, int want, bool check, TimestampTz now, uint32 *generation, int64 *tokens)
 {
 	int loosest = route->limits.max_concurrency;
 	int loosest_of_old = 0; /* nobody tells it any more */
 	int taken = count_taken(&routes, route, &loosest) + count_taken(&retired, route, &loosest_of_old);
 	int room = Max(route->limits.max_concurrency - taken, 0);
-	LlmLimiter *limiter = llm_route_lock_limiter(route);
+	LlmLimiter *limiter = lock_limiter(route, check || route->shut_until <= now);
 	int granted;
 
+	if (limiter == NULL)
+		return wait_for_room(route, now);
 	llm_limiter_tell_concurrency(limiter, loosest, now);
 	*tokens = (int64) (route->input_tokens + route->output_tokens + 0.5);
-	granted = llm_limiter_grant(limiter, &route->limits, Min(want, room), *tokens, now,
-								&route->wait_reason, &route->wake_at);
+	if (check && room > 0)
+		granted = llm_limiter_grant_check(limiter, &route->limits, *tokens, now, &route->wait_reason, &route->wake_at);
+	else
+		granted = llm_limiter_grant(limiter, &route->limits, Min(want, room), *tokens, now,
+									&route->wait_reason, &route->wake_at);
 	*generation = limiter->generation;
-	route->pause_class = limiter->pause_class;
+	note_limiter(route, limiter);
 	route->taken += granted;
 	route->alone = is_alone(route, limiter, granted < want, now);
 	llm_limiter_unlock();
@@ -433,6 +481,43 @@ llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *genera
 	else
 		route->wake_at = Min(route->wake_at, reask_at(route, now));
 	return granted;
+}
+
+int
+llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens)
+{
+	return grant(route, want, false, now, generation, tokens);
+}
+
+void
+llm_route_grant_check(LlmRoute *route, TimestampTz now)
+{
+	route->granted = grant(route, 1, true, now, &route->generation_granted, &route->tokens_each);
+}
+
+bool
+llm_route_is_shut(LlmRoute *route, TimestampTz now, TimestampTz *gate)
+{
+	LlmLimiter *limiter;
+
+	if (route->looked_at != now)
+	{
+		limiter = lock_limiter(route, false);
+		if (limiter != NULL)
+		{
+			note_limiter(route, limiter);
+			llm_limiter_unlock();
+		}
+		else if (route->shut_until <= now)
+			route->shut = false;
+		if (route->shut)
+			route->wait_reason = route->pause_class != LLM_OK ? LLM_WAIT_PAUSED : LLM_WAIT_COOLDOWN;
+		else if (route->wait_reason == LLM_WAIT_PAUSED || route->wait_reason == LLM_WAIT_COOLDOWN)
+			route->wait_reason = LLM_WAIT_NONE;
+		route->looked_at = now;
+	}
+	*gate = route->shut_until;
+	return route->shut;
 }
 
 void
@@ -561,6 +646,13 @@ llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message,
 		llm_route_report(route, message, hint);
 	else if (class == LLM_OK && route->reported)
 		llm_route_report(route, NULL, NULL);
+}
+
+void
+llm_route_note_doubtful(LlmRoute *route)
+{
+	if (!route->stale)
+		set_outage(route, NULL);
 }
 
 const char *

@@ -68,6 +68,10 @@ typedef struct LlmRoute
 	uint32 generation_granted; /* of the limiter */
 	int64 tokens_each; /* what a request weighs for the limiter */
 	LlmWaitReason wait_reason;
+	TimestampTz shut_until; /* as the limiter said last: holds also when it is gone */
+	TimestampTz looked_at; /* by is_shut() */
+	bool shut; /* as found then */
+	uint32 mends; /* of the limiter then */
 	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
 	TimestampTz wake_at;
 	char *silence; /* the last failure while a cool-down for want of answers lasts, else NULL */
@@ -90,11 +94,20 @@ extern void llm_route_release(LlmRoute *route);
  * from then on, in route->granted.  Settled each by settle() and noted as such, or
  * handed back.
  */
-extern LlmLimiter *llm_route_lock_limiter(const LlmRoute *route);
+extern LlmLimiter *llm_route_lock_limiter(const LlmRoute *route); /* of a request in flight */
 extern void llm_route_grant(LlmRoute *route, int want, TimestampTz now);
 
 /* The same for what route->granted is not to know of: how many, and what settle() or give_back() is to be told. */
 extern int llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens);
+
+/* One request for llm.check(), also where the target is shut; otherwise as grant(). */
+extern void llm_route_grant_check(LlmRoute *route, TimestampTz now);
+
+/*
+ * Is the target shut, and until when?  Says so in what the route waits for, too; route->mends
+ * is up to date then.
+ */
+extern bool llm_route_is_shut(LlmRoute *route, TimestampTz now, TimestampTz *gate);
 extern void llm_route_note_settled(LlmRoute *route);
 extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each);
 
@@ -118,6 +131,9 @@ extern void llm_route_report(LlmRoute *route, const char *problem, const char *h
  * Shows in llm.health what keeps the target shut, and takes it away again.
  */
 extern void llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message, bool shut);
+
+/* The same for a refusal that may be the row's fault alone: nothing is said of the target. */
+extern void llm_route_note_doubtful(LlmRoute *route);
 
 /* One text for llm.job.reason; NULL when the route does not wait. */
 extern const char *llm_route_reason(const LlmRoute *route);

@@ -28,6 +28,7 @@
 #include "send/claim.h"
 #include "send/flight.h"
 #include "send/joblist.h"
+#include "send/refused.h"
 #include "send/scheduler.h"
 #include "send/scheduler_repeat.h"
 #include "send/share.h"
@@ -158,7 +159,10 @@ forget_stored(LlmPass *pass)
 		if (flight->trial)
 			llm_trial_deliver_answer(flight);
 		else if (state == LLM_TASK_READY && job != NULL)
-			llm_joblist_put_back(job, flight->task);
+		{
+			if (!llm_refused_stored(flight->task))
+				llm_joblist_put_back(job, flight->task);
+		}
 		else if (state == LLM_TASK_WAITING)
 			due_at = Min(due_at, llm_clock_from_wall(flight->settlement.not_before));
 		else
@@ -520,6 +524,7 @@ next_pass_at(LlmPass *pass)
 	at = next_step_at(pass);
 	if (may_launch_ahead() && llm_air_landed() < 2 * llm_air_slots())
 		at = Min(at, llm_ahead_wake_at(llm_air_slots(), llm_http_in_flight()));
+	at = Min(at, llm_refused_wake_at());
 	return at;
 }
 
@@ -535,6 +540,7 @@ llm_scheduler_pass(void)
 	pass.may_claim = llm_guc_enabled && !draining;
 	if (llm_clock_was_set_back())
 		set_back = true;
+	llm_refused_tend(pass.now);
 	if (retry_at > pass.now || next_step_at(&pass) > pass.now)
 		return next_pass_at(&pass);
 	if (!transact(&pass))

@@ -67,7 +67,7 @@ grant_one(LlmRoute *route, TimestampTz now)
 	if (route->problem != NULL)
 		return psprintf("%s%s%s", route->problem, route->target->hint != NULL ? ". " : "",
 						route->target->hint != NULL ? route->target->hint : "");
-	llm_route_grant(route, 1, now);
+	llm_route_grant_check(route, now);
 	if (route->granted == 1)
 		return NULL;
 	reason = llm_route_reason(route);

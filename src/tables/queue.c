@@ -99,6 +99,8 @@ read_claim(uint64 i)
 	claim->application = get_text(row, desc, 12, NULL);
 	claim->same_as = get_int64(row, desc, 13);
 	claim->followed = DatumGetBool(SPI_getbinval(row, desc, 14, &isnull));
+	if (desc->natts > 14)
+		claim->cut = DatumGetBool(SPI_getbinval(row, desc, 15, &isnull));
 	return claim;
 }
 
@@ -115,17 +117,18 @@ read_claims(void)
 }
 
 /*
- * Claim up to portion->want tasks of each job: the list of LlmClaim, in the
- * current context.  A job that gives fewer has no more that are ready.  Catalogs are known
+ * Claim up to portion->want tasks of each job, but none that is aside: the list of LlmClaim, in the
+ * current context.  A job that gives fewer has no more that are ready, unless claim->cut.  Catalogs are known
  * then as those left them who queued what was claimed.
  */
 List *
-llm_queue_claim(const LlmPortion *portions, int nportions)
+llm_queue_claim(const LlmPortion *portions, int nportions, const LlmClaimBounds *bounds)
 {
 	Datum *jobs = palloc(sizeof(Datum) * nportions);
 	Datum *after = palloc(sizeof(Datum) * nportions);
 	Datum *want = palloc(sizeof(Datum) * nportions);
-	Datum values[3];
+	Datum *aside = palloc(sizeof(Datum) * Max(bounds->naside, 1));
+	Datum values[5];
 	List *claims;
 
 	for (int i = 0; i < nportions; i++)
@@ -137,6 +140,10 @@ llm_queue_claim(const LlmPortion *portions, int nportions)
 	values[0] = llm_spi_array(INT8OID, jobs, NULL, nportions);
 	values[1] = llm_spi_array(INT8OID, after, NULL, nportions);
 	values[2] = llm_spi_array(INT4OID, want, NULL, nportions);
+	for (int i = 0; i < bounds->naside; i++)
+		aside[i] = Int64GetDatum(bounds->aside[i]);
+	values[3] = llm_spi_array(INT8OID, aside, NULL, bounds->naside);
+	values[4] = Int64GetDatum(bounds->bytes);
 	llm_transition(LLM_EVENT_CLAIM, values, NULL);
 	claims = read_claims();
 	if (claims != NIL)

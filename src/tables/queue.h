@@ -51,6 +51,7 @@ typedef struct LlmClaim
 	bool followed; /* others wait for its answer */
 	bool follows; /* it has been put back, to wait for another one's */
 	bool ahead; /* there was no grant for it yet */
+	bool cut; /* its claim left tasks, for all their bytes */
 	Jsonb *key;
 	char *input;
 	size_t input_len;
@@ -98,7 +99,15 @@ typedef struct LlmSettlement
 	const char *held_back; /* failed for want of a share for retries: its sums; else NULL */
 } LlmSettlement;
 
-extern List *llm_queue_claim(const LlmPortion *portions, int nportions);
+/* What a claim leaves to later ones. */
+typedef struct LlmClaimBounds
+{
+	const int64 *aside; /* tasks that are passed over */
+	int naside;
+	int64 bytes; /* of inputs; a single larger one goes alone */
+} LlmClaimBounds;
+
+extern List *llm_queue_claim(const LlmPortion *portions, int nportions, const LlmClaimBounds *bounds);
 
 /* Tasks that this sender has claimed and not sent are ready again, as they were before. */
 extern void llm_queue_unclaim(const int64 *tasks, int n);

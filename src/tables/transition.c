@@ -49,27 +49,31 @@
 /* clang-format off */
 static LlmStatement transitions[] = {
 	/*
-	 * Of each job in $1 those above $2, at most $3: LLM_CLAIM_COLUMNS.  What was cancelled while
+	 * Of each job in $1 those above $2, at most $3, and not in $4; all together inputs of $5
+	 * bytes, or one: LLM_CLAIM_COLUMNS, and whether that left some.  What was cancelled while
 	 * somebody held it is left to the writer, unsent.  A row that changed between snapshot and
 	 * lock is not at the place that was found: next time.
 	 */
 	[LLM_EVENT_CLAIM] = {
 		.sql = "WITH picked AS MATERIALIZED ("
-			   " SELECT p.place FROM unnest($1, $2, $3) AS s(job, first, want)"
-			   " CROSS JOIN LATERAL (SELECT c.ctid AS place FROM llm.queue c"
-			   "  WHERE c.job = s.job AND c.state = 'ready' AND c.id > s.first"
+			   " SELECT p.place, p.bytes FROM unnest($1, $2, $3) AS s(job, first, want)"
+			   " CROSS JOIN LATERAL (SELECT c.ctid AS place, pg_catalog.octet_length(c.input) AS bytes FROM llm.queue c"
+			   "  WHERE c.job = s.job AND c.state = 'ready' AND c.id > s.first AND c.id <> ALL ($4)"
 			   "  AND (NOT EXISTS (SELECT FROM llm.cancellation) OR NOT EXISTS (SELECT FROM llm.cancellation x"
 			   "   WHERE x.task = c.id))"
 			   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p"
 			   " WHERE EXISTS (SELECT FROM llm.job j WHERE j.id = s.job AND j.state = 'open'"
 			   "  AND (j.deadline IS NULL OR j.deadline > llm.clock())"
-			   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation)))"
+			   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation))),"
+			   " summed AS MATERIALIZED (SELECT p.place, pg_catalog.sum(p.bytes) OVER sofar AS bytes,"
+			   "  pg_catalog.count(*) OVER sofar AS n FROM picked p WINDOW sofar AS (ROWS UNBOUNDED PRECEDING))"
 			   " UPDATE llm.queue q SET state = 'claimed', claimed_at = llm.clock(),"
 			   "  reason = NULL, not_before = NULL, attempts = q.attempts + 1,"
 			   "  request = pg_catalog.nextval('llm.request_id')"
-			   " FROM picked WHERE q.ctid = picked.place RETURNING " LLM_CLAIM_COLUMNS,
-		.nargs = 3,
-		.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}},
+			   " FROM summed s WHERE q.ctid = s.place AND (s.bytes <= $5 OR s.n = 1) RETURNING " LLM_CLAIM_COLUMNS ","
+			   "  (SELECT pg_catalog.bool_or(l.bytes > $5 AND l.n > 1) FROM summed l)",
+		.nargs = 5,
+		.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8OID}},
 
 	/* Job, recipe, role, input: LLM_CLAIM_COLUMNS. */
 	[LLM_EVENT_ADD_CLAIMED] = {
