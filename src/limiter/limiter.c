@@ -265,7 +265,7 @@ open_circuit(LlmLimiter *limiter, TimestampTz now)
 	limiter->probing = false;
 	limiter->streak = 0;
 	limiter->accepted = 0;
-	limiter->outage_of = 0;
+	limiter->silent_window = 0;
 	limiter->told_before_check = 0;
 	limiter->pause_class = LLM_OK;
 	llm_window_begin(limiter, now);
@@ -326,11 +326,11 @@ slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double
 
 /* It was none: as much may be in flight again as before. */
 static void
-refute_outage(LlmLimiter *limiter)
+refute_silence(LlmLimiter *limiter)
 {
-	limiter->outages_refuted = Min(limiter->outages_refuted + 1, MOST_REFUTED);
-	limiter->window = Max(limiter->window, limiter->outage_of);
-	limiter->outage_of = 0;
+	limiter->silences_refuted = Min(limiter->silences_refuted + 1, MOST_REFUTED);
+	limiter->window = Max(limiter->window, limiter->silent_window);
+	limiter->silent_window = 0;
 }
 
 /*
@@ -350,8 +350,8 @@ note_alive(LlmLimiter *limiter)
 		limiter->probing = false;
 		limiter->pause_class = LLM_OK;
 		limiter->told_before_check = 0;
-		if (limiter->outage_of > 0)
-			refute_outage(limiter);
+		if (limiter->silent_window > 0)
+			refute_silence(limiter);
 		return;
 	}
 	limiter->failures = 0;
@@ -368,12 +368,12 @@ note_no_answer(LlmLimiter *limiter, double jitter, int64 retry_after_ms, Timesta
 	if (limiter->half_open)
 	{
 		cool_down(limiter, retry_after_ms, jitter, now);
-		limiter->outages_refuted = 0;
+		limiter->silences_refuted = 0;
 	}
-	else if (limiter->streak >= OUTAGE_STREAK << limiter->outages_refuted)
+	else if (limiter->streak >= OUTAGE_STREAK << limiter->silences_refuted)
 	{
 		cool_down(limiter, retry_after_ms, jitter, now);
-		limiter->outage_of = window;
+		limiter->silent_window = window;
 	}
 }
 

@@ -160,9 +160,9 @@ typedef struct LlmLimiter
 	bool half_open; /* cooling, or waiting for the probe's answer */
 	bool probing; /* the one probe after a cool-down is out */
 	int streak; /* answers in a row that never came, since the last one that did */
-	int outages_refuted; /* cool-downs for want of answers in a row that the first probe after them refuted */
+	int silences_refuted; /* cool-downs for want of answers in a row that the first probe after them refuted */
 	int failures; /* cool-downs in a row of which no length was told, for the back-off */
-	double outage_of; /* the window before a cool-down for want of answers; 0: it is none */
+	double silent_window; /* the window before a cool-down for want of answers; 0: it is none */
 	int64 cooldown_us; /* length of the running cool-down */
 	TimestampTz not_before; /* end of the cool-down */
 	TimestampTz told_before_check; /* what it was when a check went before it; 0: none did */

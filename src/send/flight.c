@@ -446,7 +446,7 @@ absolve(const LlmFlight *flight, TimestampTz now)
 	llm_limiter_unlock();
 }
 
-/* The task was refused: it is final, or set aside; it is ready then, since a sender that comes after this one may ask. */
+/* The task was refused: it is final, or ready and set aside. */
 static void
 fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, const Ruling *ruling,
 			 const LlmReply *reply, TimestampTz now)

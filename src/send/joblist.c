@@ -223,7 +223,8 @@ make_room(HTAB *groups, int few)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (job->flights > 0 || job->aside > 0 || job->exhausted || find_group(groups, job->role, job->model, job->priority) != largest)
+		if (job->flights > 0 || job->aside > 0 || job->exhausted ||
+			find_group(groups, job->role, job->model, job->priority) != largest)
 			continue;
 		largest->njobs--;
 		left_out = true;

@@ -652,7 +652,7 @@ void
 llm_route_note_doubtful(LlmRoute *route)
 {
 	if (!route->stale)
-		set_outage(route, NULL);
+		set_silence(route, NULL);
 }
 
 const char *
