@@ -29,8 +29,8 @@
 #include "http/http_poll.h"
 #include "http/http_slot.h"
 
-#if LIBCURL_VERSION_NUM < 0x075700
-#error "llm_enrich needs libcurl 7.87 or later"
+#if LIBCURL_VERSION_NUM < 0x075000
+#error "llm_enrich needs libcurl 7.80 or later"
 #endif
 
 /* Connections are not used beyond this age, so that a changed address is followed. */
@@ -134,11 +134,24 @@ on_answer(char *bytes, size_t size, size_t nmemb, void *userdata)
 	LlmHttpSlot *slot = userdata;
 
 	if (!llm_http_answer_append(&slot->answer, bytes, size * nmemb))
-		return CURL_WRITEFUNC_ERROR;
+		return 0; /* not what was given: ends the transfer */
 	return size * nmemb;
 }
 
 #define SET(option, value) (curl_easy_setopt(slot->easy, option, value) == CURLE_OK)
+
+/* What libcurl 7.80 does not have yet. */
+#if LIBCURL_VERSION_NUM >= 0x075500
+#define SET_PROTOCOLS() SET(CURLOPT_PROTOCOLS_STR, "http,https")
+#else
+#define SET_PROTOCOLS() SET(CURLOPT_PROTOCOLS, (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS))
+#endif
+/* Before 7.87 a worker that ends while a name is looked up waits for that. */
+#if LIBCURL_VERSION_NUM >= 0x075700
+#define SET_QUICK_EXIT() SET(CURLOPT_QUICK_EXIT, 1L)
+#else
+#define SET_QUICK_EXIT() true
+#endif
 
 /* What holds for every exchange. */
 static bool
@@ -146,7 +159,7 @@ set_common_options(LlmHttpSlot *slot)
 {
 	return SET(CURLOPT_PRIVATE, slot) &&
 		   SET(CURLOPT_NOSIGNAL, 1L) &&
-		   SET(CURLOPT_PROTOCOLS_STR, "http,https") &&
+		   SET_PROTOCOLS() &&
 		   SET(CURLOPT_FOLLOWLOCATION, 0L) &&
 		   SET(CURLOPT_PROXY, "") &&
 		   SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED) &&
@@ -160,7 +173,7 @@ set_common_options(LlmHttpSlot *slot)
 		   SET(CURLOPT_MAXAGE_CONN, CONNECTION_AGE_S) &&
 		   SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_AGE_S) &&
 		   SET(CURLOPT_DNS_CACHE_TIMEOUT, NAME_CACHE_S) &&
-		   SET(CURLOPT_QUICK_EXIT, 1L) &&
+		   SET_QUICK_EXIT() &&
 		   SET(CURLOPT_ERRORBUFFER, slot->detail);
 }
 
