@@ -1,20 +1,32 @@
 # llm_enrich: LLM work over tables, as a property of the database.
 # `make help` lists the targets. PG_CONFIG=/path/to/pg_config chooses the server.
 
+# The tree, with a slash, when make runs in another folder: make -f TREE/Makefile; nothing in the tree itself
+TOP := $(dir $(lastword $(MAKEFILE_LIST)))
+TOP := $(if $(filter $(realpath $(CURDIR)),$(realpath $(TOP))),,$(TOP))
+ifneq ($(TOP),)
+ifeq ($(VPATH)$(USE_VPATH),)
+VPATH := $(patsubst %/,%,$(TOP))
+endif
+ifneq ($(wildcard $(TOP)src/.made-with),)
+$(error What is built in $(TOP) would get into this build: run "make clean" there first)
+endif
+endif
+
 EXTENSION  = llm_enrich
 MODULE_big = llm_enrich
 
 # Written once, in the control file; everything else reads it from there.
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\([^']*\)'.*/\1/p" llm_enrich.control)
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\([^']*\)'.*/\1/p" $(TOP)llm_enrich.control)
 
-SOURCES   := $(sort $(wildcard src/*/*.c))
-SQL_PARTS := $(sort $(wildcard extension/parts/*.sql))
+SOURCES   := $(patsubst $(TOP)%,%,$(sort $(wildcard $(TOP)src/*/*.c)))
+SQL_PARTS := $(sort $(wildcard $(TOP)extension/parts/*.sql))
 
 OBJS        = $(SOURCES:.c=.o)
-DATA        = $(sort $(wildcard extension/llm_enrich--*--*.sql))
+DATA        = $(patsubst $(TOP)%,%,$(sort $(wildcard $(TOP)extension/llm_enrich--*--*.sql)))
 DATA_built  = llm_enrich--$(EXTVERSION).sql
 SHLIB_LINK += -lcurl
-EXTRA_CLEAN = tmp_check tmp_prefix results regression.diffs regression.out llm_enrich--*.sql src/*/*.o src/*/*.bc src/.made-with \
+EXTRA_CLEAN = tmp_check tmp_prefix results output_iso regression.diffs regression.out llm_enrich--*.sql src/*/*.o src/*/*.bc src/.made-with \
               llm_enrich-*.zip
 
 # Clean with gcc 12 and clang 14 on the headers of PostgreSQL 15. A warning is an
@@ -36,7 +48,7 @@ endif
 # override: so that `make PG_CFLAGS=-DUSE_ASSERT_CHECKING` adds to these instead of replacing them
 override PG_CFLAGS := $(LLM_WARNINGS) $(LLM_SANITIZE_FLAGS) $(PG_CFLAGS)
 # here, since bitcode is made without PG_CFLAGS
-override PG_CPPFLAGS := -I$(or $(srcdir),.)/src -DLLM_ENRICH_VERSION='"$(EXTVERSION)"' $(PG_CPPFLAGS)
+override PG_CPPFLAGS := -I$(or $(TOP),./)src -DLLM_ENRICH_VERSION='"$(EXTVERSION)"' $(PG_CPPFLAGS)
 
 # No bitcode by default: it needs the very clang the server was built with, and the
 # time goes into waiting for a provider. `make with_llvm=yes` builds it all the same.
@@ -44,14 +56,15 @@ ifneq ($(origin with_llvm),command line)
 override with_llvm := no
 endif
 
-# installcheck: a running server that preloads llm_enrich
-REGRESS        = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+# installcheck: a running server that preloads llm_enrich. tools/installcheck calls this Makefile
+# again while nothing is sent. Tests with servers of their own are left to make check.
+REGRESS        = $(patsubst $(TOP)sql/%.sql,%,$(sort $(wildcard $(TOP)sql/*.sql)))
 REGRESS_OPTS   = --load-extension=llm_enrich
-ISOLATION      = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
-ISOLATION_OPTS = --inputdir=test --load-extension=llm_enrich
-TAP_TESTS      = 1
-PROVE_TESTS    = $(sort $(wildcard test/t/*.pl))
-PROVE_FLAGS   += -I test/t
+ISOLATION      = $(patsubst $(TOP)test/specs/%.spec,%,$(sort $(wildcard $(TOP)test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=$(TOP)test --load-extension=llm_enrich
+ifndef LLM_SENDING_IS_OFF
+NO_INSTALLCHECK = 1
+endif
 
 PG_CONFIG ?= pg_config
 
@@ -63,10 +76,10 @@ ifneq ($(filter check,$(MAKECMDGOALS)),)
 OTHER_GOALS := $(filter-out check,$(MAKECMDGOALS))
 .PHONY: check $(OTHER_GOALS)
 check: $(OTHER_GOALS)
-	@PG_CONFIG='$(PG_CONFIG)' tools/check $(SUITE)
+	@PG_CONFIG='$(PG_CONFIG)' $(TOP)tools/check $(SUITE)
 ifneq ($(OTHER_GOALS),)
 $(OTHER_GOALS):
-	@$(MAKE) --no-print-directory $@
+	@$(MAKE) --no-print-directory -f $(TOP)Makefile $@
 endif
 
 else
@@ -78,15 +91,22 @@ endif
 include $(PGXS)
 
 # Every object on every header: the tree is small, and a stale object costs more than a rebuild.
-$(OBJS): $(wildcard src/*/*.h) Makefile llm_enrich.control src/.made-with
+$(OBJS): $(wildcard $(TOP)src/*/*.h) $(TOP)Makefile $(TOP)llm_enrich.control src/.made-with
 
 # Objects made with another sanitizer, or with none, are made again.
 src/.made-with: made-with-what
+	@mkdir -p $(sort $(dir $(OBJS)))
 	@echo 'sanitizer: $(or $(LLM_SANITIZER),none)' | cmp -s - $@ || echo 'sanitizer: $(or $(LLM_SANITIZER),none)' >$@
 
 # The folder is named too, so that a part taken away is noticed.
-$(DATA_built): $(SQL_PARTS) extension/parts llm_enrich.control
+$(DATA_built): $(SQL_PARTS) $(TOP)extension/parts $(TOP)llm_enrich.control
 	cat $(SQL_PARTS) > $@.tmp && mv $@.tmp $@
+
+ifndef LLM_SENDING_IS_OFF
+.PHONY: installcheck
+installcheck:
+	@PG_CONFIG='$(PG_CONFIG)' $(TOP)tools/installcheck -f '$(firstword $(MAKEFILE_LIST))'
+endif
 
 .PHONY: lint format format-check chaos fuzz bench dist help clean-programs made-with-what
 
@@ -94,30 +114,30 @@ clean: clean-programs
 
 clean-programs:
 	@for dir in test/provider test/unit test/fuzz bench; do \
-		[ ! -e $$dir/Makefile ] || $(MAKE) -s --no-print-directory -C $$dir clean; \
+		[ ! -e $(TOP)$$dir/Makefile ] || $(MAKE) -s --no-print-directory -C $(TOP)$$dir clean; \
 	done
 
 lint:
-	@PG_CONFIG='$(PG_CONFIG)' tools/lint
+	@PG_CONFIG='$(PG_CONFIG)' $(TOP)tools/lint
 
 format:
-	@tools/format
+	@$(TOP)tools/format
 
 format-check:
-	@tools/format --check
+	@$(TOP)tools/format --check
 
 # The test of the suite, ten times as long.
 chaos:
-	@PG_CONFIG='$(PG_CONFIG)' LLM_CHAOS_TASKS=$${LLM_CHAOS_TASKS:-20000} tools/check tap 300_chaos
+	@PG_CONFIG='$(PG_CONFIG)' LLM_CHAOS_TASKS=$${LLM_CHAOS_TASKS:-20000} $(TOP)tools/check tap 300_chaos
 
 fuzz:
-	@$(MAKE) -s --no-print-directory -C test/fuzz fuzz PG_CONFIG='$(PG_CONFIG)'
+	@$(MAKE) -s --no-print-directory -C $(TOP)test/fuzz fuzz PG_CONFIG='$(PG_CONFIG)'
 
 bench:
-	@PG_CONFIG='$(PG_CONFIG)' bench/run $(BENCH)
+	@PG_CONFIG='$(PG_CONFIG)' $(TOP)bench/run $(BENCH)
 
 dist:
-	git archive --format=zip --prefix=llm_enrich-$(EXTVERSION)/ -o llm_enrich-$(EXTVERSION).zip HEAD
+	git $(if $(TOP),-C $(TOP)) archive --format=zip --prefix=llm_enrich-$(EXTVERSION)/ -o '$(CURDIR)/llm_enrich-$(EXTVERSION).zip' HEAD
 
 help:
 	@echo 'make                build the library and the install script'
