@@ -74,20 +74,12 @@ COMMENT ON COLUMN llm.progress.cost IS 'US dollars so far; NULL when no price is
 COMMENT ON COLUMN llm.progress.bar IS 'final tasks as a bar and in percent';
 GRANT SELECT ON llm.progress TO PUBLIC;
 
--- The ledger, summed.
+-- The bill by one dimension each.
 CREATE VIEW llm.cost_by_day WITH (security_invoker = true) AS
-SELECT l.at::date AS day,
-	pg_catalog.count(DISTINCT l.request) AS requests,
-	pg_catalog.count(DISTINCT l.task) AS tasks,
-	pg_catalog.sum(l.input_tokens) AS input_tokens,
-	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
-	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
-	pg_catalog.sum(l.output_tokens) AS output_tokens,
-	pg_catalog.sum(l.cost) AS cost,
-	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
-	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
-FROM llm.ledger l GROUP BY l.at::date ORDER BY l.at::date;
-COMMENT ON VIEW llm.cost_by_day IS 'llm.ledger summed by days in the session''s time zone';
+SELECT b.day, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
+	b.estimated_cost, b.unpriced
+FROM llm.bill('{day}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
+COMMENT ON VIEW llm.cost_by_day IS 'llm.bill() by days in the session''s time zone';
 COMMENT ON COLUMN llm.cost_by_day.day IS 'day, in the session''s time zone';
 COMMENT ON COLUMN llm.cost_by_day.requests IS 'HTTP requests';
 COMMENT ON COLUMN llm.cost_by_day.tasks IS 'tasks that they carried';
@@ -101,17 +93,9 @@ COMMENT ON COLUMN llm.cost_by_day.unpriced IS 'rows of the ledger whose price is
 GRANT SELECT ON llm.cost_by_day TO PUBLIC;
 
 CREATE VIEW llm.cost_by_model WITH (security_invoker = true) AS
-SELECT l.server, l.model,
-	pg_catalog.count(DISTINCT l.request) AS requests,
-	pg_catalog.count(DISTINCT l.task) AS tasks,
-	pg_catalog.sum(l.input_tokens) AS input_tokens,
-	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
-	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
-	pg_catalog.sum(l.output_tokens) AS output_tokens,
-	pg_catalog.sum(l.cost) AS cost,
-	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
-	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
-FROM llm.ledger l GROUP BY l.server, l.model ORDER BY l.server, l.model;
+SELECT b.server, b.model, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
+	b.estimated_cost, b.unpriced
+FROM llm.bill('{server,model}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_model IS 'llm.ledger summed by models';
 COMMENT ON COLUMN llm.cost_by_model.server IS 'foreign server';
 COMMENT ON COLUMN llm.cost_by_model.model IS 'provider''s name of the model';
@@ -127,17 +111,9 @@ COMMENT ON COLUMN llm.cost_by_model.unpriced IS 'rows of the ledger whose price 
 GRANT SELECT ON llm.cost_by_model TO PUBLIC;
 
 CREATE VIEW llm.cost_by_table WITH (security_invoker = true) AS
-SELECT l.relation, l.column_name,
-	pg_catalog.count(DISTINCT l.request) AS requests,
-	pg_catalog.count(DISTINCT l.task) AS tasks,
-	pg_catalog.sum(l.input_tokens) AS input_tokens,
-	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
-	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
-	pg_catalog.sum(l.output_tokens) AS output_tokens,
-	pg_catalog.sum(l.cost) AS cost,
-	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
-	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
-FROM llm.ledger l GROUP BY l.relation, l.column_name ORDER BY l.relation, l.column_name;
+SELECT b.relation, b."column" AS column_name, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
+	b.estimated_cost, b.unpriced
+FROM llm.bill('{relation,column}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_table IS 'llm.ledger summed by tables and columns';
 COMMENT ON COLUMN llm.cost_by_table.relation IS 'table or view';
 COMMENT ON COLUMN llm.cost_by_table.column_name IS 'column';
@@ -153,17 +129,9 @@ COMMENT ON COLUMN llm.cost_by_table.unpriced IS 'rows of the ledger whose price 
 GRANT SELECT ON llm.cost_by_table TO PUBLIC;
 
 CREATE VIEW llm.cost_by_role WITH (security_invoker = true) AS
-SELECT l.role,
-	pg_catalog.count(DISTINCT l.request) AS requests,
-	pg_catalog.count(DISTINCT l.task) AS tasks,
-	pg_catalog.sum(l.input_tokens) AS input_tokens,
-	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
-	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
-	pg_catalog.sum(l.output_tokens) AS output_tokens,
-	pg_catalog.sum(l.cost) AS cost,
-	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
-	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
-FROM llm.ledger l GROUP BY l.role ORDER BY l.role;
+SELECT b.role, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
+	b.estimated_cost, b.unpriced
+FROM llm.bill('{role}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_role IS 'llm.ledger summed by roles';
 COMMENT ON COLUMN llm.cost_by_role.role IS 'role that asked';
 COMMENT ON COLUMN llm.cost_by_role.requests IS 'HTTP requests';

@@ -18,6 +18,7 @@
 #include "base/guc.h"
 
 /* Written by the GUC machinery only. */
+char *llm_guc_bill_tags = NULL;
 char *llm_guc_carry_settings;
 bool llm_guc_enabled = true;
 int llm_guc_idle_timeout_ms = 60000;
@@ -58,6 +59,12 @@ llm_guc_init(void)
 	/* A setting that is fixed at server start cannot be defined later, where the library is not preloaded. */
 	GucContext at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
 
+	DefineCustomStringVariable("llm_enrich.bill_tags",
+							   "Lists the tags that the bill is summed by.",
+							   "What was sent before a tag was named here is not summed by it.",
+							   &llm_guc_bill_tags, "",
+							   PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
 	DefineCustomStringVariable("llm_enrich.carry_settings",
 							   "Lists settings whose values are kept with a task and set for its write-back.",
 							   "For row security policies and triggers that read them, say \"app.tenant\".",

@@ -10,6 +10,7 @@
 
 #include "base/llm_enrich.h"
 
+extern char *llm_guc_bill_tags;
 extern char *llm_guc_carry_settings;
 extern bool llm_guc_enabled;
 extern int llm_guc_idle_timeout_ms;

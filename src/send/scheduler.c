@@ -36,12 +36,17 @@
 #include "send/trial.h"
 #include "tables/job.h"
 #include "tables/ledger.h"
+#include "tables/sum.h"
 
 /* Full look at all jobs: commits that nobody told us of (COMMIT PREPARED), late ones, days that are over. */
 #define SWEEP_MS 60000
 
 /* After a store that failed. */
 #define STORE_RETRY_MS 1000
+
+/* The ledger is summed at most so often, so many rows at a time: a reader adds the rest. */
+#define SUMS_MS 1000
+#define SUMS_ROWS 20000
 
 /* Jobs learn why they wait at most so often. */
 #define REASONS_MS 1000
@@ -70,6 +75,9 @@ static bool set_back = true; /* the wall clock was, perhaps: waiting tasks may b
 static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
 static TimestampTz sweep_at = DT_NOBEGIN;
 static TimestampTz reasons_at = DT_NOBEGIN;
+static TimestampTz sums_at = DT_NOBEGIN;
+static bool sums_wanted = true; /* the ledger may have rows that are not summed */
+static bool sums_behind = false; /* it has many */
 static TimestampTz retry_at = DT_NOBEGIN;
 static const char *step_name = NULL; /* the step that runs */
 
@@ -384,6 +392,28 @@ store_reasons(LlmPass *pass)
 	reasons_at = TimestampTzPlusMilliseconds(pass->now, REASONS_MS);
 }
 
+static TimestampTz
+sums_due(const LlmPass *pass)
+{
+	return sums_wanted ? sums_at : DT_NOEND;
+}
+
+/* Any transaction may have written to the ledger: one more look follows the last. */
+static void
+sum_ledger(LlmPass *pass)
+{
+	int64 summed;
+
+	sums_wanted = true;
+	if (sums_at > pass->now)
+		return;
+	summed = llm_sum_ledger(SUMS_ROWS);
+	sums_wanted = (summed > 0);
+	sums_behind = (summed >= SUMS_ROWS);
+	/* an old ledger is summed without a pause, a set in each pass */
+	sums_at = sums_behind ? pass->now : TimestampTzPlusMilliseconds(pass->now, SUMS_MS);
+}
+
 /* ----------------------------------------------------------------
  * The pass
  * ----------------------------------------------------------------
@@ -402,6 +432,7 @@ static const LlmStep steps[] = {
 	{"claimed ahead", ahead_due, call_back, forget_called_back, undo_call_back},
 	{"claim", llm_claim_due, llm_claim_run, llm_claim_keep, llm_claim_undo},
 	{"reasons", reasons_due, store_reasons, NULL, NULL},
+	{"sums", sums_due, sum_ledger, NULL, NULL},
 };
 
 /* When the first step is due that is not yet, or "now" when one is. */
@@ -569,7 +600,8 @@ bool
 llm_scheduler_is_idle(void)
 {
 	return !llm_air_is_flying() && llm_ahead_is_empty() && llm_air_landed() == 0 && llm_joblist_is_empty() &&
-		   Min(Min(due_at, llm_trial_put_off_until()), llm_scheduler_repeat_due()) == DT_NOEND && !woken;
+		   Min(Min(due_at, llm_trial_put_off_until()), llm_scheduler_repeat_due()) == DT_NOEND && !woken &&
+		   !sums_behind;
 }
 
 bool

@@ -105,7 +105,7 @@ is_deeply([ names_in('Objects') ], [ split /\n/, $node->safe_psql('postgres', q(
 	SELECT DISTINCT CASE WHEN n.nspname = 'llm' THEN 'llm.' ELSE '' END || o.name COLLATE "C" AS name
 	FROM (SELECT 'pg_proc'::regclass AS class, oid, pronamespace AS schema, proname AS name FROM pg_proc
 		UNION ALL
-		SELECT 'pg_class', oid, relnamespace, relname FROM pg_class WHERE relkind IN ('r', 'v')) o
+		SELECT 'pg_class', oid, relnamespace, relname FROM pg_class WHERE relkind IN ('r', 'v', 'p')) o
 	JOIN pg_depend d ON d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e'
 		AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'llm_enrich')
 	JOIN pg_namespace n ON n.oid = o.schema ORDER BY 1)) ], 'the table of objects');

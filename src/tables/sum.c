@@ -1,0 +1,93 @@
+/*-------------------------------------------------------------------------
+ *
+ * sum.c
+ *	  The ledger, summed by time and dimensions, for llm.bill().
+ *
+ * Rows of the ledger are summed in the order of their numbers, some thousand at a time,
+ * and llm.ledger_summed says how far.  This relies on the ledger having one author, the
+ * sender: a row that is seen was preceded by all rows with lower numbers.  Whoever reads
+ * the bill adds what is not summed yet, so nothing depends on how soon this is done, and
+ * a crash between two sets loses nothing.
+ *
+ * Each set is grouped by every dimension first; the coarse grains are made of that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "base/spi.h"
+#include "tables/sum.h"
+
+#define MEASURES                                                                                \
+	"requests, tasks, answers, input_tokens, cached_tokens, cache_write_tokens, output_tokens," \
+	" reasoning_tokens, cost, estimated_cost, wasted, saved, unpriced, latency_ms"
+
+#define SUMS_OF_MEASURES                                                                     \
+	"sum(requests)::int8, sum(tasks)::int8, sum(answers)::int8, sum(input_tokens)::int8,"    \
+	" sum(cached_tokens)::int8, sum(cache_write_tokens)::int8, sum(output_tokens)::int8,"    \
+	" sum(reasoning_tokens)::int8, sum(cost), sum(estimated_cost), sum(wasted), sum(saved)," \
+	" sum(unpriced)::int8, sum(latency_ms)::int8"
+
+/*
+ * Rows of one request are neighbours on the ledger, and no cut is made between them: the
+ * request would count twice.
+ */
+static LlmStatement sum_statement = {
+	.sql = "WITH head AS MATERIALIZED (SELECT u.* FROM llm.ledger_unsummed u ORDER BY u.id LIMIT $1),"
+		   " last AS MATERIALIZED (SELECT h.id, h.request FROM head h ORDER BY h.id DESC LIMIT 1),"
+		   " new AS (SELECT * FROM head UNION ALL SELECT u.* FROM llm.ledger_unsummed u, last"
+		   "  WHERE u.id > last.id AND u.id < last.id + 10000 AND u.request = last.request),"
+		   " unit AS MATERIALIZED (SELECT start, role, server, model, relation, column_name, operation, lane, outcome,"
+		   "  tags, count(DISTINCT request) AS requests, sum(tasks) AS tasks, sum(answers) AS answers,"
+		   "  sum(input_tokens) AS input_tokens, sum(cached_tokens) AS cached_tokens,"
+		   "  sum(cache_write_tokens) AS cache_write_tokens, sum(output_tokens) AS output_tokens,"
+		   "  sum(reasoning_tokens) AS reasoning_tokens, sum(cost) AS cost,"
+		   "  COALESCE(sum(estimated_cost), 0::numeric) AS estimated_cost, COALESCE(sum(wasted), 0::numeric) AS wasted,"
+		   "  COALESCE(sum(saved), 0::numeric) AS saved, sum(unpriced) AS unpriced, sum(latency_ms) AS latency_ms,"
+		   "  max(id) AS last_id, count(*) AS n"
+		   "  FROM new GROUP BY start, role, server, model, relation, column_name, operation, lane, outcome, tags),"
+		   " grains AS (SELECT 'quarter' AS grain, start, role, server, model, relation, column_name, operation, lane,"
+		   "   outcome, tags, " SUMS_OF_MEASURES " FROM unit"
+		   "   GROUP BY start, role, server, model, relation, column_name, operation, lane, outcome, tags"
+		   "  UNION ALL SELECT 'hour', date_trunc('hour', start, 'UTC'), role, server, model, NULL, NULL, NULL, lane,"
+		   "   outcome, NULL, " SUMS_OF_MEASURES " FROM unit GROUP BY 2, role, server, model, lane, outcome"
+		   "  UNION ALL SELECT 'day', date_trunc('day', start, 'UTC'), role, NULL, NULL, relation, column_name, operation,"
+		   "   NULL, NULL, tags, " SUMS_OF_MEASURES " FROM unit GROUP BY 2, role, relation, column_name, operation, tags),"
+		   " named (grain, start, role, server, model, relation, column_name, operation, lane, outcome, tags,"
+		   "  " MEASURES ") AS (SELECT * FROM grains),"
+		   " stored AS (INSERT INTO llm.ledger_sum AS s (grain, start, hash, role, server, model, relation,"
+		   "   column_name, operation, lane, outcome, tags, " MEASURES ")"
+		   "  SELECT g.grain, g.start, md5(ROW(g.role, g.server, g.model, g.relation, g.column_name, g.operation,"
+		   "    g.lane, g.outcome, g.tags)::text)::uuid, g.role, g.server, g.model, g.relation, g.column_name,"
+		   "    g.operation, g.lane, g.outcome, g.tags, " MEASURES " FROM named g"
+		   "  ON CONFLICT (grain, start, hash) DO UPDATE SET requests = s.requests + excluded.requests,"
+		   "   tasks = s.tasks + excluded.tasks, answers = s.answers + excluded.answers,"
+		   "   input_tokens = s.input_tokens + excluded.input_tokens,"
+		   "   cached_tokens = s.cached_tokens + excluded.cached_tokens,"
+		   "   cache_write_tokens = s.cache_write_tokens + excluded.cache_write_tokens,"
+		   "   output_tokens = s.output_tokens + excluded.output_tokens,"
+		   "   reasoning_tokens = s.reasoning_tokens + excluded.reasoning_tokens,"
+		   "   cost = COALESCE(s.cost + excluded.cost, s.cost, excluded.cost),"
+		   "   estimated_cost = s.estimated_cost + excluded.estimated_cost, wasted = s.wasted + excluded.wasted,"
+		   "   saved = s.saved + excluded.saved, unpriced = s.unpriced + excluded.unpriced,"
+		   "   latency_ms = s.latency_ms + excluded.latency_ms RETURNING 1),"
+		   " noted AS (UPDATE llm.ledger_summed SET up_to = (SELECT max(last_id) FROM unit)"
+		   "  WHERE EXISTS (SELECT FROM unit) RETURNING 1)"
+		   " SELECT COALESCE(sum(n), 0::numeric)::int8, (SELECT count(*) FROM stored), (SELECT count(*) FROM noted) FROM unit",
+	.nargs = 1,
+	.args = {INT8OID}};
+
+int64
+llm_sum_ledger(int64 limit)
+{
+	Datum values[1] = {Int64GetDatum(limit)};
+	bool isnull;
+	int64 summed;
+
+	llm_spi_execute(&sum_statement, values, NULL, false);
+	summed = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return summed;
+}
