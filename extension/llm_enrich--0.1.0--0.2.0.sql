@@ -234,16 +234,22 @@ COMMENT ON COLUMN llm.ledger_summed.only_row IS 'there is one row';
 COMMENT ON COLUMN llm.ledger_summed.up_to IS 'llm.ledger.id of the last row in llm.ledger_sum';
 INSERT INTO llm.ledger_summed (up_to) VALUES (0);
 
+-- Those of some tags that llm_enrich.bill_tags names; NULL: none of them.
+CREATE FUNCTION llm.billed_tags(tags jsonb) RETURNS jsonb
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_object_agg(btrim(s), tags -> btrim(s))
+	FROM string_to_table(current_setting('llm_enrich.bill_tags'), ',') s WHERE tags ? btrim(s)
+$$;
+COMMENT ON FUNCTION llm.billed_tags(jsonb) IS 'those of the tags that llm_enrich.bill_tags names';
+
 -- The rows of the ledger that are not summed yet, as llm.ledger_sum sees them, one for one.
 CREATE VIEW llm.ledger_unsummed WITH (security_invoker = true) AS
 SELECT l.id, l.request,
 	pg_catalog.date_bin('15 minutes', l.at, '2000-01-01 00:00:00+00') AS start,
 	l.role, l.server, l.model, l.relation, l.column_name, l.operation, l.lane, l.outcome,
-	CASE WHEN l.tags IS NOT NULL AND pg_catalog.current_setting('llm_enrich.bill_tags') <> '' THEN
-		(SELECT pg_catalog.jsonb_object_agg(t.name, l.tags -> t.name)
-		FROM (SELECT pg_catalog.btrim(s) AS name
-			FROM pg_catalog.string_to_table(pg_catalog.current_setting('llm_enrich.bill_tags'), ',') s) t
-		WHERE pg_catalog.jsonb_exists(l.tags, t.name)) END AS tags,
+	CASE WHEN l.tags IS NOT NULL THEN llm.billed_tags(l.tags) END AS tags,
 	CASE WHEN l.attempt = 1 OR l.attempt IS NULL THEN 1 ELSE 0 END AS tasks,
 	CASE WHEN l.outcome IN ('ok', 'cached') THEN 1 ELSE 0 END AS answers,
 	l.input_tokens, l.cached_tokens, l.cache_write_tokens, l.output_tokens, l.reasoning_tokens, l.cost,

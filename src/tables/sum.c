@@ -91,3 +91,35 @@ llm_sum_ledger(int64 limit)
 	SPI_freetuptable(SPI_tuptable);
 	return summed;
 }
+
+/* A job with no names is that of llm.check() or of immediate calls: no relation, no column. */
+static LlmStatement ended_statement = {
+	.sql = "INSERT INTO llm.ended_sum AS s (start, job, role, relation, column_name, operation, tags,"
+		   "  done, failed, superseded, cancelled, row_gone, dropped_cost)"
+		   " SELECT date_bin('15 minutes', llm.clock(), '2000-01-01 00:00:00+00'), j.id, j.role_name,"
+		   "  NULLIF(j.relation_name, ''), NULLIF(j.column_name, ''), j.operation,"
+		   "  CASE WHEN j.tags IS NOT NULL THEN llm.billed_tags(j.tags) END,"
+		   "  $2, $3, $4, $5, $6, COALESCE((SELECT sum(l.cost) FROM unnest($7, $8) AS v(task, fate)"
+		   "   JOIN llm.ledger l ON l.task = v.task AND l.outcome = 'ok' WHERE v.fate <> 'done'), 0::numeric)"
+		   " FROM llm.job j WHERE j.id = $1"
+		   " ON CONFLICT (start, job) DO UPDATE SET done = s.done + excluded.done, failed = s.failed + excluded.failed,"
+		   "  superseded = s.superseded + excluded.superseded, cancelled = s.cancelled + excluded.cancelled,"
+		   "  row_gone = s.row_gone + excluded.row_gone, dropped_cost = s.dropped_cost + excluded.dropped_cost",
+	.nargs = 8,
+	.args = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8ARRAYOID, TEXTARRAYOID}};
+
+void
+llm_sum_ended(int64 job, const LlmJobCounts *counts, Datum tasks, Datum fates)
+{
+	Datum values[8];
+
+	values[0] = Int64GetDatum(job);
+	values[1] = Int64GetDatum(counts->done);
+	values[2] = Int64GetDatum(counts->failed);
+	values[3] = Int64GetDatum(counts->superseded);
+	values[4] = Int64GetDatum(counts->cancelled);
+	values[5] = Int64GetDatum(counts->row_gone);
+	values[6] = tasks;
+	values[7] = fates;
+	llm_spi_execute(&ended_statement, values, NULL, false);
+}

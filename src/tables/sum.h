@@ -11,9 +11,16 @@
 #ifndef LLM_SUM_H
 #define LLM_SUM_H
 
-#include "base/llm_enrich.h"
+#include "tables/job_count.h"
 
 /* Sum at most "limit" rows of the ledger that are not summed yet; how many there were. */
 extern int64 llm_sum_ledger(int64 limit);
+
+/*
+ * Add tasks of a job that have become final: how many ended how, and what was paid for good
+ * answers of those that are not done.  "tasks" is an array of int8, "fates" one of text beside
+ * it: done, failed, superseded, cancelled or row_gone.
+ */
+extern void llm_sum_ended(int64 job, const LlmJobCounts *counts, Datum tasks, Datum fates);
 
 #endif /* LLM_SUM_H */

@@ -33,6 +33,7 @@
 #include "base/spi.h"
 #include "tables/job_count.h"
 #include "tables/repeat.h"
+#include "tables/sum.h"
 #include "tables/transition.h"
 #include "writeback/writeback_progress.h"
 #include "writeback/writeback_queue.h"
@@ -356,6 +357,7 @@ settle_final(LlmWriteJob *job)
 	counts.row_gone = read_int64(0, 5);
 	SPI_freetuptable(SPI_tuptable);
 	job->finished = llm_job_count(job->id, &counts);
+	llm_sum_ended(job->id, &counts, values[1], values[2]);
 	promote_followers(job);
 }
 
