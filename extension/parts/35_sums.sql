@@ -150,9 +150,8 @@ CREATE TABLE llm.ledger_summed (
 	up_to bigint NOT NULL
 );
 COMMENT ON TABLE llm.ledger_summed IS 'how far the ledger is summed';
-COMMENT ON COLUMN llm.ledger_summed.only_row IS 'there is one row';
+COMMENT ON COLUMN llm.ledger_summed.only_row IS 'there is at most one row';
 COMMENT ON COLUMN llm.ledger_summed.up_to IS 'llm.ledger.id of the last row in llm.ledger_sum';
-INSERT INTO llm.ledger_summed (up_to) VALUES (0);
 
 -- Those of some tags that llm_enrich.bill_tags names; NULL: none of them.
 CREATE FUNCTION llm.billed_tags(tags jsonb) RETURNS jsonb
@@ -182,7 +181,7 @@ SELECT l.id, l.request,
 			AND p.valid_from <= l.at AND p.valid_until > l.at) END AS saved,
 	CASE WHEN l.cost IS NULL THEN 1 ELSE 0 END AS unpriced,
 	COALESCE(l.latency_ms, 0) AS latency_ms
-FROM llm.ledger l WHERE l.id > (SELECT s.up_to FROM llm.ledger_summed s);
+FROM llm.ledger l WHERE l.id > COALESCE((SELECT s.up_to FROM llm.ledger_summed s), 0);
 COMMENT ON VIEW llm.ledger_unsummed IS 'rows of llm.ledger that are not in llm.ledger_sum yet';
 COMMENT ON COLUMN llm.ledger_unsummed.id IS 'llm.ledger.id';
 COMMENT ON COLUMN llm.ledger_unsummed.request IS 'number of the HTTP request';
