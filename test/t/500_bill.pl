@@ -72,7 +72,8 @@ sql(q(UPDATE one SET label = llm_classify(body, '{a,b}') WHERE id <= 10));
 $node->poll_query_until('postgres', q(SELECT count(*) = 10 FROM llm.queue WHERE state = 'claimed')) or die 'nothing was claimed';
 sql(q(UPDATE one SET label = NULL WHERE id <= 10));
 wait_idle($node);
-is(sql(q(SELECT sum(superseded), sum(dropped_cost) = (SELECT sum(cost) FROM llm.ledger WHERE job = (SELECT max(id) FROM llm.job))
+is(sql(q(SELECT sum(superseded),
+		sum(dropped_cost) = (SELECT sum(cost) FROM llm.ledger WHERE job = (SELECT max(id) FROM llm.job))
 	FROM llm.ended_sum WHERE job = (SELECT max(id) FROM llm.job))), '10|t', 'P3: what was paid for them counts as wasted');
 wait_summed();
 $ledger = bill_equals_ledger('with superseded tasks');
