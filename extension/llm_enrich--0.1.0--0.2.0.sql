@@ -538,3 +538,82 @@ COMMENT ON COLUMN llm.cost_by_role.cost IS 'US dollars, estimates included';
 COMMENT ON COLUMN llm.cost_by_role.estimated_cost IS 'the part of it that is estimated';
 COMMENT ON COLUMN llm.cost_by_role.unpriced IS 'rows of the ledger whose price is not known';
 GRANT SELECT ON llm.cost_by_role TO PUBLIC;
+-- Options of a model, and providers that are known by name.
+ALTER TABLE llm.model ADD COLUMN options jsonb CHECK (pg_catalog.jsonb_typeof(options) OPERATOR(pg_catalog.=) 'object');
+COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, extra_body, max_tokens_field, system_role';
+DROP FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int);
+DROP FUNCTION llm.alter_model(text, text, text, boolean, int, int, int);
+CREATE FUNCTION llm.add_model(
+	alias text,
+	server text,
+	model text,
+	is_default boolean DEFAULT false,
+	input_per_mtok numeric DEFAULT NULL,
+	cached_input_per_mtok numeric DEFAULT NULL,
+	cache_write_per_mtok numeric DEFAULT NULL,
+	output_per_mtok numeric DEFAULT NULL,
+	batch_input_per_mtok numeric DEFAULT NULL,
+	batch_output_per_mtok numeric DEFAULT NULL,
+	requests_per_minute int DEFAULT NULL,
+	tokens_per_minute int DEFAULT NULL,
+	max_concurrency int DEFAULT NULL,
+	options jsonb DEFAULT NULL
+) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_add_model';
+COMMENT ON FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int, jsonb)
+	IS 'let calls use a model of a server by an alias; prices not given are looked up in llm.price_list';
+
+CREATE FUNCTION llm.alter_model(
+	alias text,
+	server text DEFAULT NULL,
+	model text DEFAULT NULL,
+	is_default boolean DEFAULT NULL,
+	requests_per_minute int DEFAULT NULL,
+	tokens_per_minute int DEFAULT NULL,
+	max_concurrency int DEFAULT NULL,
+	options jsonb DEFAULT NULL
+) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_alter_model';
+COMMENT ON FUNCTION llm.alter_model(text, text, text, boolean, int, int, int, jsonb)
+	IS 'change what is given of a model; a limit of 0 takes it away, as do options of {}';
+
+-- Providers that are known by name; a dialect that this build does not have has none.
+CREATE FUNCTION llm.read_providers(
+	OUT provider text, OUT dialect text, OUT base_url text, OUT answer_form text, OUT max_tokens_field text,
+	OUT max_concurrency text, OUT note text)
+RETURNS SETOF record
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'llm_enrich_read_providers';
+COMMENT ON FUNCTION llm.read_providers() IS 'rows of llm.provider_list';
+
+CREATE VIEW llm.provider_list WITH (security_invoker = true) AS
+SELECT provider, dialect, base_url, answer_form, max_tokens_field, max_concurrency, note FROM llm.read_providers();
+COMMENT ON VIEW llm.provider_list IS 'providers that are known by name, and the options that the option provider fills in';
+COMMENT ON COLUMN llm.provider_list.provider IS 'value of the option provider';
+COMMENT ON COLUMN llm.provider_list.dialect IS 'form of its requests and answers';
+COMMENT ON COLUMN llm.provider_list.base_url IS 'its address; NULL: give yours';
+COMMENT ON COLUMN llm.provider_list.answer_form IS 'how the form of an answer is asked for; NULL: as the dialect does';
+COMMENT ON COLUMN llm.provider_list.max_tokens_field IS 'what caps output tokens; NULL: as the dialect has it';
+COMMENT ON COLUMN llm.provider_list.max_concurrency IS 'simultaneous requests; NULL: as for others';
+COMMENT ON COLUMN llm.provider_list.note IS 'what else to give';
+GRANT SELECT ON llm.provider_list TO PUBLIC;
+
+-- The first example names the provider.
+CREATE OR REPLACE VIEW llm.health WITH (security_invoker = true) AS
+SELECT kind, subject, state, problem, hint, since, pid, slots_used, slots
+FROM llm.read_health()
+UNION ALL
+SELECT 'server', NULL, 'none', 'there is no server to ask',
+	'CREATE SERVER openai FOREIGN DATA WRAPPER llm_enrich OPTIONS (provider ''openai'', api_key_file ''/etc/postgresql/openai.key'');',
+	NULL, NULL, NULL, NULL
+WHERE NOT EXISTS (
+	SELECT FROM pg_catalog.pg_foreign_server s
+	JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+	WHERE w.fdwname OPERATOR(pg_catalog.=) 'llm_enrich')
+UNION ALL
+SELECT 'model', NULL, 'none', 'there is no model to ask',
+	'SELECT llm.add_model(''fast'', server => ''openai'', model => ''gpt-5-mini'', is_default => true);',
+	NULL, NULL, NULL, NULL
+WHERE NOT EXISTS (SELECT FROM llm.model);

@@ -18,7 +18,8 @@ CREATE TABLE llm.model (
 	requests_per_minute int CHECK (requests_per_minute OPERATOR(pg_catalog.>) 0),
 	tokens_per_minute int CHECK (tokens_per_minute OPERATOR(pg_catalog.>) 0),
 	max_concurrency int CHECK (max_concurrency OPERATOR(pg_catalog.>) 0),
-	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	options jsonb CHECK (pg_catalog.jsonb_typeof(options) OPERATOR(pg_catalog.=) 'object')
 );
 CREATE UNIQUE INDEX model_default ON llm.model (is_default) WHERE is_default;
 COMMENT ON TABLE llm.model IS 'models that calls may name; see llm.add_model()';
@@ -30,6 +31,7 @@ COMMENT ON COLUMN llm.model.requests_per_minute IS 'limit besides the server''s;
 COMMENT ON COLUMN llm.model.tokens_per_minute IS 'limit besides the server''s; the tighter one holds';
 COMMENT ON COLUMN llm.model.max_concurrency IS 'limit of simultaneous requests besides the server''s; the tighter one holds';
 COMMENT ON COLUMN llm.model.created_at IS 'start of the transaction that added it';
+COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, extra_body, max_tokens_field, system_role';
 
 CREATE TABLE llm.price (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -165,11 +167,12 @@ CREATE FUNCTION llm.add_model(
 	batch_output_per_mtok numeric DEFAULT NULL,
 	requests_per_minute int DEFAULT NULL,
 	tokens_per_minute int DEFAULT NULL,
-	max_concurrency int DEFAULT NULL
+	max_concurrency int DEFAULT NULL,
+	options jsonb DEFAULT NULL
 ) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'llm_enrich_add_model';
-COMMENT ON FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int)
+COMMENT ON FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int, jsonb)
 	IS 'let calls use a model of a server by an alias; prices not given are looked up in llm.price_list';
 
 CREATE FUNCTION llm.alter_model(
@@ -179,12 +182,13 @@ CREATE FUNCTION llm.alter_model(
 	is_default boolean DEFAULT NULL,
 	requests_per_minute int DEFAULT NULL,
 	tokens_per_minute int DEFAULT NULL,
-	max_concurrency int DEFAULT NULL
+	max_concurrency int DEFAULT NULL,
+	options jsonb DEFAULT NULL
 ) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'llm_enrich_alter_model';
-COMMENT ON FUNCTION llm.alter_model(text, text, text, boolean, int, int, int)
-	IS 'change what is given of a model; a limit of 0 takes it away';
+COMMENT ON FUNCTION llm.alter_model(text, text, text, boolean, int, int, int, jsonb)
+	IS 'change what is given of a model; a limit of 0 takes it away, as do options of {}';
 
 CREATE FUNCTION llm.drop_model(alias text) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -205,3 +209,24 @@ CREATE FUNCTION llm.set_price(
 	AS 'MODULE_PATHNAME', 'llm_enrich_set_price';
 COMMENT ON FUNCTION llm.set_price(text, numeric, numeric, numeric, numeric, numeric, numeric, timestamptz)
 	IS 'set what a model costs from now or a later time on; what was paid before stays';
+
+-- Providers that are known by name; a dialect that this build does not have has none.
+CREATE FUNCTION llm.read_providers(
+	OUT provider text, OUT dialect text, OUT base_url text, OUT answer_form text, OUT max_tokens_field text,
+	OUT max_concurrency text, OUT note text)
+RETURNS SETOF record
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'llm_enrich_read_providers';
+COMMENT ON FUNCTION llm.read_providers() IS 'rows of llm.provider_list';
+
+CREATE VIEW llm.provider_list WITH (security_invoker = true) AS
+SELECT provider, dialect, base_url, answer_form, max_tokens_field, max_concurrency, note FROM llm.read_providers();
+COMMENT ON VIEW llm.provider_list IS 'providers that are known by name, and the options that the option provider fills in';
+COMMENT ON COLUMN llm.provider_list.provider IS 'value of the option provider';
+COMMENT ON COLUMN llm.provider_list.dialect IS 'form of its requests and answers';
+COMMENT ON COLUMN llm.provider_list.base_url IS 'its address; NULL: give yours';
+COMMENT ON COLUMN llm.provider_list.answer_form IS 'how the form of an answer is asked for; NULL: as the dialect does';
+COMMENT ON COLUMN llm.provider_list.max_tokens_field IS 'what caps output tokens; NULL: as the dialect has it';
+COMMENT ON COLUMN llm.provider_list.max_concurrency IS 'simultaneous requests; NULL: as for others';
+COMMENT ON COLUMN llm.provider_list.note IS 'what else to give';
+GRANT SELECT ON llm.provider_list TO PUBLIC;

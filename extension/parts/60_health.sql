@@ -13,7 +13,7 @@ SELECT kind, subject, state, problem, hint, since, pid, slots_used, slots
 FROM llm.read_health()
 UNION ALL
 SELECT 'server', NULL, 'none', 'there is no server to ask',
-	'CREATE SERVER openai FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect ''openai'', base_url ''https://api.openai.com/v1'', api_key_file ''/etc/postgresql/openai.key'');',
+	'CREATE SERVER openai FOREIGN DATA WRAPPER llm_enrich OPTIONS (provider ''openai'', api_key_file ''/etc/postgresql/openai.key'');',
 	NULL, NULL, NULL, NULL
 WHERE NOT EXISTS (
 	SELECT FROM pg_catalog.pg_foreign_server s

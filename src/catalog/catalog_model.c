@@ -31,6 +31,7 @@
 #include "catalog/catalog_price.h"
 #include "catalog/catalog_target.h"
 #include "catalog/fdw.h"
+#include "catalog/fdw_habit.h"
 
 #define ADMIN_ROLE "llm_admin"
 
@@ -41,10 +42,10 @@ static const char *const limit_names[LIMITS] = {
 	"requests_per_minute", "tokens_per_minute", "max_concurrency"};
 
 static LlmStatement insert_model = {
-	"INSERT INTO llm.model (alias, server, model, is_default, requests_per_minute, tokens_per_minute, max_concurrency)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (alias) DO NOTHING",
-	7,
-	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID}};
+	"INSERT INTO llm.model (alias, server, model, is_default, requests_per_minute, tokens_per_minute, max_concurrency,"
+	" options) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (alias) DO NOTHING",
+	8,
+	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID, JSONBOID}};
 
 static LlmStatement select_model = {
 	"SELECT server, model FROM llm.model WHERE alias = $1",
@@ -56,10 +57,11 @@ static LlmStatement update_model = {
 	" is_default = COALESCE($4, is_default),"
 	" requests_per_minute = CASE WHEN $5 IS NULL THEN requests_per_minute ELSE NULLIF($5, 0) END,"
 	" tokens_per_minute = CASE WHEN $6 IS NULL THEN tokens_per_minute ELSE NULLIF($6, 0) END,"
-	" max_concurrency = CASE WHEN $7 IS NULL THEN max_concurrency ELSE NULLIF($7, 0) END"
+	" max_concurrency = CASE WHEN $7 IS NULL THEN max_concurrency ELSE NULLIF($7, 0) END,"
+	" options = CASE WHEN $8 IS NULL THEN options ELSE NULLIF($8, '{}') END"
 	" WHERE alias = $1",
-	7,
-	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID}};
+	8,
+	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID, JSONBOID}};
 
 static LlmStatement clear_default = {
 	"UPDATE llm.model SET is_default = false WHERE is_default AND alias <> $1",
@@ -108,6 +110,16 @@ get_limits(FunctionCallInfo fcinfo, int i, int least, Datum *values, char *nulls
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("argument \"%s\" must be at least %d", limit_names[j], least)));
 	}
+}
+
+/* Options of a model from argument number i, checked. */
+static void
+get_options(FunctionCallInfo fcinfo, int i, Datum *value, char *null)
+{
+	*null = PG_ARGISNULL(i) ? 'n' : ' ';
+	*value = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
+	if (!PG_ARGISNULL(i))
+		llm_habit_check_model(PG_GETARG_JSONB_P(i));
 }
 
 static bool
@@ -298,7 +310,7 @@ lock_model(const char *alias, char **server, char **model)
 }
 
 /*
- * SQL: llm.add_model(alias, server, model, is_default, six prices, three limits).
+ * SQL: llm.add_model(alias, server, model, is_default, six prices, three limits, options).
  */
 Datum
 llm_enrich_add_model(PG_FUNCTION_ARGS)
@@ -311,8 +323,8 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 	bool admin = is_admin();
 	LlmOwnScope scope;
 	LlmPrices prices;
-	Datum values[4 + LIMITS];
-	char nulls[4 + LIMITS];
+	Datum values[5 + LIMITS];
+	char nulls[5 + LIMITS];
 	bool priced;
 	int i;
 
@@ -321,6 +333,7 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 	priced = llm_price_check(&prices);
 	memset(nulls, ' ', sizeof(nulls));
 	get_limits(fcinfo, 4 + LLM_PRICES, 1, &values[4], &nulls[4]);
+	get_options(fcinfo, 4 + LLM_PRICES + LIMITS, &values[4 + LIMITS], &nulls[4 + LIMITS]);
 	check_right(server->servername);
 	if (is_default)
 		check_default_right();
@@ -348,8 +361,8 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 }
 
 /*
- * SQL: llm.alter_model(alias, server, model, is_default, three limits); NULL: as it is,
- * a limit of 0: none.
+ * SQL: llm.alter_model(alias, server, model, is_default, three limits, options); NULL: as it
+ * is, a limit of 0: none, options of {}: none.
  */
 Datum
 llm_enrich_alter_model(PG_FUNCTION_ARGS)
@@ -360,11 +373,12 @@ llm_enrich_alter_model(PG_FUNCTION_ARGS)
 	char *old_server;
 	char *old_model;
 	LlmOwnScope scope;
-	Datum values[4 + LIMITS] = {0};
-	char nulls[4 + LIMITS];
+	Datum values[5 + LIMITS] = {0};
+	char nulls[5 + LIMITS];
 
 	memset(nulls, ' ', sizeof(nulls));
 	get_limits(fcinfo, 4, 0, &values[4], &nulls[4]);
+	get_options(fcinfo, 4 + LIMITS, &values[4 + LIMITS], &nulls[4 + LIMITS]);
 	lock_model(alias, &old_server, &old_model);
 	if (server_name != NULL)
 	{

@@ -36,6 +36,7 @@
 #include "catalog/catalog_target.h"
 #include "catalog/catalog_watch.h"
 #include "catalog/fdw.h"
+#include "catalog/fdw_habit.h"
 #include "dialect/dialect.h"
 
 #define CREATE_SERVER_EXAMPLE LLM_FDW_EXAMPLE_BEGIN "openai" LLM_FDW_EXAMPLE_END
@@ -75,6 +76,7 @@ typedef struct Model
 	int max_concurrency;
 	int max_output_tokens;
 	int64 price;
+	Jsonb *options; /* or NULL */
 } Model;
 
 static LlmStatement select_model = {
@@ -86,6 +88,7 @@ static LlmStatement select_model = {
 	" (SELECT pg_catalog.min(t.at) FROM llm.price p, LATERAL (VALUES (p.valid_from), (p.valid_until)) t(at)"
 	"   WHERE p.server = m.server AND p.model = m.model"
 	"   AND t.at > $2 AND t.at < 'infinity'::pg_catalog.timestamptz)"
+	", m.options"
 	" FROM llm.model m"
 	" WHERE CASE WHEN $1 IS NULL THEN m.is_default ELSE m.alias = $1 END",
 	2,
@@ -134,6 +137,23 @@ get_number(int column, bool wide)
 	return wide ? DatumGetInt64(value) : DatumGetInt32(value);
 }
 
+/* An object of the first row, in the context given; NULL for NULL. */
+static Jsonb *
+get_object(int column, MemoryContext context)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
+	MemoryContext saved;
+	Jsonb *object;
+
+	if (isnull)
+		return NULL;
+	saved = MemoryContextSwitchTo(context);
+	object = DatumGetJsonbPCopy(value);
+	MemoryContextSwitchTo(saved);
+	return object;
+}
+
 /* Copy the first row of select_model, in the context given. */
 static void
 copy_model(Model *model, MemoryContext context)
@@ -150,6 +170,7 @@ copy_model(Model *model, MemoryContext context)
 	model->max_concurrency = (int) get_number(6, false);
 	model->max_output_tokens = (int) get_number(7, false);
 	model->price = get_number(8, true);
+	model->options = get_object(10, context);
 	if (change != 0)
 		llm_catalog_watch_time(change);
 }
@@ -436,11 +457,42 @@ normalize_url(const char *url)
 	return copy;
 }
 
+static const char *
+copy_word(const char *word)
+{
+	return word == NULL ? NULL : pstrdup(word);
+}
+
+/* How the server's host is spoken to, and by which way it is reached; strings in the current context. */
+static void
+fill_endpoint(LlmTarget *target, const LlmServerOptions *options)
+{
+	LlmEndpoint *endpoint = &target->endpoint;
+	LlmHttpNetwork *network = &target->network;
+	char *user = NULL;
+
+	endpoint->base_url = target->base_url;
+	endpoint->query = copy_word(options->query);
+	endpoint->key_header = copy_word(options->key_header);
+	endpoint->headers = llm_habit_header_lines(options->headers);
+	endpoint->habits.answer_form = options->habits.answer_form;
+	endpoint->habits.max_tokens_field = copy_word(options->habits.max_tokens_field);
+	endpoint->habits.system_role = copy_word(options->habits.system_role);
+	endpoint->habits.extra_body = copy_word(options->habits.extra_body);
+	network->ca_file = copy_word(options->ca_file);
+	network->client_cert_file = copy_word(options->client_cert_file);
+	network->client_key_file = copy_word(options->client_key_file);
+	network->proxy = options->proxy == NULL ? NULL : llm_habit_split_proxy(options->proxy, &user);
+	network->proxy_user = user;
+	target->proxy_password_file = copy_word(options->proxy_password_file);
+}
+
 /* Copy what a server says into the target, strings into the context; false when it is of no use. */
 static bool
 fill_from_server(LlmTarget *target, const ForeignServer *server, Oid role, MemoryContext context, Problem *problem)
 {
 	LlmServerOptions options;
+	MemoryContext saved;
 	const char *key_name;
 
 	llm_fdw_server_options(server->options, &options);
@@ -448,13 +500,16 @@ fill_from_server(LlmTarget *target, const ForeignServer *server, Oid role, Memor
 	{
 		problem->class = LLM_ERR_CONFIG;
 		problem->message = psprintf("server \"%s\" has no usable dialect and base_url", server->servername);
-		problem->hint = psprintf("ALTER SERVER %s OPTIONS (ADD dialect '...', ADD base_url '...'); dialects are: %s.",
+		problem->hint = psprintf("ALTER SERVER %s OPTIONS (ADD provider '...'); or ADD dialect and base_url; dialects are: %s.",
 								 quote_identifier(server->servername), llm_dialect_names());
 		return false;
 	}
 	target->server_oid = server->serverid;
 	target->dialect = MemoryContextStrdup(context, options.dialect);
 	target->base_url = MemoryContextStrdup(context, normalize_url(options.base_url));
+	saved = MemoryContextSwitchTo(context);
+	fill_endpoint(target, &options);
+	MemoryContextSwitchTo(saved);
 	target->key_source = find_key(server->serverid, role, &options, &key_name);
 	if (key_name != NULL)
 		target->key_name = MemoryContextStrdup(context, key_name);
@@ -470,9 +525,15 @@ fill_from_server(LlmTarget *target, const ForeignServer *server, Oid role, Memor
 static void
 fill_from_model(LlmTarget *target, const Model *model, MemoryContext context)
 {
+	MemoryContext saved;
+
 	target->alias = MemoryContextStrdup(context, model->alias);
 	target->server = MemoryContextStrdup(context, model->server);
 	target->model = MemoryContextStrdup(context, model->model);
+	target->endpoint.model = target->model;
+	saved = MemoryContextSwitchTo(context);
+	llm_habit_apply_model(&target->endpoint.habits, model->options);
+	MemoryContextSwitchTo(saved);
 	target->requests_per_minute = tighter(target->requests_per_minute, model->requests_per_minute);
 	target->tokens_per_minute = tighter(target->tokens_per_minute, model->tokens_per_minute);
 	target->max_concurrency = tighter(target->max_concurrency, model->max_concurrency);

@@ -18,6 +18,9 @@
 
 #include "base/llm_enrich.h"
 
+#include "dialect/dialect.h"
+#include "http/http.h"
+
 typedef enum LlmKeySource
 {
 	LLM_KEY_NONE = 0,
@@ -40,6 +43,9 @@ typedef struct LlmTarget
 	const char *model; /* the provider's name */
 	const char *dialect;
 	const char *base_url; /* no trailing slash */
+	LlmEndpoint endpoint; /* what the dialect is told */
+	LlmHttpNetwork network; /* the password is not read yet */
+	const char *proxy_password_file; /* or NULL */
 	LlmKeySource key_source;
 	const char *key_name; /* path or variable; the key itself for a mapping (wipe it after use) */
 	int requests_per_minute; /* 0: no limit told */
@@ -63,7 +69,7 @@ extern void llm_catalog_check_call(const char *alias, Oid role);
  */
 extern void llm_catalog_check_server_name(const char *name);
 
-/* In the sender, inside a transaction.  Result in the current context. */
+/* In the sender, inside a transaction, or in a user's statement.  Result in the current context. */
 extern LlmTarget *llm_catalog_target(const char *alias, Oid role);
 
 /* Counts up whenever a server, mapping, model or price may have changed; valid between transactions. */

@@ -4,8 +4,8 @@
  *	  Options of the foreign servers and user mappings that describe providers.
  *
  * The validator sees the options as they would be after the statement, and
- * judges those: a server that holds a key file, a variable or an http address
- * is a superuser's, whichever option is being changed.  So its owner cannot
+ * judges those: a server that reads a file or a variable, goes through a proxy, or has an
+ * http address is a superuser's, whichever option is being changed.  So its owner cannot
  * point base_url at another host and have the worker send the key there.
  *
  * No message repeats the value of a key.
@@ -27,6 +27,8 @@
 #include "utils/guc.h"
 
 #include "catalog/fdw.h"
+#include "catalog/fdw_habit.h"
+#include "catalog/preset.h"
 #include "catalog/secret.h"
 #include "dialect/dialect.h"
 
@@ -48,8 +50,7 @@ typedef struct FdwOption
 	Oid context; /* catalog of the object that carries it */
 	const char *name;
 	void (*check)(const char *name, const char *value);
-	bool superuser_only;
-	bool required;
+	bool superuser_only; /* it reads a file, or changes where a request and the key go */
 } FdwOption;
 
 static void check_count(const char *name, const char *value);
@@ -57,21 +58,59 @@ static void check_dialect(const char *name, const char *value);
 static void check_duration(const char *name, const char *value);
 static void check_key(const char *name, const char *value);
 static void check_path(const char *name, const char *value);
+static void check_provider(const char *name, const char *value);
 static void check_url(const char *name, const char *value);
 static void check_variable(const char *name, const char *value);
 
 /* Every option there is; the order is that of the hints. */
 static const FdwOption fdw_options[] = {
-	{ForeignServerRelationId, "dialect", check_dialect, false, true},
-	{ForeignServerRelationId, "base_url", check_url, false, true},
-	{ForeignServerRelationId, "api_key_file", check_path, true, false},
-	{ForeignServerRelationId, "api_key_env", check_variable, true, false},
-	{ForeignServerRelationId, "requests_per_minute", check_count, false, false},
-	{ForeignServerRelationId, "tokens_per_minute", check_count, false, false},
-	{ForeignServerRelationId, "max_concurrency", check_count, false, false},
-	{ForeignServerRelationId, "timeout", check_duration, false, false},
-	{ForeignServerRelationId, "connect_timeout", check_duration, false, false},
-	{UserMappingRelationId, LLM_FDW_KEY_OPTION, check_key, false, false},
+	{ForeignServerRelationId, "provider", check_provider, false},
+	{ForeignServerRelationId, "dialect", check_dialect, false},
+	{ForeignServerRelationId, "base_url", check_url, false},
+	{ForeignServerRelationId, "api_key_file", check_path, true},
+	{ForeignServerRelationId, "api_key_env", check_variable, true},
+	{ForeignServerRelationId, "requests_per_minute", check_count, false},
+	{ForeignServerRelationId, "tokens_per_minute", check_count, false},
+	{ForeignServerRelationId, "max_concurrency", check_count, false},
+	{ForeignServerRelationId, "timeout", check_duration, false},
+	{ForeignServerRelationId, "connect_timeout", check_duration, false},
+	{ForeignServerRelationId, "headers", llm_habit_check_headers, false},
+	{ForeignServerRelationId, "query", llm_habit_check_query, false},
+	{ForeignServerRelationId, "key_header", llm_habit_check_key_header, false},
+	{ForeignServerRelationId, LLM_HABIT_EXTRA_BODY, llm_habit_check_extra_body, false},
+	{ForeignServerRelationId, LLM_HABIT_ANSWER_FORM, llm_habit_check_answer_form, false},
+	{ForeignServerRelationId, LLM_HABIT_MAX_TOKENS_FIELD, llm_habit_check_max_tokens_field, false},
+	{ForeignServerRelationId, LLM_HABIT_SYSTEM_ROLE, llm_habit_check_system_role, false},
+	{ForeignServerRelationId, "ca_file", check_path, true},
+	{ForeignServerRelationId, "client_cert_file", check_path, true},
+	{ForeignServerRelationId, "client_key_file", check_path, true},
+	{ForeignServerRelationId, "proxy", llm_habit_check_proxy, true},
+	{ForeignServerRelationId, "proxy_password_file", check_path, true},
+	{UserMappingRelationId, LLM_FDW_KEY_OPTION, check_key, false},
+};
+
+/* Options that make sense with another one only. */
+static const struct
+{
+	const char *name;
+	const char *needs;
+} fdw_pairs[] = {
+	{"client_key_file", "client_cert_file"},
+	{"proxy_password_file", "proxy"},
+};
+
+/* Paths that a base_url must not end with: the dialect appends its own. */
+static const char *const url_ends[] = {
+	"/chat/completions",
+	"/completions",
+	"/embeddings",
+	"/messages",
+	"/responses",
+	"/models",
+	"/api/chat",
+	"/api/generate",
+	"/api/embed",
+	"/converse",
 };
 
 PG_FUNCTION_INFO_V1(llm_enrich_fdw_validator);
@@ -123,6 +162,40 @@ find_url_fault(const char *url)
 	return NULL;
 }
 
+/* Raise for an address that ends in the path which is appended to it. */
+static void
+check_url_end(const char *name, const char *url)
+{
+	size_t len = strlen(url);
+
+	while (len > 0 && url[len - 1] == '/')
+		len--;
+	for (int i = 0; i < lengthof(url_ends); i++)
+	{
+		size_t end_len = strlen(url_ends[i]);
+
+		if (len <= end_len || pg_strncasecmp(url + len - end_len, url_ends[i], end_len) != 0)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail("It ends with \"%s\", which is appended to it for each request.", url_ends[i]),
+				 errhint("%s '%.*s'", name, (int) (len - end_len), url)));
+	}
+}
+
+/* A key would go over the network unencrypted. */
+static void
+check_encrypted(const char *name, const char *url)
+{
+	if (!llm_fdw_url_is_https(url) && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only a superuser may use a \"%s\" without https", name),
+				 errdetail("Every change of a server whose address is http needs a superuser, whichever option it changes."),
+				 errhint("Use https, or ask a superuser.")));
+}
+
 static void
 check_url(const char *name, const char *value)
 {
@@ -135,12 +208,20 @@ check_url(const char *name, const char *value)
 				 errmsg("invalid value for option \"%s\"", name),
 				 errdetail_internal("%s", fault),
 				 errhint("An example is https://api.openai.com/v1.")));
-	if (!llm_fdw_url_is_https(value) && !superuser())
+	check_url_end(name, value);
+	check_encrypted(name, value);
+}
+
+static void
+check_provider(const char *name, const char *value)
+{
+	const LlmPreset *preset = llm_preset_find(value);
+
+	if (preset == NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("only a superuser may use a \"%s\" without https", name),
-				 errdetail("Every change of a server whose address is http needs a superuser, whichever option it changes."),
-				 errhint("Use https, or ask a superuser.")));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errhint("Providers are: %s. For others give dialect and base_url.", llm_preset_names())));
 }
 
 static void
@@ -161,7 +242,7 @@ check_path(const char *name, const char *value)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for option \"%s\"", name),
 				 errdetail("It must be an absolute path."),
-				 errhint("The file holds the key and nothing else; the server's operating system user must be able to read it.")));
+				 errhint("The server's operating system user must be able to read the file. That of a key or a password holds it and nothing else.")));
 }
 
 static void
@@ -263,31 +344,47 @@ check_option(const FdwOption *option, const char *value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only a superuser may change a server with option \"%s\"", option->name),
-				 errdetail("This holds for every change of its options: another base_url would get the key."),
+				 errdetail("This holds for every change of its options: it reads a file or a variable of the server, or decides by which way the key goes."),
 				 errhint("Ask a superuser, or use a server without it and CREATE USER MAPPING ... OPTIONS (%s '...').",
 						 LLM_FDW_KEY_OPTION)));
 	option->check(option->name, value);
+}
+
+static void
+refuse_missing(const char *name, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+			 errmsg("option \"%s\" is missing", name),
+			 errhint("%s", hint)));
 }
 
 /* Rules about several options of a server at once. */
 static void
 check_server(List *options)
 {
-	int i;
+	LlmServerOptions server;
 
-	for (i = 0; i < lengthof(fdw_options); i++)
-	{
-		if (fdw_options[i].context == ForeignServerRelationId && fdw_options[i].required &&
-			llm_fdw_option(options, fdw_options[i].name) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-					 errmsg("option \"%s\" is missing", fdw_options[i].name),
-					 errhint("An example is OPTIONS (dialect 'openai', base_url 'https://api.openai.com/v1').")));
-	}
-	if (llm_fdw_option(options, "api_key_file") != NULL && llm_fdw_option(options, "api_key_env") != NULL)
+	llm_fdw_server_options(options, &server);
+	if (server.dialect == NULL)
+		refuse_missing(server.base_url == NULL ? "provider" : "dialect",
+					   "Examples are OPTIONS (provider 'openai', api_key_file '/etc/postgresql/openai.key'),"
+					   " and OPTIONS (dialect 'openai', base_url 'https://llm.example.com/v1').");
+	if (server.base_url == NULL)
+		refuse_missing("base_url", server.note != NULL ? server.note : "An example is base_url 'https://llm.example.com/v1'.");
+	else
+		check_encrypted(llm_fdw_option(options, "base_url") != NULL ? "base_url" : "provider", server.base_url);
+	if (server.key_file != NULL && server.key_env != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("options \"%s\" and \"%s\" exclude each other", "api_key_file", "api_key_env")));
+	for (int i = 0; i < lengthof(fdw_pairs); i++)
+	{
+		if (llm_fdw_option(options, fdw_pairs[i].name) != NULL && llm_fdw_option(options, fdw_pairs[i].needs) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+					 errmsg("option \"%s\" needs option \"%s\"", fdw_pairs[i].name, fdw_pairs[i].needs)));
+	}
 }
 
 /*
@@ -357,16 +454,62 @@ get_duration(List *options, const char *name, int otherwise)
 	return value != NULL && parse_duration(value, &duration) ? duration : otherwise;
 }
 
+/* What the provider of that name fills in; what the options say comes after it. */
+static void
+apply_preset(List *options, LlmServerOptions *result)
+{
+	const char *provider = llm_fdw_option(options, "provider");
+	const LlmPreset *preset = provider == NULL ? NULL : llm_preset_find(provider);
+
+	if (preset == NULL)
+		return;
+	result->dialect = preset->dialect;
+	result->base_url = preset->base_url;
+	result->note = preset->note;
+	if (preset->max_concurrency != NULL)
+		(void) parse_count(preset->max_concurrency, &result->max_concurrency);
+	llm_habit_apply(&result->habits, LLM_HABIT_ANSWER_FORM, preset->answer_form);
+	llm_habit_apply(&result->habits, LLM_HABIT_MAX_TOKENS_FIELD, preset->max_tokens_field);
+}
+
+/* The value of an option where it is given. */
+static void
+override(const char **value, List *options, const char *name)
+{
+	const char *given = llm_fdw_option(options, name);
+
+	if (given != NULL)
+		*value = given;
+}
+
 void
 llm_fdw_server_options(List *options, LlmServerOptions *result)
 {
-	result->dialect = llm_fdw_option(options, "dialect");
-	result->base_url = llm_fdw_option(options, "base_url");
+	static const char *const habits[] = {
+		LLM_HABIT_ANSWER_FORM, LLM_HABIT_MAX_TOKENS_FIELD, LLM_HABIT_SYSTEM_ROLE, LLM_HABIT_EXTRA_BODY};
+	int count;
+
+	memset(result, 0, sizeof(*result));
+	apply_preset(options, result);
+	override(&result->dialect, options, "dialect");
+	override(&result->base_url, options, "base_url");
 	result->key_file = llm_fdw_option(options, "api_key_file");
 	result->key_env = llm_fdw_option(options, "api_key_env");
 	result->requests_per_minute = get_count(options, "requests_per_minute");
 	result->tokens_per_minute = get_count(options, "tokens_per_minute");
-	result->max_concurrency = get_count(options, "max_concurrency");
+	count = get_count(options, "max_concurrency");
+	if (count > 0)
+		result->max_concurrency = count;
 	result->timeout_ms = get_duration(options, "timeout", DEFAULT_TIMEOUT_MS);
 	result->connect_timeout_ms = get_duration(options, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_MS);
+	result->query = llm_fdw_option(options, "query");
+	result->key_header = llm_fdw_option(options, "key_header");
+	result->headers = llm_fdw_option(options, "headers");
+	for (int i = 0; i < lengthof(habits); i++)
+		llm_habit_apply(&result->habits, habits[i], llm_fdw_option(options, habits[i]));
+	result->ca_file = llm_fdw_option(options, "ca_file");
+	result->client_cert_file = llm_fdw_option(options, "client_cert_file");
+	result->client_key_file = llm_fdw_option(options, "client_key_file");
+	result->proxy = llm_fdw_option(options, "proxy");
+	result->proxy_password_file = llm_fdw_option(options, "proxy_password_file");
 }

@@ -10,6 +10,7 @@
 
 #include "base/llm_enrich.h"
 
+#include "dialect/dialect.h"
 #include "nodes/pg_list.h"
 
 /* The foreign-data wrapper whose servers are providers. */
@@ -19,15 +20,18 @@
 
 /* CREATE SERVER for a hint, with the server's name in between. */
 #define LLM_FDW_EXAMPLE_BEGIN "CREATE SERVER "
-#define LLM_FDW_EXAMPLE_END                                             \
-	" FOREIGN DATA WRAPPER " LLM_FDW_NAME " OPTIONS (dialect 'openai'," \
-	" base_url 'https://api.openai.com/v1', api_key_file '/etc/postgresql/openai.key')"
+#define LLM_FDW_EXAMPLE_END                                              \
+	" FOREIGN DATA WRAPPER " LLM_FDW_NAME " OPTIONS (provider 'openai'," \
+	" api_key_file '/etc/postgresql/openai.key')"
 
-/* Options of a server, parsed.  Strings are borrowed from the list given. */
+/*
+ * Options of a server, parsed, with what its provider's preset fills in.  Strings are borrowed
+ * from the list given, or belong to the current context.
+ */
 typedef struct LlmServerOptions
 {
-	const char *dialect; /* NULL when missing */
-	const char *base_url; /* as typed; NULL when missing */
+	const char *dialect; /* NULL when neither option nor preset tells it */
+	const char *base_url; /* as typed; NULL likewise */
 	const char *key_file; /* NULL when missing */
 	const char *key_env; /* NULL when missing */
 	int requests_per_minute; /* 0: no limit told */
@@ -35,6 +39,18 @@ typedef struct LlmServerOptions
 	int max_concurrency;
 	int timeout_ms;
 	int connect_timeout_ms;
+	const char *note; /* of the provider's preset: what else is needed; or NULL */
+
+	/* NULL when missing */
+	const char *query;
+	const char *key_header;
+	const char *headers; /* JSON object */
+	LlmHabits habits;
+	const char *ca_file;
+	const char *client_cert_file;
+	const char *client_key_file;
+	const char *proxy;
+	const char *proxy_password_file;
 } LlmServerOptions;
 
 /* Read the options of a server as the catalog has them (a list of DefElem).  Never raises. */

@@ -214,6 +214,16 @@ llm_secret_read(const LlmTarget *target, const char **problem, const char **hint
 	return NULL;
 }
 
+char *
+llm_secret_read_proxy_password(const LlmTarget *target, const char **problem, const char **hint)
+{
+	*problem = NULL;
+	*hint = NULL;
+	if (target->proxy_password_file == NULL)
+		return NULL;
+	return read_key_file(target->proxy_password_file, problem, hint);
+}
+
 uint64
 llm_secret_fingerprint(const char *key)
 {

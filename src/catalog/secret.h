@@ -20,6 +20,9 @@
  */
 extern char *llm_secret_read(const LlmTarget *target, const char **problem, const char **hint);
 
+/* The same for the password of the target's proxy. */
+extern char *llm_secret_read_proxy_password(const LlmTarget *target, const char **problem, const char **hint);
+
 /*
  * Why this cannot be a key, as the end of a sentence that begins with "the key"; NULL
  * when it can.  Constant text; never repeats the key.

@@ -47,12 +47,18 @@ void
 llm_dialect_address(const LlmDialect *dialect, const LlmEndpoint *endpoint, LlmRequestKind kind, LlmAddress *address)
 {
 	const char *key_header = endpoint->key_header != NULL ? endpoint->key_header : dialect->key_header;
+	bool in_query = endpoint->query != NULL && strstr(endpoint->query, "%s") != NULL;
+	ListCell *cell;
 
 	address->method = "POST";
 	address->url = NULL;
-	address->headers = list_make3(pstrdup("Content-Type: application/json"), pstrdup("Accept: application/json"),
-								  pstrdup(key_header));
+	address->headers = list_make2(pstrdup("Content-Type: application/json"), pstrdup("Accept: application/json"));
+	/* a key that goes in the query goes nowhere else, unless that is said */
+	if (endpoint->key_header != NULL || !in_query)
+		address->headers = lappend(address->headers, pstrdup(key_header));
 	dialect->address(endpoint, kind, address);
+	foreach(cell, endpoint->headers)
+		address->headers = lappend(address->headers, pstrdup(lfirst(cell)));
 	if (endpoint->query != NULL)
 		address->url = psprintf("%s%c%s", address->url, strchr(address->url, '?') == NULL ? '?' : '&', endpoint->query);
 }

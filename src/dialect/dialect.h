@@ -58,12 +58,13 @@ typedef struct LlmEndpoint
 	const char *model; /* the provider's name */
 	const char *query; /* "api-version=…", appended to each URL; or NULL */
 	const char *key_header; /* "Name: %s" instead of the dialect's; or NULL */
+	List *headers; /* of char *, whole lines: more of them */
 	LlmHabits habits;
 } LlmEndpoint;
 
 /*
- * A request without its body.  In the lines of headers "%s" stands for the key; a line
- * with one is left out where there is no key.  In the current context.
+ * A request without its body.  In the lines of headers, and in the URL's query, "%s" stands for
+ * the key; a line with one is left out where there is no key.  In the current context.
  */
 typedef struct LlmAddress
 {

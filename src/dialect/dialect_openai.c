@@ -118,9 +118,8 @@ llm_dialect_openai_prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint)
 	appendStringInfoString(head, "{\"model\":");
 	llm_json_append_string(head, endpoint->model, strlen(endpoint->model));
 	append_params(head, &recipe->params, habits);
+	llm_dialect_append_extra(head, habits);
 	append_response_format(head, recipe, habits->answer_form);
-	if (habits->extra_body != NULL)
-		appendStringInfo(head, ",%s", habits->extra_body);
 	appendStringInfoString(head, ",\"messages\":[");
 	append_instructions(head, recipe->system, habits->system_role != NULL ? habits->system_role : "system");
 	appendStringInfoString(&frame->tail, "]}");
@@ -172,8 +171,7 @@ llm_dialect_openai_embed(const LlmEndpoint *endpoint, const LlmEmbed *ask, Strin
 	llm_json_append_string(body, endpoint->model, strlen(endpoint->model));
 	if (ask->dimensions > 0)
 		appendStringInfo(body, ",\"dimensions\":%d", ask->dimensions);
-	if (endpoint->habits.extra_body != NULL)
-		appendStringInfo(body, ",%s", endpoint->habits.extra_body);
+	llm_dialect_append_extra(body, &endpoint->habits);
 	appendStringInfoString(body, ",\"input\":");
 	for (int i = 0; i < ask->ninputs; i++)
 	{

@@ -157,6 +157,35 @@ llm_note_vector(LlmJsonReader *r, LlmVector *vector)
 	return false;
 }
 
+/* ---- a question ---- */
+
+void
+llm_dialect_append_extra(StringInfo buf, const LlmHabits *habits)
+{
+	LlmJsonReader reader;
+	LlmJsonSlice key;
+	char *object;
+	int before = buf->len;
+
+	if (habits->extra_body == NULL)
+		return;
+	object = psprintf("{%s}", habits->extra_body);
+	llm_json_open(&reader, object, strlen(object));
+	llm_json_enter(&reader, '{');
+	for (int i = 0; llm_json_next_key(&reader, i, &key); i++)
+	{
+		char *member = psprintf("\"%.*s\":", (int) key.len, key.at);
+		const char *value;
+
+		(void) llm_json_peek(&reader);
+		value = reader.at;
+		if (!llm_json_skip(&reader))
+			break;
+		if (memmem(buf->data, before, member, strlen(member)) == NULL)
+			appendStringInfo(buf, ",%s%.*s", member, (int) (reader.at - value), value);
+	}
+}
+
 /* ---- an answer ---- */
 
 const char *

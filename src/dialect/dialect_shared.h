@@ -81,6 +81,15 @@ extern bool llm_note_enter(LlmJsonReader *r, char open);
 /* A list of numbers, or base64 of little-endian float4, as a vector; false when it is neither. */
 extern bool llm_note_vector(LlmJsonReader *r, LlmVector *vector);
 
+/* ---- a question ---- */
+
+/*
+ * Append the members that the habits add to a body, each after a comma.  To be called after
+ * the parameters and before anything that nests: a member that is there already stays as
+ * it is, since the call asked for it.
+ */
+extern void llm_dialect_append_extra(StringInfo buf, const LlmHabits *habits);
+
 /* ---- an answer ---- */
 
 /* The value of a header by its name in lower case, or NULL. */
@@ -121,6 +130,9 @@ extern char *llm_dialect_clean(const char *str, size_t len);
 
 /* The same of a noted string; NULL when there is none, or it is empty. */
 extern char *llm_dialect_clean_slice(const LlmJsonSlice *slice);
+
+/* Does a text hold a word that begins as only keys do? */
+extern bool llm_dialect_holds_key(const char *str);
 
 /*
  * Milliseconds to wait as the headers tell, or else the message ("try again in 20s");

@@ -299,3 +299,19 @@ llm_dialect_clean_slice(const LlmJsonSlice *slice)
 	decoded = llm_dialect_clean(decoded, len);
 	return decoded[0] == '\0' ? NULL : decoded;
 }
+
+bool
+llm_dialect_holds_key(const char *str)
+{
+	while (*str != '\0')
+	{
+		size_t run = 0;
+
+		while (is_word_char(str[run]))
+			run++;
+		if (run >= PREFIXED_KEY_LEN && has_key_prefix(str, run))
+			return true;
+		str += Max(run, 1);
+	}
+	return false;
+}

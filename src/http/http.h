@@ -39,6 +39,28 @@ typedef enum LlmHttpOutcome
 	LLM_HTTP_DROPPED /* sent at least in part; memory is short here for the answer */
 } LlmHttpOutcome;
 
+/* What is known of why there is no answer; each has a remedy of its own. */
+typedef enum LlmHttpCause
+{
+	LLM_HTTP_CAUSE_NONE = 0,
+	LLM_HTTP_CAUSE_CA, /* the other side's certificate is not trusted here */
+	LLM_HTTP_CAUSE_CLIENT_CERT, /* the other side wants one of ours, or another one */
+	LLM_HTTP_CAUSE_FILE, /* a file of the network's cannot be read, or is not what it should be */
+	LLM_HTTP_CAUSE_PROXY_PASSWORD, /* the proxy wants one, or another one */
+	LLM_HTTP_CAUSE_PROXY /* it cannot be reached, or does not let us through */
+} LlmHttpCause;
+
+/* By which way a host is reached.  NULL: as without. */
+typedef struct LlmHttpNetwork
+{
+	const char *ca_file; /* instead of the system's authorities */
+	const char *client_cert_file;
+	const char *client_key_file;
+	const char *proxy; /* without user and password */
+	const char *proxy_user;
+	const char *proxy_password;
+} LlmHttpNetwork;
+
 typedef struct LlmHttpExchange
 {
 	/* set by the caller; all pointers stay valid until release() or cancel() */
@@ -46,6 +68,7 @@ typedef struct LlmHttpExchange
 	const char *url;
 	const char *const *headers; /* whole lines, the last followed by NULL; only the caller wipes it */
 	const char *secret; /* the key in one of them, blacked out where it comes back; or NULL */
+	const LlmHttpNetwork *network; /* NULL: straight, with the system's authorities */
 	const char *body; /* NULL: none */
 	size_t body_len;
 	int timeout_ms;
@@ -55,6 +78,7 @@ typedef struct LlmHttpExchange
 
 	/* filled in when finished; owned by the exchange, gone with release() */
 	LlmHttpOutcome outcome;
+	LlmHttpCause cause;
 	const char *failure; /* one short sentence, NULL when DONE */
 	int status; /* 0 when no answer began */
 	char *answer; /* NUL-terminated for convenience, may hold NULs before; NULL unless DONE */

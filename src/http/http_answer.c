@@ -110,6 +110,7 @@ llm_http_answer_clear(LlmHttpExchange *exchange)
 {
 	exchange->answer_headers = NULL;
 	exchange->outcome = LLM_HTTP_LOCAL;
+	exchange->cause = LLM_HTTP_CAUSE_NONE;
 	exchange->failure = NULL;
 	exchange->status = 0;
 	exchange->answer = NULL;

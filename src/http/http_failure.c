@@ -47,7 +47,9 @@ describe_timeout(const LlmHttpFailure *failure, char *sentence)
 void
 llm_http_failure_describe(const LlmHttpFailure *failure, char *sentence)
 {
-	if (failure->outcome == LLM_HTTP_TOO_LARGE)
+	if (failure->outcome == LLM_HTTP_TOO_LARGE && failure->head)
+		strlcpy(sentence, "a header of the answer is larger than 100 kB", LLM_HTTP_FAILURE_BYTES);
+	else if (failure->outcome == LLM_HTTP_TOO_LARGE)
 		snprintf(sentence, LLM_HTTP_FAILURE_BYTES, "the answer is larger than %zu bytes", failure->answer_limit);
 	else if (failure->outcome == LLM_HTTP_DROPPED)
 		strlcpy(sentence, "out of memory while reading the answer", LLM_HTTP_FAILURE_BYTES);

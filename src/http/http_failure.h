@@ -22,6 +22,7 @@ typedef struct LlmHttpFailure
 	bool timed_out;
 	bool closed; /* by the other side, ahead of the answer's first byte */
 	bool no_descriptor;
+	bool head; /* it is the head that is too large */
 	size_t answer_limit;
 	const char *words; /* libcurl's */
 

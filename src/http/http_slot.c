@@ -93,14 +93,20 @@ on_close(void *userdata, curl_socket_t fd)
 	return llm_http_poll_close(fd);
 }
 
-/* Counts over all of libcurl's attempts at one exchange. */
-bool
-llm_http_slot_has_sent(const LlmHttpSlot *slot)
+static long
+bytes_sent(const LlmHttpSlot *slot)
 {
 	long bytes = 0;
 
 	(void) curl_easy_getinfo(slot->easy, CURLINFO_REQUEST_SIZE, &bytes);
-	return bytes > 0;
+	return bytes;
+}
+
+/* Counts over all of libcurl's attempts at one exchange; what a proxy was told is no part of the request. */
+bool
+llm_http_slot_has_sent(const LlmHttpSlot *slot)
+{
+	return slot->requested && bytes_sent(slot) > slot->sent_before;
 }
 
 /*
@@ -115,6 +121,7 @@ on_request(void *userdata, char *remote_ip, char *local_ip, int remote_port, int
 	llm_http_origin_resolved(slot->origin, slot);
 	if (slot->requested && llm_http_slot_has_sent(slot))
 		return CURL_PREREQFUNC_ABORT;
+	slot->sent_before = bytes_sent(slot);
 	slot->requested = true;
 	return CURL_PREREQFUNC_OK;
 }
@@ -210,13 +217,38 @@ drop_headers(LlmHttpSlot *slot)
 }
 
 static void
+free_network(LlmHttpNetwork *network)
+{
+	if (network->proxy_password != NULL)
+		explicit_bzero(unconstify(char *, network->proxy_password), strlen(network->proxy_password));
+	free(unconstify(char *, network->ca_file));
+	free(unconstify(char *, network->client_cert_file));
+	free(unconstify(char *, network->client_key_file));
+	free(unconstify(char *, network->proxy));
+	free(unconstify(char *, network->proxy_user));
+	free(unconstify(char *, network->proxy_password));
+	memset(network, 0, sizeof(*network));
+}
+
+/* Free the URL, which may hold the key. */
+static void
+free_url(LlmHttpSlot *slot)
+{
+	if (slot->url != NULL)
+		explicit_bzero(slot->url, strlen(slot->url));
+	free(slot->url);
+	slot->url = NULL;
+}
+
+static void
 free_slot(LlmHttpSlot *slot)
 {
 	llm_http_origin_leave(slot->origin);
 	curl_easy_cleanup(slot->easy);
 	drop_headers(slot);
 	llm_http_answer_free(&slot->answer);
-	free(slot->url);
+	free_url(slot);
+	free_network(&slot->network);
 	free(slot->method);
 	free(slot->detail);
 	dlist_delete(&slot->all_node);
@@ -257,12 +289,11 @@ set_url(LlmHttpSlot *slot, const char *url)
 	}
 	llm_http_origin_leave(slot->origin);
 	slot->origin = origin;
-	free(slot->url);
+	free_url(slot);
 	slot->url = copy;
 	if (SET(CURLOPT_URL, url))
 		return true;
-	free(slot->url);
-	slot->url = NULL;
+	free_url(slot);
 	return false;
 }
 
@@ -361,6 +392,69 @@ set_timeouts(LlmHttpSlot *slot, int timeout_ms, int connect_timeout_ms)
 	return true;
 }
 
+/* One member of a network: is it another one now?  A copy of it; false when memory is short. */
+static bool
+copy_word(const char **to, const char *word)
+{
+	*to = word == NULL ? NULL : strdup(word);
+	return word == NULL || *to != NULL;
+}
+
+static bool
+is_same_word(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool
+is_same_network(const LlmHttpNetwork *a, const LlmHttpNetwork *b)
+{
+	return is_same_word(a->ca_file, b->ca_file) && is_same_word(a->client_cert_file, b->client_cert_file) &&
+		   is_same_word(a->client_key_file, b->client_key_file) && is_same_word(a->proxy, b->proxy) &&
+		   is_same_word(a->proxy_user, b->proxy_user) && is_same_word(a->proxy_password, b->proxy_password);
+}
+
+/* Everything that the handle was told is void: as after make_slot(). */
+static bool
+start_over(LlmHttpSlot *slot)
+{
+	curl_easy_reset(slot->easy);
+	drop_headers(slot);
+	free_url(slot);
+	free_network(&slot->network);
+	free(slot->method);
+	slot->method = NULL;
+	slot->timeout_ms = 0;
+	slot->connect_timeout_ms = 0;
+	return set_common_options(slot) && set_callbacks(slot);
+}
+
+/*
+ * The network of a host.  It differs between few hosts, and libcurl's own default for the
+ * authorities cannot be set again, so a handle that changes it starts over.
+ */
+static bool
+set_network(LlmHttpSlot *slot, const LlmHttpNetwork *given)
+{
+	static const LlmHttpNetwork plain = {NULL};
+	const LlmHttpNetwork *network = given != NULL ? given : &plain;
+	LlmHttpNetwork *to = &slot->network;
+
+	if (is_same_network(to, network))
+		return true;
+	if (!start_over(slot) || !copy_word(&to->ca_file, network->ca_file) ||
+		!copy_word(&to->client_cert_file, network->client_cert_file) ||
+		!copy_word(&to->client_key_file, network->client_key_file) || !copy_word(&to->proxy, network->proxy) ||
+		!copy_word(&to->proxy_user, network->proxy_user) || !copy_word(&to->proxy_password, network->proxy_password))
+		return false;
+	return (to->ca_file == NULL || SET(CURLOPT_CAINFO, to->ca_file)) &&
+		   (to->client_cert_file == NULL || SET(CURLOPT_SSLCERT, to->client_cert_file)) &&
+		   (to->client_key_file == NULL || SET(CURLOPT_SSLKEY, to->client_key_file)) &&
+		   (to->proxy == NULL || (SET(CURLOPT_PROXY, to->proxy) && SET(CURLOPT_HTTPPROXYTUNNEL, 1L))) &&
+		   (to->proxy_user == NULL || SET(CURLOPT_PROXYUSERNAME, to->proxy_user)) &&
+		   (to->proxy_password == NULL || SET(CURLOPT_PROXYPASSWORD, to->proxy_password));
+}
+
 LlmHttpSlot *
 llm_http_slot_take(LlmHttpExchange *exchange)
 {
@@ -373,7 +467,8 @@ llm_http_slot_take(LlmHttpExchange *exchange)
 		slot = dlist_container(LlmHttpSlot, node, dlist_pop_head_node(&free_slots));
 	if (slot == NULL)
 		return NULL;
-	if (!set_url(slot, exchange->url) ||
+	if (!set_network(slot, exchange->network) ||
+		!set_url(slot, exchange->url) ||
 		!set_method(slot, exchange->method) ||
 		!set_headers(slot, exchange->headers) ||
 		!set_timeouts(slot, exchange->timeout_ms, exchange->connect_timeout_ms) ||
@@ -383,6 +478,7 @@ llm_http_slot_take(LlmHttpExchange *exchange)
 		return NULL;
 	}
 	slot->requested = false;
+	slot->sent_before = 0;
 	slot->no_descriptor = false;
 	slot->detail[0] = '\0';
 	llm_http_answer_start(&slot->answer, exchange->answer_limit);
@@ -411,6 +507,67 @@ llm_http_slot_of(void *easy)
 	return (LlmHttpSlot *) slot;
 }
 
+/* Did the other side end the connection with a word of TLS about our certificate?  It has read nothing then. */
+static bool
+wants_client_cert(const char *detail)
+{
+	static const char *const words[] = {"certificate required", "bad certificate", "unknown ca", "certificate unknown",
+										"unsupported certificate", "certificate expired", "certificate revoked"};
+
+	if (strstr(detail, "alert") == NULL)
+		return false;
+	for (int i = 0; i < lengthof(words); i++)
+	{
+		if (strstr(detail, words[i]) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Why there is no connection, as far as somebody can do something about it. */
+static LlmHttpCause
+cause_of(const LlmHttpSlot *slot, CURLcode code)
+{
+	long status = 0;
+
+	switch (code)
+	{
+		case CURLE_PEER_FAILED_VERIFICATION:
+			return LLM_HTTP_CAUSE_CA;
+		case CURLE_SSL_CACERT_BADFILE:
+		case CURLE_SSL_CERTPROBLEM:
+			return LLM_HTTP_CAUSE_FILE;
+		case CURLE_COULDNT_RESOLVE_PROXY:
+		case CURLE_PROXY:
+			return LLM_HTTP_CAUSE_PROXY;
+		default:
+			break;
+	}
+	if (wants_client_cert(slot->detail))
+		return LLM_HTTP_CAUSE_CLIENT_CERT;
+	if (slot->network.proxy == NULL || slot->requested)
+		return LLM_HTTP_CAUSE_NONE;
+	(void) curl_easy_getinfo(slot->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+	if (status == 407)
+		return LLM_HTTP_CAUSE_PROXY_PASSWORD;
+	return status >= 300 || code == CURLE_COULDNT_CONNECT ? LLM_HTTP_CAUSE_PROXY : LLM_HTTP_CAUSE_NONE;
+}
+
+/* CURLE_TOO_LARGE, which libcurl has since 8.6. */
+#define CODE_TOO_LARGE 100
+
+/* Is it libcurl's bound on a header, which it reports as want of memory, and not our memory? */
+static bool
+is_head_too_large(const LlmHttpSlot *slot, CURLcode code)
+{
+	curl_off_t began = 0;
+
+	if (code != CURLE_OUT_OF_MEMORY && (int) code != CODE_TOO_LARGE)
+		return false;
+	(void) curl_easy_getinfo(slot->easy, CURLINFO_STARTTRANSFER_TIME_T, &began);
+	return began > 0 && slot->answer.len == 0 && !slot->answer.no_memory;
+}
+
 /*
  * A name that cannot be resolved is LOCAL: libcurl does not tell a resolver that is down
  * from a name that is wrong, and no task is to fail for the former.
@@ -418,13 +575,18 @@ llm_http_slot_of(void *easy)
 static LlmHttpOutcome
 outcome_of(const LlmHttpSlot *slot, CURLcode code)
 {
+	bool sent = llm_http_slot_has_sent(slot);
+
 	if (code == CURLE_OK)
 		return LLM_HTTP_DONE;
-	if (slot->answer.too_large)
+	if (slot->answer.too_large || (sent && is_head_too_large(slot, code)))
 		return LLM_HTTP_TOO_LARGE;
-	if (llm_http_slot_has_sent(slot) && (slot->answer.no_memory || code == CURLE_OUT_OF_MEMORY))
+	/* with TLS 1.3 the request has left when the other side says that it wants a certificate first */
+	if (cause_of(slot, code) == LLM_HTTP_CAUSE_CLIENT_CERT && slot->answer.len == 0)
+		return LLM_HTTP_NOT_SENT;
+	if (sent && (slot->answer.no_memory || code == CURLE_OUT_OF_MEMORY))
 		return LLM_HTTP_DROPPED;
-	if (llm_http_slot_has_sent(slot))
+	if (sent)
 		return code == CURLE_OPERATION_TIMEDOUT ? LLM_HTTP_TIMEOUT : LLM_HTTP_LOST;
 	if (slot->no_descriptor || code == CURLE_OUT_OF_MEMORY || code == CURLE_COULDNT_RESOLVE_HOST)
 		return LLM_HTTP_LOCAL;
@@ -450,6 +612,7 @@ describe_failure(LlmHttpSlot *slot, LlmHttpOutcome outcome, CURLcode code)
 	failure.timed_out = (code == CURLE_OPERATION_TIMEDOUT);
 	failure.closed = (outcome == LLM_HTTP_LOST && code == CURLE_ABORTED_BY_CALLBACK);
 	failure.no_descriptor = slot->no_descriptor;
+	failure.head = is_head_too_large(slot, code);
 	failure.answer_limit = slot->answer.limit;
 	failure.words = llm_http_failure_clean(slot->detail, slot->url) ? slot->detail : curl_easy_strerror(code);
 	failure.resolved_us = time_us(slot, CURLINFO_NAMELOOKUP_TIME_T);
@@ -476,6 +639,7 @@ llm_http_slot_conclude(LlmHttpSlot *slot, int code)
 	{
 		describe_failure(slot, outcome, (CURLcode) code);
 		exchange->failure = slot->failure;
+		exchange->cause = outcome == LLM_HTTP_NOT_SENT ? cause_of(slot, (CURLcode) code) : LLM_HTTP_CAUSE_NONE;
 	}
 	llm_http_answer_publish(&slot->answer, exchange, outcome == LLM_HTTP_DONE);
 }
@@ -485,5 +649,6 @@ llm_http_slot_fail(LlmHttpSlot *slot, LlmHttpOutcome outcome, const char *failur
 {
 	strlcpy(slot->failure, failure, LLM_HTTP_FAILURE_BYTES);
 	slot->exchange->outcome = outcome;
+	slot->exchange->cause = LLM_HTTP_CAUSE_NONE;
 	slot->exchange->failure = slot->failure;
 }

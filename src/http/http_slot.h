@@ -48,6 +48,9 @@ typedef struct LlmHttpSlot
 	void *headers; /* struct curl_slist, with a copy of the key */
 	int timeout_ms;
 	int connect_timeout_ms;
+	LlmHttpNetwork network; /* copies */
+
+	long sent_before; /* bytes that had left when the request began: to a proxy */
 
 	bool requested; /* libcurl has begun to write the request, once */
 	bool no_descriptor; /* a socket was refused for lack of descriptors */

@@ -101,7 +101,7 @@ llm_enrich_preview(PG_FUNCTION_ARGS)
 	LlmCallArgs args;
 	LlmTarget *target;
 	LlmRecipe *recipe;
-	LlmEndpoint endpoint = {0};
+	LlmEndpoint endpoint;
 	LlmChat chat = {0};
 	StringInfoData body;
 	text *input;
@@ -121,8 +121,7 @@ llm_enrich_preview(PG_FUNCTION_ARGS)
 	if (dialect == NULL || recipe == NULL)
 		elog(ERROR, "dialect \"%s\" of server \"%s\" is not known", target->dialect, target->server);
 	initStringInfo(&body);
-	endpoint.base_url = target->base_url;
-	endpoint.model = target->model;
+	endpoint = target->endpoint;
 	chat.input = (LlmText){VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)};
 	dialect->body(dialect->prepare(recipe, &endpoint), &chat, &body);
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(body.data)));

@@ -164,6 +164,7 @@ fill_exchange(LlmFlight *flight)
 	exchange->url = route->url;
 	exchange->headers = (const char *const *) route->headers;
 	exchange->secret = route->key;
+	exchange->network = &route->network;
 	exchange->timeout_ms = route->target->timeout_ms;
 	exchange->connect_timeout_ms = route->target->connect_timeout_ms;
 	exchange->answer_limit = (size_t) llm_guc_max_answer_kb * 1024;

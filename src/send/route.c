@@ -78,6 +78,28 @@ replace_placeholder(const char *template, const char *key)
 	return header.data;
 }
 
+/* The URL with the key in its place, as a query writes it. */
+static char *
+fill_url(char *url, const char *key)
+{
+	StringInfoData written;
+	char *filled;
+
+	if (key == NULL || strstr(url, "%s") == NULL)
+		return url;
+	initStringInfo(&written);
+	for (const char *p = key; *p != '\0'; p++)
+	{
+		if (isalnum((unsigned char) *p) || strchr("-._~", *p) != NULL)
+			appendStringInfoChar(&written, *p);
+		else
+			appendStringInfo(&written, "%%%02X", (unsigned char) *p);
+	}
+	filled = replace_placeholder(url, written.data);
+	llm_secret_wipe(written.data);
+	return filled;
+}
+
 /* The method, URL and headers of its requests.  Without a key the lines that want it are left out. */
 static void
 add_address(LlmRoute *route)
@@ -88,7 +110,7 @@ add_address(LlmRoute *route)
 
 	llm_dialect_address(route->dialect, &route->endpoint, LLM_REQUEST_CHAT, &address);
 	route->method = address.method;
-	route->url = address.url;
+	route->url = fill_url(address.url, route->key);
 	route->headers = palloc0((list_length(address.headers) + 1) * sizeof(char *));
 	foreach(cell, address.headers)
 	{
@@ -114,12 +136,17 @@ add_key(LlmRoute *route, const char **hint)
 		route->fingerprint = llm_secret_fingerprint(route->key);
 }
 
-/* What the dialect is told of the target. */
+/* The way to its host, with the proxy's password; a problem ends up in the route. */
 static void
-fill_endpoint(LlmEndpoint *endpoint, const LlmTarget *target)
+add_network(LlmRoute *route, const char **hint)
 {
-	endpoint->base_url = target->base_url;
-	endpoint->model = target->model;
+	const char *problem;
+
+	route->network = route->target->network;
+	route->proxy_password = llm_secret_read_proxy_password(route->target, &problem, hint);
+	route->network.proxy_password = route->proxy_password;
+	if (problem != NULL)
+		route->problem = problem;
 }
 
 /* Resolve everything; what is wrong ends up in route->problem. */
@@ -139,12 +166,14 @@ resolve(LlmRoute *route)
 	}
 	if (route->problem == NULL)
 	{
-		fill_endpoint(&route->endpoint, target);
+		route->endpoint = target->endpoint;
 		route->host = host_part(target->base_url);
 		route->limits.requests_per_minute = target->requests_per_minute;
 		route->limits.tokens_per_minute = target->tokens_per_minute;
 		route->limits.max_concurrency = target->max_concurrency > 0 ? target->max_concurrency : DEFAULT_CONCURRENCY;
-		add_key(route, &hint);
+		add_network(route, &hint);
+		if (route->problem == NULL)
+			add_key(route, &hint);
 		add_address(route);
 	}
 	if (route->problem != NULL)
@@ -180,6 +209,9 @@ free_route(LlmRoute *route)
 	for (char **line = route->headers; line != NULL && *line != NULL; line++)
 		explicit_bzero(*line, strlen(*line));
 	llm_secret_wipe(route->key);
+	llm_secret_wipe(route->proxy_password);
+	if (route->url != NULL)
+		explicit_bzero(unconstify(char *, route->url), strlen(route->url)); /* the key may be in its query */
 	MemoryContextDelete(route->context);
 }
 

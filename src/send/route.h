@@ -17,6 +17,7 @@
 
 #include "catalog/catalog_target.h"
 #include "dialect/dialect.h"
+#include "http/http.h"
 #include "lib/ilist.h"
 #include "limiter/limiter.h"
 
@@ -53,6 +54,8 @@ typedef struct LlmRoute
 	const char *url;
 	char **headers; /* whole lines and a NULL; wiped when the route goes, as is the key */
 	char *key; /* NULL: there is none */
+	LlmHttpNetwork network;
+	char *proxy_password; /* or NULL; wiped likewise */
 	const char *host; /* base_url up to the path: names the limiter */
 	uint64 fingerprint;
 	LlmLimits limits;
