@@ -119,7 +119,7 @@ is(hint_of($add_model, 'a model of no server', qr/ERROR:  42704: server "openai"
 
 # As typed, but for the address, and without the key.
 my $base_url = $provider->base_url;
-$create_server =~ s{https://api\.openai\.com/v1}{$base_url} or die $create_server;
+$create_server =~ s{provider 'openai'}{provider 'openai', base_url '$base_url'} or die $create_server;
 $create_server =~ s{, api_key_file '[^']*'}{} or die $create_server;
 type($create_server);
 type($add_model =~ s/, is_default => true//r);
