@@ -23,6 +23,7 @@
 #include "catalog/secret.h"
 #include "limiter/limiter_shared.h"
 #include "send/route.h"
+#include "send/route_address.h"
 
 /* A problem may be solved outside of the catalog (a key file): look again after so long. */
 #define PROBLEM_RECHECK_MS 5000
@@ -62,65 +63,6 @@ host_part(const char *base_url)
 	const char *end = slashes == NULL ? NULL : strchr(slashes + 3, '/');
 
 	return end == NULL ? pstrdup(base_url) : pnstrdup(base_url, end - base_url);
-}
-
-/* A header line with the key in the place of "%s". */
-static char *
-replace_placeholder(const char *template, const char *key)
-{
-	const char *at = strstr(template, "%s");
-	StringInfoData header;
-
-	initStringInfo(&header);
-	appendBinaryStringInfo(&header, template, at - template);
-	appendStringInfoString(&header, key);
-	appendStringInfoString(&header, at + 2);
-	return header.data;
-}
-
-/* The URL with the key in its place, as a query writes it. */
-static char *
-fill_url(char *url, const char *key)
-{
-	StringInfoData written;
-	char *filled;
-
-	if (key == NULL || strstr(url, "%s") == NULL)
-		return url;
-	initStringInfo(&written);
-	for (const char *p = key; *p != '\0'; p++)
-	{
-		if (isalnum((unsigned char) *p) || strchr("-._~", *p) != NULL)
-			appendStringInfoChar(&written, *p);
-		else
-			appendStringInfo(&written, "%%%02X", (unsigned char) *p);
-	}
-	filled = replace_placeholder(url, written.data);
-	llm_secret_wipe(written.data);
-	return filled;
-}
-
-/* The method, URL and headers of its requests.  Without a key the lines that want it are left out. */
-static void
-add_address(LlmRoute *route)
-{
-	LlmAddress address;
-	ListCell *cell;
-	int n = 0;
-
-	llm_dialect_address(route->dialect, &route->endpoint, LLM_REQUEST_CHAT, &address);
-	route->method = address.method;
-	route->url = fill_url(address.url, route->key);
-	route->headers = palloc0((list_length(address.headers) + 1) * sizeof(char *));
-	foreach(cell, address.headers)
-	{
-		char *line = lfirst(cell);
-
-		if (strstr(line, "%s") == NULL)
-			route->headers[n++] = line;
-		else if (route->key != NULL)
-			route->headers[n++] = replace_placeholder(line, route->key);
-	}
 }
 
 /* Read the key; a problem ends up in the route. */
@@ -174,7 +116,7 @@ resolve(LlmRoute *route)
 		add_network(route, &hint);
 		if (route->problem == NULL)
 			add_key(route, &hint);
-		add_address(route);
+		llm_route_fill_address(route);
 	}
 	if (route->problem != NULL)
 		llm_route_report(route, route->problem, hint);
