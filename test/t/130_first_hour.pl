@@ -164,7 +164,7 @@ chmod 0600, $key_file or die $!;
 
 $hint = hint_of_wait('wrong key', 'the provider refuses the key', 'Incorrect API key provided.');
 $hint =~ /^Put the right key into "\Q$key_file\E"; then (SELECT pg_reload_conf\(\));$/ or die $hint;
-like($node->safe_psql('postgres', 'SELECT llm.check()'), qr/^not sent: .* waits \(the provider refuses the key\); see llm\.health$/, 'llm.check() says it, too');
+like($node->safe_psql('postgres', 'SELECT llm.check()'), qr/^error: .*: Incorrect API key provided\. \(HTTP status 401\)/, 'llm.check() says it, too');
 unlink $key_file;
 append_to_file($key_file, "sk-right\n");
 chmod 0600, $key_file or die $!;
