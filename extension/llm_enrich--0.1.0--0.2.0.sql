@@ -600,7 +600,31 @@ COMMENT ON COLUMN llm.provider_list.max_concurrency IS 'simultaneous requests; N
 COMMENT ON COLUMN llm.provider_list.note IS 'what else to give';
 GRANT SELECT ON llm.provider_list TO PUBLIC;
 
--- The first example names the provider.
+-- What hosts were found not to take.
+CREATE TABLE llm.habit (
+	server text NOT NULL,
+	model text NOT NULL,
+	name text NOT NULL,
+	value text NOT NULL,
+	since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	why text NOT NULL,
+	PRIMARY KEY (server, model, name)
+);
+COMMENT ON TABLE llm.habit IS 'what hosts were found not to take, and the simpler way that they are asked since; a row that is deleted is found out again';
+COMMENT ON COLUMN llm.habit.server IS 'foreign server';
+COMMENT ON COLUMN llm.habit.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.habit.name IS 'option that it stands for: answer_form, max_tokens_field or system_role';
+COMMENT ON COLUMN llm.habit.value IS 'value that is used instead';
+COMMENT ON COLUMN llm.habit.since IS 'when it was found out';
+COMMENT ON COLUMN llm.habit.why IS 'the provider''s sentence';
+GRANT SELECT ON llm.habit TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('llm.habit', '');
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.habit
+	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();
+COMMENT ON TRIGGER changed ON llm.habit IS 'tell all processes that habits have changed';
+ALTER TABLE llm.habit ENABLE ALWAYS TRIGGER changed;
+
+-- The first example names the provider, and habits show.
 CREATE OR REPLACE VIEW llm.health WITH (security_invoker = true) AS
 SELECT kind, subject, state, problem, hint, since, pid, slots_used, slots
 FROM llm.read_health()
@@ -616,4 +640,10 @@ UNION ALL
 SELECT 'model', NULL, 'none', 'there is no model to ask',
 	'SELECT llm.add_model(''fast'', server => ''openai'', model => ''gpt-5-mini'', is_default => true);',
 	NULL, NULL, NULL, NULL
-WHERE NOT EXISTS (SELECT FROM llm.model);
+WHERE NOT EXISTS (SELECT FROM llm.model)
+UNION ALL
+SELECT 'habit', pg_catalog.concat('model "', h.model, '" at server "', h.server, '"'),
+	pg_catalog.concat(h.name, ' is ', h.value), NULL,
+	pg_catalog.concat('Learned from the host: ', h.why), h.since, NULL, NULL, NULL
+FROM llm.habit h;
+COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, problem, target or habit';

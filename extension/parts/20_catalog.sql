@@ -230,3 +230,26 @@ COMMENT ON COLUMN llm.provider_list.max_tokens_field IS 'what caps output tokens
 COMMENT ON COLUMN llm.provider_list.max_concurrency IS 'simultaneous requests; NULL: as for others';
 COMMENT ON COLUMN llm.provider_list.note IS 'what else to give';
 GRANT SELECT ON llm.provider_list TO PUBLIC;
+
+CREATE TABLE llm.habit (
+	server text NOT NULL,
+	model text NOT NULL,
+	name text NOT NULL,
+	value text NOT NULL,
+	since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	why text NOT NULL,
+	PRIMARY KEY (server, model, name)
+);
+COMMENT ON TABLE llm.habit IS 'what hosts were found not to take, and the simpler way that they are asked since; a row that is deleted is found out again';
+COMMENT ON COLUMN llm.habit.server IS 'foreign server';
+COMMENT ON COLUMN llm.habit.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.habit.name IS 'option that it stands for: answer_form, max_tokens_field or system_role';
+COMMENT ON COLUMN llm.habit.value IS 'value that is used instead';
+COMMENT ON COLUMN llm.habit.since IS 'when it was found out';
+COMMENT ON COLUMN llm.habit.why IS 'the provider''s sentence';
+GRANT SELECT ON llm.habit TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('llm.habit', '');
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.habit
+	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();
+COMMENT ON TRIGGER changed ON llm.habit IS 'tell all processes that habits have changed';
+ALTER TABLE llm.habit ENABLE ALWAYS TRIGGER changed;

@@ -23,10 +23,15 @@ UNION ALL
 SELECT 'model', NULL, 'none', 'there is no model to ask',
 	'SELECT llm.add_model(''fast'', server => ''openai'', model => ''gpt-5-mini'', is_default => true);',
 	NULL, NULL, NULL, NULL
-WHERE NOT EXISTS (SELECT FROM llm.model);
+WHERE NOT EXISTS (SELECT FROM llm.model)
+UNION ALL
+SELECT 'habit', pg_catalog.concat('model "', h.model, '" at server "', h.server, '"'),
+	pg_catalog.concat(h.name, ' is ', h.value), NULL,
+	pg_catalog.concat('Learned from the host: ', h.why), h.since, NULL, NULL, NULL
+FROM llm.habit h;
 COMMENT ON VIEW llm.health IS
 	'launcher, sender and writer of this database, what waits and why; a row with a problem says what to do';
-COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, problem or target';
+COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, problem, target or habit';
 COMMENT ON COLUMN llm.health.subject IS 'what the row is about: a database, a server, a host and model, a setting';
 COMMENT ON COLUMN llm.health.state IS 'what it does now';
 COMMENT ON COLUMN llm.health.problem IS 'what is wrong; NULL: nothing';

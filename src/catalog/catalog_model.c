@@ -32,6 +32,7 @@
 #include "catalog/catalog_target.h"
 #include "catalog/fdw.h"
 #include "catalog/fdw_habit.h"
+#include "catalog/habit.h"
 
 #define ADMIN_ROLE "llm_admin"
 
@@ -399,6 +400,8 @@ llm_enrich_alter_model(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(3) && PG_GETARG_BOOL(3))
 		llm_spi_execute(&clear_default, values, NULL, false);
 	llm_spi_execute(&update_model, values, nulls, false);
+	if (!PG_ARGISNULL(4 + LIMITS))
+		llm_habit_forget(old_server, old_model);
 	if (server_name != NULL || model != NULL)
 		llm_price_provide(alias, get_server(server_name != NULL ? server_name : old_server),
 						  OidIsValid(get_foreign_server_oid(old_server, true)) ? NULL : old_server,

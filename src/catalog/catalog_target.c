@@ -37,6 +37,7 @@
 #include "catalog/catalog_watch.h"
 #include "catalog/fdw.h"
 #include "catalog/fdw_habit.h"
+#include "catalog/habit.h"
 #include "dialect/dialect.h"
 
 #define CREATE_SERVER_EXAMPLE LLM_FDW_EXAMPLE_BEGIN "openai" LLM_FDW_EXAMPLE_END
@@ -77,6 +78,7 @@ typedef struct Model
 	int max_output_tokens;
 	int64 price;
 	Jsonb *options; /* or NULL */
+	Jsonb *learned; /* habits of its host; or NULL */
 } Model;
 
 static LlmStatement select_model = {
@@ -88,7 +90,8 @@ static LlmStatement select_model = {
 	" (SELECT pg_catalog.min(t.at) FROM llm.price p, LATERAL (VALUES (p.valid_from), (p.valid_until)) t(at)"
 	"   WHERE p.server = m.server AND p.model = m.model"
 	"   AND t.at > $2 AND t.at < 'infinity'::pg_catalog.timestamptz)"
-	", m.options"
+	", m.options, (SELECT pg_catalog.jsonb_object_agg(h.name, h.value) FROM llm.habit h"
+	"   WHERE h.server = m.server AND h.model = m.model)"
 	" FROM llm.model m"
 	" WHERE CASE WHEN $1 IS NULL THEN m.is_default ELSE m.alias = $1 END",
 	2,
@@ -171,6 +174,7 @@ copy_model(Model *model, MemoryContext context)
 	model->max_output_tokens = (int) get_number(7, false);
 	model->price = get_number(8, true);
 	model->options = get_object(10, context);
+	model->learned = get_object(11, context);
 	if (change != 0)
 		llm_catalog_watch_time(change);
 }
@@ -533,6 +537,7 @@ fill_from_model(LlmTarget *target, const Model *model, MemoryContext context)
 	target->endpoint.model = target->model;
 	saved = MemoryContextSwitchTo(context);
 	llm_habit_apply_model(&target->endpoint.habits, model->options);
+	llm_habit_apply_learned(&target->endpoint, model->learned);
 	MemoryContextSwitchTo(saved);
 	target->requests_per_minute = tighter(target->requests_per_minute, model->requests_per_minute);
 	target->tokens_per_minute = tighter(target->tokens_per_minute, model->tokens_per_minute);

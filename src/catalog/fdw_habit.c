@@ -371,6 +371,12 @@ llm_habit_split_proxy(const char *proxy, char **user)
 	return psprintf("%.*s%s", (int) (host - proxy), proxy, at + 1);
 }
 
+const char *
+llm_habit_form_name(LlmAnswerForm form)
+{
+	return form_names[form];
+}
+
 /* What stands between the braces of an object; NULL when that is nothing. */
 static char *
 inside_of(const char *object)

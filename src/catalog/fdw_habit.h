@@ -40,6 +40,9 @@ extern void llm_habit_apply(LlmHabits *habits, const char *name, const char *val
 /* The same for all options of a model. */
 extern void llm_habit_apply_model(LlmHabits *habits, Jsonb *options);
 
+/* "json_schema", …: the option's value. */
+extern const char *llm_habit_form_name(LlmAnswerForm form);
+
 /* An object of headers as lines "Name: value"; of char *, in the current context. */
 extern List *llm_habit_header_lines(const char *headers);
 

@@ -59,6 +59,7 @@ typedef struct LlmEndpoint
 	const char *query; /* "api-version=…", appended to each URL; or NULL */
 	const char *key_header; /* "Name: %s" instead of the dialect's; or NULL */
 	List *headers; /* of char *, whole lines: more of them */
+	int learned; /* LLM_USED_… bits of habits that the host has taught us */
 	LlmHabits habits;
 } LlmEndpoint;
 
@@ -120,7 +121,15 @@ typedef struct LlmRawAnswer
 	size_t len;
 	const LlmHttpHeaders *headers; /* or NULL: none came */
 	int64 now; /* seconds since 1970 here; only for an answer that has no Date */
+	LlmText input; /* the row's own text: where an error repeats it, it is no word of the provider's */
+	bool plain; /* the answer is to be text, so that no schema shows whether it is whole */
+	int used; /* LLM_USED_… bits: what the request had that a host may not take */
 } LlmRawAnswer;
+
+/* What a request has, and a host may refuse. */
+#define LLM_USED_FORM 0x1 /* a form of the answer that is asked for in the request, not in words */
+#define LLM_USED_CAP 0x2 /* a cap on output tokens */
+#define LLM_USED_ROLE 0x4 /* instructions apart from the user's message */
 
 /* What the provider said.  Strings belong to the current context. */
 typedef struct LlmReply
@@ -136,6 +145,8 @@ typedef struct LlmReply
 	LlmToldLimit requests; /* rate limits that the headers tell */
 	LlmToldLimit tokens;
 	LlmUsage usage;
+	int refused; /* one LLM_USED_… bit: the host does not take that, and a simpler way may do; 0: none */
+	char *refusal; /* its sentence, without what it quotes from the row; with "refused" */
 } LlmReply;
 
 typedef struct LlmDialect
@@ -143,6 +154,9 @@ typedef struct LlmDialect
 	const char *name; /* as given in the server's option "dialect" */
 	const char *key_header; /* how the key is sent: "Authorization: Bearer %s" */
 	int most_inputs; /* of one request for vectors; 0: it has none */
+	int simpler; /* LLM_USED_… bits of that for which the dialect has a simpler way, told by the habits */
+	const char *max_tokens_field; /* what caps output, and what older hosts have instead: with LLM_USED_CAP */
+	const char *other_max_tokens_field;
 
 	/* What path a kind of request has, and which headers of its own; see llm_dialect_address(). */
 	void (*address)(const LlmEndpoint *endpoint, LlmRequestKind kind, LlmAddress *address);

@@ -68,7 +68,10 @@ append_word(StringInfo buf, const char *key, const char *word)
 static void
 append_params(StringInfo buf, const LlmParams *params, const LlmHabits *habits)
 {
-	const char *field = habits->max_tokens_field != NULL ? habits->max_tokens_field : "max_completion_tokens";
+	const char *field = habits->max_tokens_field;
+
+	if (field == NULL)
+		field = llm_dialect_openai.max_tokens_field;
 
 	append_number(buf, "temperature", params->temperature);
 	append_number(buf, "top_p", params->top_p);
@@ -192,6 +195,9 @@ const LlmDialect llm_dialect_openai = {
 	.name = "openai",
 	.key_header = "Authorization: Bearer %s",
 	.most_inputs = 2048,
+	.simpler = LLM_USED_FORM | LLM_USED_CAP | LLM_USED_ROLE,
+	.max_tokens_field = "max_completion_tokens",
+	.other_max_tokens_field = "max_tokens",
 	.address = make_address,
 	.prepare = llm_dialect_openai_prepare,
 	.body = llm_dialect_openai_body,

@@ -36,8 +36,8 @@ typedef struct LlmOpenaiNotes
 /* Does the schema, as it is, lie within OpenAI's strict subset and its limits? */
 extern bool llm_dialect_openai_is_strict(Jsonb *schema);
 
-/* Walk over a body and note what is of use; false when it is not JSON through and through. */
-extern bool llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes);
+/* Walk over a body and note what is of use.  LLM_OK, or the class and a sentence of what is no JSON. */
+extern LlmErrorClass llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes, const char **problem);
 
 /* The dialect's own, for dialects that differ little from it. */
 extern LlmFrame *llm_dialect_openai_prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint);

@@ -26,8 +26,10 @@ settle_usage(LlmOpenaiNotes *notes, LlmUsage *usage)
 
 /* The class of an answer that is not an error, and what is wrong with it. */
 static LlmErrorClass
-judge_answer(const LlmOpenaiNotes *notes, const char **problem)
+judge_answer(const LlmRawAnswer *raw, const LlmOpenaiNotes *notes, const char **problem)
 {
+	LlmErrorClass class;
+
 	if (!notes->has_choice)
 	{
 		*problem = "The provider's answer has no \"choices\".";
@@ -38,21 +40,9 @@ judge_answer(const LlmOpenaiNotes *notes, const char **problem)
 		*problem = "The model refused to answer.";
 		return LLM_ERR_REFUSED;
 	}
-	if (llm_json_is(&notes->finish, "content_filter"))
-	{
-		*problem = "The provider's content filter stopped the answer.";
-		return LLM_ERR_REFUSED;
-	}
-	if (llm_json_is(&notes->finish, "length") || llm_json_is(&notes->finish, "model_length"))
-	{
-		*problem = "The answer was cut off at the limit of tokens.";
-		return LLM_ERR_TRUNCATED;
-	}
-	if (llm_json_is(&notes->finish, "error"))
-	{
-		*problem = "The provider reported an error while the model answered.";
-		return LLM_ERR_INVALID;
-	}
+	class = llm_dialect_judge_finish(raw, &notes->finish, problem);
+	if (class != LLM_OK)
+		return class;
 	if (notes->content_len == 0)
 	{
 		*problem = "The answer is empty.";
@@ -63,52 +53,40 @@ judge_answer(const LlmOpenaiNotes *notes, const char **problem)
 
 /* An answer: its text, and whether it is whole. */
 static void
-settle_answer(const LlmOpenaiNotes *notes, bool is_json, LlmReply *reply)
+settle_answer(const LlmRawAnswer *raw, LlmOpenaiNotes *notes, LlmReply *reply)
 {
 	const char *problem = NULL;
 	bool clean = true;
 
+	llm_dialect_skip_thoughts(&notes->content, &notes->content_len);
 	reply->content = notes->content;
 	reply->content_len = notes->content_len;
-	if (is_json)
-		reply->class = judge_answer(notes, &problem);
-	else
-	{
-		reply->class = LLM_ERR_INVALID;
-		problem = "The provider answered with something other than JSON.";
-	}
+	reply->class = judge_answer(raw, notes, &problem);
 	if (reply->class == LLM_ERR_REFUSED && reply->content_len == 0 && notes->refusal.at != NULL)
 		reply->content = llm_json_decode(&notes->refusal, &reply->content_len, &clean);
 	if (problem != NULL)
 		reply->message = pstrdup(problem);
 }
 
-static void
-settle_vectors(const LlmRawAnswer *raw, const LlmOpenaiNotes *notes, bool is_json, LlmReply *reply)
-{
-	reply->vectors = notes->vectors;
-	if (is_json)
-		(void) llm_dialect_check_vectors(raw, reply);
-	else
-	{
-		reply->class = LLM_ERR_INVALID;
-		reply->message = pstrdup("The provider answered with something other than JSON.");
-	}
-}
-
 void
 llm_dialect_openai_read(const LlmRawAnswer *raw, LlmReply *reply)
 {
 	LlmOpenaiNotes notes;
-	bool is_json = llm_dialect_openai_walk(raw, &notes);
+	const char *problem;
+	LlmErrorClass class = llm_dialect_openai_walk(raw, &notes, &problem);
 
-	llm_dialect_reply(reply, LLM_OK, NULL);
+	llm_dialect_reply(reply, class, problem);
 	settle_usage(&notes, &reply->usage);
 	llm_dialect_note_headers(raw, &notes.id, NULL, NULL, reply);
 	if (raw->status < 200 || raw->status >= 300 || notes.has_error)
 		llm_dialect_fail(raw, &notes.error, reply);
+	else if (class != LLM_OK)
+		return;
 	else if (raw->kind == LLM_REQUEST_EMBED)
-		settle_vectors(raw, &notes, is_json, reply);
+	{
+		reply->vectors = notes.vectors;
+		(void) llm_dialect_check_vectors(raw, reply);
+	}
 	else
-		settle_answer(&notes, is_json, reply);
+		settle_answer(raw, &notes, reply);
 }

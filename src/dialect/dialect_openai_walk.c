@@ -60,6 +60,7 @@ read_usage(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmToldUsage *usage = &notes->usage;
 	int64 hit = -1;
+	int64 written = -1;
 	LlmJsonSlice key;
 	int i;
 
@@ -67,18 +68,23 @@ read_usage(LlmJsonReader *r, LlmOpenaiNotes *notes)
 		return;
 	for (i = 0; llm_json_next_key(r, i, &key); i++)
 	{
-		if (llm_json_is(&key, "prompt_tokens"))
+		if (llm_json_is(&key, "prompt_tokens") || llm_json_is(&key, "input_tokens"))
 			llm_note_count(r, &usage->prompt);
-		else if (llm_json_is(&key, "completion_tokens"))
+		else if (llm_json_is(&key, "completion_tokens") || llm_json_is(&key, "output_tokens"))
 			llm_note_count(r, &usage->output);
 		else if (llm_json_is(&key, "total_tokens"))
 			llm_note_count(r, &usage->total);
-		else if (llm_json_is(&key, "prompt_tokens_details"))
+		else if (llm_json_is(&key, "prompt_tokens_details") || llm_json_is(&key, "input_tokens_details"))
 			read_prompt_details(r, usage);
-		else if (llm_json_is(&key, "completion_tokens_details"))
+		else if (llm_json_is(&key, "completion_tokens_details") || llm_json_is(&key, "output_tokens_details"))
 			read_completion_details(r, usage);
-		else if (llm_json_is(&key, "prompt_cache_hit_tokens"))
+		else if (llm_json_is(&key, "prompt_cache_hit_tokens") || llm_json_is(&key, "cached_tokens") ||
+				 llm_json_is(&key, "cache_read_input_tokens"))
 			llm_note_count(r, &hit);
+		else if (llm_json_is(&key, "cache_creation_input_tokens"))
+			llm_note_count(r, &written);
+		else if (llm_json_is(&key, "reasoning_tokens"))
+			llm_note_count(r, &usage->reasoning);
 		else if (llm_json_is(&key, "prompt_cache_miss_tokens"))
 			llm_note_count(r, &notes->cache_miss);
 		else
@@ -86,6 +92,8 @@ read_usage(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	}
 	if (usage->cached < 0)
 		usage->cached = hit;
+	if (usage->cache_write < 0)
+		usage->cache_write = written;
 }
 
 /* One part of a list of parts: its text, unless it is reasoning or a picture. */
@@ -183,6 +191,110 @@ read_metadata(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	}
 }
 
+/* The last string of a list of steps to the place: what is at fault. */
+static void
+read_place(LlmJsonReader *r, LlmJsonSlice *place)
+{
+	int i;
+
+	if (!llm_note_enter(r, '['))
+		return;
+	for (i = 0; llm_json_next_item(r, i); i++)
+		llm_note_string(r, place);
+}
+
+/* "detail": a sentence, or a list of objects with "msg" and "loc", of which the first counts. */
+static void
+read_detail(LlmJsonReader *r, LlmOpenaiNotes *notes)
+{
+	LlmJsonSlice key;
+	int i;
+	int j;
+
+	if (llm_json_peek(r) != '[')
+	{
+		llm_note_string(r, &notes->error.message);
+		return;
+	}
+	llm_json_enter(r, '[');
+	for (i = 0; llm_json_next_item(r, i); i++)
+	{
+		LlmJsonSlice words = {0};
+		LlmJsonSlice place = {0};
+
+		if (!llm_note_enter(r, '{'))
+			continue;
+		for (j = 0; llm_json_next_key(r, j, &key); j++)
+		{
+			if (llm_json_is(&key, "msg"))
+				llm_note_string(r, &words);
+			else if (llm_json_is(&key, "loc"))
+				read_place(r, &place);
+			else
+				llm_json_skip(r);
+		}
+		if (notes->error.sentence != NULL || words.at == NULL)
+			continue;
+		notes->error.param = place;
+		notes->error.sentence = place.at == NULL ? psprintf("%.*s", (int) words.len, words.at)
+												 : psprintf("%.*s: %.*s", (int) place.len, place.at, (int) words.len, words.at);
+	}
+}
+
+/* What is said of an error: a sentence, or an object that has it in some place. */
+static void
+read_words(LlmJsonReader *r, LlmOpenaiNotes *notes)
+{
+	LlmJsonSlice key;
+	int i;
+
+	if (llm_json_peek(r) != '{')
+	{
+		llm_note_string(r, &notes->error.message);
+		return;
+	}
+	llm_json_enter(r, '{');
+	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	{
+		if (llm_json_is(&key, "detail") || llm_json_is(&key, "errors"))
+			read_detail(r, notes);
+		else if (llm_json_is(&key, "message") || llm_json_is(&key, "msg"))
+			llm_note_string(r, &notes->error.message);
+		else
+			llm_json_skip(r);
+	}
+}
+
+/* Google's details of an error: one may have a reason, and one the time to wait. */
+static void
+read_reasons(LlmJsonReader *r, LlmOpenaiNotes *notes)
+{
+	LlmJsonSlice key;
+	int i;
+	int j;
+
+	if (!llm_note_enter(r, '['))
+		return;
+	for (i = 0; llm_json_next_item(r, i); i++)
+	{
+		if (!llm_note_enter(r, '{'))
+			continue;
+		for (j = 0; llm_json_next_key(r, j, &key); j++)
+		{
+			LlmJsonSlice reason = {0};
+
+			if (llm_json_is(&key, "reason"))
+				llm_note_string(r, &reason);
+			else if (llm_json_is(&key, "retryDelay"))
+				llm_note_string(r, &notes->error.delay);
+			else
+				llm_json_skip(r);
+			if (llm_json_is(&reason, "API_KEY_INVALID"))
+				notes->error.type = reason;
+		}
+	}
+}
+
 static void
 read_error(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
@@ -212,39 +324,15 @@ read_error(LlmJsonReader *r, LlmOpenaiNotes *notes)
 		else if (llm_json_is(&key, "status") && notes->error.type.at == NULL)
 			llm_note_string(r, &notes->error.type);
 		else if (llm_json_is(&key, "message"))
-			llm_note_string(r, &notes->error.message);
+			read_words(r, notes);
+		else if (llm_json_is(&key, "param"))
+			llm_note_string(r, &notes->error.param);
+		else if (llm_json_is(&key, "details"))
+			read_reasons(r, notes);
 		else if (llm_json_is(&key, "metadata"))
 			read_metadata(r, notes);
 		else
 			llm_json_skip(r);
-	}
-}
-
-/* "detail": a sentence, or a list of objects with "msg". */
-static void
-read_detail(LlmJsonReader *r, LlmOpenaiNotes *notes)
-{
-	LlmJsonSlice key;
-	int i;
-	int j;
-
-	if (llm_json_peek(r) != '[')
-	{
-		llm_note_string(r, &notes->error.message);
-		return;
-	}
-	llm_json_enter(r, '[');
-	for (i = 0; llm_json_next_item(r, i); i++)
-	{
-		if (!llm_note_enter(r, '{'))
-			continue;
-		for (j = 0; llm_json_next_key(r, j, &key); j++)
-		{
-			if (llm_json_is(&key, "msg"))
-				llm_note_string(r, &notes->error.message);
-			else
-				llm_json_skip(r);
-		}
 	}
 }
 
@@ -326,6 +414,7 @@ static void
 read_top(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmJsonSlice key;
+	bool is_error = false;
 	int i;
 
 	llm_json_enter(r, '{');
@@ -348,10 +437,20 @@ read_top(LlmJsonReader *r, LlmOpenaiNotes *notes)
 		else if (llm_json_is(&key, "type") && !notes->has_error)
 			llm_note_string(r, &notes->error.type);
 		else if (llm_json_is(&key, "message") && !notes->has_error)
-			llm_note_string(r, &notes->error.message);
+			read_words(r, notes);
+		else if (llm_json_is(&key, "param") && !notes->has_error)
+			llm_note_string(r, &notes->error.param);
+		else if (llm_json_is(&key, "object"))
+		{
+			LlmJsonSlice what = {0};
+
+			llm_note_string(r, &what);
+			is_error = is_error || llm_json_is(&what, "error");
+		}
 		else
 			llm_json_skip(r);
 	}
+	notes->has_error = notes->has_error || is_error;
 }
 
 static void
@@ -362,21 +461,24 @@ forget(LlmOpenaiNotes *notes)
 	notes->cache_miss = -1;
 }
 
-bool
-llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes)
+LlmErrorClass
+llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes, const char **problem)
 {
 	LlmJsonReader reader;
+	LlmErrorClass class;
+	LlmText body;
 	int i;
 
 	forget(notes);
-	if (!llm_json_is_utf8(raw->body, raw->len))
-		return false;
+	class = llm_dialect_body(raw, &body, problem);
+	if (class != LLM_OK)
+		return class;
 	if (raw->kind == LLM_REQUEST_EMBED)
 	{
 		notes->nvectors = raw->ninputs;
 		notes->vectors = palloc0(Max(raw->ninputs, 1) * sizeof(LlmVector));
 	}
-	llm_json_open(&reader, raw->body, raw->len);
+	llm_json_open(&reader, body.at, body.len);
 	if (llm_json_peek(&reader) == '[')
 	{
 		llm_json_enter(&reader, '[');
@@ -386,8 +488,9 @@ llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes)
 	else
 		read_top(&reader, notes);
 	if (llm_json_close(&reader))
-		return true;
+		return LLM_OK;
 	/* what was noted before the walk stumbled may be half a truth */
 	forget(notes);
-	return false;
+	*problem = "The provider answered with something other than JSON.";
+	return LLM_ERR_INVALID;
 }

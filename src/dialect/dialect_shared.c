@@ -226,8 +226,10 @@ llm_dialect_settle_usage(const LlmToldUsage *told, LlmUsage *usage)
 	usage->known = told->prompt >= 0 || told->output >= 0 || told->total >= 0;
 	if (prompt < 0)
 		prompt = at_least_zero(told->total - output);
-	/* what the total has besides is output that is billed as such */
+	/* what the total has besides is output that is billed as such; so is reasoning counted beside the rest */
 	output = Max(output, told->total - prompt);
+	if (told->total < 0 && told->reasoning > output)
+		output += told->reasoning;
 	usage->cached = Min(at_least_zero(told->cached), prompt);
 	usage->cache_write = Min(at_least_zero(told->cache_write), prompt - usage->cached);
 	usage->input = prompt - usage->cached - usage->cache_write;
@@ -275,7 +277,7 @@ read_limit(const LlmRawAnswer *raw, const LlmLimitNames *names, LlmToldLimit *to
 		if (told->remaining < 0 && names->remaining != NULL)
 			told->remaining = llm_limiter_parse_count(llm_dialect_header(raw, names->remaining));
 		if (told->reset_ms < 0 && names->reset != NULL)
-			told->reset_ms = llm_limiter_parse_duration_ms(llm_dialect_header(raw, names->reset));
+			told->reset_ms = llm_dialect_time_ms(raw, llm_dialect_header(raw, names->reset));
 	}
 }
 
@@ -295,101 +297,6 @@ llm_dialect_note_headers(const LlmRawAnswer *raw, const LlmJsonSlice *id, const 
 		return;
 	read_limit(raw, requests != NULL ? requests : usual_requests, &reply->requests);
 	read_limit(raw, tokens != NULL ? tokens : usual_tokens, &reply->tokens);
-}
-
-/* Status that a numeric code stands for, 0 if none. */
-static int
-code_as_status(const char *code)
-{
-	long status = code == NULL ? 0 : strtol(code, NULL, 10);
-
-	return status >= 300 && status <= 599 && strlen(code) == 3 ? (int) status : 0;
-}
-
-static LlmErrorClass
-by_own_code(const LlmErrorWord *codes, const char *code)
-{
-	for (; codes != NULL && codes->word != NULL && code != NULL; codes++)
-	{
-		if (pg_strcasecmp(code, codes->word) == 0)
-			return codes->class;
-	}
-	return llm_dialect_by_code(code);
-}
-
-static LlmErrorClass
-by_own_words(const LlmErrorWord *phrases, const char *message)
-{
-	for (; phrases != NULL && phrases->word != NULL && message != NULL; phrases++)
-	{
-		size_t len = strlen(phrases->word);
-
-		for (const char *p = message; *p != '\0'; p++)
-		{
-			if (pg_strncasecmp(p, phrases->word, len) == 0)
-				return phrases->class;
-		}
-	}
-	return llm_dialect_by_words(message);
-}
-
-/* The class of an error. */
-static LlmErrorClass
-judge(const LlmRawAnswer *raw, const LlmErrorSigns *signs, const LlmReply *reply)
-{
-	char *type = llm_dialect_clean_slice(&signs->type);
-	LlmErrorClass by_code = by_own_code(signs->codes, reply->code);
-	LlmErrorClass by_words = by_own_words(signs->phrases, reply->message);
-	int status = raw->status;
-
-	if (by_code == LLM_OK)
-		by_code = by_own_code(signs->codes, type);
-	/* a rate limit that this very request can never keep, or that no waiting lifts */
-	if (by_code == LLM_ERR_RATE_LIMITED && (by_words == LLM_ERR_TOO_LONG || by_words == LLM_ERR_QUOTA))
-		return by_words;
-	if (by_code != LLM_OK)
-		return by_code;
-	if (status >= 200 && status < 300)
-		status = code_as_status(reply->code);
-	if (status == 403 && signs->flagged)
-		return LLM_ERR_REFUSED;
-	if (status == 402 && (llm_dialect_header(raw, "retry-after") != NULL || llm_dialect_header(raw, "retry-after-ms") != NULL))
-		return LLM_ERR_RATE_LIMITED;
-	if (by_words != LLM_OK && status != 401 && status != 429)
-		return by_words;
-	if (status == 404 && reply->message != NULL && strstr(reply->message, "model") != NULL)
-		return LLM_ERR_UNKNOWN_MODEL;
-	return status == 0 ? LLM_ERR_TRANSIENT : llm_dialect_by_status(status);
-}
-
-/* An error whose body tells nothing is described by its status. */
-static char *
-describe_status(int status)
-{
-	if (status >= 300 && status < 400)
-		return psprintf("The provider answered with a redirect (HTTP status %d), which is not followed.", status);
-	if (status >= 200 && status < 300)
-		return pstrdup("The provider reported an error and said no more.");
-	if (status == 404)
-		return pstrdup("The provider does not know this address (HTTP status 404).");
-	return psprintf("The provider answered with HTTP status %d.", status);
-}
-
-void
-llm_dialect_fail(const LlmRawAnswer *raw, const LlmErrorSigns *signs, LlmReply *reply)
-{
-	reply->code = llm_dialect_clean_slice(&signs->code);
-	if (reply->code == NULL)
-		reply->code = llm_dialect_clean_slice(&signs->type);
-	reply->message = llm_dialect_clean_slice(&signs->message);
-	reply->class = judge(raw, signs, reply);
-	if (raw->status >= 300 && raw->status < 400)
-		reply->class = LLM_ERR_CONFIG;
-	if (reply->message == NULL || reply->class == LLM_ERR_CONFIG)
-		reply->message = describe_status(raw->status);
-	reply->retry_after_ms = llm_dialect_retry_after_ms(llm_dialect_header(raw, "retry-after"),
-													   llm_dialect_header(raw, "retry-after-ms"),
-													   llm_dialect_header(raw, "date"), reply->message);
 }
 
 bool

@@ -40,6 +40,9 @@ typedef struct LlmErrorSigns
 	LlmJsonSlice code; /* a string or a number */
 	LlmJsonSlice type;
 	LlmJsonSlice message;
+	const char *sentence; /* what was put together where the message is no string; or NULL */
+	LlmJsonSlice param; /* what of the request is at fault */
+	LlmJsonSlice delay; /* how long to wait, as a duration */
 	bool flagged; /* by a moderation */
 	const LlmErrorWord *codes; /* the dialect's own, looked at first; or NULL */
 	const LlmErrorWord *phrases; /* likewise */
@@ -112,6 +115,35 @@ extern void llm_dialect_note_headers(const LlmRawAnswer *raw, const LlmJsonSlice
 /* A failed request: class, code, message and waiting time. */
 extern void llm_dialect_fail(const LlmRawAnswer *raw, const LlmErrorSigns *signs, LlmReply *reply);
 
+/* How an answer ended, from the provider's own word for it. */
+typedef enum LlmFinish
+{
+	LLM_FINISH_WHOLE,
+	LLM_FINISH_CUT, /* at the limit of tokens */
+	LLM_FINISH_FILTERED,
+	LLM_FINISH_BROKEN, /* the provider could not go on: to be asked again */
+	LLM_FINISH_ERROR, /* it says that something went wrong */
+	LLM_FINISH_UNKNOWN /* a word that nobody has told us of */
+} LlmFinish;
+
+extern LlmFinish llm_dialect_finish(const LlmJsonSlice *word);
+
+/*
+ * The class of an answer that ended so, and in *problem a sentence, which is NULL for LLM_OK.  An
+ * unknown word is no success where the answer is plain text: nothing else shows that it is whole.
+ */
+extern LlmErrorClass llm_dialect_judge_finish(const LlmRawAnswer *raw, const LlmJsonSlice *word, const char **problem);
+
+/* Move past what a model thought aloud before its answer: "<think>…</think>", and a byte order mark. */
+extern void llm_dialect_skip_thoughts(char **content, size_t *len);
+
+/*
+ * The body as it can be read: without a byte order mark or comments of an event stream before it,
+ * and as UTF-8 where a header says that it is Latin-1.  LLM_OK; or the class of what else it is, and a
+ * sentence: a host that streams does so with every row.
+ */
+extern LlmErrorClass llm_dialect_body(const LlmRawAnswer *raw, LlmText *body, const char **problem);
+
 /* Is there a vector for each input?  Else an INVALID reply that names the first without one. */
 extern bool llm_dialect_check_vectors(const LlmRawAnswer *raw, LlmReply *reply);
 
@@ -134,11 +166,12 @@ extern char *llm_dialect_clean_slice(const LlmJsonSlice *slice);
 /* Does a text hold a word that begins as only keys do? */
 extern bool llm_dialect_holds_key(const char *str);
 
-/*
- * Milliseconds to wait as the headers tell, or else the message ("try again in 20s");
- * -1 when none does.  0 to one day.  Any pointer may be NULL.
- */
-extern int64 llm_dialect_retry_after_ms(const char *retry_after, const char *retry_after_ms,
-										const char *date, const char *message);
+/* ---- times, in milliseconds from the answer on: 0 to one day; -1: not told ---- */
+
+/* A header's value: a duration, a number of seconds, or a moment in any of the usual forms; may be NULL. */
+extern int64 llm_dialect_time_ms(const LlmRawAnswer *raw, const char *value);
+
+/* How long to wait, as the headers tell it, or else the message ("try again in 20s"), which may be NULL. */
+extern int64 llm_dialect_retry_after_ms(const LlmRawAnswer *raw, const char *message);
 
 #endif /* LLM_DIALECT_SHARED_H */

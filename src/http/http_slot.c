@@ -173,6 +173,7 @@ set_common_options(LlmHttpSlot *slot)
 		   SET(CURLOPT_SSL_VERIFYPEER, 1L) &&
 		   SET(CURLOPT_SSL_VERIFYHOST, 2L) &&
 		   SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1) &&
+		   SET(CURLOPT_ACCEPT_ENCODING, "") &&
 		   SET(CURLOPT_USERAGENT, "llm_enrich/" LLM_ENRICH_VERSION) &&
 		   SET(CURLOPT_TCP_KEEPALIVE, 1L) &&
 		   SET(CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S) &&
@@ -308,8 +309,11 @@ add_line(struct curl_slist **list, const char *line)
 	return true;
 }
 
-/* What goes with every request: an empty Expect, so that large bodies do not wait for a 100 Continue. */
-#define OWN_HEADER "Expect:"
+/*
+ * What goes with every request.  Both are left out so: an Expect, so that large bodies do not wait
+ * for a 100 Continue, and a wish for compression; who compresses all the same is understood.
+ */
+static const char *const own_headers[] = {"Expect:", "Accept-Encoding:"};
 
 /* Are these the lines that the handle has? */
 static bool
@@ -319,7 +323,9 @@ has_headers(const LlmHttpSlot *slot, const char *const *lines)
 
 	if (had == NULL)
 		return false;
-	for (had = had->next; had != NULL && lines != NULL && *lines != NULL; had = had->next, lines++)
+	for (int i = 0; i < lengthof(own_headers); i++)
+		had = had->next;
+	for (; had != NULL && lines != NULL && *lines != NULL; had = had->next, lines++)
 	{
 		if (strcmp(had->data, *lines) != 0)
 			return false;
@@ -331,11 +337,12 @@ static bool
 set_headers(LlmHttpSlot *slot, const char *const *lines)
 {
 	struct curl_slist *list = NULL;
-	bool ok;
+	bool ok = true;
 
 	if (has_headers(slot, lines))
 		return true;
-	ok = add_line(&list, OWN_HEADER);
+	for (int i = 0; ok && i < lengthof(own_headers); i++)
+		ok = add_line(&list, own_headers[i]);
 	for (; ok && lines != NULL && *lines != NULL; lines++)
 		ok = add_line(&list, *lines);
 	if (!ok || !SET(CURLOPT_HTTPHEADER, list))

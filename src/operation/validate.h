@@ -24,7 +24,7 @@ extern bool llm_validate(const LlmSchema *schema, const JsonbValue *value, Strin
 
 /*
  * Read the JSON object that a model gave: as it is, surrounded by white space,
- * or as the only thing in a ```json fence.  False and one sentence otherwise.
+ * as the only thing in a ```json fence, or as the only object in running text.  False and one sentence otherwise.
  * The tree borrows from the text.
  */
 extern bool llm_validate_object(const char *str, size_t len, JsonbValue *object, StringInfo fault);

@@ -4,8 +4,9 @@
  *	  From the text that a model gave to a JSON object, or to text that can be
  *	  stored.
  *
- * A JSON answer is taken as it is, or as the only thing in a fence; JSON is
- * never searched for in running text.
+ * A JSON answer is taken as it is, or as the only thing in a fence.  Where it stands in
+ * running text, it is taken when it is the only object there: two of them are a doubt,
+ * and a doubt is no answer.
  *
  *-------------------------------------------------------------------------
  */
@@ -64,6 +65,58 @@ unfence(const char **str, size_t *len)
 	trim(str, len);
 }
 
+/* More braces than this are not tried: each try reads on to where it fails. */
+#define MOST_TRIES 100
+
+/* The end of the object that begins here; NULL: none does. */
+static const char *
+object_end(const char *at, const char *end)
+{
+	LlmJsonReader reader;
+
+	llm_json_open(&reader, at, end - at);
+	return llm_json_skip(&reader) ? reader.at : NULL;
+}
+
+/* Is all of it one JSON value, good or bad? */
+static bool
+is_json(const char *str, size_t len)
+{
+	LlmJsonReader reader;
+
+	llm_json_open(&reader, str, len);
+	return llm_json_skip(&reader) && llm_json_close(&reader);
+}
+
+/* Narrow the text to the one object in it, if there is one and no other. */
+static void
+find_object(const char **str, size_t *len)
+{
+	const char *end = *str + *len;
+	const char *found = NULL;
+	const char *found_end = NULL;
+	const char *at = *str;
+
+	for (int i = 0; i < MOST_TRIES && (at = memchr(at, '{', end - at)) != NULL; i++)
+	{
+		const char *close = object_end(at, end);
+
+		if (close != NULL && found != NULL)
+			return;
+		if (close != NULL)
+		{
+			found = at;
+			found_end = close;
+		}
+		at = close != NULL ? close : at + 1;
+	}
+	if (found != NULL && at == NULL)
+	{
+		*str = found;
+		*len = found_end - found;
+	}
+}
+
 bool
 llm_validate_object(const char *str, size_t len, JsonbValue *object, StringInfo fault)
 {
@@ -74,6 +127,8 @@ llm_validate_object(const char *str, size_t len, JsonbValue *object, StringInfo 
 		appendStringInfoString(fault, "The answer is empty.");
 		return false;
 	}
+	if (!is_json(str, len) && llm_json_is_utf8(str, len))
+		find_object(&str, &len);
 	if (!llm_json_parse(str, len, object, fault))
 		return false;
 	if (object->type == jbvObject)

@@ -40,6 +40,9 @@
 /* Recipes kept although no flight uses them. */
 #define IDLE_RECIPES 64
 
+/* As much of an input is kept as an error may quote from; few quote from the end of a long one. */
+#define QUOTABLE_BYTES 16384
+
 /* The part of a faulty answer that is kept, and told to the model. */
 #define LAST_ANSWER_BYTES 8192
 
@@ -219,6 +222,7 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 	{
 		initStringInfo(&body);
 		route->dialect->body(get_frame(recipe, route), &chat, &body);
+		flight->input = pnstrdup(claim->input, Min(claim->input_len, QUOTABLE_BYTES));
 		flight->input_tokens = llm_dialect_estimate_tokens(body.data, body.len);
 		flight->exchange.body = body.data;
 		flight->exchange.body_len = body.len;
@@ -235,14 +239,16 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 
 /* What the wire says of an exchange that brought no answer. */
 static LlmErrorClass
-wire_class(LlmHttpOutcome outcome)
+wire_class(const LlmHttpExchange *exchange)
 {
-	switch (outcome)
+	switch (exchange->outcome)
 	{
 		case LLM_HTTP_DONE:
 			return LLM_OK;
 		case LLM_HTTP_NOT_SENT:
-			return LLM_ERR_TRANSIENT;
+			/* a certificate or a password is not put right by waiting; a proxy may come back */
+			return exchange->cause == LLM_HTTP_CAUSE_NONE || exchange->cause == LLM_HTTP_CAUSE_PROXY ? LLM_ERR_TRANSIENT
+																									 : LLM_ERR_CONFIG;
 		case LLM_HTTP_LOST:
 			return LLM_ERR_UNKNOWN;
 		case LLM_HTTP_TIMEOUT:
@@ -255,6 +261,22 @@ wire_class(LlmHttpOutcome outcome)
 			return LLM_ERR_DROPPED;
 	}
 	return LLM_ERR_LOCAL;
+}
+
+/* What the request had that a host may not take. */
+static int
+what_is_used(const LlmRecipe *recipe, const LlmHabits *habits)
+{
+	bool apart = habits->system_role == NULL || strcmp(habits->system_role, "user") != 0;
+	int used = 0;
+
+	if (recipe->schema != NULL && habits->answer_form != LLM_ANSWER_TEXT)
+		used |= LLM_USED_FORM;
+	if (recipe->params.max_tokens > 0)
+		used |= LLM_USED_CAP;
+	if (recipe->system[0] != '\0' && apart)
+		used |= LLM_USED_ROLE;
+	return used;
 }
 
 /*
@@ -276,9 +298,15 @@ read_answer(LlmFlight *flight, LlmReply *reply)
 	raw.kind = LLM_REQUEST_CHAT;
 	raw.ninputs = 1;
 	raw.now = (int64) time(NULL);
+	raw.input = (LlmText){flight->input, flight->input == NULL ? 0 : strlen(flight->input)};
+	raw.plain = flight->recipe->recipe->schema == NULL;
+	raw.used = what_is_used(flight->recipe->recipe, &flight->route->endpoint.habits);
 	flight->route->dialect->read(&raw, reply);
 	s->http_status = exchange->status;
 	s->request_id = reply->request_id;
+	if (reply->refused != 0)
+		flight->learned = llm_habit_step(flight->route->dialect, &flight->route->endpoint, reply->refused);
+	flight->lesson = reply->refusal;
 	if (reply->class == LLM_OK)
 	{
 		initStringInfo(&fault);
@@ -309,8 +337,9 @@ note_usage(LlmRoute *route, const LlmUsage *usage)
 
 /* Tokens as told, or estimated where the provider may have billed and told nothing. */
 static void
-fill_usage(LlmFlight *flight, LlmErrorClass class, const LlmUsage *usage)
+fill_usage(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply)
 {
+	const LlmUsage *usage = &reply->usage;
 	LlmSettlement *s = &flight->settlement;
 	LlmRoute *route = flight->route;
 
@@ -324,6 +353,9 @@ fill_usage(LlmFlight *flight, LlmErrorClass class, const LlmUsage *usage)
 	{
 		s->usage.input = flight->input_tokens;
 		s->usage.output = (int64) (route->output_tokens + 0.5);
+		/* what came says more than what came before it */
+		if (reply->content != NULL && reply->content_len > 0)
+			s->usage.output = llm_dialect_estimate_tokens(reply->content, reply->content_len);
 		s->estimated = true;
 	}
 }
@@ -349,6 +381,12 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 	if (class == LLM_OK)
 	{
 		s->state = LLM_TASK_ANSWERED;
+		return;
+	}
+	/* asked in a way that the host does not take: in the simpler one from now on, and this is no try */
+	if (flight->learned.name != NULL)
+	{
+		s->state = LLM_TASK_READY;
 		return;
 	}
 	verdict = llm_retry_decide(class, flight->tries, flight->outages, llm_guc_max_tries,
@@ -494,7 +532,7 @@ static LlmErrorClass
 read_exchange(LlmFlight *flight, LlmReply *reply)
 {
 	LlmHttpExchange *exchange = &flight->exchange;
-	LlmErrorClass class = wire_class(exchange->outcome);
+	LlmErrorClass class = wire_class(exchange);
 
 	reply->retry_after_ms = -1;
 	if (flight->recipe == NULL)
@@ -536,7 +574,7 @@ llm_flight_land(LlmFlight *flight, TimestampTz now)
 	Ruling ruling = {LLM_BLAME_TARGET};
 
 	flight->settlement.latency_ms = flight->exchange.latency_ms;
-	fill_usage(flight, class, &reply.usage);
+	fill_usage(flight, class, &reply);
 	if (llm_retry_is_refusal(class))
 	{
 		LlmRefusal refusal = recall_refusal(flight, &reply, now, &refused);
@@ -559,6 +597,8 @@ llm_flight_land(LlmFlight *flight, TimestampTz now)
 		llm_refused_forget(flight->task);
 		fill_verdict(flight, class, class == LLM_OK ? NULL : reply.message, now);
 	}
+	llm_route_note_way(flight->route, flight->exchange.status, flight->learned.name != NULL);
+	flight->route->cause = flight->exchange.cause;
 	if (ruling.blame == LLM_BLAME_TARGET)
 		llm_route_note_answer(flight->route, class, reply.message, ruling.shut);
 	else

@@ -15,6 +15,7 @@
 
 #include "base/llm_enrich.h"
 
+#include "catalog/habit.h"
 #include "http/http.h"
 #include "send/question.h"
 #include "send/route.h"
@@ -51,6 +52,9 @@ typedef struct LlmFlight
 	uint64 ticket; /* the letter to answer then */
 	const char *verdict; /* and the answer */
 	Jsonb *key;
+	LlmLearned learned; /* the host's answer taught us that; a name of NULL: nothing */
+	const char *lesson; /* its sentence */
+	char *input; /* the beginning of the row's text; NULL when nothing was sent */
 	int64 input_tokens; /* estimate of this request's input */
 	int64 granted_tokens; /* what the limiter was told */
 	uint32 generation; /* of the limiter then */

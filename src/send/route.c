@@ -24,6 +24,7 @@
 #include "limiter/limiter_shared.h"
 #include "send/route.h"
 #include "send/route_address.h"
+#include "send/route_hint.h"
 
 /* A problem may be solved outside of the catalog (a key file): look again after so long. */
 #define PROBLEM_RECHECK_MS 5000
@@ -46,6 +47,9 @@
  * may have ended what it was paused for, and llm.health shows what is waited for.
  */
 #define REASK_SHUT_MS 2000
+
+/* A host refuses a way to ask within that time, or does not: ms. */
+#define TRY_MS 500
 
 /* A sender that was turned away asks again in that time, and more than once. */
 #define TURNED_AWAY_MS (5 * REASK_MS)
@@ -211,6 +215,7 @@ replace_route(LlmRoute *route, TimestampTz now)
 	{
 		successor->input_tokens = route->input_tokens;
 		successor->output_tokens = route->output_tokens;
+		successor->proven = route->proven && llm_dialect_same_body(&route->endpoint, &successor->endpoint);
 		successor->reported = successor->reported || route->reported;
 		successor->shut_until = route->shut_until;
 	}
@@ -424,13 +429,38 @@ note_limiter(LlmRoute *route, const LlmLimiter *limiter)
 	route->mends = limiter->mends;
 }
 
+/*
+ * How many requests may be granted for a way to ask that is not proven: one at a time at the target, which a host
+ * that does not take it refuses at once.  One that is silent for a while is at work.
+ */
+static int
+room_to_try(LlmRoute *route, int taken, TimestampTz now)
+{
+	if (route->refused)
+		return 0;
+	if (route->tried_at == 0)
+		route->tried_at = now;
+	if (route->proven || now >= TimestampTzPlusMilliseconds(route->tried_at, TRY_MS))
+		return PG_INT32_MAX;
+	return Max(1 - taken, 0);
+}
+
+void
+llm_route_note_way(LlmRoute *route, int status, bool refused)
+{
+	if (refused)
+		route->refused = true;
+	else if (status >= 200 && status < 300)
+		route->proven = true;
+}
+
 static int
 grant(LlmRoute *route, int want, bool check, TimestampTz now, uint32 *generation, int64 *tokens)
 {
 	int loosest = route->limits.max_concurrency;
 	int loosest_of_old = 0; /* nobody tells it any more */
 	int taken = count_taken(&routes, route, &loosest) + count_taken(&retired, route, &loosest_of_old);
-	int room = Max(route->limits.max_concurrency - taken, 0);
+	int room = Min(Max(route->limits.max_concurrency - taken, 0), room_to_try(route, taken, now));
 	LlmLimiter *limiter = lock_limiter(route, check || route->shut_until <= now);
 	int granted;
 
@@ -536,48 +566,6 @@ llm_route_report(LlmRoute *route, const char *problem, const char *hint)
 	pfree(subject);
 }
 
-/* Where the key comes from says how to give another one. */
-static char *
-key_hint(const LlmTarget *target)
-{
-	const char *server = quote_identifier(target->server);
-
-	switch (target->key_source)
-	{
-		case LLM_KEY_FILE:
-			return psprintf("Put the right key into \"%s\"; then SELECT pg_reload_conf();", target->key_name);
-		case LLM_KEY_ENV:
-			return psprintf("Set \"%s\" to the right key where PostgreSQL is started, and restart it.",
-							target->key_name);
-		case LLM_KEY_MAPPING:
-			return psprintf("ALTER USER MAPPING FOR ... SERVER %s OPTIONS (SET " LLM_FDW_KEY_OPTION " '...');", server);
-		case LLM_KEY_NONE:
-			break;
-	}
-	return psprintf("ALTER SERVER %s OPTIONS (ADD api_key_file '...'); or CREATE USER MAPPING FOR ... SERVER %s OPTIONS (" LLM_FDW_KEY_OPTION " '...');",
-					server, server);
-}
-
-/* What to type so that the target can be used; NULL for classes that need no action. */
-static char *
-mending_hint(const LlmTarget *target, LlmErrorClass class)
-{
-	switch (class)
-	{
-		case LLM_ERR_AUTH:
-			return key_hint(target);
-		case LLM_ERR_QUOTA:
-			return pstrdup("Raise the limit with the provider; sending goes on by itself then.");
-		case LLM_ERR_UNKNOWN_MODEL:
-			return psprintf("SELECT llm.alter_model(%s, model => '...'); or give the key access to \"%s\".",
-							quote_literal_cstr(target->alias), target->model);
-		case LLM_ERR_CONFIG:
-			return psprintf("ALTER SERVER %s OPTIONS (SET base_url '...');", quote_identifier(target->server));
-		default:
-			return NULL;
-	}
-}
-
 static bool
 is_no_answer(LlmErrorClass class)
 {
@@ -615,7 +603,7 @@ llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message,
 		hint = psprintf("It is tried again by itself. Should the address be wrong: ALTER SERVER %s OPTIONS (SET base_url '...');",
 						quote_identifier(route->target->server));
 	else
-		hint = mending_hint(route->target, class);
+		hint = llm_route_hint(route->target, class, route->cause);
 	if (hint != NULL)
 		llm_route_report(route, message, hint);
 	else if (class == LLM_OK && route->reported)

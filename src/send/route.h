@@ -78,6 +78,12 @@ typedef struct LlmRoute
 	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
 	TimestampTz wake_at;
 	char *silence; /* the last failure while a cool-down for want of answers lasts, else NULL */
+	/* how the host is spoken to: known to do, or asked by one request first */
+	bool proven;
+	bool refused; /* it does not do: nothing leaves until the route is made again */
+	TimestampTz tried_at; /* it asked for its first request; 0: not yet */
+
+	LlmHttpCause cause; /* of the last failure, where it is known */
 	bool reported; /* a problem of it stands in llm.health */
 } LlmRoute;
 
@@ -116,6 +122,9 @@ extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64
 
 /* Keys may have changed: the next refresh replaces all routes, and lets paused targets try. */
 extern void llm_route_forget_all(void);
+
+/* An answer with this status came, and whether the host refused how it was asked. */
+extern void llm_route_note_way(LlmRoute *route, int status, bool refused);
 
 /* All have been asked for: those that were granted something come after the others from now on. */
 extern void llm_route_end_turn(void);
