@@ -345,8 +345,9 @@ sql(q(CREATE TYPE mood AS ENUM ('good', 'bad'); SET timezone = 'Asia/Kolkata';
 my %odd = (
 	datestyle => "'SQL, DMY'", intervalstyle => 'sql_standard', extra_float_digits => -10, bytea_output => 'escape',
 	timezone => "'America/Caracas'", search_path => 'elsewhere', default_transaction_isolation => 'serializable',
-	statement_timeout => "'1ms'", lock_timeout => "'1ms'", row_security => 'off', standard_conforming_strings => 'off',
-	default_transaction_read_only => 'on');
+	statement_timeout => "'1ms'", lock_timeout => "'1ms'", row_security => 'off', default_transaction_read_only => 'on',
+	# 19 has no other strings any more
+	$node->safe_psql('postgres', 'SHOW server_version_num') < 190000 ? (standard_conforming_strings => 'off') : ());
 sql(map { "ALTER DATABASE postgres SET $_ = $odd{$_};" } sort keys %odd);
 # ours from the start: even a SET may take a millisecond
 $ENV{PGOPTIONS} = '-c statement_timeout=0';
