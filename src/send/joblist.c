@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/shmem.h"
 #include "send/ahead.h"
 #include "send/joblist.h"
@@ -35,9 +36,17 @@
 
 /*
  * Transactions commit out of order of their job's ids: look again at so many
- * ids below the newest that was seen.  What is older still is found by the sweep.
+ * ids below the newest that was seen, and always at those that others add to.
  */
 #define LATE_COMMIT_WINDOW 1000
+
+/*
+ * But old ones may have been resumed, or be shared and have got a task: they are looked at as
+ * well, though not too often where there are many.
+ */
+#define WIDE_US INT64CONST(2000000)
+#define LONGEST_WIDE_US INT64CONST(60000000)
+#define WIDE_FACTOR 50
 
 /* Jobs in mind: of one role, model and priority, and in all. */
 #define JOBS_OF_GROUP 256
@@ -72,6 +81,8 @@ static HTAB *jobs_by_id = NULL; /* the same, as JobEntry */
 static int njobs = 0;
 static int64 newest_seen = 0; /* highest job id ever found ready */
 static bool left_out = false; /* there were more jobs than room */
+static TimestampTz wide_at = DT_NOBEGIN; /* old jobs are looked at again from then on */
+static bool narrow = false; /* the last look was at new ones only */
 static int ngone = 0; /* jobs forgotten since then */
 static uint64 routed_version = 0; /* of the routes that all jobs have */
 
@@ -182,10 +193,8 @@ take_stock(int64 from, bool from_bottom, List *found)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (job->id > from)
+		if (job->id > from || job->shared)
 			job->exhausted = true;
-		else if (job->shared)
-			job->exhausted = false;
 		if (from_bottom || job->shared)
 			job->after = 0;
 	}
@@ -252,14 +261,16 @@ take_in(HTAB *groups, const LlmJobRow *row)
 void
 llm_joblist_discover(bool all, TimestampTz now)
 {
-	int64 from = all ? 0 : Max(0, newest_seen - LATE_COMMIT_WINDOW);
+	bool wide = all || now >= wide_at || now < wide_at - LONGEST_WIDE_US;
+	int64 from = wide ? 0 : Max(0, newest_seen - LATE_COMMIT_WINDOW);
+	TimestampTz began = llm_clock_steady();
 	List *found;
 	ListCell *lc;
 	HTAB *groups;
 
 	if (jobs_by_id == NULL)
 		create_job_table();
-	if (all)
+	if (wide)
 	{
 		left_out = false;
 		ngone = 0;
@@ -277,6 +288,15 @@ llm_joblist_discover(bool all, TimestampTz now)
 			take_in(groups, row);
 	}
 	hash_destroy(groups);
+	narrow = !wide;
+	if (wide)
+		wide_at = now + Min(Max(WIDE_US, (llm_clock_steady() - began) * WIDE_FACTOR), LONGEST_WIDE_US);
+}
+
+TimestampTz
+llm_joblist_wide_due(void)
+{
+	return narrow ? wide_at : DT_NOEND;
 }
 
 void

@@ -45,6 +45,9 @@ extern void llm_joblist_discover(bool all, TimestampTz now);
 /* Jobs were left out for lack of room, and there is room again: discover() all. */
 extern bool llm_joblist_wants_more(void);
 
+/* When discover() is to look at old jobs, too, since it was asked and did not; DT_NOEND: it did. */
+extern TimestampTz llm_joblist_wide_due(void);
+
 /* A job that is not in mind has a task to send: the next discover() looks at all. */
 extern void llm_joblist_look_for_all(void);
 

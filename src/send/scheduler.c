@@ -271,7 +271,7 @@ look_due(const LlmPass *pass)
 {
 	if (woken || woken_all || set_back || llm_joblist_wants_more())
 		return DT_NOBEGIN;
-	return Min(due_at, sweep_at);
+	return Min(Min(due_at, sweep_at), llm_joblist_wide_due());
 }
 
 /* Tasks that are due, and jobs that have some. */
@@ -294,7 +294,7 @@ look_around(LlmPass *pass)
 		set_back = (woken_rows == WAKE_ROWS);
 		all = woken_rows > 0 || all;
 	}
-	if (all || woken)
+	if (all || woken || llm_joblist_wide_due() <= pass->now)
 		llm_joblist_discover(all || llm_joblist_is_empty(), pass->now);
 	if (all || look)
 		due_at = Max(llm_clock_from_wall(llm_queue_next_due()), TimestampTzPlusMilliseconds(pass->now, WAKE_MS));

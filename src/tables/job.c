@@ -20,14 +20,17 @@
 
 #define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.operation = 'check', j.day IS NOT NULL"
 
-/* The LATERAL with its LIMIT asks for one probe per job, never for a join of all tasks. */
+/*
+ * Jobs above $1, and all that others add to, however old.  The LATERAL with its LIMIT asks for
+ * one probe per job, never for a join of all tasks.
+ */
 static LlmStatement ready_statement = {
 	.sql = "SELECT " JOB_COLUMNS " FROM (SELECT o.*,"
 		   "  pg_catalog.row_number() OVER (PARTITION BY o.role, o.model, o.priority ORDER BY o.id) AS place"
-		   "  FROM llm.job o CROSS JOIN LATERAL (SELECT FROM llm.queue q"
-		   "   WHERE q.job = o.id AND q.state = 'ready' LIMIT 1) AS r"
-		   "  WHERE o.state <> 'finished' AND o.id > $1"
-		   "  AND o.state = 'open') AS j"
+		   "  FROM (SELECT n.* FROM llm.job n WHERE n.state <> 'finished' AND n.id > $1 AND n.state = 'open'"
+		   "   UNION ALL SELECT d.* FROM llm.job d WHERE d.day IS NOT NULL AND d.state = 'open' AND d.id <= $1) AS o"
+		   "  CROSS JOIN LATERAL (SELECT FROM llm.queue q"
+		   "   WHERE q.job = o.id AND q.state = 'ready' LIMIT 1) AS r) AS j"
 		   " WHERE j.place <= $2 ORDER BY j.place, j.id LIMIT $3",
 	.nargs = 3,
 	.args = {INT8OID, INT8OID, INT4OID}};
