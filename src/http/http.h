@@ -89,6 +89,9 @@ typedef struct LlmHttpExchange
 	void *handle; /* http.c's own; NULL when not submitted */
 } LlmHttpExchange;
 
+/* Is the way the same? */
+extern bool llm_http_is_same_network(const LlmHttpNetwork *a, const LlmHttpNetwork *b);
+
 /* Raises when descriptors or memory are short.  Not in the postmaster: no fork may follow. */
 extern void llm_http_start(int max_exchanges);
 

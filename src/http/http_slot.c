@@ -413,8 +413,8 @@ is_same_word(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static bool
-is_same_network(const LlmHttpNetwork *a, const LlmHttpNetwork *b)
+bool
+llm_http_is_same_network(const LlmHttpNetwork *a, const LlmHttpNetwork *b)
 {
 	return is_same_word(a->ca_file, b->ca_file) && is_same_word(a->client_cert_file, b->client_cert_file) &&
 		   is_same_word(a->client_key_file, b->client_key_file) && is_same_word(a->proxy, b->proxy) &&
@@ -447,7 +447,7 @@ set_network(LlmHttpSlot *slot, const LlmHttpNetwork *given)
 	const LlmHttpNetwork *network = given != NULL ? given : &plain;
 	LlmHttpNetwork *to = &slot->network;
 
-	if (is_same_network(to, network))
+	if (llm_http_is_same_network(to, network))
 		return true;
 	if (!start_over(slot) || !copy_word(&to->ca_file, network->ca_file) ||
 		!copy_word(&to->client_cert_file, network->client_cert_file) ||
@@ -555,7 +555,8 @@ cause_of(const LlmHttpSlot *slot, CURLcode code)
 	if (slot->network.proxy == NULL || slot->requested)
 		return LLM_HTTP_CAUSE_NONE;
 	(void) curl_easy_getinfo(slot->easy, CURLINFO_HTTP_CONNECTCODE, &status);
-	if (status == 407)
+	/* 401: some proxies say so where the password is wrong, and 407 where there is none */
+	if (status == 407 || status == 401)
 		return LLM_HTTP_CAUSE_PROXY_PASSWORD;
 	return status >= 300 || code == CURLE_COULDNT_CONNECT ? LLM_HTTP_CAUSE_PROXY : LLM_HTTP_CAUSE_NONE;
 }

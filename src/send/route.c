@@ -197,6 +197,7 @@ is_same_target(const LlmRoute *a, const LlmRoute *b)
 	if (a->problem != NULL || b->problem != NULL)
 		return a->problem != NULL && b->problem != NULL && strcmp(a->problem, b->problem) == 0;
 	return a->dialect == b->dialect && a->fingerprint == b->fingerprint && strcmp(a->url, b->url) == 0 &&
+		   llm_http_is_same_network(&a->network, &b->network) &&
 		   strcmp(a->target->model, b->target->model) == 0;
 }
 
