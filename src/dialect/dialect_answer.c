@@ -248,6 +248,11 @@ llm_dialect_body(const LlmRawAnswer *raw, LlmText *body, const char **problem)
 	(void) skip_word(&at, end, "\xef\xbb\xbf");
 	skip_comments(&at, end);
 	*body = (LlmText){at, end - at};
+	if (body->len == 0 && raw->status >= 200 && raw->status < 300)
+	{
+		*problem = "connection closed without an answer";
+		return LLM_ERR_UNKNOWN;
+	}
 	if (memchr(at, '\0', body->len) != NULL)
 		*problem = "The provider's answer holds null characters.";
 	else if (skip_word(&at, end, "data:") || skip_word(&at, end, "event:"))

@@ -597,7 +597,7 @@ llm_flight_land(LlmFlight *flight, TimestampTz now)
 		llm_refused_forget(flight->task);
 		fill_verdict(flight, class, class == LLM_OK ? NULL : reply.message, now);
 	}
-	llm_route_note_way(flight->route, flight->exchange.status, flight->learned.name != NULL);
+	llm_route_note_way(flight->route, class, flight->learned.name != NULL);
 	flight->route->cause = flight->exchange.cause;
 	if (ruling.blame == LLM_BLAME_TARGET)
 		llm_route_note_answer(flight->route, class, reply.message, ruling.shut);

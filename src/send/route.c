@@ -447,11 +447,14 @@ room_to_try(LlmRoute *route, int taken, TimestampTz now)
 }
 
 void
-llm_route_note_way(LlmRoute *route, int status, bool refused)
+llm_route_note_way(LlmRoute *route, LlmErrorClass class, bool refused)
 {
+	bool answered = class == LLM_OK || class == LLM_ERR_INVALID || class == LLM_ERR_REFUSED ||
+					class == LLM_ERR_TRUNCATED || class == LLM_ERR_TOO_LONG;
+
 	if (refused)
 		route->refused = true;
-	else if (status >= 200 && status < 300)
+	else if (answered)
 		route->proven = true;
 }
 

@@ -123,8 +123,8 @@ extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64
 /* Keys may have changed: the next refresh replaces all routes, and lets paused targets try. */
 extern void llm_route_forget_all(void);
 
-/* An answer with this status came, and whether the host refused how it was asked. */
-extern void llm_route_note_way(LlmRoute *route, int status, bool refused);
+/* An answer of this class came, and whether the host refused how it was asked. */
+extern void llm_route_note_way(LlmRoute *route, LlmErrorClass class, bool refused);
 
 /* All have been asked for: those that were granted something come after the others from now on. */
 extern void llm_route_end_turn(void);

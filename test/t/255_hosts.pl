@@ -109,6 +109,7 @@ my @table = (
 	['comments', $classify, 'done 2', 2],
 	['stream', $classify, 'waits 2', 1, undef, 'cannot be used'],
 	['nul', $classify, 'failed invalid_output 2', 6],
+	['blank', $classify, 'done 2', 3],
 	['no_choices', $classify, 'failed invalid_output 2', 6],
 	['refusal', $classify, 'failed refused 2', 2],
 	['large_head', $classify, 'failed too_large 2', 6],
@@ -139,7 +140,7 @@ my @table = (
 	['cap_too_large', $capped, 'failed rejected 2', 2],
 	['other_400', $capped, 'failed rejected 2', 2],
 
-	['validate_failed', $classify, 'done 2', 3],
+	['validate_failed', $classify, 'done 2', 4],
 	['key_in_words', $classify, 'waits 2', 1, undef, 'refuses the key'],
 	['key_reason', $classify, 'waits 2', 1, undef, 'refuses the key'],
 	['key_string', $classify, 'waits 2', 1, undef, 'refuses the key'],
