@@ -647,3 +647,62 @@ SELECT 'habit', pg_catalog.concat('model "', h.model, '" at server "', h.server,
 	pg_catalog.concat('Learned from the host: ', h.why), h.since, NULL, NULL, NULL
 FROM llm.habit h;
 COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, problem, target or habit';
+-- Requests of calls that are answered while a statement waits: a row from before the request
+-- leaves until its bill is stored, so that a crash leaves what has to be booked.
+CREATE TABLE llm.letter (
+	request bigint PRIMARY KEY,
+	task bigint NOT NULL,
+	attempt int NOT NULL,
+	sent_at timestamptz NOT NULL DEFAULT llm.clock(),
+	role oid NOT NULL,
+	role_name text NOT NULL,
+	application_name text,
+	server text NOT NULL,
+	model text NOT NULL,
+	price bigint,
+	operation text NOT NULL,
+	input_tokens bigint NOT NULL,
+	output_tokens bigint NOT NULL,
+	tags jsonb
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+COMMENT ON TABLE llm.letter IS 'requests under way of calls that are answered while a statement waits';
+COMMENT ON COLUMN llm.letter.request IS 'number of the HTTP request';
+COMMENT ON COLUMN llm.letter.task IS 'number of the call, as on the ledger';
+COMMENT ON COLUMN llm.letter.attempt IS 'the call''s requests are numbered from 1';
+COMMENT ON COLUMN llm.letter.sent_at IS 'when it was about to leave';
+COMMENT ON COLUMN llm.letter.role IS 'role that asked';
+COMMENT ON COLUMN llm.letter.role_name IS 'name of that role when it asked';
+COMMENT ON COLUMN llm.letter.application_name IS 'application_name of the session that asked';
+COMMENT ON COLUMN llm.letter.server IS 'foreign server';
+COMMENT ON COLUMN llm.letter.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.letter.price IS 'llm.price.id in force; NULL: none is known';
+COMMENT ON COLUMN llm.letter.operation IS 'classify, extract, summarize, complete, check and so on';
+COMMENT ON COLUMN llm.letter.input_tokens IS 'estimate, for the bill should nobody ever know better';
+COMMENT ON COLUMN llm.letter.output_tokens IS 'the same of the answer';
+COMMENT ON COLUMN llm.letter.tags IS 'tags of the call';
+
+ALTER TABLE llm.letter ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON llm.letter FOR SELECT USING (
+	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
+CREATE POLICY admin ON llm.letter FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
+GRANT SELECT ON llm.letter TO PUBLIC;
+
+
+-- A check of a model is an immediate call now: no job, and no row of the queue. What was under
+-- way when the sender was stopped for this update is booked as unknown.
+INSERT INTO llm.ledger (request, task, attempt, role, application_name, model, operation, lane, outcome, error,
+	input_tokens, output_tokens, estimated)
+SELECT q.request, q.id, q.attempts, j.role_name, j.application_name, j.model, 'check', 'immediate', 'unknown',
+	'the sender ended before the answer came', 300, 50, true
+FROM llm.queue q JOIN llm.job j ON j.id OPERATOR(pg_catalog.=) q.job
+WHERE j.operation OPERATOR(pg_catalog.=) 'check' AND q.state OPERATOR(pg_catalog.=) 'claimed';
+DELETE FROM llm.queue q USING llm.job j
+WHERE j.id OPERATOR(pg_catalog.=) q.job AND j.operation OPERATOR(pg_catalog.=) 'check';
+UPDATE llm.job j SET state = 'finished', finished_at = pg_catalog.now()
+WHERE j.operation OPERATOR(pg_catalog.=) 'check' AND j.state OPERATOR(pg_catalog.<>) 'finished';
+
+-- The functions ask now, where they were refused: their true cost is that of a round trip.
+ALTER FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb) COST 1000000;
+ALTER FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb) COST 1000000;
+ALTER FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb) COST 1000000;
+ALTER FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb) COST 1000000;

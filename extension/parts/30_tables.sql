@@ -221,6 +221,40 @@ COMMENT ON COLUMN llm.cancellation.id IS 'number of the row';
 COMMENT ON COLUMN llm.cancellation.task IS 'llm.queue.id; several rows when several sessions cancelled it at once';
 COMMENT ON COLUMN llm.cancellation.cancelled_at IS 'start of the transaction that cancelled it';
 
+-- Requests of calls that are answered while a statement waits: a row from before the request
+-- leaves until its bill is stored, so that a crash leaves what has to be booked.
+CREATE TABLE llm.letter (
+	request bigint PRIMARY KEY,
+	task bigint NOT NULL,
+	attempt int NOT NULL,
+	sent_at timestamptz NOT NULL DEFAULT llm.clock(),
+	role oid NOT NULL,
+	role_name text NOT NULL,
+	application_name text,
+	server text NOT NULL,
+	model text NOT NULL,
+	price bigint,
+	operation text NOT NULL,
+	input_tokens bigint NOT NULL,
+	output_tokens bigint NOT NULL,
+	tags jsonb
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+COMMENT ON TABLE llm.letter IS 'requests under way of calls that are answered while a statement waits';
+COMMENT ON COLUMN llm.letter.request IS 'number of the HTTP request';
+COMMENT ON COLUMN llm.letter.task IS 'number of the call, as on the ledger';
+COMMENT ON COLUMN llm.letter.attempt IS 'the call''s requests are numbered from 1';
+COMMENT ON COLUMN llm.letter.sent_at IS 'when it was about to leave';
+COMMENT ON COLUMN llm.letter.role IS 'role that asked';
+COMMENT ON COLUMN llm.letter.role_name IS 'name of that role when it asked';
+COMMENT ON COLUMN llm.letter.application_name IS 'application_name of the session that asked';
+COMMENT ON COLUMN llm.letter.server IS 'foreign server';
+COMMENT ON COLUMN llm.letter.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.letter.price IS 'llm.price.id in force; NULL: none is known';
+COMMENT ON COLUMN llm.letter.operation IS 'classify, extract, summarize, complete, check and so on';
+COMMENT ON COLUMN llm.letter.input_tokens IS 'estimate, for the bill should nobody ever know better';
+COMMENT ON COLUMN llm.letter.output_tokens IS 'the same of the answer';
+COMMENT ON COLUMN llm.letter.tags IS 'tags of the call';
+
 CREATE TABLE llm.dead_letter (
 	task bigint PRIMARY KEY,
 	failed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -366,6 +400,12 @@ CREATE POLICY admin ON llm.job_cost FOR SELECT USING ((SELECT pg_catalog.pg_has_
 CREATE POLICY admin ON llm.recipe FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
 CREATE POLICY admin ON llm.cancellation FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
 GRANT SELECT ON llm.recipe, llm.job, llm.job_cost, llm.queue, llm.cancellation, llm.dead_letter, llm.ledger TO PUBLIC;
+
+ALTER TABLE llm.letter ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON llm.letter FOR SELECT USING (
+	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
+CREATE POLICY admin ON llm.letter FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
+GRANT SELECT ON llm.letter TO PUBLIC;
 
 COMMENT ON SEQUENCE llm.cancellation_id_seq IS 'numbers of cancellations';
 COMMENT ON SEQUENCE llm.recipe_id_seq IS 'numbers of recipes';

@@ -1,30 +1,31 @@
--- Questions to a model.  In INSERT, UPDATE and MERGE their calls are deferred by the planner
--- hook; the functions themselves only say so.
+-- Questions to a model.  Calls that INSERT, UPDATE and MERGE store are deferred by the planner
+-- hook; the functions themselves ask while the statement waits.  Their cost is that of a round
+-- trip, so that cheap conditions and joins go before them.
 CREATE FUNCTION llm_classify(input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
 	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
 	RETURNS jsonb
-	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
 COMMENT ON FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb)
 	IS 'ask for the label that fits a text, {"label": ".."}, or for all of them, {"labels": [..]}';
 
 CREATE FUNCTION llm_extract(input text, schema jsonb,
 	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
 	RETURNS jsonb
-	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
 COMMENT ON FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb)
 	IS 'ask for what a text says, as an object that satisfies a JSON schema';
 
 CREATE FUNCTION llm_summarize(input text, max_words int DEFAULT 50,
 	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
 	RETURNS jsonb
-	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
 COMMENT ON FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb)
 	IS 'ask for a summary of a text, {"summary": ".."}';
 
 CREATE FUNCTION llm_complete(prompt text, schema jsonb DEFAULT NULL,
 	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
 	RETURNS jsonb
-	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
 COMMENT ON FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb)
 	IS 'ask anything: {"text": ".."}, or an object that satisfies a JSON schema';
 

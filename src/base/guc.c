@@ -24,13 +24,21 @@ bool llm_guc_enabled = true;
 int llm_guc_idle_timeout_ms = 60000;
 int llm_guc_max_answer_kb = 16384;
 int llm_guc_max_connections = 256;
+int llm_guc_max_immediate_calls = 1000;
 double llm_guc_max_retry_share = 0.5;
 int llm_guc_max_tries = 3;
 char *llm_guc_model;
+int llm_guc_on_error = LLM_ON_ERROR_RAISE;
+int llm_guc_patience_ms = 30000;
 char *llm_guc_tags;
 bool llm_guc_writeback = false;
 int llm_guc_writeback_lock_timeout_ms = 50;
 int llm_guc_writeback_timeout_ms = 10000;
+
+static const struct config_enum_entry on_error_options[] = {
+	{"error", LLM_ON_ERROR_RAISE, false},
+	{"null", LLM_ON_ERROR_NULL, false},
+	{NULL, 0, false}};
 
 /*
  * Tags are a JSON object.  Only the outer shape is checked here, since a check
@@ -95,6 +103,12 @@ llm_guc_init(void)
 							&llm_guc_max_connections, 256, 1, 10000,
 							at_start, 0,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.max_immediate_calls",
+							"Sets how many calls a command may have answered while it waits.",
+							"One more is an error; calls that are queued do not count.",
+							&llm_guc_max_immediate_calls, 1000, 0, INT_MAX,
+							PGC_USERSET, 0,
+							NULL, NULL, NULL);
 	DefineCustomRealVariable("llm_enrich.max_retry_share",
 							 "Sets the share of a job's cost that asking again after invalid answers may take.",
 							 "Beyond it a task fails at its first invalid answer; 20 retries of a job are free.",
@@ -113,6 +127,18 @@ llm_guc_init(void)
 							   &llm_guc_model, "",
 							   PGC_USERSET, 0,
 							   NULL, NULL, NULL);
+	DefineCustomEnumVariable("llm_enrich.on_error",
+							 "Sets what a call that has no answer gives while a command waits: an error, or NULL.",
+							 "NULL hides no missing right, no unknown model and no limit of ours.",
+							 &llm_guc_on_error, LLM_ON_ERROR_RAISE, on_error_options,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.patience",
+							"Sets how long a call waits for a limit or a cool-down while a command waits for it.",
+							NULL,
+							&llm_guc_patience_ms, 30000, 0, INT_MAX / 2,
+							PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
 	DefineCustomStringVariable("llm_enrich.tags",
 							   "Sets tags for the ledger rows of what is queued, as a JSON object.",
 							   NULL,

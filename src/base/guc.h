@@ -10,15 +10,25 @@
 
 #include "base/llm_enrich.h"
 
+/* What an immediate call gives that has no answer. */
+typedef enum LlmOnError
+{
+	LLM_ON_ERROR_RAISE,
+	LLM_ON_ERROR_NULL
+} LlmOnError;
+
 extern char *llm_guc_bill_tags;
 extern char *llm_guc_carry_settings;
 extern bool llm_guc_enabled;
 extern int llm_guc_idle_timeout_ms;
 extern int llm_guc_max_answer_kb;
 extern int llm_guc_max_connections;
+extern int llm_guc_max_immediate_calls;
 extern double llm_guc_max_retry_share;
 extern int llm_guc_max_tries;
 extern char *llm_guc_model;
+extern int llm_guc_on_error;
+extern int llm_guc_patience_ms;
 extern char *llm_guc_tags;
 extern bool llm_guc_writeback;
 extern int llm_guc_writeback_lock_timeout_ms;

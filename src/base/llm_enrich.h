@@ -21,6 +21,12 @@
 #define LLM_LIBRARY "llm_enrich"
 #define LLM_SCHEMA "llm"
 
+/*
+ * "Location" of a call that the planner hook has found in a condition of a statement that
+ * writes: it is asked at once there.  A plan keeps it, and nobody else has a use for it.
+ */
+#define LLM_CALL_IN_WHERE (-20230)
+
 /* The one key of a cell that is ours; a schema may not ask for it. */
 #define LLM_MARKER_KEY "llm_enrich"
 

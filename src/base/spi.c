@@ -107,6 +107,15 @@ llm_spi_begin(const char *activity)
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 
+void
+llm_spi_limit_lock_waits(int ms)
+{
+	char value[16];
+
+	snprintf(value, sizeof(value), "%d", ms);
+	(void) set_config_option("lock_timeout", value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 /*
  * Commit what begin() opened, and no more: a caller that takes an error for a rollback must
  * not meet one that comes after the commit.

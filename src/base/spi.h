@@ -33,6 +33,9 @@ typedef struct LlmStatement
 /* In a worker.  commit() also flushes statistics and says idle: it is the two below it. */
 extern void llm_spi_begin(const char *activity);
 extern void llm_spi_commit(void);
+
+/* The transaction of the worker waits no longer than that for any lock: 55P03 then. */
+extern void llm_spi_limit_lock_waits(int ms);
 extern void llm_spi_commit_silently(void);
 extern void llm_spi_report_commit(void);
 

@@ -28,6 +28,7 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -211,6 +212,17 @@ become_worker(LlmWorkerKind kind)
 	}
 }
 
+/*
+ * SIGINT: there is no statement of anybody's to cancel, so that only the server's own timer
+ * for locks is heard.  The writer lets users' code be cancelled.
+ */
+static void
+cancel_lock_wait(SIGNAL_ARGS)
+{
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+		StatementCancelHandler(postgres_signal_arg);
+}
+
 bool
 llm_worker_start(LlmWorkerKind kind, Datum arg)
 {
@@ -218,8 +230,7 @@ llm_worker_start(LlmWorkerKind kind, Datum arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
-	/* there is no statement of anybody's to cancel; the writer lets users' code be cancelled */
-	pqsignal(SIGINT, LLM_SIG_IGN);
+	pqsignal(SIGINT, cancel_lock_wait);
 	if (!llm_shmem_enter(database, kind))
 		return false;
 	BackgroundWorkerUnblockSignals();

@@ -33,16 +33,7 @@
 #include "bind/defer.h"
 #include "catalog/catalog_target.h"
 #include "cell/marker.h"
-
-/*
- * Far above what any model reads, and far below what a value or a set of them can hold:
- * the input is stored, sent as JSON, which may be six times as long, and kept in memory
- * meanwhile.
- */
-#define MAX_INPUT_SIZE (64 * 1024 * 1024)
-
-/* Bytes of a compressed input that are looked at first, whether they are white space. */
-#define BLANK_HEAD 32
+#include "operation/input.h"
 
 /* One issue() expression of one execution. */
 typedef struct IssueState
@@ -59,26 +50,7 @@ typedef struct AskedEntry
 	LlmAsked *first;
 } AskedEntry;
 
-PG_FUNCTION_INFO_V1(llm_enrich_call);
 PG_FUNCTION_INFO_V1(llm_enrich_issue);
-
-/*
- * SQL: llm_classify(...) and its like, where the planner hook could not defer them:
- * not assigned to a column by INSERT, UPDATE or MERGE.
- */
-Datum
-llm_enrich_call(PG_FUNCTION_ARGS)
-{
-	char *name = get_func_name(fcinfo->flinfo->fn_oid);
-
-	llm_shmem_require_preload();
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("%s() cannot be evaluated here", name),
-			 errdetail("Its answer comes after COMMIT, so it must stand whole as the value of a jsonb, json or text column in INSERT, UPDATE or MERGE."),
-			 errhint("Write UPDATE ... SET column = %s(...). In PL/pgSQL, put the call into the INSERT or UPDATE itself, not into a variable or NEW.", name)));
-	PG_RETURN_NULL();
-}
 
 /* May the current user call the function that issue() stands for? */
 static void
@@ -196,7 +168,7 @@ read_asked(FunctionCallInfo fcinfo, IssueState *state, LlmAsked *asked)
 	asked->spec = llm_operation_spec(asked->op, &args);
 	llm_operation_job_options(llm_argument_jsonb(&args, LLM_ARG_OPTIONS), &asked->priority, &asked->tags, &deadline);
 	asked->deadline = llm_operation_deadline(deadline);
-	asked->tags = llm_enqueue_tags(asked->tags);
+	asked->tags = llm_operation_tags(asked->tags);
 	asked->shares = !samples(asked->spec);
 	check_model(state->run, asked->model);
 }
@@ -274,20 +246,6 @@ find_asked(FunctionCallInfo fcinfo, IssueState *state)
 	return asked;
 }
 
-/* Raise when an input is longer than any model takes; without fetching it. */
-static void
-check_input_size(const LlmDeferSite *spec, Datum input)
-{
-	Size size = toast_raw_datum_size(input) - VARHDRSZ;
-
-	if (size > MAX_INPUT_SIZE)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("input of %s() is too long", spec->name),
-				 errdetail("It has %zu bytes; at most %d are allowed.", size, MAX_INPUT_SIZE),
-				 errhint("Ask about a part of it, or about several parts in rows of their own.")));
-}
-
 /* The input as it is kept and stored: what a table has compressed stays so. */
 static text *
 inline_input(Datum input)
@@ -295,32 +253,6 @@ inline_input(Datum input)
 	struct varlena *value = (struct varlena *) DatumGetPointer(input);
 
 	return (text *) (VARATT_IS_EXTERNAL(value) ? detoast_external_attr(value) : value);
-}
-
-static bool
-is_white(const text *input)
-{
-	const char *data = VARDATA_ANY(input);
-	const char *end = data + VARSIZE_ANY_EXHDR(input);
-
-	while (data < end && (*data == ' ' || (*data >= '\t' && *data <= '\r')))
-		data++;
-	return data == end;
-}
-
-/* Of an input that is compressed, the beginning mostly tells. */
-static bool
-is_blank(text *input)
-{
-	text *head;
-	bool is_white_head;
-
-	if (!VARATT_IS_COMPRESSED(input))
-		return is_white(input);
-	head = (text *) detoast_attr_slice((struct varlena *) input, 0, BLANK_HEAD);
-	is_white_head = is_white(head);
-	pfree(head);
-	return is_white_head && is_white((text *) pg_detoast_datum_packed(input));
 }
 
 /* Remember a marker of a site whose markers are stored one by one. */
@@ -391,9 +323,9 @@ llm_enrich_issue(PG_FUNCTION_ARGS)
 			state->site->only = make_asked(fcinfo, state);
 		issued.asked = state->site->only;
 	}
-	check_input_size(state->site->spec, PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
+	llm_input_check_size(state->site->spec->name, PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
 	issued.input = inline_input(PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
-	if (is_blank(issued.input))
+	if (llm_input_is_blank(issued.input))
 		PG_RETURN_JSONB_P(llm_marker_failed(0, "empty_input", "The input is empty or only white space."));
 
 	issued.id = llm_defer_new_id(state->run);

@@ -17,8 +17,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -37,24 +35,11 @@
 #include "base/wake.h"
 #include "bind/enqueue.h"
 #include "bind/enqueue_rows.h"
+#include "tables/recipe.h"
 #include "tables/transition.h"
 
 /* As llm.task_id's INCREMENT says. */
 #define IDS_PER_DRAW 64
-
-/* Sorted by an expression, or the primary key would be walked for the order. */
-static LlmStatement find_recipe_statement = {
-	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash = $1"
-		   " AND r.operation = $2 AND r.spec = $3"
-		   " ORDER BY r.id + 0 LIMIT 1",
-	.nargs = 3,
-	.args = {BYTEAOID, TEXTOID, JSONBOID},
-	.fresh = true};
-
-static LlmStatement add_recipe_statement = {
-	.sql = "INSERT INTO llm.recipe (hash, operation, spec) VALUES ($1, $2, $3) RETURNING id",
-	.nargs = 3,
-	.args = {BYTEAOID, TEXTOID, JSONBOID}};
 
 /* The lock keeps the job from being closed; who finds it locked makes another one. */
 static LlmStatement find_day_job_statement = {
@@ -218,45 +203,6 @@ llm_enqueue_last_job(void)
 	return new_jobs != NIL ? ((NewJob *) llast(new_jobs))->id : last_job;
 }
 
-/* The setting llm_enrich.tags as jsonb, NULL when it is empty. */
-static Jsonb *
-session_tags(void)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	Jsonb *volatile tags = NULL;
-
-	if (llm_guc_tags == NULL || llm_guc_tags[0] == '\0')
-		return NULL;
-	PG_TRY();
-	{
-		tags = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(llm_guc_tags)));
-	}
-	PG_CATCH();
-	{
-		/* only our own parser ran, and another error follows */
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-		tags = NULL;
-	}
-	PG_END_TRY();
-	if (tags == NULL || !JB_ROOT_IS_OBJECT((Jsonb *) tags))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("setting \"llm_enrich.tags\" is not a JSON object"),
-				 errhint("Write it like {\"team\": \"support\"}.")));
-	return tags;
-}
-
-Jsonb *
-llm_enqueue_tags(Jsonb *own)
-{
-	Jsonb *tags = session_tags();
-
-	if (tags == NULL || own == NULL)
-		return tags == NULL ? own : tags;
-	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(tags), JsonbPGetDatum(own)));
-}
-
 /* Add a setting and its value now, if it has one. */
 static void
 push_setting(LlmJsonbState *state, const char *name)
@@ -318,38 +264,6 @@ finds(LlmStatement *statement, Datum *values, const char *nulls)
 	return false;
 }
 
-static bytea *
-recipe_hash(const LlmNewJob *job)
-{
-	bytea *hash = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
-	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
-
-	SET_VARSIZE(hash, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
-	if (context == NULL ||
-		pg_cryptohash_init(context) < 0 ||
-		pg_cryptohash_update(context, (const uint8 *) job->op->name, strlen(job->op->name) + 1) < 0 ||
-		pg_cryptohash_update(context, (const uint8 *) VARDATA(job->spec), VARSIZE(job->spec) - VARHDRSZ) < 0 ||
-		pg_cryptohash_final(context, (uint8 *) VARDATA(hash), PG_SHA256_DIGEST_LENGTH) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute a SHA-256 hash")));
-	pg_cryptohash_free(context);
-	return hash;
-}
-
-static int64
-find_or_add_recipe(const LlmNewJob *job)
-{
-	Datum values[3];
-
-	values[0] = PointerGetDatum(recipe_hash(job));
-	values[1] = CStringGetTextDatum(job->op->name);
-	values[2] = JsonbPGetDatum(job->spec);
-	if (!finds(&find_recipe_statement, values, NULL))
-		(void) llm_spi_execute(&add_recipe_statement, values, NULL, false);
-	return result_id();
-}
-
 /* What a job is found or made by; the rest of its columns beside. */
 static void
 job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
@@ -403,7 +317,7 @@ write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 	Datum values[16];
 	char nulls[16];
 
-	job->recipe = find_or_add_recipe(job);
+	job->recipe = llm_recipe_find_or_add(job->op->name, job->spec);
 	job_values(job, settings, values, nulls);
 	if (single && finds(&find_day_job_statement, values, nulls))
 		take_application(job);

@@ -78,12 +78,6 @@ extern void llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks);
  */
 extern bool llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input);
 
-/*
- * Tags of a call: what llm_enrich.tags says, with those of the call laid over it; NULL
- * when there are none.  Raises 22023 when the setting is no JSON object.
- */
-extern Jsonb *llm_enqueue_tags(Jsonb *own);
-
 /* The job that this session queued last, 0 if none; not one that was rolled back. */
 extern int64 llm_enqueue_last_job(void);
 extern void llm_enqueue_note_last_job(int64 job);

@@ -232,7 +232,7 @@ llm_planner_refuse(const LlmFound *found, const LlmRefusal *refusal)
 static void
 defer_calls(Query *query, const char *query_string)
 {
-	LlmFound found = {query_string, NIL, NIL};
+	LlmFound found = {query_string, NIL, NIL, NIL};
 	ListCell *cell;
 
 	check_helpers();

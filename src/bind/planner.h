@@ -87,6 +87,7 @@ typedef struct LlmFound
 {
 	const char *query_string; /* or NULL */
 	List *calls; /* of LlmFoundCall */
+	List *asked; /* of FuncExpr: in conditions, asked when they are evaluated */
 	List *targets; /* of LlmFoundTarget */
 } LlmFound;
 

@@ -30,6 +30,7 @@ typedef enum UsePlace
 	PLACE_EXPRESSION,
 	PLACE_CALL,
 	PLACE_CONDITION,
+	PLACE_WHERE, /* calls are asked at once; columns that carry one are no better than elsewhere */
 	PLACE_RETURNING,
 	PLACE_SORT,
 	PLACE_SET_OPERATION,
@@ -63,6 +64,7 @@ place_detail(UsePlace place)
 		case PLACE_CALL:
 			return "The call is an argument of another such call, which would be asked about a marker and not about an answer.";
 		case PLACE_CONDITION:
+		case PLACE_WHERE:
 			return "The call stands in a condition, but its answer comes only after COMMIT.";
 		case PLACE_RETURNING:
 			return "The call stands in RETURNING, but its answer comes only after COMMIT.";
@@ -90,6 +92,7 @@ place_hint(UsePlace place, const char *function)
 		case PLACE_CALL:
 			return "Store the inner answer in a column of its own, and ask the second question when it is there.";
 		case PLACE_CONDITION:
+		case PLACE_WHERE:
 		case PLACE_SORT:
 		case PLACE_CLAUSE:
 			return psprintf("Store the answer first (UPDATE ... SET column = %s(...)), and use the column when it is there.", function);
@@ -131,6 +134,11 @@ refuse_walker(Node *node, Finder *finder)
 
 	if (node == NULL)
 		return false;
+	if (llm_planner_is_call(node) && finder->place == PLACE_WHERE)
+	{
+		finder->found->asked = lappend(finder->found->asked, node);
+		return expression_tree_walker(node, refuse_walker, finder);
+	}
 	if (llm_planner_is_call(node))
 		call = (FuncExpr *) node;
 	else if (IsA(node, Var) && ((Var *) node)->varattno == 0)
@@ -355,7 +363,7 @@ check_relations(Query *query, Finder *finder)
 		check_use((Node *) rte->functions, finder, PLACE_CLAUSE);
 		check_use((Node *) rte->tablefunc, finder, PLACE_CLAUSE);
 		check_use((Node *) rte->tablesample, finder, PLACE_CLAUSE);
-		check_use((Node *) rte->securityQuals, finder, PLACE_CONDITION);
+		check_use((Node *) rte->securityQuals, finder, PLACE_WHERE);
 		check_use((Node *) llm_rte_group_exprs(rte), finder, PLACE_SORT);
 	}
 }
@@ -379,9 +387,9 @@ check_clauses(Query *query, Finder *finder)
 	OnConflictExpr *conflict = query->onConflict;
 	ListCell *cell;
 
-	check_use((Node *) query->jointree, finder, PLACE_CONDITION);
-	check_use(query->havingQual, finder, PLACE_CONDITION);
-	check_use(llm_query_merge_condition(query), finder, PLACE_CONDITION);
+	check_use((Node *) query->jointree, finder, PLACE_WHERE);
+	check_use(query->havingQual, finder, PLACE_WHERE);
+	check_use(llm_query_merge_condition(query), finder, PLACE_WHERE);
 	check_use((Node *) query->withCheckOptions, finder, PLACE_CONDITION);
 	check_use((Node *) query->returningList, finder, PLACE_RETURNING);
 	check_use((Node *) query->windowClause, finder, PLACE_SORT);

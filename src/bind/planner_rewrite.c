@@ -251,6 +251,8 @@ llm_planner_rewrite(LlmFound *found)
 		add_check(target, rel, helpers.bind, helpers.seen);
 		table_close(rel, NoLock);
 	}
+	foreach(cell, found->asked)
+		lfirst_node(FuncExpr, cell)->location = LLM_CALL_IN_WHERE;
 	foreach(cell, found->calls)
 		rewrite_call(lfirst(cell), foreach_current_index(cell), helpers.issue);
 }

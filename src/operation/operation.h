@@ -113,4 +113,10 @@ extern void llm_operation_job_options(Jsonb *options, int *priority, Jsonb **tag
  */
 extern TimestampTz llm_operation_deadline(Jsonb *deadline);
 
+/*
+ * Tags of a call: what llm_enrich.tags says, with those of the call laid over it; NULL
+ * when there are none.  Raises 22023 when the setting is no JSON object.
+ */
+extern Jsonb *llm_operation_tags(Jsonb *own);
+
 #endif /* LLM_OPERATION_H */

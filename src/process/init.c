@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "ask/ask_frame.h"
 #include "base/clock.h"
 #include "base/committing.h"
 #include "base/guc.h"
@@ -20,10 +21,10 @@
 #include "base/spi_plan.h"
 #include "bind/defer.h"
 #include "bind/planner.h"
+#include "letter/mailbox.h"
 #include "limiter/limiter_shared.h"
 #include "process/launcher.h"
 #include "process/utility.h"
-#include "send/mailbox.h"
 
 PG_MODULE_MAGIC;
 
@@ -43,6 +44,7 @@ _PG_init(void)
 	llm_spi_plan_init();
 	llm_planner_init();
 	llm_defer_init();
+	llm_ask_frame_init();
 	llm_utility_init();
 	llm_launcher_init();
 }

@@ -11,8 +11,11 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "ask/ask.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/guc.h"
@@ -20,7 +23,6 @@
 #include "bind/control.h"
 #include "bind/enqueue.h"
 #include "catalog/catalog_target.h"
-#include "send/mailbox.h"
 
 PG_FUNCTION_INFO_V1(llm_enrich_cancel);
 PG_FUNCTION_INFO_V1(llm_enrich_check);
@@ -33,8 +35,15 @@ PG_FUNCTION_INFO_V1(llm_enrich_wait);
 /* The writer announces each commit; look again by ourselves as often, should one be missed. */
 #define WAIT_RECHECK_MS 1000
 
-/* Longer than the time that a call may take at the provider by default. */
-#define CHECK_TIMEOUT_MS 150000
+/* Where all places are taken, one that becomes free within that time is the check's. */
+#define CHECK_PATIENCE_MS 200
+
+/*
+ * What a check asks: a classification into one label, the smallest call that needs everything
+ * a real one needs, structured output included.
+ */
+#define CHECK_INPUT "Everything is ok."
+#define CHECK_SPEC "{\"labels\": [\"ok\"]}"
 
 /* SQL: llm.clock() -> clock_timestamp(), or where a test has set it; works without preload */
 Datum
@@ -111,6 +120,9 @@ Datum
 llm_enrich_check(PG_FUNCTION_ARGS)
 {
 	char *model = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	LlmLetterQuestion question = {0};
+	LlmLetterReply reply;
+	LlmPosted *posted;
 	char *answer;
 
 	llm_shmem_require_preload();
@@ -122,12 +134,17 @@ llm_enrich_check(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sending is turned off"),
 				 errhint("Set \"llm_enrich.enabled\" to on and reload the configuration.")));
-	answer = llm_mailbox_ask(model, GetUserId(), CHECK_TIMEOUT_MS);
-	if (answer == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the sender of this database did not answer within %d s", CHECK_TIMEOUT_MS / 1000),
-				 errhint("See llm.health.")));
+	question.role = GetUserId();
+	question.patience_ms = CHECK_PATIENCE_MS;
+	question.model = model;
+	question.operation = LLM_LETTER_TRIAL;
+	question.spec = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(CHECK_SPEC)));
+	question.application = "llm.check";
+	question.input = CHECK_INPUT;
+	question.input_len = strlen(CHECK_INPUT);
+	posted = llm_ask_wait(&question, &reply);
+	answer = llm_ask_trial_text(&reply);
+	llm_mailbox_drop(posted);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }
 

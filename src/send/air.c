@@ -37,6 +37,7 @@
 static dlist_head flying = DLIST_STATIC_INIT(flying);
 static dlist_head landed = DLIST_STATIC_INIT(landed);
 static int nlanded = 0;
+static int nletters = 0; /* of these, those that a statement waits for */
 static int slots;
 
 void
@@ -65,6 +66,7 @@ keep_landed(LlmFlight *flight, TimestampTz now)
 	flight->landed_at = now;
 	dlist_push_tail(&landed, &flight->node);
 	nlanded++;
+	nletters += flight->letter != NULL ? 1 : 0;
 	flight->route->wake_at = Min(flight->route->wake_at, now);
 }
 
@@ -126,7 +128,7 @@ llm_air_is_flying(void)
 TimestampTz
 llm_air_store_at(void)
 {
-	bool ahead = llm_ahead_suffices();
+	bool ahead = nletters == 0 && llm_ahead_suffices();
 
 	if (nlanded == 0)
 		return DT_NOEND;
@@ -166,6 +168,9 @@ llm_air_landed_list(void)
 LlmFlight *
 llm_air_next_stored(void)
 {
+	LlmFlight *flight = dlist_container(LlmFlight, node, dlist_pop_head_node(&landed));
+
 	nlanded--;
-	return dlist_container(LlmFlight, node, dlist_pop_head_node(&landed));
+	nletters -= flight->letter != NULL ? 1 : 0;
+	return flight;
 }

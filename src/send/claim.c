@@ -79,12 +79,12 @@ llm_claim_due(const LlmPass *pass)
 	return llm_joblist_wake_at(llm_air_slots(), llm_http_in_flight());
 }
 
-/* For the free slots, except for the trial's.  Recipes are loaded here, since that needs a transaction. */
+/* For the free slots, except for those that letters take.  Recipes are loaded here, since that needs a transaction. */
 void
 llm_claim_run(LlmPass *pass)
 {
 	TimestampTz now = llm_clock_steady();
-	int taken = pass->trial != NULL ? 1 : 0;
+	int taken = list_length(pass->letters);
 	ListCell *lc;
 	bool outdated;
 

@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "letter/letter.h"
 #include "limiter/limiter_blame.h"
 #include "limiter/limiter_shared.h"
 #include "send/flight.h"
@@ -214,8 +215,11 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 	flight->followed = claim->followed;
 	flight->granted_tokens = route->tokens_each;
 	flight->generation = route->generation_granted;
-	flight->key = palloc(VARSIZE_ANY(claim->key));
-	memcpy(flight->key, claim->key, VARSIZE_ANY(claim->key));
+	if (claim->key != NULL)
+	{
+		flight->key = palloc(VARSIZE_ANY(claim->key));
+		memcpy(flight->key, claim->key, VARSIZE_ANY(claim->key));
+	}
 	start_settlement(flight);
 	flight->settlement.application = claim->application == NULL ? NULL : pstrdup(claim->application);
 	if (route->problem == NULL && recipe != NULL)
@@ -376,8 +380,6 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 
 	s->outcome = llm_retry_outcome(class);
 	s->error = message;
-	if (flight->trial)
-		return;
 	if (class == LLM_OK)
 	{
 		s->state = LLM_TASK_ANSWERED;
@@ -452,7 +454,7 @@ settle_answer(LlmFlight *flight, LlmLimiter *limiter, LlmErrorClass class, const
 		llm_blame_note_pass(limiter, flight->generation, sent_at(flight, now));
 	if (class != LLM_OK)
 		return;
-	if (flight->trial)
+	if (flight->letter != NULL && strcmp(flight->settlement.letter->operation, LLM_LETTER_TRIAL) == 0)
 		llm_limiter_note_mended(limiter);
 	llm_limiter_correct(limiter, &route->limits, &reply->requests, &reply->tokens, now);
 }
@@ -546,14 +548,14 @@ read_exchange(LlmFlight *flight, LlmReply *reply)
 	return class;
 }
 
-/* A refusal, as the limiter is to see it; what is known of its task is in *refused, but for a check. */
+/* A refusal, as the limiter is to see it; what is known of its task is in *refused, but for letters. */
 static LlmRefusal
 recall_refusal(const LlmFlight *flight, const LlmReply *reply, TimestampTz now, LlmRefusedTask **refused)
 {
 	LlmRefusal refusal = {.row = llm_refused_row(flight->task)};
 
 	*refused = NULL;
-	if (!flight->trial)
+	if (flight->letter == NULL)
 	{
 		*refused = llm_refused_recall(flight->task, flight->job);
 		refusal = (*refused)->refusal;
@@ -573,6 +575,7 @@ llm_flight_land(LlmFlight *flight, TimestampTz now)
 	LlmRefusedTask *refused = NULL;
 	Ruling ruling = {LLM_BLAME_TARGET};
 
+	flight->class = class;
 	flight->settlement.latency_ms = flight->exchange.latency_ms;
 	fill_usage(flight, class, &reply);
 	if (llm_retry_is_refusal(class))
@@ -625,7 +628,7 @@ llm_flight_orphan(const LlmClaim *claim, TimestampTz now)
 	s->usage.input = Max(flight->input_tokens, llm_dialect_estimate_tokens(claim->input, claim->input_len));
 	s->usage.output = (int64) (route->output_tokens + 0.5);
 	s->estimated = true;
-	s->state = job != NULL && job->trial ? LLM_TASK_NONE : LLM_TASK_READY;
+	s->state = LLM_TASK_READY;
 	return flight;
 }
 

@@ -48,9 +48,8 @@ typedef struct LlmFlight
 	int64 same_as; /* task that it followed before; 0: none */
 	bool followed; /* as it was claimed, others waited for its answer */
 	LlmQuestion *question; /* for others that ask the same meanwhile; or NULL */
-	bool trial; /* of llm.check(): no cell, no second try */
-	uint64 ticket; /* the letter to answer then */
-	const char *verdict; /* and the answer */
+	struct LlmLetter *letter; /* of an immediate call, which waits for the answer; or NULL (letters.h) */
+	LlmErrorClass class; /* set by land() */
 	Jsonb *key;
 	LlmLearned learned; /* the host's answer taught us that; a name of NULL: nothing */
 	const char *lesson; /* its sentence */

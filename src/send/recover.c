@@ -16,6 +16,7 @@
 #include "base/shmem.h"
 #include "base/spi.h"
 #include "send/flight.h"
+#include "send/letters.h"
 #include "send/recover.h"
 #include "send/share.h"
 #include "tables/ledger.h"
@@ -67,6 +68,21 @@ recover_some(TimestampTz now)
 	return n;
 }
 
+/* The same for immediate calls: who asked is gone, or has been told. */
+static int
+recover_letters(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich recover", ALLOCSET_DEFAULT_SIZES);
+	int n;
+
+	llm_spi_begin("recover");
+	MemoryContextSwitchTo(context);
+	n = llm_letters_recover();
+	llm_spi_commit();
+	MemoryContextDelete(context);
+	return n;
+}
+
 /*
  * Settle what a dead sender left claimed: such a request may have been sent, so
  * it is booked with an estimate, and the task is asked again.
@@ -79,5 +95,7 @@ llm_recover(void)
 	do
 		n = recover_some(llm_clock_steady());
 	while (n > 0);
+	while (n >= 0 && recover_letters() > 0)
+		;
 	return n >= 0;
 }

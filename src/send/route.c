@@ -352,9 +352,8 @@ llm_route_lock_limiter(const LlmRoute *route)
 	return limiter;
 }
 
-/* Do both ask the same limiter? */
-static bool
-shares_limiter(const LlmRoute *a, const LlmRoute *b)
+bool
+llm_route_shares_limiter(const LlmRoute *a, const LlmRoute *b)
 {
 	return a->problem == NULL && b->problem == NULL && a->fingerprint == b->fingerprint &&
 		   strcmp(a->host, b->host) == 0 && strcmp(a->target->model, b->target->model) == 0;
@@ -374,7 +373,7 @@ count_taken(dlist_head *list, const LlmRoute *route, int *loosest)
 	{
 		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
 
-		if (other->taken == 0 || !shares_limiter(route, other))
+		if (other->taken == 0 || !llm_route_shares_limiter(route, other))
 			continue;
 		if (other->limits.max_concurrency <= route->limits.max_concurrency)
 			taken += other->taken;

@@ -31,6 +31,7 @@ typedef struct LlmRoute
 	bool wanted; /* somebody asked for it since the last refresh */
 	int in_flight; /* requests that use it */
 	int taken; /* granted by the limiter, and neither settled nor given back yet */
+	int letters; /* of these, for immediate calls */
 
 	bool alone; /* nobody else has, or wants, requests in flight at the target */
 
@@ -117,6 +118,10 @@ extern void llm_route_grant_check(LlmRoute *route, TimestampTz now);
  * is up to date then.
  */
 extern bool llm_route_is_shut(LlmRoute *route, TimestampTz now, TimestampTz *gate);
+
+/* Do both ask the same limiter? */
+extern bool llm_route_shares_limiter(const LlmRoute *a, const LlmRoute *b);
+
 extern void llm_route_note_settled(LlmRoute *route);
 extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each);
 
@@ -146,7 +151,6 @@ extern void llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const ch
 
 /* The same for a refusal that may be the row's fault alone: nothing is said of the target. */
 extern void llm_route_note_doubtful(LlmRoute *route);
-
 /* One text for llm.job.reason; NULL when the route does not wait. */
 extern const char *llm_route_reason(const LlmRoute *route);
 

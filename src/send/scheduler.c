@@ -28,18 +28,24 @@
 #include "send/claim.h"
 #include "send/flight.h"
 #include "send/joblist.h"
+#include "send/letters.h"
 #include "send/refused.h"
 #include "send/scheduler.h"
 #include "send/scheduler_repeat.h"
 #include "send/share.h"
 #include "send/step.h"
-#include "send/trial.h"
 #include "tables/job.h"
 #include "tables/ledger.h"
 #include "tables/sum.h"
 
 /* Full look at all jobs: commits that nobody told us of (COMMIT PREPARED), late ones, days that are over. */
 #define SWEEP_MS 60000
+
+/*
+ * No transaction waits longer for a lock: who holds one may be waiting for the answer to an
+ * immediate call, and hears of it.
+ */
+#define LOCK_WAIT_MS 1000
 
 /* After a store that failed. */
 #define STORE_RETRY_MS 1000
@@ -86,16 +92,17 @@ llm_scheduler_init(void)
 {
 	pass_context = AllocSetContextCreate(TopMemoryContext, "llm_enrich pass", ALLOCSET_DEFAULT_SIZES);
 	llm_air_start();
+	llm_letters_init();
 }
 
 /*
- * Not before a look at what has just come: a trial, or a job of another route, is to find a
+ * Not before a look at what has just come: a letter, or a job of another route, is to find a
  * slot that has become free.  And not while answers cannot be stored.
  */
 static bool
 may_launch_ahead(void)
 {
-	return !woken && llm_trial_put_off_until() == DT_NOEND && llm_guc_enabled && !draining && !orphaned && !woken_all;
+	return !woken && !llm_letters_are_waiting() && llm_guc_enabled && !draining && !orphaned && !woken_all;
 }
 
 /*
@@ -105,7 +112,7 @@ may_launch_ahead(void)
 static void
 go_on(const LlmPass *pass)
 {
-	if (pass->trial != NULL || llm_joblist_has_grants())
+	if (pass->letters != NIL || llm_joblist_has_grants())
 		return;
 	going_on = true;
 	llm_air_go_on(may_launch_ahead());
@@ -120,7 +127,7 @@ go_on(const LlmPass *pass)
 static TimestampTz
 store_due(const LlmPass *pass)
 {
-	if (llm_air_landed() > 0 && llm_trial_put_off_until() != DT_NOEND)
+	if (llm_air_landed() > 0 && llm_letters_are_waiting())
 		return DT_NOBEGIN;
 	return llm_air_store_at();
 }
@@ -157,15 +164,15 @@ forget_stored(LlmPass *pass)
 	for (int i = 0; i < pass->stored; i++)
 	{
 		LlmFlight *flight = llm_air_next_stored();
-		LlmJob *job = llm_joblist_find(flight->job);
+		LlmJob *job = flight->letter != NULL ? NULL : llm_joblist_find(flight->job);
 		LlmTaskState state = flight->settlement.state;
 
 		if (job != NULL)
 			job->flights--;
 		if (job != NULL && flight->settlement.held_back != NULL)
 			llm_joblist_hold_back(job, flight->settlement.held_back);
-		if (flight->trial)
-			llm_trial_deliver_answer(flight);
+		if (flight->letter != NULL)
+			llm_letters_deliver(flight, pass->now);
 		else if (state == LLM_TASK_READY && job != NULL)
 		{
 			if (!llm_refused_stored(flight->task))
@@ -322,35 +329,25 @@ find_routes(LlmPass *pass)
  */
 
 static TimestampTz
-trial_due(const LlmPass *pass)
+letters_due(const LlmPass *pass)
 {
-	return llm_trial_put_off_until();
+	return draining ? DT_NOEND : llm_letters_wake_at();
 }
 
-/* Trials that were answered, and those that are asked for. */
+/* Bills of calls that statements wait for, and new ones; before the tasks, for which no statement waits. */
 static void
-take_trial(LlmPass *pass)
+take_letters(LlmPass *pass)
 {
-	int left = pass->stored;
-	dlist_iter iter;
-
-	dlist_foreach(iter, llm_air_landed_list())
-	{
-		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
-
-		if (left-- == 0)
-			break;
-		if (flight->trial)
-			llm_trial_prepare_answer(flight);
-	}
+	if (pass->stored > 0)
+		llm_letters_settle(pass->settlements, pass->stored);
 	if (!draining)
-		pass->trial = llm_trial_take(llm_clock_steady());
+		pass->letters = llm_letters_take(llm_air_slots(), llm_http_in_flight(), llm_clock_steady());
 }
 
 static void
-undo_trial(LlmPass *pass)
+undo_letters(LlmPass *pass)
 {
-	llm_trial_abandon(pass->trial);
+	llm_letters_undo(llm_air_landed_list(), pass->failure);
 }
 
 static TimestampTz
@@ -447,7 +444,7 @@ static const LlmStep steps[] = {
 	{"tables that are gone", gone_due, fail_gone, NULL, NULL},
 	{"look around", look_due, look_around, NULL, undo_look},
 	{"routes", NULL, find_routes, NULL, NULL},
-	{"trial", trial_due, take_trial, NULL, undo_trial},
+	{"letters", letters_due, take_letters, NULL, undo_letters},
 	{"claimed ahead", ahead_due, call_back, forget_called_back, undo_call_back},
 	{"claim", llm_claim_due, llm_claim_run, llm_claim_keep, llm_claim_undo},
 	{"reasons", reasons_due, store_reasons, NULL, NULL},
@@ -502,6 +499,7 @@ transact(LlmPass *pass)
 	PG_TRY();
 	{
 		llm_spi_begin("store and claim");
+		llm_spi_limit_lock_waits(LOCK_WAIT_MS);
 		MemoryContextSwitchTo(pass_context);
 		if (llm_fence_check())
 			run_steps(pass);
@@ -516,6 +514,7 @@ transact(LlmPass *pass)
 		ok = false;
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(pass_context);
+		pass->failure = CopyErrorData()->message;
 		EmitErrorReport();
 		AbortOutOfAnyTransaction();
 		FlushErrorState();
@@ -558,8 +557,9 @@ launch_claims(const LlmPass *pass, TimestampTz now)
 			llm_air_launch(flight, now);
 	}
 	llm_ahead_filled();
-	if (pass->trial != NULL)
-		llm_air_launch(pass->trial, now);
+	llm_letters_launched(pass->letters);
+	foreach(lc, pass->letters)
+		llm_air_launch(lfirst(lc), now);
 	llm_air_land(may_launch_ahead());
 }
 
@@ -598,7 +598,7 @@ llm_scheduler_pass(void)
 		retry_at = TimestampTzPlusMilliseconds(pass.now, STORE_RETRY_MS);
 		return retry_at;
 	}
-	woken = (pass.trial != NULL); /* one trial goes at a time, and there may be more */
+	woken = false;
 	woken_all = false;
 	if (pass.sweep)
 		sweep_at = TimestampTzPlusMilliseconds(pass.now, SWEEP_MS);
@@ -619,15 +619,14 @@ bool
 llm_scheduler_is_idle(void)
 {
 	return !llm_air_is_flying() && llm_ahead_is_empty() && llm_air_landed() == 0 && llm_joblist_is_empty() &&
-		   Min(Min(due_at, llm_trial_put_off_until()), llm_scheduler_repeat_due()) == DT_NOEND && !woken &&
-		   !sums_behind;
+		   llm_letters_is_empty() && Min(due_at, llm_scheduler_repeat_due()) == DT_NOEND && !woken && !sums_behind;
 }
 
 bool
 llm_scheduler_drain(void)
 {
 	draining = true;
-	llm_trial_refuse_put_off();
+	llm_letters_put_back();
 	return !llm_air_is_flying() && llm_ahead_is_empty() && llm_air_landed() == 0;
 }
 

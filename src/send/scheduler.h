@@ -20,7 +20,7 @@ extern void llm_scheduler_init(void);
 /* One turn: land, store, claim, send.  When to run next; DT_NOBEGIN: at once. */
 extern TimestampTz llm_scheduler_pass(void);
 
-/* Somebody queued something or asks for a trial (llm.check). */
+/* Somebody queued something or has posted a letter. */
 extern void llm_scheduler_wake(void);
 
 /* Nothing is in flight, waiting to be stored, ready or waiting for its time. */

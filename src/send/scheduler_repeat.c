@@ -89,6 +89,8 @@ llm_scheduler_repeat_store(dlist_head *landed, int n, LlmRepeatResult *result)
 			break;
 		if (flight->question != NULL)
 			llm_question_close(flight->question);
+		if (flight->letter != NULL)
+			continue; /* no task waits for its answer */
 		if (!flight->followed && (flight->question == NULL || !flight->question->followed))
 			continue;
 		leads[nleads].task = flight->task;

@@ -29,7 +29,7 @@
 static bool
 is_to_be_retried(const LlmSettlement *s)
 {
-	return s->charged && llm_task_is_open(s->state);
+	return s->charged && s->letter == NULL && llm_task_is_open(s->state);
 }
 
 /* What the failed request took, and what the next one says of its answer, the next one will take. */

@@ -39,7 +39,8 @@ typedef struct LlmPass
 	int stored; /* so many */
 	List *claims; /* of LlmClaim */
 	List *questions; /* beside each claim: LlmQuestion or NULL */
-	LlmFlight *trial; /* of llm.check(); or NULL */
+	List *letters; /* of LlmFlight: requests of immediate calls that leave after the commit */
+	const char *failure; /* why it failed, for undo() */
 } LlmPass;
 
 typedef struct LlmStep

@@ -18,7 +18,7 @@
 #include "base/spi.h"
 #include "tables/job.h"
 
-#define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.operation = 'check', j.day IS NOT NULL"
+#define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL"
 
 /*
  * Jobs above $1, and all that others add to, however old.  The LATERAL with its LIMIT asks for
@@ -88,24 +88,6 @@ static LlmStatement close_statement = {
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
-static LlmStatement check_recipe_statement = {
-	.sql = "INSERT INTO llm.recipe (hash, operation, spec) VALUES ('', $1, $2) RETURNING id",
-	.nargs = 2,
-	.args = {TEXTOID, JSONBOID}};
-
-static LlmStatement find_check_recipe_statement = {
-	.sql = "SELECT r.id FROM llm.recipe r WHERE r.hash = ''"
-		   " AND r.operation = $1 AND r.spec = $2 LIMIT 1",
-	.nargs = 2,
-	.args = {TEXTOID, JSONBOID}};
-
-static LlmStatement check_job_statement = {
-	.sql = "INSERT INTO llm.job (role, role_name, application_name, relation, relation_name, column_name,"
-		   "  key_columns, operation, recipe, model, total)"
-		   " VALUES ($1, $2, 'llm.check', 0, '', '', '{}', 'check', $3, $4, 1) RETURNING id",
-	.nargs = 4,
-	.args = {OIDOID, TEXTOID, INT8OID, TEXTOID}};
-
 /* Row "i" of the current result as a job. */
 static LlmJobRow *
 read_job(uint64 i)
@@ -123,8 +105,7 @@ read_job(uint64 i)
 	job->priority = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
 	value = SPI_getbinval(row, desc, 5, &isnull);
 	job->reason = isnull ? NULL : TextDatumGetCString(value);
-	job->trial = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
-	job->shared = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
+	job->shared = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
 	return job;
 }
 
@@ -216,45 +197,4 @@ llm_job_close_days(void)
 	SPI_freetuptable(SPI_tuptable);
 	if (n > 0)
 		llm_spi_execute(&close_statement, values, NULL, false);
-}
-
-/* The id in the single row of the current result. */
-static int64
-returned_id(void)
-{
-	bool isnull;
-	int64 id;
-
-	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_freetuptable(SPI_tuptable);
-	return id;
-}
-
-/*
- * The question of a trial is a classification into one label: the smallest call
- * that needs everything a real one needs, structured output included.
- */
-int64
-llm_job_add_trial(Oid role, const char *role_name, const char *model, int64 *recipe)
-{
-	Datum values[4];
-	char nulls[4] = {' ', ' ', ' ', ' '};
-
-	values[0] = CStringGetTextDatum("classify");
-	values[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"labels\": [\"ok\"]}"));
-	if (llm_spi_execute(&find_check_recipe_statement, values, NULL, false) == 0)
-	{
-		SPI_freetuptable(SPI_tuptable);
-		llm_spi_execute(&check_recipe_statement, values, NULL, false);
-	}
-	*recipe = returned_id();
-
-	values[0] = ObjectIdGetDatum(role);
-	values[1] = CStringGetTextDatum(role_name);
-	values[2] = Int64GetDatum(*recipe);
-	values[3] = model == NULL ? (Datum) 0 : CStringGetTextDatum(model);
-	if (model == NULL)
-		nulls[3] = 'n';
-	llm_spi_execute(&check_job_statement, values, nulls, false);
-	return returned_id();
 }

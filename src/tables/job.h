@@ -23,7 +23,6 @@ typedef struct LlmJobRow
 	char *model; /* alias, or NULL */
 	int priority;
 	char *reason; /* as stored now, or NULL */
-	bool trial; /* of llm.check() */
 	bool shared; /* single-row statements of a day add to it, each in its own time */
 } LlmJobRow;
 
@@ -48,8 +47,5 @@ extern int llm_job_set_reasons(int64 *jobs, const char **reasons, int n);
 
 /* Close jobs of past days that have no task left. */
 extern void llm_job_close_days(void);
-
-/* A job for llm.check(): no table, one task. */
-extern int64 llm_job_add_trial(Oid role, const char *role_name, const char *model, int64 *recipe);
 
 #endif /* LLM_JOB_H */

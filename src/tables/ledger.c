@@ -96,6 +96,9 @@ typedef struct LedgerRow
 	bool nulls[LEDGER_COLUMNS];
 } LedgerRow;
 
+/* Of a row that adds to no job's sums: it is of an immediate call. */
+#define NO_JOB 0
+
 /* What a set adds to the sums of one job. */
 typedef struct JobSum
 {
@@ -146,12 +149,6 @@ static LlmStatement store_retries_statement = {
 	.nargs = 2,
 	.args = {INT8ARRAYOID, INT8ARRAYOID}};
 
-static LlmStatement cost_statement = {
-	.sql = "SELECT pg_catalog.trim_scale(l.cost)::pg_catalog.text FROM llm.ledger l"
-		   " WHERE l.task = $1 ORDER BY l.id DESC LIMIT 1",
-	.nargs = 1,
-	.args = {INT8OID}};
-
 static void
 set_text(LedgerRow *row, LedgerColumn column, const char *string)
 {
@@ -166,28 +163,55 @@ set_fact(LedgerRow *row, LedgerColumn column, const LlmLedgerFacts *facts, LlmJo
 	row->values[column] = facts->values[fact];
 }
 
+/* What the job tells. */
 static void
-fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
+fill_from_job(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
 {
-	memset(row->nulls, 0, sizeof(row->nulls));
-	row->values[LEDGER_AT] = TimestampTzGetDatum(llm_clock_now());
-	row->values[LEDGER_REQUEST] = Int64GetDatum(s->request);
-	row->values[LEDGER_TASK] = Int64GetDatum(s->task);
 	row->values[LEDGER_JOB] = Int64GetDatum(s->job);
-	row->values[LEDGER_ATTEMPT] = Int32GetDatum(s->attempt);
-	row->values[LEDGER_LATENCY] = Int32GetDatum(s->latency_ms);
 	set_fact(row, LEDGER_ROLE, facts, LLM_FACT_ROLE);
 	if (s->application != NULL)
 		set_text(row, LEDGER_APPLICATION, s->application);
 	else
 		set_fact(row, LEDGER_APPLICATION, facts, LLM_FACT_APPLICATION);
-	set_text(row, LEDGER_SERVER, s->server);
-	set_text(row, LEDGER_MODEL, s->model);
 	set_fact(row, LEDGER_RELATION, facts, LLM_FACT_RELATION);
 	set_fact(row, LEDGER_COLUMN, facts, LLM_FACT_COLUMN);
 	row->values[LEDGER_KEY] = JsonbPGetDatum(s->key);
 	set_fact(row, LEDGER_OPERATION, facts, LLM_FACT_OPERATION);
 	set_text(row, LEDGER_LANE, "realtime");
+	set_fact(row, LEDGER_TAGS, facts, LLM_FACT_TAGS);
+}
+
+/* The same of an immediate call, which has no job and no cell. */
+static void
+fill_from_letter(LedgerRow *row, const LlmLetterFacts *letter)
+{
+	row->nulls[LEDGER_JOB] = true;
+	set_text(row, LEDGER_ROLE, letter->role_name);
+	set_text(row, LEDGER_APPLICATION, letter->application);
+	row->nulls[LEDGER_RELATION] = true;
+	row->nulls[LEDGER_COLUMN] = true;
+	row->nulls[LEDGER_KEY] = true;
+	set_text(row, LEDGER_OPERATION, letter->operation);
+	set_text(row, LEDGER_LANE, "immediate");
+	row->values[LEDGER_TAGS] = PointerGetDatum(letter->tags);
+	row->nulls[LEDGER_TAGS] = (letter->tags == NULL);
+}
+
+static void
+fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
+{
+	memset(row, 0, sizeof(*row));
+	row->values[LEDGER_AT] = TimestampTzGetDatum(llm_clock_now());
+	row->values[LEDGER_REQUEST] = Int64GetDatum(s->request);
+	row->values[LEDGER_TASK] = Int64GetDatum(s->task);
+	row->values[LEDGER_ATTEMPT] = Int32GetDatum(s->attempt);
+	row->values[LEDGER_LATENCY] = Int32GetDatum(s->latency_ms);
+	if (s->letter != NULL)
+		fill_from_letter(row, s->letter);
+	else
+		fill_from_job(row, s, facts);
+	set_text(row, LEDGER_SERVER, s->server);
+	set_text(row, LEDGER_MODEL, s->model);
 	set_text(row, LEDGER_OUTCOME, s->outcome);
 	row->values[LEDGER_HTTP_STATUS] = Int32GetDatum(s->http_status);
 	row->nulls[LEDGER_HTTP_STATUS] = (s->http_status == 0);
@@ -200,15 +224,16 @@ fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
 	row->values[LEDGER_REASONING] = Int64GetDatum(s->usage.reasoning);
 	row->values[LEDGER_COST] = llm_ledger_facts_cost(s->price, &s->usage, &row->nulls[LEDGER_COST]);
 	row->values[LEDGER_ESTIMATED] = BoolGetDatum(s->estimated);
-	set_fact(row, LEDGER_TAGS, facts, LLM_FACT_TAGS);
 }
 
 /* Bytes of the columns that may be long. */
 static Size
 long_part(const LedgerRow *row)
 {
-	Size bytes = VARSIZE_ANY(DatumGetPointer(row->values[LEDGER_KEY]));
+	Size bytes = 0;
 
+	if (!row->nulls[LEDGER_KEY])
+		bytes += VARSIZE_ANY(DatumGetPointer(row->values[LEDGER_KEY]));
 	if (!row->nulls[LEDGER_ERROR])
 		bytes += VARSIZE_ANY(DatumGetPointer(row->values[LEDGER_ERROR]));
 	if (!row->nulls[LEDGER_TAGS])
@@ -279,6 +304,8 @@ add_up(JobSum *sums, int n)
 	qsort(sums, n, sizeof(JobSum), compare_jobs);
 	for (int i = 0; i < n; i++)
 	{
+		if (sums[i].job == NO_JOB)
+			continue;
 		if (njobs > 0 && sums[njobs - 1].job == sums[i].job)
 			add_sum(&sums[njobs - 1], &sums[i]);
 		else
@@ -294,9 +321,11 @@ record_sums(JobSum *sums, int n)
 	static const Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, NUMERICOID};
 	int njobs = add_up(sums, n);
 	Datum *columns[lengthof(types)];
-	bool *costless = palloc(sizeof(bool) * njobs);
+	bool *costless = palloc(sizeof(bool) * Max(njobs, 1));
 	Datum values[lengthof(types)];
 
+	if (njobs == 0)
+		return;
 	for (int c = 0; c < lengthof(types); c++)
 		columns[c] = palloc(sizeof(Datum) * njobs);
 	for (int i = 0; i < njobs; i++)
@@ -325,7 +354,7 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 	{
 		const LlmLedgerFacts *facts = llm_ledger_facts_of_job(settlements[i]->job);
 
-		if (facts == NULL)
+		if (facts == NULL && settlements[i]->letter == NULL)
 			continue; /* somebody has deleted it before anything of it was booked */
 		fill_row(&rows[nrows], settlements[i], facts);
 		start_sum(&sums[nrows], settlements[i], &rows[nrows]);
@@ -355,7 +384,7 @@ llm_ledger_record_retries(LlmSettlement **settlements, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (settlements[i]->tries == 0)
+		if (settlements[i]->tries == 0 || settlements[i]->letter != NULL)
 			continue;
 		tasks[rows] = Int64GetDatum(settlements[i]->task);
 		requests[rows] = Int64GetDatum(settlements[i]->request);
@@ -422,15 +451,8 @@ llm_ledger_store_retries(const LlmRetrySums *sums, int n)
 	llm_spi_execute(&store_retries_statement, values, NULL, false);
 }
 
-char *
-llm_ledger_cost(int64 task)
+Datum
+llm_ledger_cost(const LlmSettlement *settlement, bool *isnull)
 {
-	Datum values[1];
-	char *cost = NULL;
-
-	values[0] = Int64GetDatum(task);
-	if (llm_spi_execute(&cost_statement, values, NULL, false) > 0)
-		cost = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	SPI_freetuptable(SPI_tuptable);
-	return cost;
+	return llm_ledger_facts_cost(settlement->price, &settlement->usage, isnull);
 }

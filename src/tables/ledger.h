@@ -42,7 +42,10 @@ extern int llm_ledger_retry_sums(LlmSettlement **settlements, int n, LlmRetrySum
 /* Keep what has become of "retries". */
 extern void llm_ledger_store_retries(const LlmRetrySums *sums, int n);
 
-/* Cost of a task's last request in dollars as text, or NULL; for llm.check(). */
-extern char *llm_ledger_cost(int64 task);
+/*
+ * Cost of a settlement that has just been recorded, as numeric US dollars in the current
+ * context; NULL (*isnull) where no price is known and there were tokens.
+ */
+extern Datum llm_ledger_cost(const LlmSettlement *settlement, bool *isnull);
 
 #endif /* LLM_LEDGER_H */

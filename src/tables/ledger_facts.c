@@ -169,7 +169,7 @@ llm_ledger_facts_load(LlmSettlement **settlements, int n)
 	{
 		const LlmSettlement *s = settlements[i];
 
-		if (hash_search(jobs, &s->job, HASH_FIND, NULL) == NULL)
+		if (s->letter == NULL && hash_search(jobs, &s->job, HASH_FIND, NULL) == NULL)
 			unknown_jobs[njobs++] = Int64GetDatum(s->job);
 		if (s->price != 0 && hash_search(prices, &s->price, HASH_FIND, NULL) == NULL)
 			unknown_prices[nprices++] = Int64GetDatum(s->price);

@@ -258,16 +258,3 @@ llm_queue_next_due(void)
 	SPI_freetuptable(SPI_tuptable);
 	return due;
 }
-
-LlmClaim *
-llm_queue_add_claimed(int64 job, int64 recipe, Oid role, const char *input)
-{
-	Datum values[4];
-
-	values[0] = Int64GetDatum(job);
-	values[1] = Int64GetDatum(recipe);
-	values[2] = ObjectIdGetDatum(role);
-	values[3] = CStringGetTextDatum(input);
-	llm_transition(LLM_EVENT_ADD_CLAIMED, values, NULL);
-	return read_claim(0);
-}

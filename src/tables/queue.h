@@ -52,13 +52,22 @@ typedef struct LlmClaim
 	bool follows; /* it has been put back, to wait for another one's */
 	bool ahead; /* there was no grant for it yet */
 	bool cut; /* its claim left tasks, for all their bytes */
-	Jsonb *key;
+	Jsonb *key; /* NULL where nothing is to be written */
 	char *input;
 	size_t input_len;
 	char *fault; /* what was wrong with the last answer, or NULL */
 	char *last_answer; /* that answer, or NULL */
 	char *application; /* of the session that asked, where it is another one than the job's; or NULL */
 } LlmClaim;
+
+/* What the ledger says of an immediate call, which has no job that would tell. */
+typedef struct LlmLetterFacts
+{
+	const char *role_name;
+	const char *application; /* or NULL */
+	const char *operation;
+	Jsonb *tags; /* or NULL */
+} LlmLetterFacts;
 
 /*
  * What became of one request: a row of the ledger and the next state of its
@@ -67,7 +76,8 @@ typedef struct LlmClaim
 typedef struct LlmSettlement
 {
 	int64 task;
-	int64 job;
+	int64 job; /* 0 for an immediate call */
+	const LlmLetterFacts *letter; /* of an immediate call, which has no row of the queue; else NULL */
 	int64 request;
 	int attempt;
 	int tries; /* charged failures before this request */
@@ -87,7 +97,7 @@ typedef struct LlmSettlement
 	bool estimated;
 
 	/* for the queue */
-	LlmTaskState state; /* ready, waiting, answered, failed; none: the row goes (a check) */
+	LlmTaskState state; /* ready, waiting, answered, failed */
 	const char *reason; /* why it waits */
 	TimestampTz not_before; /* waiting: until then */
 	bool charged;
@@ -136,8 +146,5 @@ extern TimestampTz llm_queue_gone_due(void);
 
 /* When the next waiting task of the sender is due; DT_NOEND when none waits. */
 extern TimestampTz llm_queue_next_due(void);
-
-/* A task that is claimed as it is made: for llm.check(). */
-extern LlmClaim *llm_queue_add_claimed(int64 job, int64 recipe, Oid role, const char *input);
 
 #endif /* LLM_QUEUE_H */

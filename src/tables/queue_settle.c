@@ -71,25 +71,6 @@ set_text(Datum *value, bool *isnull, const char *string)
 	*value = string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
 }
 
-/* Remove the tasks of checks, and end their jobs. */
-static void
-finish_checks(LlmSettlement **settlements, int n)
-{
-	Datum *tasks = palloc(sizeof(Datum) * Max(n, 1));
-	Datum values[1];
-	int nchecks = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (settlements[i]->state == LLM_TASK_NONE)
-			tasks[nchecks++] = Int64GetDatum(settlements[i]->task);
-	}
-	if (nchecks == 0)
-		return;
-	values[0] = llm_spi_array(INT8OID, tasks, NULL, nchecks);
-	llm_transition(LLM_EVENT_END_CHECK, values, NULL);
-}
-
 /* Which of these are to be asked again and were cancelled meanwhile; NULL: none. */
 static bool *
 find_cancelled(LlmSettlement **settlements, int n)
@@ -223,10 +204,9 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 	bool cancelled = false;
 	int nleft = 0;
 
-	finish_checks(settlements, n);
 	for (int i = 0; i < n; i++)
 	{
-		if (settlements[i]->state != LLM_TASK_NONE)
+		if (settlements[i]->letter == NULL)
 			left[nleft++] = settlements[i];
 	}
 	/* whoever changed a row has committed by the time that replacing it fails: a later snapshot shows it */

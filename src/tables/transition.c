@@ -75,16 +75,6 @@ static LlmStatement transitions[] = {
 		.nargs = 5,
 		.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8OID}},
 
-	/* Job, recipe, role, input: LLM_CLAIM_COLUMNS. */
-	[LLM_EVENT_ADD_CLAIMED] = {
-		.sql = "INSERT INTO llm.queue AS q (id, job, recipe, role, relation, state, attempts, request,"
-			   "  claimed_at, key, input)"
-			   " VALUES (pg_catalog.nextval('llm.task_id'), $1, $2, $3, 0, 'claimed', 1,"
-			   "  pg_catalog.nextval('llm.request_id'), llm.clock(), '{}', $4)"
-			   " RETURNING " LLM_CLAIM_COLUMNS,
-		.nargs = 4,
-		.args = {INT8OID, INT8OID, OIDOID, TEXTOID}},
-
 	/* Tasks: as if they had not been claimed. */
 	[LLM_EVENT_UNCLAIM] = {
 		.sql = "UPDATE llm.queue q SET state = 'ready', claimed_at = NULL, request = NULL, attempts = q.attempts - 1"
@@ -99,14 +89,6 @@ static LlmStatement transitions[] = {
 			   " FROM unnest($1, $2) AS v(task, leader) WHERE q.id = v.task AND q.state = 'claimed'",
 		.nargs = 2,
 		.args = {INT8ARRAYOID, INT8ARRAYOID}},
-
-	/* Tasks: a check has no cell, and its job ends with its answer. */
-	[LLM_EVENT_END_CHECK] = {
-		.sql = "WITH gone AS (DELETE FROM llm.queue q WHERE q.id = ANY ($1) AND q.state = 'claimed' RETURNING q.job)"
-			   " UPDATE llm.job j SET state = 'finished', done = 1, finished_at = llm.clock()"
-			   " FROM gone WHERE j.id = gone.job",
-		.nargs = 1,
-		.args = {INT8ARRAYOID}},
 
 	/* At most $1 of the sender's: their jobs and ids. */
 	[LLM_EVENT_WAKE] = {

@@ -60,10 +60,8 @@ typedef enum LlmTaskEvent
 {
 	/* the sender's */
 	LLM_EVENT_CLAIM, /* READY → CLAIMED */
-	LLM_EVENT_ADD_CLAIMED, /* none → CLAIMED: llm.check() */
 	LLM_EVENT_UNCLAIM, /* CLAIMED → READY: not sent */
 	LLM_EVENT_FOLLOW, /* CLAIMED → WAITING: the same is being asked */
-	LLM_EVENT_END_CHECK, /* CLAIMED → none: llm.check() */
 	LLM_EVENT_WAKE, /* WAITING → READY: its time has come */
 	LLM_EVENT_WAKE_AHEAD, /* WAITING → READY: the clock was set back */
 	LLM_EVENT_FAIL_GONE, /* READY, WAITING → FAILED: no table */

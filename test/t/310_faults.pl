@@ -217,10 +217,10 @@ is("$input $output", join(' ', @{ $provider->meter->{billed} }{qw(prompt_tokens 
 # ---------------------------------------------------------------------------
 
 $provider->reset;
-sql('ALTER TABLE llm.queue ADD CONSTRAINT no_check CHECK (relation <> 0) NOT VALID');
+sql('ALTER TABLE llm.letter ADD CONSTRAINT no_check CHECK (false) NOT VALID');
 like(sql('SELECT llm.check()'), qr/^not sent: the sender could not store the request/, 'P6: who asked is told so, and does not wait');
 is($provider->meter->{requests}, 0, 'P3: and nothing was sent');
-sql('ALTER TABLE llm.queue DROP CONSTRAINT no_check');
+sql('ALTER TABLE llm.letter DROP CONSTRAINT no_check');
 like(sql('SELECT llm.check()'), qr/^ok: /, 'P6: the next one is answered');
 
 done_testing();

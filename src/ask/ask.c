@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * ask.c
+ *	  A letter to the sender and its reply: post, wait, give up.
+ *
+ * The wait is for a latch, and every interrupt ends it: what was asked goes on then, and
+ * is booked, and its answer is kept for who asks again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "ask/ask.h"
+#include "base/clock.h"
+
+/* A sender that has just ended has missed the call to wake up: it is repeated. */
+#define WAKE_AGAIN_MS 1000
+
+/* Time for a sender to be started, beside the caller's patience. */
+#define START_MS 10000
+
+/* Nobody has taken the letter for so long. */
+static void
+raise_if_late(TimestampTz since, int patience_ms)
+{
+	if (TimestampTzPlusMilliseconds(since, (int64) patience_ms + START_MS) > llm_clock_steady())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the sender of this database did not take the question within %d s",
+					(patience_ms + START_MS) / 1000),
+			 errhint("See llm.health.")));
+}
+
+/* Post it as soon as there is room. */
+static LlmPosted *
+post(const StringInfoData *bytes, TimestampTz since, int patience_ms)
+{
+	LlmPosted *posted;
+
+	while ((posted = llm_mailbox_post(bytes->data, bytes->len)) == NULL)
+	{
+		raise_if_late(since, patience_ms);
+		llm_mailbox_wait(100);
+	}
+	llm_mailbox_wake_sender();
+	return posted;
+}
+
+LlmPosted *
+llm_ask_wait(const LlmLetterQuestion *question, LlmLetterReply *reply)
+{
+	TimestampTz since = llm_clock_steady();
+	StringInfoData bytes;
+	LlmPosted *posted;
+
+	llm_letter_write_question(question, &bytes);
+	posted = post(&bytes, since, question->patience_ms);
+	pfree(bytes.data);
+	PG_TRY();
+	{
+		const char *found;
+		Size len;
+
+		while ((found = llm_mailbox_reply(posted, &len)) == NULL)
+		{
+			llm_mailbox_wait(WAKE_AGAIN_MS);
+			if (llm_mailbox_is_taken(posted))
+				continue;
+			raise_if_late(since, question->patience_ms);
+			llm_mailbox_wake_sender();
+		}
+		llm_letter_read_reply(found, len, reply);
+	}
+	PG_CATCH();
+	{
+		llm_mailbox_drop(posted);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return posted;
+}
+
+char *
+llm_ask_trial_text(const LlmLetterReply *reply)
+{
+	const LlmUsage *usage = &reply->usage;
+
+	if (reply->booked == NULL)
+		return psprintf("not sent: %s%s%s", reply->message, reply->hint != NULL ? ". " : "",
+						reply->hint != NULL ? reply->hint : "");
+	if (strcmp(reply->booked, "ok") != 0)
+		return psprintf("%s: \"%s\" at server \"%s\": %s%s", reply->booked, reply->model, reply->server,
+						reply->message != NULL ? reply->message : "no answer",
+						reply->http_status == 0 ? "" : psprintf(" (HTTP status %d)", reply->http_status));
+	return psprintf("ok: \"%s\" at server \"%s\" answered in %d ms; " INT64_FORMAT " input and " INT64_FORMAT
+					" output tokens; %s%s",
+					reply->model, reply->server, reply->latency_ms,
+					usage->input + usage->cached + usage->cache_write, usage->output,
+					reply->cost != NULL ? "US dollars: " : "price not known, see llm.set_price()",
+					reply->cost != NULL ? reply->cost : "");
+}

@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ *
+ * ask.h
+ *	  A call is asked while the statement waits: the backend's half.
+ *
+ *	  prepare()   the question of a call as evaluated; raises on bad arguments
+ *	  post()      on its way, then await() its result; or drop() it
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_ASK_H
+#define LLM_ASK_H
+
+#include "base/llm_enrich.h"
+
+#include "fmgr.h"
+#include "letter/letter.h"
+#include "letter/mailbox.h"
+
+/*
+ * Have the sender ask, and wait.  The reply's strings are good until release() of the
+ * letter; raises when no sender takes it within "patience_ms".  Interruptible; on an error
+ * the letter is dropped.
+ */
+extern LlmPosted *llm_ask_wait(const LlmLetterQuestion *question, LlmLetterReply *reply);
+
+/* What llm.check() shows of a reply, in the current context. */
+extern char *llm_ask_trial_text(const LlmLetterReply *reply);
+
+#endif /* LLM_ASK_H */

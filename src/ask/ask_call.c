@@ -1,0 +1,366 @@
+/*-------------------------------------------------------------------------
+ *
+ * ask_call.c
+ *	  A call of a public function is evaluated: it is asked, and gives the answer.
+ *
+ * The planner hook has turned the calls that are assigned to cells into others, so what
+ * comes here is to be answered while the statement waits, or refused where something is
+ * being written.  It runs with the rights of whoever runs the statement.
+ *
+ * What the rows of a call share is checked and made once for arguments that are the same
+ * bytes as those of the row before.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_proc.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "ask/ask.h"
+#include "ask/ask_frame.h"
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/shmem.h"
+#include "catalog/catalog_target.h"
+#include "operation/input.h"
+#include "operation/operation.h"
+
+/* The input is the first argument, whatever its name. */
+#define INPUT 0
+
+/* A call site: what its arguments are, and what they asked for last. */
+typedef struct CallSite
+{
+	MemoryContext context; /* of "asked", reset when it changes */
+	const LlmOperation *op;
+	const char *name;
+	bool in_where; /* the planner hook says so */
+	int nargs;
+	LlmArg args[FUNC_MAX_ARGS]; /* of the arguments but the input */
+
+	StringInfoData content; /* of the arguments that "asked" was made from */
+	bool has_asked;
+	LlmLetterQuestion asked; /* all but the input */
+	TimestampTz deadline; /* DT_NOEND: none */
+} CallSite;
+
+/* What the running command of the client has asked so far.  Reset by its first call. */
+static TimestampTz counted_command = 0;
+static int64 calls_of_command = 0;
+
+/* The model that was checked last: for whom, in which command, and its name. */
+static TimestampTz checked_command = 0;
+static Oid checked_role = InvalidOid;
+static char checked_model[NAMEDATALEN * 4];
+
+PG_FUNCTION_INFO_V1(llm_enrich_call);
+
+static const LlmOperation *
+find_operation(const char *function)
+{
+	const LlmOperation *op = llm_operation_by_function(function);
+
+	if (op == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the loaded library does not know function %s()", function),
+				 errhint("Restart the server: the extension's SQL is newer than the library that is loaded.")));
+	return op;
+}
+
+/* What each argument is, by its name. */
+static void
+read_signature(CallSite *site, Oid function)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid *types;
+	char **names;
+	char *modes;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	site->name = pstrdup(NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname));
+	site->op = find_operation(site->name);
+	site->nargs = get_func_arg_info(tuple, &types, &names, &modes);
+	for (int i = INPUT + 1; i < site->nargs; i++)
+	{
+		site->args[i] = names == NULL ? LLM_ARGS : llm_argument_find(names[i]);
+		if (site->args[i] == LLM_ARGS || types[i] != llm_argument_type_oid(site->args[i]))
+			elog(ERROR, "argument %d of function %s is not known", i + 1, site->name);
+	}
+	ReleaseSysCache(tuple);
+}
+
+static CallSite *
+get_site(FunctionCallInfo fcinfo)
+{
+	CallSite *site = fcinfo->flinfo->fn_extra;
+	Node *expr = fcinfo->flinfo->fn_expr;
+	MemoryContext saved;
+
+	if (site != NULL)
+		return site;
+	saved = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	site = palloc0(sizeof(CallSite));
+	read_signature(site, fcinfo->flinfo->fn_oid);
+	site->context = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich call", ALLOCSET_SMALL_SIZES);
+	initStringInfo(&site->content);
+	site->in_where = expr != NULL && IsA(expr, FuncExpr) && ((FuncExpr *) expr)->location == LLM_CALL_IN_WHERE;
+	MemoryContextSwitchTo(saved);
+	fcinfo->flinfo->fn_extra = site;
+	return site;
+}
+
+/* Raise unless the user may ask this model; once in a command. */
+static void
+check_model(const char *model)
+{
+	TimestampTz command = GetCurrentStatementStartTimestamp();
+	const char *name = model == NULL ? "" : model;
+
+	if (checked_command == command && checked_role == GetUserId() && strcmp(checked_model, name) == 0)
+		return;
+	llm_catalog_check_call(model, GetUserId());
+	checked_command = command;
+	checked_role = GetUserId();
+	strlcpy(checked_model, name, sizeof(checked_model));
+	if (strlen(name) >= sizeof(checked_model))
+		checked_command = 0;
+}
+
+/* Make what the rows with these arguments share; raises on bad ones. */
+static void
+make_asked(FunctionCallInfo fcinfo, CallSite *site)
+{
+	LlmLetterQuestion *asked = &site->asked;
+	LlmCallArgs args = {{0}};
+	MemoryContext saved;
+	Jsonb *options;
+	Jsonb *deadline;
+	text *model;
+
+	site->has_asked = false;
+	MemoryContextReset(site->context);
+	saved = MemoryContextSwitchTo(site->context);
+	memset(asked, 0, sizeof(*asked));
+	for (int i = INPUT + 1; i < site->nargs; i++)
+	{
+		if (!PG_ARGISNULL(i))
+			llm_argument_set(&args, site->args[i], PG_GETARG_DATUM(i));
+	}
+	model = llm_argument_text(&args, LLM_ARG_MODEL);
+	asked->model = model == NULL ? NULL : text_to_cstring(model);
+	asked->operation = site->op->name;
+	asked->spec = llm_operation_spec(site->op, &args);
+	options = llm_argument_jsonb(&args, LLM_ARG_OPTIONS);
+	llm_operation_job_options(options, NULL, &asked->tags, &deadline);
+	site->deadline = llm_operation_deadline(deadline);
+	MemoryContextSwitchTo(saved);
+	site->has_asked = true;
+}
+
+/* The same where the arguments are those of the row before. */
+static void
+find_asked(FunctionCallInfo fcinfo, CallSite *site)
+{
+	StringInfoData content;
+
+	initStringInfo(&content);
+	for (int i = INPUT + 1; i < site->nargs; i++)
+		llm_argument_append(&content, site->args[i], PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+	if (!site->has_asked || content.len != site->content.len ||
+		memcmp(content.data, site->content.data, content.len) != 0)
+	{
+		make_asked(fcinfo, site);
+		resetStringInfo(&site->content);
+		appendBinaryStringInfo(&site->content, content.data, content.len);
+	}
+	pfree(content.data);
+}
+
+/* One more call of the client's command: does the guard allow it? */
+static void
+count_call(const char *function)
+{
+	TimestampTz command = GetCurrentStatementStartTimestamp();
+
+	if (counted_command != command)
+		calls_of_command = 0;
+	counted_command = command;
+	if (calls_of_command >= llm_guc_max_immediate_calls)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the command has asked %d times already", llm_guc_max_immediate_calls),
+				 errdetail("\"llm_enrich.max_immediate_calls\" allows no more calls that are answered while a command waits."),
+				 errhint("Store the answers: UPDATE ... SET column = %s(...) is queued, and has no such limit. Or SET llm_enrich.max_immediate_calls.", function)));
+	calls_of_command++;
+}
+
+/* How long the question may wait: a deadline may come before the end of the user's patience. */
+static int
+patience_ms(const CallSite *site)
+{
+	TimestampTz now = llm_clock_now();
+
+	if (site->deadline == DT_NOEND)
+		return llm_guc_patience_ms;
+	if (site->deadline <= now)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("the deadline of %s() has passed", site->name)));
+	return (int) Min((int64) llm_guc_patience_ms, (site->deadline - now) / 1000);
+}
+
+/* Who was asked, and what it cost, for the detail of an error; NULL: nobody was. */
+static char *
+bill_text(const LlmLetterReply *reply)
+{
+	if (reply->requests == 0 || reply->server == NULL)
+		return NULL;
+	return psprintf("Model \"%s\" at server \"%s\" was asked %d %s%s%s.", reply->model, reply->server, reply->requests,
+					reply->requests == 1 ? "time" : "times", reply->cost == NULL ? "" : ", for US dollars ",
+					reply->cost == NULL ? "" : reply->cost);
+}
+
+/* What to type next. */
+static char *
+hint_text(const LlmLetterReply *reply)
+{
+	bool uncommitted = reply->outcome == LLM_LETTER_UNUSABLE && reply->requests == 0 &&
+					   TransactionIdIsValid(GetTopTransactionIdIfAny());
+
+	if (uncommitted)
+		return psprintf("%s%sIf this transaction has added or changed the model, its server or a right, COMMIT first: the sender sees what is committed.",
+						reply->hint == NULL ? "" : reply->hint, reply->hint == NULL ? "" : " ");
+	if (reply->hint != NULL)
+		return pstrdup(reply->hint);
+	if (reply->outcome == LLM_LETTER_IMPATIENT)
+		return pstrdup("SET llm_enrich.patience to wait longer, or UPDATE ... SET column = the call, which waits as long as it takes.");
+	return pstrdup("SET llm_enrich.on_error = 'null' to get NULL instead.");
+}
+
+/* There is no answer: raise, or return where NULL will do. */
+static void
+fail(const CallSite *site, const LlmLetterReply *reply)
+{
+	static const int codes[] = {
+		[LLM_LETTER_FAILED] = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+		[LLM_LETTER_IMPATIENT] = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+		[LLM_LETTER_UNUSABLE] = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		[LLM_LETTER_NOT_STORED] = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		[LLM_LETTER_LEFT] = ERRCODE_CONNECTION_FAILURE};
+	char *bill = bill_text(reply);
+
+	if (llm_guc_on_error == LLM_ON_ERROR_NULL && reply->outcome != LLM_LETTER_UNUSABLE)
+		return;
+	ereport(ERROR,
+			(errcode(codes[reply->outcome]),
+			 errmsg("%s() got no answer: %s%s%s", site->name, reply->reason == NULL ? "" : reply->reason,
+					reply->reason == NULL ? "" : ": ", reply->message == NULL ? "unknown" : reply->message),
+			 bill == NULL ? 0 : errdetail_internal("%s", bill),
+			 errhint("%s", hint_text(reply))));
+}
+
+/* A blank input is no question. */
+static bool
+is_blank(const CallSite *site, text *input)
+{
+	LlmLetterReply reply = {.outcome = LLM_LETTER_FAILED, .reason = "empty_input"};
+
+	if (!llm_input_is_blank(input))
+		return false;
+	reply.message = "the input is empty or only white space";
+	fail(site, &reply);
+	return true;
+}
+
+/* Ask, and wait; the answer in the current context, NULL when there is none and that will do. */
+static Jsonb *
+ask(CallSite *site, const text *input)
+{
+	LlmLetterQuestion question = site->asked;
+	LlmLetterReply reply;
+	LlmPosted *posted;
+
+	question.role = GetUserId();
+	question.patience_ms = patience_ms(site);
+	if (question.model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
+		question.model = llm_guc_model;
+	question.tags = llm_operation_tags(site->asked.tags);
+	question.application = application_name == NULL ? "" : application_name;
+	question.input = VARDATA_ANY(input);
+	question.input_len = VARSIZE_ANY_EXHDR(input);
+	check_model(question.model);
+	count_call(site->name);
+	posted = llm_ask_wait(&question, &reply);
+	PG_TRY();
+	{
+		if (reply.outcome != LLM_LETTER_ANSWERED)
+			fail(site, &reply);
+	}
+	PG_FINALLY();
+	{
+		llm_mailbox_drop(posted);
+	}
+	PG_END_TRY();
+	return reply.outcome == LLM_LETTER_ANSWERED ? reply.answer : NULL;
+}
+
+/* Providers speak UTF-8, and an answer may hold any character of it. */
+static void
+check_encoding(void)
+{
+	if (GetDatabaseEncoding() != PG_UTF8)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a database with encoding \"%s\" cannot ask", GetDatabaseEncodingName()),
+				 errdetail("Providers speak UTF-8, and an answer may hold any character of it."),
+				 errhint("Create the database with ENCODING 'UTF8'.")));
+}
+
+/*
+ * SQL: llm_classify(...) and its like, where the planner hook has not deferred them.
+ */
+Datum
+llm_enrich_call(PG_FUNCTION_ARGS)
+{
+	CallSite *site;
+	text *input;
+	Jsonb *answer;
+
+	llm_shmem_require_preload();
+	site = get_site(fcinfo);
+	llm_ask_frame_check(site->name, site->in_where);
+	check_encoding();
+	if (PG_ARGISNULL(INPUT))
+		PG_RETURN_NULL();
+	find_asked(fcinfo, site);
+	llm_input_check_size(site->name, PG_GETARG_DATUM(INPUT));
+	input = PG_GETARG_TEXT_PP(INPUT);
+	if (is_blank(site, input))
+		PG_RETURN_NULL();
+	if (!llm_guc_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sending is turned off"),
+				 errhint("Set \"llm_enrich.enabled\" to on and reload the configuration.")));
+	answer = ask(site, input);
+	if (answer == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(answer);
+}

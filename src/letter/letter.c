@@ -1,0 +1,149 @@
+/*-------------------------------------------------------------------------
+ *
+ * letter.c
+ *	  What a backend asks the sender, and what it hears, as bytes.
+ *
+ * The struct as it is, then what its pointers show: each a length and the bytes, with a
+ * NUL behind a string.  A NULL pointer has the length ABSENT.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "letter/letter.h"
+
+#define ABSENT UINT32_MAX
+
+typedef struct Reader
+{
+	const char *at;
+	const char *end;
+} Reader;
+
+static void
+write_bytes(StringInfo bytes, const void *data, size_t len)
+{
+	uint32 size = data == NULL ? ABSENT : (uint32) len;
+
+	enlargeStringInfo(bytes, sizeof(size) + (data == NULL ? 0 : len + 1));
+	appendBinaryStringInfo(bytes, (char *) &size, sizeof(size));
+	if (data == NULL)
+		return;
+	appendBinaryStringInfo(bytes, data, len);
+	appendStringInfoChar(bytes, '\0');
+}
+
+static void
+write_string(StringInfo bytes, const char *string)
+{
+	write_bytes(bytes, string, string == NULL ? 0 : strlen(string));
+}
+
+static void
+write_jsonb(StringInfo bytes, const Jsonb *jsonb)
+{
+	write_bytes(bytes, jsonb, jsonb == NULL ? 0 : VARSIZE(jsonb));
+}
+
+/* The next bytes, NULL where they are absent. */
+static const char *
+read_bytes(Reader *reader, size_t *len)
+{
+	uint32 size = ABSENT;
+	const char *found;
+
+	*len = 0;
+	if (reader->end - reader->at >= (ptrdiff_t) sizeof(size))
+		memcpy(&size, reader->at, sizeof(size));
+	reader->at += sizeof(size);
+	if (size == ABSENT)
+		return NULL;
+	Assert(reader->end - reader->at > (ptrdiff_t) size);
+	found = reader->at;
+	reader->at += (size_t) size + 1;
+	*len = size;
+	return found;
+}
+
+static const char *
+read_string(Reader *reader)
+{
+	size_t len;
+
+	return read_bytes(reader, &len);
+}
+
+/* A copy, since the bytes may lie anywhere. */
+static Jsonb *
+read_jsonb(Reader *reader)
+{
+	size_t len;
+	const char *found = read_bytes(reader, &len);
+	Jsonb *copy;
+
+	if (found == NULL)
+		return NULL;
+	copy = palloc(len);
+	memcpy(copy, found, len);
+	return copy;
+}
+
+void
+llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
+{
+	initStringInfo(bytes);
+	appendBinaryStringInfo(bytes, (const char *) question, sizeof(*question));
+	write_string(bytes, question->model);
+	write_string(bytes, question->operation);
+	write_jsonb(bytes, question->spec);
+	write_jsonb(bytes, question->tags);
+	write_string(bytes, question->application);
+	write_bytes(bytes, question->input, question->input_len);
+}
+
+void
+llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *question)
+{
+	Reader reader = {bytes + sizeof(*question), bytes + len};
+
+	Assert(len >= sizeof(*question));
+	memcpy(question, bytes, sizeof(*question));
+	question->model = read_string(&reader);
+	question->operation = read_string(&reader);
+	question->spec = read_jsonb(&reader);
+	question->tags = read_jsonb(&reader);
+	question->application = read_string(&reader);
+	question->input = read_bytes(&reader, &question->input_len);
+}
+
+void
+llm_letter_write_reply(const LlmLetterReply *reply, StringInfo bytes)
+{
+	initStringInfo(bytes);
+	appendBinaryStringInfo(bytes, (const char *) reply, sizeof(*reply));
+	write_jsonb(bytes, reply->answer);
+	write_string(bytes, reply->booked);
+	write_string(bytes, reply->reason);
+	write_string(bytes, reply->message);
+	write_string(bytes, reply->hint);
+	write_string(bytes, reply->server);
+	write_string(bytes, reply->model);
+	write_string(bytes, reply->cost);
+}
+
+void
+llm_letter_read_reply(const char *bytes, size_t len, LlmLetterReply *reply)
+{
+	Reader reader = {bytes + sizeof(*reply), bytes + len};
+
+	Assert(len >= sizeof(*reply));
+	memcpy(reply, bytes, sizeof(*reply));
+	reply->answer = read_jsonb(&reader);
+	reply->booked = read_string(&reader);
+	reply->reason = read_string(&reader);
+	reply->message = read_string(&reader);
+	reply->hint = read_string(&reader);
+	reply->server = read_string(&reader);
+	reply->model = read_string(&reader);
+	reply->cost = read_string(&reader);
+}

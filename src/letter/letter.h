@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ *
+ * letter.h
+ *	  What a backend asks the sender, and what it hears: as structs, and as bytes.
+ *
+ *	  backend:  write_question()  …  read_reply()
+ *	  sender:   read_question()   …  write_reply()
+ *
+ * Both sides are of one server and one library: bytes are as the structs lie in memory.
+ * Nothing here raises for what the bytes hold.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_LETTER_H
+#define LLM_LETTER_H
+
+#include "base/llm_enrich.h"
+
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+
+/* The operation of llm.check(): a call outside of anything, which may go where others wait. */
+#define LLM_LETTER_TRIAL "check"
+
+typedef struct LlmLetterQuestion
+{
+	Oid role; /* who asks */
+	int patience_ms; /* how long it may wait for a limit or a cool-down */
+	bool reuse; /* a kept answer will do, and its own may be kept */
+	const char *model; /* alias, or NULL: the default model */
+	const char *operation; /* as in llm.recipe.operation */
+	Jsonb *spec; /* as in llm.recipe.spec */
+	Jsonb *tags; /* or NULL */
+	const char *application; /* of the session */
+	const char *input;
+	size_t input_len;
+} LlmLetterQuestion;
+
+/* What became of a question. */
+typedef enum LlmLetterOutcome
+{
+	LLM_LETTER_ANSWERED, /* the answer is there, checked */
+	LLM_LETTER_FAILED, /* asked, and failed for good: by the model or the provider */
+	LLM_LETTER_IMPATIENT, /* a limit or a cool-down lasts longer than it may wait */
+	LLM_LETTER_UNUSABLE, /* no such model, no right, no key, a refused key, a spent quota */
+	LLM_LETTER_NOT_STORED, /* the sender could not store what it must */
+	LLM_LETTER_LEFT /* the sender ended while the request was under way */
+} LlmLetterOutcome;
+
+typedef struct LlmLetterReply
+{
+	LlmLetterOutcome outcome;
+	bool kept; /* an answer that was there: nothing was asked */
+	bool estimated; /* tokens and cost are */
+	int requests;
+	int latency_ms; /* of the last request */
+	int http_status; /* of the last request, 0: none */
+	LlmUsage usage; /* of all requests */
+	Jsonb *answer; /* ANSWERED */
+	const char *booked; /* outcome on the ledger of the last request, or NULL: none was sent */
+	const char *reason; /* short name, as in llm.dead_letter.reason; or NULL */
+	const char *message; /* one sentence; or NULL */
+	const char *hint; /* or NULL */
+	const char *server; /* who was asked, or would have been; or NULL */
+	const char *model; /* the provider's name; or NULL */
+	const char *cost; /* US dollars of all requests as a number; NULL: no price is known */
+} LlmLetterReply;
+
+/* Bytes in the current context. */
+extern void llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes);
+extern void llm_letter_write_reply(const LlmLetterReply *reply, StringInfo bytes);
+
+/* Pointers into the bytes, but for jsonb, which is copied to the current context. */
+extern void llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *question);
+extern void llm_letter_read_reply(const char *bytes, size_t len, LlmLetterReply *reply);
+
+#endif /* LLM_LETTER_H */

@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * letter_state.h
+ *	  A letter that the sender holds.
+ *
+ * Shared by letters.c, which gets it sent, and letters_reply.c, which ends it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_LETTER_STATE_H
+#define LLM_LETTER_STATE_H
+
+#include "base/llm_enrich.h"
+
+#include "letter/letter.h"
+#include "letter/mailbox.h"
+#include "send/flight.h"
+
+typedef struct LlmLetter
+{
+	dlist_node node; /* among those that wait, unless it is under way */
+	MemoryContext context; /* everything here that is not in shared memory, and this struct */
+	LlmTaken taken;
+	bool told; /* its backend has its reply: only the bill is left */
+	LlmLetterQuestion question;
+	LlmLetterFacts facts;
+	int64 task;
+	int64 recipe; /* llm.recipe.id; 0: not looked up yet */
+
+	int attempt; /* requests so far, the next one included once it is made */
+	int tries;
+	int outages;
+	const char *fault; /* what was wrong with the last answer, or NULL */
+	const char *last_answer;
+
+	LlmRoute *route; /* good within a pass */
+	TimestampTz waits_since; /* by which patience counts */
+	bool troubled; /* it has come back since without being charged */
+	TimestampTz not_before;
+	TimestampTz wake_at;
+
+	/* of all requests */
+	LlmUsage usage;
+	bool estimated;
+	Datum cost; /* numeric, while it is known */
+	bool cost_unknown;
+	Datum last_cost; /* of the flight that is being settled, in that flight's context */
+	bool last_cost_unknown;
+} LlmLetter;
+
+/* Is it one of llm.check()? */
+extern bool llm_letters_is_trial(const LlmLetter *letter);
+
+/* Give the reply, once; the letter stays the caller's. */
+extern void llm_letters_tell(LlmLetter *letter, LlmLetterReply *reply);
+
+/* Its request was answered, and it is to be sent again: back to those that wait. */
+extern void llm_letters_wait_again(LlmLetter *letter);
+
+/* The letter is in no list, and no flight has it. */
+extern void llm_letters_free(LlmLetter *letter);
+
+#endif /* LLM_LETTER_STATE_H */

@@ -1,0 +1,626 @@
+/*-------------------------------------------------------------------------
+ *
+ * letters.c
+ *	  The sender's half of immediate calls: letters of backends become requests.
+ *
+ * A letter is asked like a task: by the same routes, limits, checks and retries, and each
+ * of its requests is on the ledger.  But somebody waits for it.  So it has no row of the
+ * queue; its question stays in shared memory, where it may be as long as an input, and its
+ * answer goes back there.  What is on disk while a request is under way is its bill
+ * (llm.letter), so that a crash loses none.
+ *
+ *	  waiting ──── grant, row, commit ────► under way ──── answer, stored ────► replied
+ *	     ▲                                      │
+ *	     └────── at fault, limited, 5xx ────────┘
+ *
+ * Letters are held here in the order of the boxes that they came from.  Places go to their
+ * routes in turn, so to roles and models, and within a route to the letter that came first.
+ * While rows wait for the same target, letters leave them a quarter of it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/guc.h"
+#include "limiter/limiter_shared.h"
+#include "send/letter_state.h"
+#include "send/letters.h"
+#include "send/route_hint.h"
+#include "tables/ledger.h"
+#include "tables/letter_row.h"
+#include "tables/recipe.h"
+
+/* Letters held at a time, under way or not; the others stay in their boxes. */
+#define MOST_HELD 2048
+
+/* Rows of dead senders that are booked in one transaction. */
+#define ORPHAN_ROWS 500
+
+/* While rows wait for the same limit, they go first every so many times. */
+#define ROWS_TURN 4
+
+/* A grant of the limiter of which not all has become flights yet; handed back by undo(). */
+typedef struct Grant
+{
+	LlmRoute *route;
+	int left;
+	uint32 generation;
+	int64 tokens;
+} Grant;
+
+/* All static: the sender's life. */
+static dlist_head waiting = DLIST_STATIC_INIT(waiting);
+static int nheld = 0;
+static Grant grant = {0};
+static List *made = NIL; /* flights of the transaction under way, in its memory */
+static int turn = 0;
+
+void
+llm_letters_init(void)
+{
+	LlmLetterReply reply = {.outcome = LLM_LETTER_LEFT};
+	StringInfoData bytes;
+
+	reply.message = "the sender ended while the request was under way";
+	reply.hint = "The request is booked as unknown. Ask again.";
+	llm_letter_write_reply(&reply, &bytes);
+	llm_mailbox_set_farewell(bytes.data, bytes.len);
+	pfree(bytes.data);
+}
+
+/*
+ * Letters: made, told, freed
+ */
+
+void
+llm_letters_free(LlmLetter *letter)
+{
+	nheld--;
+	MemoryContextDelete(letter->context);
+}
+
+/* Take one over.  Of what it points to only spec, tags and facts are copies. */
+static void
+hold(LlmTaken *taken, TimestampTz now)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich letter", ALLOCSET_SMALL_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	LlmLetter *letter = palloc0(sizeof(LlmLetter));
+
+	letter->context = context;
+	letter->taken = *taken;
+	llm_letter_read_question(taken->bytes, taken->len, &letter->question);
+	letter->facts.operation = pstrdup(letter->question.operation);
+	letter->facts.application = pstrdup(letter->question.application);
+	letter->facts.tags = letter->question.tags;
+	letter->cost = NumericGetDatum(int64_to_numeric(0));
+	letter->waits_since = now;
+	letter->wake_at = DT_NOBEGIN;
+	MemoryContextSwitchTo(saved);
+	dlist_push_tail(&waiting, &letter->node);
+	nheld++;
+}
+
+void
+llm_letters_wait_again(LlmLetter *letter)
+{
+	dlist_push_tail(&waiting, &letter->node);
+}
+
+/* The end of a letter that waits. */
+static void
+end_waiting(LlmLetter *letter, LlmLetterOutcome outcome, const char *message, const char *hint)
+{
+	LlmLetterReply reply = {.outcome = outcome, .message = message, .hint = hint};
+
+	if (letter->route != NULL && letter->route->target != NULL)
+	{
+		reply.server = letter->route->target->server;
+		reply.model = letter->route->target->model;
+	}
+	llm_letters_tell(letter, &reply);
+	dlist_delete(&letter->node);
+	llm_letters_free(letter);
+}
+
+/*
+ * Waiting
+ */
+
+/* Collect from the boxes what there is room for. */
+static void
+collect(TimestampTz now)
+{
+	LlmTaken taken;
+
+	while (nheld < MOST_HELD && llm_mailbox_take(&taken))
+		hold(&taken, now);
+}
+
+/* What each letter is looked up by; once. */
+static void
+prepare(LlmLetter *letter)
+{
+	MemoryContext saved;
+	char *role_name;
+
+	if (letter->recipe != 0)
+		return;
+	role_name = GetUserNameFromId(letter->question.role, true);
+	saved = MemoryContextSwitchTo(letter->context);
+	letter->facts.role_name = pstrdup(role_name == NULL ? "" : role_name);
+	MemoryContextSwitchTo(saved);
+	letter->task = llm_letter_row_next_task();
+	letter->recipe = llm_recipe_find_or_add(llm_letters_is_trial(letter) ? "classify" : letter->facts.operation,
+											letter->question.spec);
+}
+
+/* Find the routes of all, and end those that nobody waits for, or that can never be sent. */
+static void
+find_routes(TimestampTz now)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &waiting)
+	{
+		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+		LlmRoute *route;
+
+		letter->route = NULL;
+		if (!llm_mailbox_is_wanted(&letter->taken))
+		{
+			end_waiting(letter, LLM_LETTER_LEFT, NULL, NULL);
+			continue;
+		}
+		if (!llm_guc_enabled)
+		{
+			end_waiting(letter, LLM_LETTER_UNUSABLE, "sending is turned off",
+						"Set \"llm_enrich.enabled\" to on and reload the configuration.");
+			continue;
+		}
+		route = letter->route = llm_route_find(letter->question.model, letter->question.role, now);
+		if (route->problem != NULL)
+			end_waiting(letter, LLM_LETTER_UNUSABLE, route->problem, route->target->hint);
+		else
+			prepare(letter);
+	}
+}
+
+/* How many letters wait for the route and may be sent now. */
+static int
+count_due(const LlmRoute *route, TimestampTz now)
+{
+	int due = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &waiting)
+	{
+		const LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+
+		if (letter->route == route && letter->not_before <= now)
+			due++;
+	}
+	return due;
+}
+
+static bool
+is_impatient(const LlmLetter *letter, TimestampTz now)
+{
+	return TimestampTzPlusMilliseconds(letter->waits_since, letter->question.patience_ms) <= now;
+}
+
+/* Does patience count?  Not where the letter only waits for its turn: llm.check() does not wait for one. */
+static bool
+is_tried(const LlmLetter *letter, LlmWaitReason reason)
+{
+	return llm_letters_is_trial(letter) || letter->troubled ||
+		   (reason != LLM_WAIT_NONE && reason != LLM_WAIT_CONCURRENCY);
+}
+
+/* Why the route waits, in a sentence. */
+static char *
+wait_text(const LlmRoute *route)
+{
+	const char *reason = llm_route_reason(route);
+
+	return psprintf("model \"%s\" at server \"%s\" waits (%s); see llm.health",
+					route->target->model, route->target->server,
+					reason != NULL ? reason : llm_limiter_reason_name(route->wait_reason));
+}
+
+/* Those of the route that were not granted: how long may they wait? */
+static void
+look_at_rest(const LlmRoute *route, bool asked, TimestampTz now)
+{
+	LlmWaitReason reason = asked ? route->wait_reason : LLM_WAIT_CONCURRENCY;
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &waiting)
+	{
+		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+		bool tried;
+
+		if (letter->route != route)
+			continue;
+		tried = is_tried(letter, reason);
+		if (reason == LLM_WAIT_PAUSED)
+			end_waiting(letter, llm_letters_is_trial(letter) ? LLM_LETTER_IMPATIENT : LLM_LETTER_UNUSABLE,
+						llm_letters_is_trial(letter) ? wait_text(route) : llm_error_pause_text(route->pause_class),
+						llm_letters_is_trial(letter) ? NULL
+													 : llm_route_hint(route->target, route->pause_class,
+																	  route->cause));
+		else if (tried && is_impatient(letter, now))
+			end_waiting(letter, LLM_LETTER_IMPATIENT, wait_text(route), NULL);
+		else
+		{
+			letter->wake_at = Max(letter->not_before, asked ? route->wake_at : DT_NOEND);
+			if (tried)
+				letter->wake_at = Min(letter->wake_at, TimestampTzPlusMilliseconds(letter->waits_since,
+																				   letter->question.patience_ms));
+		}
+	}
+}
+
+/*
+ * Beside rows
+ */
+
+/* Do rows wait for the route's target, as of the last plan? */
+static bool
+do_rows_wait(const LlmRoute *route)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+	{
+		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
+
+		if (other->front > 0 && llm_route_shares_limiter(route, other))
+			return true;
+	}
+	return false;
+}
+
+/* Requests for letters that are in flight at the route's target. */
+static int
+count_letters(const LlmRoute *route)
+{
+	int letters = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+	{
+		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
+
+		if (other->letters > 0 && llm_route_shares_limiter(route, other))
+			letters += other->letters;
+	}
+	return letters;
+}
+
+/* While rows wait for the same target, letters get three quarters of what it takes at a time, of all routes. */
+static int
+room_beside_rows(const LlmRoute *route)
+{
+	LlmLimiter *limiter;
+	int places = route->limits.max_concurrency;
+
+	if (!do_rows_wait(route))
+		return INT_MAX;
+	limiter = llm_limiter_lock(route->host, route->fingerprint, route->target->model, route->role, false);
+	if (limiter != NULL)
+	{
+		places = Min(places, Max((int) limiter->window, 1));
+		llm_limiter_unlock();
+	}
+	return Max(places * 3 / 4, 1) - count_letters(route);
+}
+
+/*
+ * Flights
+ */
+
+static LlmFlight *
+make_flight(LlmLetter *letter, const Grant *from)
+{
+	LlmClaim claim = {0};
+	LlmFlight *flight;
+
+	claim.task = letter->task;
+	claim.recipe = letter->recipe;
+	claim.tries = letter->tries;
+	claim.attempt = letter->attempt + 1;
+	claim.outages = letter->outages;
+	claim.input = unconstify(char *, letter->question.input);
+	claim.input_len = letter->question.input_len;
+	claim.fault = unconstify(char *, letter->fault);
+	claim.last_answer = unconstify(char *, letter->last_answer);
+	flight = llm_flight_make(&claim, from->route, llm_flight_recipe(letter->recipe));
+	flight->generation = from->generation;
+	flight->granted_tokens = from->tokens;
+	flight->letter = letter;
+	flight->settlement.letter = &letter->facts;
+	flight->route->letters++;
+	letter->attempt++;
+	dlist_delete(&letter->node);
+	return flight;
+}
+
+/* Make flights of what the route was granted. */
+static void
+make_flights(TimestampTz now)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &waiting)
+	{
+		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+
+		if (grant.left == 0)
+			break;
+		if (letter->route != grant.route || letter->not_before > now)
+			continue;
+		made = lappend(made, make_flight(letter, &grant));
+		grant.left--;
+	}
+}
+
+/* Do rows go first, this time?  Only where a rate is what both wait for. */
+static bool
+is_rows_turn(const LlmRoute *route)
+{
+	if (route->wait_reason != LLM_WAIT_REQUESTS && route->wait_reason != LLM_WAIT_TOKENS)
+		return false;
+	return do_rows_wait(route) && ++turn % ROWS_TURN == 0;
+}
+
+/* The routes that letters wait for, each once, in the order of the first letter. */
+static List *
+list_routes(void)
+{
+	List *routes = NIL;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &waiting)
+	{
+		LlmRoute *route = dlist_container(LlmLetter, node, iter.cur)->route;
+
+		routes = list_append_unique_ptr(routes, route);
+	}
+	return routes;
+}
+
+/* A trial goes out where the target is shut, too: what it brings may open it. */
+static int
+serve_trials(LlmRoute *route, TimestampTz now)
+{
+	int served = 0;
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &waiting)
+	{
+		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+
+		if (letter->route != route || !llm_letters_is_trial(letter))
+			continue;
+		llm_route_grant_check(route, now);
+		grant.route = route;
+		grant.left = route->granted;
+		grant.generation = route->generation_granted;
+		grant.tokens = route->tokens_each;
+		route->granted = 0;
+		if (grant.left == 0)
+			break;
+		made = lappend(made, make_flight(letter, &grant));
+		grant.left--;
+		served++;
+	}
+	return served;
+}
+
+/* Ask for places for the letters of a route, at most so many; how many it got. */
+static int
+serve(LlmRoute *route, int most, int slots, int in_flight, TimestampTz now)
+{
+	int trials = serve_trials(route, now);
+	int want = Min(count_due(route, now), most);
+	bool asked;
+
+	in_flight += trials;
+	want = Min(want, llm_route_room(route, slots, in_flight));
+	want = Min(want, room_beside_rows(route));
+	asked = want > 0 && !is_rows_turn(route);
+	if (asked)
+	{
+		grant.route = route;
+		grant.left = llm_route_grant_apart(route, want, now, &grant.generation, &grant.tokens);
+		want = grant.left;
+		make_flights(now);
+	}
+	look_at_rest(route, asked, now);
+	return trials + (asked ? want : 0);
+}
+
+static void
+store_rows(void)
+{
+	int n = list_length(made);
+	LlmLetterRow *rows = palloc0(sizeof(LlmLetterRow) * Max(n, 1));
+	ListCell *lc;
+
+	if (n == 0)
+		return;
+	foreach(lc, made)
+	{
+		const LlmFlight *flight = lfirst(lc);
+		LlmLetterRow *row = &rows[foreach_current_index(lc)];
+
+		row->task = flight->task;
+		row->attempt = flight->attempt;
+		row->role = flight->letter->question.role;
+		row->facts = &flight->letter->facts;
+		row->server = flight->settlement.server;
+		row->model = flight->settlement.model;
+		row->price = flight->settlement.price;
+		row->input_tokens = flight->input_tokens;
+		row->output_tokens = (int64) (flight->route->output_tokens + 0.5);
+	}
+	llm_letter_row_add(rows, n);
+	foreach(lc, made)
+	{
+		LlmFlight *flight = lfirst(lc);
+
+		flight->request = rows[foreach_current_index(lc)].request;
+		flight->settlement.request = flight->request;
+	}
+}
+
+List *
+llm_letters_take(int slots, int in_flight, TimestampTz now)
+{
+	List *routes;
+	ListCell *lc;
+	int nroutes;
+
+	made = NIL;
+	collect(now);
+	if (dlist_is_empty(&waiting))
+		return NIL;
+	find_routes(now);
+	routes = list_routes();
+	nroutes = list_length(routes);
+	foreach(lc, routes)
+	{
+		/* what the routes before it have left of the places, divided among the rest */
+		int left = nroutes - foreach_current_index(lc);
+
+		in_flight += serve(lfirst(lc), Max((slots - in_flight) / left, 1), slots, in_flight, now);
+	}
+	store_rows();
+	return made;
+}
+
+void
+llm_letters_launched(List *flights)
+{
+	ListCell *lc;
+
+	foreach(lc, flights)
+		llm_mailbox_set_sent(&((LlmFlight *) lfirst(lc))->letter->taken, true);
+	made = NIL;
+}
+
+/*
+ * Failures
+ */
+
+/* The flight was not sent after all. */
+static void
+take_flight_back(LlmFlight *flight)
+{
+	LlmLetter *letter = flight->letter;
+
+	letter->attempt--;
+	dlist_push_tail(&waiting, &letter->node);
+	flight->route->letters--;
+	llm_flight_give_back(flight);
+	llm_flight_free(flight);
+}
+
+void
+llm_letters_undo(dlist_head *landed, const char *why)
+{
+	dlist_mutable_iter iter;
+	ListCell *lc;
+	char *message = psprintf("the sender could not store the request: %s", why);
+
+	if (grant.left > 0)
+		llm_route_give_back(grant.route, grant.generation, grant.left, grant.tokens);
+	grant.left = 0;
+	foreach(lc, made)
+		take_flight_back(lfirst(lc));
+	made = NIL;
+	dlist_foreach_modify(iter, &waiting)
+	{
+		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+
+		letter->route = NULL;
+		end_waiting(letter, LLM_LETTER_NOT_STORED, message, "See the server's log.");
+	}
+	dlist_foreach_modify(iter, landed)
+	{
+		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
+		LlmLetterReply answer = {.outcome = LLM_LETTER_NOT_STORED};
+
+		if (flight->letter == NULL || flight->letter->told)
+			continue;
+		answer.message = psprintf("the sender could not store the answer: %s", why);
+		answer.hint = "It is booked as soon as it can be.";
+		llm_letters_tell(flight->letter, &answer);
+	}
+}
+
+int
+llm_letters_recover(void)
+{
+	LlmSettlement **settlements;
+	int n = llm_letter_row_orphans(ORPHAN_ROWS, &settlements);
+	int64 *requests = palloc(sizeof(int64) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		requests[i] = settlements[i]->request;
+	if (n > 0)
+		llm_ledger_record(settlements, n);
+	llm_letter_row_remove(requests, n);
+	return n;
+}
+
+bool
+llm_letters_are_waiting(void)
+{
+	return !dlist_is_empty(&waiting);
+}
+
+TimestampTz
+llm_letters_wake_at(void)
+{
+	TimestampTz wake_at = DT_NOEND;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &waiting)
+		wake_at = Min(wake_at, dlist_container(LlmLetter, node, iter.cur)->wake_at);
+	return wake_at;
+}
+
+bool
+llm_letters_is_empty(void)
+{
+	return nheld == 0;
+}
+
+void
+llm_letters_put_back(void)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &waiting)
+	{
+		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+
+		llm_mailbox_put_back(&letter->taken);
+		dlist_delete(&letter->node);
+		llm_letters_free(letter);
+	}
+}

@@ -1,0 +1,183 @@
+/*-------------------------------------------------------------------------
+ *
+ * letters_reply.c
+ *	  What has come for letters: booked, and told to who waits, or asked again.
+ *
+ * What a failure means is decided as for tasks (retry.h), but that nobody waits for what
+ * somebody has to mend: a refused key, a spent quota, an unknown model.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "send/letter_state.h"
+#include "send/letters.h"
+#include "send/route_hint.h"
+#include "tables/ledger.h"
+#include "tables/letter_row.h"
+
+bool
+llm_letters_is_trial(const LlmLetter *letter)
+{
+	return strcmp(letter->facts.operation, LLM_LETTER_TRIAL) == 0;
+}
+
+/* What all replies tell. */
+static void
+fill_reply(const LlmLetter *letter, LlmLetterReply *reply)
+{
+	reply->requests = letter->attempt;
+	reply->usage = letter->usage;
+	reply->estimated = letter->estimated;
+	if (!letter->cost_unknown)
+		reply->cost = DatumGetCString(DirectFunctionCall1(numeric_out, letter->cost));
+}
+
+void
+llm_letters_tell(LlmLetter *letter, LlmLetterReply *reply)
+{
+	LlmLetterReply instead = {.outcome = LLM_LETTER_NOT_STORED};
+	StringInfoData bytes;
+	StringInfoData brief;
+
+	if (letter->told)
+		return;
+	fill_reply(letter, reply);
+	fill_reply(letter, &instead);
+	instead.message = "there is no shared memory for the answer";
+	instead.hint = "It is kept, unless \"llm_enrich.keep_answers\" is 0: ask again when less is under way.";
+	llm_letter_write_reply(reply, &bytes);
+	llm_letter_write_reply(&instead, &brief);
+	(void) llm_mailbox_reply_to(&letter->taken, bytes.data, bytes.len, brief.data, brief.len);
+	letter->told = true;
+}
+
+void
+llm_letters_settle(LlmSettlement **settlements, int n)
+{
+	int64 *requests = palloc(sizeof(int64) * Max(n, 1));
+	int nrequests = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		LlmFlight *flight;
+		MemoryContext saved;
+
+		if (settlements[i]->letter == NULL)
+			continue;
+		flight = (LlmFlight *) ((char *) settlements[i] - offsetof(LlmFlight, settlement));
+		requests[nrequests++] = settlements[i]->request;
+		saved = MemoryContextSwitchTo(flight->context);
+		flight->letter->last_cost = llm_ledger_cost(settlements[i], &flight->letter->last_cost_unknown);
+		MemoryContextSwitchTo(saved);
+	}
+	llm_letter_row_remove(requests, nrequests);
+}
+
+/* One more request is paid. */
+static void
+add_bill(LlmLetter *letter, const LlmSettlement *s)
+{
+	MemoryContext saved = MemoryContextSwitchTo(letter->context);
+
+	letter->usage.known = letter->usage.known || s->usage.known;
+	letter->usage.input += s->usage.input;
+	letter->usage.cached += s->usage.cached;
+	letter->usage.cache_write += s->usage.cache_write;
+	letter->usage.output += s->usage.output;
+	letter->usage.reasoning += s->usage.reasoning;
+	letter->estimated = letter->estimated || s->estimated;
+	letter->cost_unknown = letter->cost_unknown || letter->last_cost_unknown;
+	if (!letter->cost_unknown)
+		letter->cost = DirectFunctionCall2(numeric_add, letter->cost, letter->last_cost);
+	MemoryContextSwitchTo(saved);
+}
+
+/* Nothing helps but that somebody mends it. */
+static bool
+is_unusable(LlmErrorClass class)
+{
+	return class == LLM_ERR_AUTH || class == LLM_ERR_QUOTA || class == LLM_ERR_UNKNOWN_MODEL || class == LLM_ERR_CONFIG;
+}
+
+static bool
+is_again(const LlmFlight *flight)
+{
+	return !llm_letters_is_trial(flight->letter) && !is_unusable(flight->class) &&
+		   llm_task_is_open(flight->settlement.state);
+}
+
+/* Back to those that wait. */
+static void
+wait_again(const LlmFlight *flight, TimestampTz now)
+{
+	LlmLetter *letter = flight->letter;
+	const LlmSettlement *s = &flight->settlement;
+	MemoryContext saved = MemoryContextSwitchTo(letter->context);
+
+	llm_mailbox_set_sent(&letter->taken, false);
+	letter->tries += s->charged ? 1 : 0;
+	letter->outages += s->outage ? 1 : 0;
+	if (flight->class == LLM_ERR_INVALID)
+	{
+		letter->fault = s->message == NULL ? NULL : pstrdup(s->message);
+		letter->last_answer = s->last_answer == NULL ? NULL : pstrdup(s->last_answer);
+	}
+	if (s->charged || !letter->troubled)
+		letter->waits_since = now;
+	letter->troubled = !s->charged;
+	letter->not_before = s->not_before == 0 ? 0 : llm_clock_from_wall(s->not_before);
+	letter->wake_at = letter->not_before == 0 ? DT_NOBEGIN : letter->not_before;
+	MemoryContextSwitchTo(saved);
+	llm_letters_wait_again(letter);
+}
+
+/* What the flight brought, as its last. */
+static void
+reply(const LlmFlight *flight)
+{
+	const LlmSettlement *s = &flight->settlement;
+	LlmLetterReply answer = {.outcome = LLM_LETTER_FAILED};
+
+	if (flight->class == LLM_OK)
+		answer.outcome = LLM_LETTER_ANSWERED;
+	else if (is_unusable(flight->class))
+	{
+		answer.outcome = LLM_LETTER_UNUSABLE;
+		answer.hint = llm_route_hint(flight->route->target, flight->class, flight->route->cause);
+	}
+	answer.answer = s->answer;
+	answer.latency_ms = s->latency_ms;
+	answer.http_status = s->http_status;
+	answer.booked = s->outcome;
+	answer.reason = s->failure;
+	answer.message = s->error;
+	answer.server = s->server;
+	answer.model = s->model;
+	llm_letters_tell(flight->letter, &answer);
+}
+
+void
+llm_letters_deliver(LlmFlight *flight, TimestampTz now)
+{
+	LlmLetter *letter = flight->letter;
+	MemoryContext saved = MemoryContextSwitchTo(flight->context);
+
+	flight->route->letters--;
+	add_bill(letter, &flight->settlement);
+	if (!letter->told && llm_mailbox_is_wanted(&letter->taken) && is_again(flight))
+		wait_again(flight, now);
+	else
+	{
+		reply(flight);
+		llm_letters_free(letter);
+	}
+	MemoryContextSwitchTo(saved);
+}
