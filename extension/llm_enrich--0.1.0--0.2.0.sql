@@ -706,3 +706,111 @@ ALTER FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb) COS
 ALTER FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb) COST 1000000;
 ALTER FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb) COST 1000000;
 ALTER FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb) COST 1000000;
+
+-- Prices of long prompts, and lists from elsewhere.
+ALTER TABLE llm.price ADD COLUMN tiers jsonb;
+ALTER TABLE llm.price_list ADD COLUMN tiers jsonb, ADD COLUMN as_of date;
+COMMENT ON COLUMN llm.price.tiers IS 'prices of long prompts: [{"above_tokens": …, "input_per_mtok": …}, …]; the highest tier that the input is above holds for the whole request';
+COMMENT ON COLUMN llm.price_list.tiers IS 'prices of long prompts, as in llm.price';
+COMMENT ON COLUMN llm.price_list.as_of IS 'day of the list that the row is from';
+UPDATE llm.price_list SET as_of = '2026-08-01';
+UPDATE llm.price_list SET tiers = '[{"above_tokens": 200000, "input_per_mtok": 6, "cached_input_per_mtok": 0.6, "cache_write_per_mtok": 7.5, "output_per_mtok": 22.5}]'
+	WHERE (provider, model) = ('anthropic', 'claude-sonnet-4-5');
+UPDATE llm.price_list SET tiers = '[{"above_tokens": 200000, "input_per_mtok": 4, "output_per_mtok": 18}]'
+	WHERE (provider, model) = ('gemini', 'gemini-3.1-pro-preview');
+UPDATE llm.price_list SET tiers = '[{"above_tokens": 200000, "input_per_mtok": 2.5, "output_per_mtok": 15}]'
+	WHERE (provider, model) = ('gemini', 'gemini-2.5-pro');
+UPDATE llm.price_list SET tiers = '[{"above_tokens": 272000, "input_per_mtok": 10, "output_per_mtok": 45}]'
+	WHERE (provider, model) = ('openai', 'gpt-5.6-sol');
+
+-- Dollars per token, as a JSON number, in dollars per million; NULL where it is none, or negative.
+CREATE FUNCTION llm.listed_price(per_token jsonb) RETURNS numeric
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN jsonb_typeof(per_token) = 'number' THEN CASE WHEN per_token::numeric >= 0
+		THEN trim_scale(per_token::numeric * 1000000) END END
+$$;
+COMMENT ON FUNCTION llm.listed_price(jsonb) IS 'US dollars per million tokens of a price per token';
+REVOKE ALL ON FUNCTION llm.listed_price(jsonb) FROM PUBLIC;
+
+-- Prices as LiteLLM publishes them: one object, a member for each model, US dollars per token.
+CREATE FUNCTION llm.import_prices(prices jsonb, as_of date DEFAULT pg_catalog.date(pg_catalog.now())) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	v_as_of CONSTANT date := as_of;
+	v_rows bigint;
+BEGIN
+	IF prices IS NULL OR jsonb_typeof(prices) <> 'object' THEN
+		RAISE EXCEPTION 'prices must be a JSON object with a member for each model'
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'For instance: {"gpt-5-mini": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 2.5e-07, "output_cost_per_token": 2e-06}}.';
+	END IF;
+	WITH entry AS (
+		SELECT e.key, e.value AS v, CASE e.value ->> 'litellm_provider' WHEN 'together_ai' THEN 'together'
+			WHEN 'fireworks_ai' THEN 'fireworks' WHEN 'bedrock_converse' THEN 'bedrock'
+			ELSE e.value ->> 'litellm_provider' END AS provider
+		FROM jsonb_each(prices) e
+		WHERE e.key <> 'sample_spec' AND jsonb_typeof(e.value) = 'object' AND e.value ->> 'litellm_provider' <> ''
+			AND e.value ->> 'mode' IN ('chat', 'completion', 'responses', 'embedding', 'moderation')
+			AND jsonb_typeof(e.value -> 'input_cost_per_token') = 'number'
+	), priced AS (
+		SELECT DISTINCT ON (e.provider, m.model) e.provider, m.model,
+			llm.listed_price(e.v -> 'input_cost_per_token') AS input,
+			COALESCE(llm.listed_price(e.v -> 'cache_read_input_token_cost'), llm.listed_price(e.v -> 'input_cost_per_token_cache_hit')) AS cached,
+			llm.listed_price(e.v -> 'cache_creation_input_token_cost') AS written,
+			COALESCE(llm.listed_price(e.v -> 'output_cost_per_token'), CASE WHEN e.v ->> 'mode' = 'embedding' THEN 0 END) AS output,
+			llm.listed_price(e.v -> 'input_cost_per_token_batches') AS batch_input,
+			llm.listed_price(e.v -> 'output_cost_per_token_batches') AS batch_output,
+			CASE WHEN jsonb_typeof(e.v -> 'max_input_tokens') = 'number' THEN LEAST((e.v -> 'max_input_tokens')::numeric, 2147483647)::int END AS context,
+			CASE WHEN jsonb_typeof(e.v -> 'max_output_tokens') = 'number' THEN LEAST((e.v -> 'max_output_tokens')::numeric, 2147483647)::int END AS longest,
+			(SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('above_tokens', t.k * 1000,
+				'input_per_mtok', llm.listed_price(e.v -> ('input_cost_per_token_above_' || t.k || 'k_tokens')),
+				'cached_input_per_mtok', llm.listed_price(e.v -> ('cache_read_input_token_cost_above_' || t.k || 'k_tokens')),
+				'cache_write_per_mtok', llm.listed_price(e.v -> ('cache_creation_input_token_cost_above_' || t.k || 'k_tokens')),
+				'output_per_mtok', llm.listed_price(e.v -> ('output_cost_per_token_above_' || t.k || 'k_tokens')))) ORDER BY t.k)
+			FROM (SELECT DISTINCT substring(n FROM '^(?:in|out)put_cost_per_token_above_([0-9]{1,6})k_tokens$')::int AS k
+				FROM jsonb_object_keys(e.v) n WHERE n ~ '^(in|out)put_cost_per_token_above_[0-9]{1,6}k_tokens$') t) AS tiers
+		-- a model is listed as "provider/model" where its own name is not enough
+		FROM entry e CROSS JOIN LATERAL (SELECT CASE WHEN starts_with(e.key, (e.v ->> 'litellm_provider') || '/')
+			THEN substr(e.key, length(e.v ->> 'litellm_provider') + 2) ELSE e.key END AS model) m
+		ORDER BY e.provider, m.model, e.key
+	), stored AS (
+		INSERT INTO llm.price_list AS l (provider, model, input_per_mtok, cached_input_per_mtok, cache_write_per_mtok,
+			output_per_mtok, batch_input_per_mtok, batch_output_per_mtok, context_tokens, max_output_tokens, tiers, as_of)
+		SELECT p.provider, p.model, p.input, p.cached, p.written, p.output, p.batch_input, p.batch_output, p.context,
+			p.longest, p.tiers, v_as_of FROM priced p WHERE p.model <> '' AND p.input IS NOT NULL
+		ON CONFLICT (provider, model) DO UPDATE SET input_per_mtok = excluded.input_per_mtok,
+			cached_input_per_mtok = excluded.cached_input_per_mtok, cache_write_per_mtok = excluded.cache_write_per_mtok,
+			output_per_mtok = excluded.output_per_mtok, batch_input_per_mtok = excluded.batch_input_per_mtok,
+			batch_output_per_mtok = excluded.batch_output_per_mtok, context_tokens = excluded.context_tokens,
+			max_output_tokens = excluded.max_output_tokens, tiers = excluded.tiers, as_of = excluded.as_of
+		RETURNING 1
+	)
+	SELECT count(*) FROM stored INTO v_rows;
+	RETURN v_rows;
+END
+$$;
+COMMENT ON FUNCTION llm.import_prices(jsonb, date)
+	IS 'put prices in LiteLLM''s form on llm.price_list and return their number; prices in force stay until llm.set_price()';
+REVOKE ALL ON FUNCTION llm.import_prices(jsonb, date) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llm.import_prices(jsonb, date) TO llm_admin;
+DROP FUNCTION llm.set_price(text, numeric, numeric, numeric, numeric, numeric, numeric, timestamptz);
+CREATE FUNCTION llm.set_price(
+	alias text,
+	input_per_mtok numeric,
+	output_per_mtok numeric,
+	cached_input_per_mtok numeric DEFAULT NULL,
+	cache_write_per_mtok numeric DEFAULT NULL,
+	batch_input_per_mtok numeric DEFAULT NULL,
+	batch_output_per_mtok numeric DEFAULT NULL,
+	valid_from timestamptz DEFAULT pg_catalog.now(),
+	tiers jsonb DEFAULT NULL
+) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_set_price';
+COMMENT ON FUNCTION llm.set_price(text, numeric, numeric, numeric, numeric, numeric, numeric, timestamptz, jsonb)
+	IS 'set what a model costs from now or a later time on; what was paid before stays';

@@ -51,6 +51,7 @@ CREATE TABLE llm.price (
 		CHECK (batch_input_per_mtok OPERATOR(pg_catalog.>=) 0 AND batch_input_per_mtok OPERATOR(pg_catalog.<) 'Infinity'),
 	batch_output_per_mtok numeric
 		CHECK (batch_output_per_mtok OPERATOR(pg_catalog.>=) 0 AND batch_output_per_mtok OPERATOR(pg_catalog.<) 'Infinity'),
+	tiers jsonb,
 	UNIQUE (server, model, valid_from),
 	CHECK (valid_from OPERATOR(pg_catalog.<) valid_until)
 );
@@ -68,6 +69,7 @@ COMMENT ON COLUMN llm.price.cache_write_per_mtok IS 'input written to the provid
 COMMENT ON COLUMN llm.price.output_per_mtok IS 'output, reasoning included';
 COMMENT ON COLUMN llm.price.batch_input_per_mtok IS 'input of the provider''s batches; NULL: not known';
 COMMENT ON COLUMN llm.price.batch_output_per_mtok IS 'output of the provider''s batches; NULL: not known';
+COMMENT ON COLUMN llm.price.tiers IS 'prices of long prompts: [{"above_tokens": …, "input_per_mtok": …}, …]; the highest tier that the input is above holds for the whole request';
 
 CREATE TABLE llm.price_list (
 	provider text NOT NULL,
@@ -80,6 +82,8 @@ CREATE TABLE llm.price_list (
 	batch_output_per_mtok numeric,
 	context_tokens int,
 	max_output_tokens int,
+	tiers jsonb,
+	as_of date,
 	PRIMARY KEY (provider, model)
 );
 COMMENT ON TABLE llm.price_list IS 'list prices as this version of the extension knows them; llm.add_model() looks here';
@@ -93,6 +97,8 @@ COMMENT ON COLUMN llm.price_list.batch_input_per_mtok IS 'input of the provider'
 COMMENT ON COLUMN llm.price_list.batch_output_per_mtok IS 'output of the provider''s batches';
 COMMENT ON COLUMN llm.price_list.context_tokens IS 'input that fits the model';
 COMMENT ON COLUMN llm.price_list.max_output_tokens IS 'longest answer of the model';
+COMMENT ON COLUMN llm.price_list.tiers IS 'prices of long prompts, as in llm.price';
+COMMENT ON COLUMN llm.price_list.as_of IS 'day of the list that the row is from';
 
 GRANT SELECT ON llm.model, llm.price, llm.price_list TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('llm.model', '');
@@ -203,11 +209,12 @@ CREATE FUNCTION llm.set_price(
 	cache_write_per_mtok numeric DEFAULT NULL,
 	batch_input_per_mtok numeric DEFAULT NULL,
 	batch_output_per_mtok numeric DEFAULT NULL,
-	valid_from timestamptz DEFAULT pg_catalog.now()
+	valid_from timestamptz DEFAULT pg_catalog.now(),
+	tiers jsonb DEFAULT NULL
 ) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'llm_enrich_set_price';
-COMMENT ON FUNCTION llm.set_price(text, numeric, numeric, numeric, numeric, numeric, numeric, timestamptz)
+COMMENT ON FUNCTION llm.set_price(text, numeric, numeric, numeric, numeric, numeric, numeric, timestamptz, jsonb)
 	IS 'set what a model costs from now or a later time on; what was paid before stays';
 
 -- Providers that are known by name; a dialect that this build does not have has none.

@@ -331,6 +331,7 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 
 	for (i = 0; i < LLM_PRICES; i++)
 		llm_price_argument(fcinfo, 4 + i, &prices, i);
+	prices.no_tiers = true;
 	priced = llm_price_check(&prices);
 	memset(nulls, ' ', sizeof(nulls));
 	get_limits(fcinfo, 4 + LLM_PRICES, 1, &values[4], &nulls[4]);
@@ -430,7 +431,7 @@ llm_enrich_drop_model(PG_FUNCTION_ARGS)
 
 /*
  * SQL: llm.set_price(alias, input, output, cached_input, cache_write, batch_input,
- * batch_output, valid_from).  The default of valid_from is the start of the
+ * batch_output, valid_from, tiers).  The default of valid_from is the start of the
  * transaction, which means this moment.
  */
 Datum
@@ -449,6 +450,7 @@ llm_enrich_set_price(PG_FUNCTION_ARGS)
 
 	for (i = 0; i < LLM_PRICES; i++)
 		llm_price_argument(fcinfo, 1 + i, &prices, columns[i]);
+	prices.no_tiers = true;
 	if (!llm_price_check(&prices))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -465,6 +467,7 @@ llm_enrich_set_price(PG_FUNCTION_ARGS)
 				 errdetail("Costs that were booked at the former price stay as they are.")));
 	lock_model(alias, &server, &model);
 	begin_writing(&scope);
+	llm_price_tiers_argument(fcinfo, LLM_PRICES + 2, &prices);
 	llm_price_set(server, model, &prices, Max(start, llm_clock_now()));
 	end_writing(&scope);
 	PG_RETURN_VOID();

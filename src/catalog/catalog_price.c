@@ -30,7 +30,7 @@ static const char *const price_names[LLM_PRICES] = {
 
 static LlmStatement select_price = {
 	"SELECT p.input_per_mtok, p.cached_input_per_mtok, p.cache_write_per_mtok, p.output_per_mtok,"
-	" p.batch_input_per_mtok, p.batch_output_per_mtok FROM llm.price p"
+	" p.batch_input_per_mtok, p.batch_output_per_mtok, p.tiers FROM llm.price p"
 	" WHERE p.server = $1 AND p.model = $2"
 	" AND p.valid_from <= $3 AND p.valid_until > $3",
 	3,
@@ -50,10 +50,24 @@ static LlmStatement end_price = {
 
 static LlmStatement insert_price = {
 	"INSERT INTO llm.price (server, model, valid_from, input_per_mtok, cached_input_per_mtok,"
-	" cache_write_per_mtok, output_per_mtok, batch_input_per_mtok, batch_output_per_mtok)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-	9,
-	{TEXTOID, TEXTOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID}};
+	" cache_write_per_mtok, output_per_mtok, batch_input_per_mtok, batch_output_per_mtok, tiers)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+	10,
+	{TEXTOID, TEXTOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID,
+	 JSONBOID}};
+
+/* What is wrong with the prices of long prompts, as a sentence; no row: nothing. */
+static LlmStatement check_tiers = {
+	"SELECT CASE WHEN jsonb_typeof($1) <> 'array' THEN 'It must be an array of objects.'"
+	" ELSE (SELECT CASE WHEN jsonb_typeof(t) <> 'object' THEN 'Each of its elements must be an object.'"
+	"  WHEN jsonb_typeof(t->'above_tokens') IS DISTINCT FROM 'number' THEN 'Each of its objects needs a number \"above_tokens\".'"
+	"  ELSE (SELECT format(CASE WHEN jsonb_typeof(m.value) = 'number' AND m.value::numeric >= 0::numeric"
+	"   THEN 'There is no price \"%s\".' ELSE '\"%s\" must be a number from 0.' END, m.key) FROM jsonb_each(t) m"
+	"   WHERE m.key <> ALL ('{above_tokens,input_per_mtok,cached_input_per_mtok,cache_write_per_mtok,output_per_mtok}')"
+	"   OR jsonb_typeof(m.value) <> 'number' OR m.value::numeric < 0::numeric LIMIT 1) END AS fault"
+	"  FROM jsonb_array_elements($1) t ORDER BY 1 NULLS LAST LIMIT 1) END",
+	1,
+	{JSONBOID}};
 
 /*
  * Listed prices of a model, first those of the provider that the server most likely
@@ -62,7 +76,7 @@ static LlmStatement insert_price = {
 static LlmStatement select_listed = {
 	"SELECT l.input_per_mtok, l.cached_input_per_mtok, l.cache_write_per_mtok, l.output_per_mtok,"
 	" l.batch_input_per_mtok, l.batch_output_per_mtok,"
-	" CASE WHEN $2 ~* ('^https?://([^/]*[.])?' || l.provider"
+	" l.tiers, CASE WHEN $2 ~* ('^https?://([^/]*[.])?' || l.provider"
 	" || '[.]') THEN 2"
 	" WHEN l.provider = $3 THEN 1 ELSE 0 END AS likeness"
 	" FROM llm.price_list l WHERE l.model = $1"
@@ -87,6 +101,27 @@ llm_price_argument(FunctionCallInfo fcinfo, int i, LlmPrices *prices, int column
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"%s\" must be a number that is not negative: %s", price_names[column], number),
 				 errdetail("Prices are US dollars per million tokens.")));
+}
+
+void
+llm_price_tiers_argument(FunctionCallInfo fcinfo, int i, LlmPrices *prices)
+{
+	Datum values[1];
+	char *fault;
+
+	prices->no_tiers = PG_ARGISNULL(i);
+	prices->tiers = prices->no_tiers ? (Datum) 0 : PG_GETARG_DATUM(i);
+	if (prices->no_tiers)
+		return;
+	values[0] = prices->tiers;
+	llm_spi_execute(&check_tiers, values, NULL, true);
+	fault = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"tiers\" does not hold prices of long prompts"),
+				 errdetail_internal("%s", fault),
+				 errhint("For instance: [{\"above_tokens\": 200000, \"input_per_mtok\": 2.5, \"output_per_mtok\": 15}].")));
 }
 
 /* Raise when only some prices were given and not those that every answer needs; are there any? */
@@ -114,8 +149,8 @@ llm_price_check(const LlmPrices *prices)
 void
 llm_price_set(const char *server, const char *model, const LlmPrices *prices, TimestampTz start)
 {
-	Datum values[3 + LLM_PRICES];
-	char nulls[3 + LLM_PRICES];
+	Datum values[3 + LLM_PRICES + 1];
+	char nulls[3 + LLM_PRICES + 1];
 	uint64 planned;
 	int i;
 
@@ -128,6 +163,8 @@ llm_price_set(const char *server, const char *model, const LlmPrices *prices, Ti
 		values[3 + i] = prices->values[i];
 		nulls[3 + i] = prices->nulls[i] ? 'n' : ' ';
 	}
+	values[3 + LLM_PRICES] = prices->tiers;
+	nulls[3 + LLM_PRICES] = prices->no_tiers ? 'n' : ' ';
 	planned = llm_spi_execute(&delete_planned, values, NULL, false);
 	llm_spi_execute(&end_price, values, NULL, false);
 	llm_spi_execute(&insert_price, values, nulls, false);
@@ -144,6 +181,7 @@ copy_prices(LlmPrices *prices)
 
 	for (i = 0; i < LLM_PRICES; i++)
 		prices->values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &prices->nulls[i]);
+	prices->tiers = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, LLM_PRICES + 1, &prices->no_tiers);
 }
 
 /* Find the price in force of a model; false when there is none. */
@@ -167,7 +205,7 @@ get_likeness(int row)
 {
 	bool isnull;
 
-	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, LLM_PRICES + 1, &isnull));
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, LLM_PRICES + 2, &isnull));
 }
 
 /* Find the listed prices of a model; false when there are none, or several alike. */

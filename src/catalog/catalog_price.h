@@ -35,10 +35,18 @@ typedef struct LlmPrices
 {
 	Datum values[LLM_PRICES];
 	bool nulls[LLM_PRICES];
+	Datum tiers; /* jsonb: prices of long prompts, as llm.price.tiers */
+	bool no_tiers; /* there are none */
 } LlmPrices;
 
 /* Argument number i of a SQL function as one of the prices; raises 22023 unless it is a number from 0. */
 extern void llm_price_argument(FunctionCallInfo fcinfo, int i, LlmPrices *prices, int column);
+
+/*
+ * Argument number i of a SQL function as the prices of long prompts.  Raises 22023 unless it is
+ * an array of objects with "above_tokens" and prices from 0.
+ */
+extern void llm_price_tiers_argument(FunctionCallInfo fcinfo, int i, LlmPrices *prices);
 
 /* Were any prices given?  Raises 22023 when input or output is missing among them. */
 extern bool llm_price_check(const LlmPrices *prices);

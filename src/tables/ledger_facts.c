@@ -18,6 +18,7 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -39,10 +40,12 @@ enum
 	PRICE_CACHED,
 	PRICE_CACHE_WRITE,
 	PRICE_OUTPUT,
-	PRICES
+	PRICES,
+	PRICE_TIERS = PRICES, /* numeric[]: of each tier the bound and the four prices, the highest first; NULL: none */
+	PRICE_COLUMNS
 };
 
-StaticAssertDecl((int) PRICES <= (int) LLM_JOB_FACTS, "prices have room where a job's facts have");
+StaticAssertDecl((int) PRICE_COLUMNS <= (int) LLM_JOB_FACTS, "prices have room where a job's facts have");
 
 static LlmStatement job_statement = {
 	.sql = "SELECT j.id, j.role_name, j.application_name, NULLIF(j.relation_name, ''), NULLIF(j.column_name, ''),"
@@ -52,7 +55,15 @@ static LlmStatement job_statement = {
 
 static LlmStatement price_statement = {
 	.sql = "SELECT p.id, p.input_per_mtok, COALESCE(p.cached_input_per_mtok, p.input_per_mtok),"
-		   "  COALESCE(p.cache_write_per_mtok, p.input_per_mtok), p.output_per_mtok"
+		   "  COALESCE(p.cache_write_per_mtok, p.input_per_mtok), p.output_per_mtok,"
+		   "  (SELECT array_agg(x.v ORDER BY (t->'above_tokens')::numeric DESC, x.n) FROM jsonb_array_elements(p.tiers) t,"
+		   "   LATERAL (VALUES (0, (t->'above_tokens')::numeric),"
+		   "    (1, COALESCE((t->'input_per_mtok')::numeric, p.input_per_mtok)),"
+		   "    (2, COALESCE((t->'cached_input_per_mtok')::numeric, p.cached_input_per_mtok,"
+		   "     (t->'input_per_mtok')::numeric, p.input_per_mtok)),"
+		   "    (3, COALESCE((t->'cache_write_per_mtok')::numeric, p.cache_write_per_mtok,"
+		   "     (t->'input_per_mtok')::numeric, p.input_per_mtok)),"
+		   "    (4, COALESCE((t->'output_per_mtok')::numeric, p.output_per_mtok))) x(n, v))"
 		   " FROM llm.price p WHERE p.id = ANY ($1)",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
@@ -175,7 +186,7 @@ llm_ledger_facts_load(LlmSettlement **settlements, int n)
 			unknown_prices[nprices++] = Int64GetDatum(s->price);
 	}
 	read_facts(jobs, &job_statement, LLM_JOB_FACTS, unknown_jobs, njobs);
-	read_facts(prices, &price_statement, PRICES, unknown_prices, nprices);
+	read_facts(prices, &price_statement, PRICE_COLUMNS, unknown_prices, nprices);
 }
 
 const LlmLedgerFacts *
@@ -190,11 +201,35 @@ numeric_of(int64 number)
 	return NumericGetDatum(int64_to_numeric(number));
 }
 
+/*
+ * The prices of the highest tier that the input is above, all classes of it together; NULL:
+ * the base prices hold.  The tier holds for the whole request, as providers publish it.
+ */
+static const Datum *
+find_tier(const LlmLedgerFacts *facts, const LlmUsage *usage)
+{
+	Datum input = numeric_of(usage->input + usage->cached + usage->cache_write);
+	Datum *elements;
+	int n;
+
+	if (facts->nulls[PRICE_TIERS])
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(facts->values[PRICE_TIERS]), NUMERICOID, -1, false, TYPALIGN_INT,
+					  &elements, NULL, &n);
+	for (int i = 0; i + PRICES < n; i += PRICES + 1)
+	{
+		if (DatumGetBool(DirectFunctionCall2(numeric_gt, input, elements[i])))
+			return &elements[i + 1];
+	}
+	return NULL;
+}
+
 Datum
 llm_ledger_facts_cost(int64 price, const LlmUsage *usage, bool *isnull)
 {
 	const int64 tokens[PRICES] = {usage->input, usage->cached, usage->cache_write, usage->output};
 	const LlmLedgerFacts *facts = price == 0 ? NULL : hash_search(prices, &price, HASH_FIND, NULL);
+	const Datum *tier = facts == NULL ? NULL : find_tier(facts, usage);
 	Datum per_mtok = (Datum) 0;
 
 	*isnull = false;
@@ -207,7 +242,7 @@ llm_ledger_facts_cost(int64 price, const LlmUsage *usage, bool *isnull)
 
 		if (facts == NULL || facts->nulls[i])
 			return (Datum) 0;
-		part = DirectFunctionCall2(numeric_mul, numeric_of(tokens[i]), facts->values[i]);
+		part = DirectFunctionCall2(numeric_mul, numeric_of(tokens[i]), tier == NULL ? facts->values[i] : tier[i]);
 		per_mtok = i == 0 ? part : DirectFunctionCall2(numeric_add, per_mtok, part);
 	}
 	*isnull = false;

@@ -89,4 +89,12 @@ sql(q(UPDATE one SET label = llm_classify(body, '{c,d}') WHERE id <= 5));
 wait_idle($node);
 is(sql(q(SELECT sum(requests) FROM llm.bill('{}'))), (split /\|/, $ledger)[0] + 5, 'later requests are added');
 
+# A long prompt has prices of its own, for the whole request.
+sql(q(SELECT llm.set_price(alias, 1, 2, tiers => '[{"above_tokens": 1000000, "output_per_mtok": 100},
+	{"above_tokens": 20, "input_per_mtok": 10}, {"above_tokens": 1, "input_per_mtok": 4}]') FROM llm.model));
+sql(q(UPDATE one SET label = llm_classify(body, '{e,f}') WHERE id = 7));
+wait_idle($node);
+is(sql(q(SELECT input_tokens > 20, cost = (10 * (input_tokens + cached_tokens) + 2 * output_tokens) * 0.000001
+	FROM llm.ledger ORDER BY id DESC LIMIT 1)), 't|t', 'P3: the highest tier that the input is above holds');
+
 done_testing();
