@@ -120,7 +120,7 @@ foreach my $lane (qw(file env map))
 	$provider->script({ sequence => [ echo(401, $value, 'invalid_api_key') ] }, $lane);
 	psql_take('llm.check', "SELECT llm.check('$lane')");
 	psql_take('llm.health', 'SELECT * FROM llm.health');
-	like($seen{'llm.health'}, qr/Incorrect key: \*+, or \*+, of 'Bearer \*+'/, "P9: the key of the $lane is blacked out in llm.health");
+	like($seen{'llm.check'}, qr/Incorrect key: \*+, or \*+, of 'Bearer \*+'/, "P9: the key of the $lane is blacked out in what llm.check() says");
 	my @refusals = map { echo(400, $value, 'invalid_request') } 1 .. 2;
 
 	$provider->script({ sequence => [ echo(500, $value, 'server_error'), @refusals ] }, $lane);
