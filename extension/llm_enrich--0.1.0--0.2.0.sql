@@ -7,6 +7,19 @@
 ALTER TABLE llm.queue RENAME COLUMN faults TO outages;
 COMMENT ON COLUMN llm.queue.outages IS 'attempts so far that failed on the way or at the provider, limits and pauses apart';
 
+-- A column that is renamed is followed by its number; of a job from before, by the name that it has now.
+ALTER TABLE llm.job ADD COLUMN column_numbers smallint[], ADD COLUMN refused bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN llm.job.column_name IS 'column that gets the answers, by its name then';
+COMMENT ON COLUMN llm.job.key_columns IS 'columns that find a row again, by their names then';
+COMMENT ON COLUMN llm.job.column_numbers IS 'pg_attribute.attnum of these columns, the one for answers first: renamed ones are followed; NULL: by name';
+COMMENT ON COLUMN llm.job.refused IS 'answers in a row, up to the last one, that could not be written';
+UPDATE llm.job j SET column_numbers = n.numbers FROM llm.job o CROSS JOIN LATERAL (
+	SELECT pg_catalog.array_agg(a.attnum ORDER BY c.place) AS numbers, pg_catalog.count(*) AS found
+	FROM pg_catalog.unnest(ARRAY[o.column_name] OPERATOR(pg_catalog.||) o.key_columns) WITH ORDINALITY AS c(name, place)
+	JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) o.relation
+		AND a.attname OPERATOR(pg_catalog.=) c.name AND NOT a.attisdropped) n
+WHERE j.id OPERATOR(pg_catalog.=) o.id AND n.found OPERATOR(pg_catalog.=) (1 OPERATOR(pg_catalog.+) pg_catalog.cardinality(o.key_columns));
+
 -- Comments in plainer words.
 COMMENT ON COLUMN llm.price.valid_until IS 'requests sent from then on no longer pay it';
 COMMENT ON COLUMN llm.job.failed IS 'tasks that failed; see llm.dead_letter';

@@ -57,7 +57,9 @@ CREATE TABLE llm.job (
 	state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'paused', 'finished')),
 	reason text,
 	resumed_final bigint NOT NULL DEFAULT 0,
-	resumed_failed bigint NOT NULL DEFAULT 0
+	resumed_failed bigint NOT NULL DEFAULT 0,
+	column_numbers smallint[],
+	refused bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
@@ -72,8 +74,8 @@ COMMENT ON COLUMN llm.job.role_name IS 'name of that role when it asked';
 COMMENT ON COLUMN llm.job.application_name IS 'application_name of the session that asked first';
 COMMENT ON COLUMN llm.job.relation IS 'table or view that the statement named';
 COMMENT ON COLUMN llm.job.relation_name IS 'its qualified name then';
-COMMENT ON COLUMN llm.job.column_name IS 'column that gets the answers';
-COMMENT ON COLUMN llm.job.key_columns IS 'columns that find a row again';
+COMMENT ON COLUMN llm.job.column_name IS 'column that gets the answers, by its name then';
+COMMENT ON COLUMN llm.job.key_columns IS 'columns that find a row again, by their names then';
 COMMENT ON COLUMN llm.job.operation IS 'classify, extract, summarize, complete and so on';
 COMMENT ON COLUMN llm.job.recipe IS 'llm.recipe.id';
 COMMENT ON COLUMN llm.job.model IS 'model alias asked for; NULL: the default model when a task is sent';
@@ -90,6 +92,8 @@ COMMENT ON COLUMN llm.job.row_gone IS 'tasks whose row was deleted';
 COMMENT ON COLUMN llm.job.state IS 'open, paused (too many failures, see llm.resume) or finished';
 COMMENT ON COLUMN llm.job.resumed_final IS 'final tasks when it was last resumed';
 COMMENT ON COLUMN llm.job.resumed_failed IS 'failed ones among them';
+COMMENT ON COLUMN llm.job.column_numbers IS 'pg_attribute.attnum of these columns, the one for answers first: renamed ones are followed; NULL: by name';
+COMMENT ON COLUMN llm.job.refused IS 'answers in a row, up to the last one, that could not be written';
 COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
 
 -- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer

@@ -41,6 +41,9 @@
 /* As llm.task_id's INCREMENT says. */
 #define IDS_PER_DRAW 64
 
+/* Arguments of add_job_statement. */
+#define NJOBVALUES 17
+
 /* The lock keeps the job from being closed; who finds it locked makes another one. */
 static LlmStatement find_day_job_statement = {
 	.sql = "SELECT j.id, NULLIF($13, j.application_name) FROM llm.job j WHERE j.relation = $1"
@@ -48,25 +51,25 @@ static LlmStatement find_day_job_statement = {
 		   " AND j.day = (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date"
 		   " AND j.state = 'open'"
 		   " AND j.relation_name = $4 AND j.column_name = $5"
-		   " AND j.key_columns = $6"
+		   " AND j.key_columns = $6 AND j.column_numbers = $14"
 		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority = $8"
 		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
 		   " AND j.deadline IS NOT DISTINCT FROM $11"
 		   " AND j.role_name = $12"
 		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
-	.nargs = 13,
+	.nargs = 14,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID, TEXTOID, TEXTOID},
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID},
 	.fresh = true};
 
 static LlmStatement add_job_statement = {
 	.sql = "INSERT INTO llm.job (relation, recipe, role, relation_name, column_name, key_columns, model,"
-		   " priority, tags, settings, deadline, role_name, application_name, operation, total, day)"
-		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
-		   " CASE WHEN $16 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
-	.nargs = 16,
+		   " priority, tags, settings, deadline, role_name, application_name, column_numbers, operation, total, day)"
+		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,"
+		   " CASE WHEN $17 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
+	.nargs = NJOBVALUES,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, INT8OID, BOOLOID}};
 
 static LlmStatement set_total_statement = {
 	.sql = "UPDATE llm.job SET total = $2 WHERE id = $1",
@@ -80,12 +83,12 @@ static LlmStatement is_same_statement = {
 		   " AND (q.outcome IS NULL OR q.outcome = 'answered')"
 		   " AND q.role = $2 AND q.key = $3"
 		   " AND q.input = $4"
-		   " AND j.relation = $5 AND j.column_name = $6"
+		   " AND j.relation = $5 AND j.column_numbers[1] = $6"
 		   " AND j.model IS NOT DISTINCT FROM $7"
 		   " AND r.operation = $8 AND r.spec = $9"
 		   " AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = q.id)",
 	.nargs = 9,
-	.args = {INT8OID, OIDOID, JSONBOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID},
+	.args = {INT8OID, OIDOID, JSONBOID, TEXTOID, OIDOID, INT2OID, TEXTOID, TEXTOID, JSONBOID},
 	.fresh = true};
 
 /*
@@ -270,11 +273,16 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 {
 	int nkeys = list_length(job->key_columns);
 	Datum *keys = palloc(nkeys * sizeof(Datum));
+	Datum *numbers = palloc((1 + nkeys) * sizeof(Datum));
 	ListCell *cell;
 
+	numbers[0] = Int16GetDatum(get_attnum(job->relation, job->column_name));
 	foreach(cell, job->key_columns)
+	{
 		keys[foreach_current_index(cell)] = CStringGetTextDatum(lfirst(cell));
-	memset(nulls, ' ', 16);
+		numbers[1 + foreach_current_index(cell)] = Int16GetDatum(get_attnum(job->relation, lfirst(cell)));
+	}
+	memset(nulls, ' ', NJOBVALUES);
 	values[0] = ObjectIdGetDatum(job->relation);
 	values[1] = Int64GetDatum(job->recipe);
 	values[2] = ObjectIdGetDatum(job->role);
@@ -293,6 +301,7 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 	nulls[10] = job->deadline == DT_NOEND ? 'n' : ' ';
 	values[11] = CStringGetTextDatum(GetUserNameFromId(job->role, false));
 	values[12] = CStringGetTextDatum(application_name == NULL ? "" : application_name);
+	values[13] = llm_spi_array(INT2OID, numbers, NULL, 1 + nkeys);
 }
 
 /* The job that was found may be another application's: then its new task says so. */
@@ -314,8 +323,8 @@ take_application(LlmNewJob *job)
 static void
 write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 {
-	Datum values[16];
-	char nulls[16];
+	Datum values[NJOBVALUES];
+	char nulls[NJOBVALUES];
 
 	job->recipe = llm_recipe_find_or_add(job->op->name, job->spec);
 	job_values(job, settings, values, nulls);
@@ -323,10 +332,10 @@ write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 		take_application(job);
 	else
 	{
-		values[13] = CStringGetTextDatum(job->op->name);
-		values[14] = Int64GetDatum(total);
-		nulls[14] = single || total < 0 ? 'n' : ' ';
-		values[15] = BoolGetDatum(single);
+		values[14] = CStringGetTextDatum(job->op->name);
+		values[15] = Int64GetDatum(total);
+		nulls[15] = single || total < 0 ? 'n' : ' ';
+		values[16] = BoolGetDatum(single);
 		(void) llm_spi_execute(&add_job_statement, values, nulls, false);
 	}
 	job->id = result_id();
@@ -453,7 +462,7 @@ llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input)
 	values[2] = JsonbPGetDatum(key);
 	values[3] = PointerGetDatum(input);
 	values[4] = ObjectIdGetDatum(job->relation);
-	values[5] = CStringGetTextDatum(job->column_name);
+	values[5] = Int16GetDatum(get_attnum(job->relation, job->column_name));
 	values[6] = job->model == NULL ? (Datum) 0 : CStringGetTextDatum(job->model);
 	nulls[6] = job->model == NULL ? 'n' : ' ';
 	values[7] = CStringGetTextDatum(job->op->name);

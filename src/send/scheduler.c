@@ -249,7 +249,8 @@ gone_due(const LlmPass *pass)
 static void
 fail_gone(LlmPass *pass)
 {
-	if (llm_queue_fail_gone(pass->sweep, GONE_ROWS, pass->now) > 0)
+	pass->gone = llm_queue_fail_gone(pass->sweep, GONE_ROWS, pass->now) > 0;
+	if (pass->gone)
 		pass->writer_has_work = true;
 }
 
@@ -359,7 +360,7 @@ ahead_due(const LlmPass *pass)
 static void
 call_back(LlmPass *pass)
 {
-	if (llm_ahead_call_back(!pass->may_claim, pass->now) > 0)
+	if (llm_ahead_call_back(!pass->may_claim || pass->gone, pass->now) > 0)
 		due_at = DT_NOBEGIN;
 }
 

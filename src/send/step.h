@@ -34,6 +34,7 @@ typedef struct LlmPass
 	bool sweep; /* time for a look at everything */
 	bool may_claim; /* sending is on, and the sender is not about to end */
 	bool promoted; /* tasks that waited for an answer are to be asked */
+	bool gone; /* tables or columns of tasks were dropped */
 	bool writer_has_work; /* besides what was stored */
 	LlmSettlement **settlements; /* what is stored in this pass */
 	int stored; /* so many */

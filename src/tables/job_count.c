@@ -20,16 +20,23 @@
  */
 #define BREAKER_FAILURES 20
 
-/* Are all final?  Then since the last llm.resume(): failed ones, all; and is the deadline over? */
+/*
+ * And when so many answers in a row could not be written, whatever was done before: a
+ * trigger refuses every UPDATE, a right was taken away.  Begins again with each pause.
+ */
+#define BREAKER_REFUSALS 20
+
+/* Are all final?  Then since the last llm.resume(): failed ones, all; is the deadline over?  Refused in a row. */
 static LlmStatement count_statement = {
 	.sql = "UPDATE llm.job j SET done = j.done + $2, failed = j.failed + $3, superseded = j.superseded + $4,"
-		   "  cancelled = j.cancelled + $5, row_gone = j.row_gone + $6 WHERE j.id = $1"
+		   "  cancelled = j.cancelled + $5, row_gone = j.row_gone + $6, refused = CASE WHEN j.state <> 'open' THEN 0"
+		   "   WHEN $2 > 0 THEN $7 ELSE j.refused + $7 END WHERE j.id = $1"
 		   " RETURNING COALESCE(j.done + j.failed + j.superseded + j.cancelled + j.row_gone >= j.total, false),"
 		   "  j.failed - j.resumed_failed,"
 		   "  j.done + j.failed + j.superseded + j.cancelled + j.row_gone - j.resumed_final,"
-		   "  COALESCE(j.deadline <= llm.clock(), false)",
-	.nargs = 6,
-	.args = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}};
+		   "  COALESCE(j.deadline <= llm.clock(), false), j.refused",
+	.nargs = 7,
+	.args = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}};
 
 static LlmStatement finish_statement = {
 	.sql = "UPDATE llm.job j SET state = 'finished', reason = NULL, finished_at = llm.clock()"
@@ -38,27 +45,26 @@ static LlmStatement finish_statement = {
 	.args = {INT8OID}};
 
 static LlmStatement pause_statement = {
-	.sql = "UPDATE llm.job j SET state = 'paused', reason = $2 WHERE j.id = $1",
+	.sql = "UPDATE llm.job j SET state = 'paused', reason = $2, refused = 0 WHERE j.id = $1",
 	.nargs = 2,
 	.args = {INT8OID, TEXTOID}};
 
 static void
-pause_job(int64 job, int64 failed, int64 final)
+pause_job(int64 job, const char *why)
 {
 	Datum values[2];
 
 	values[0] = Int64GetDatum(job);
-	values[1] = CStringGetTextDatum(psprintf("paused: " INT64_FORMAT " of the last " INT64_FORMAT
-											 " tasks failed; see llm.dead_letter, then llm.resume(" INT64_FORMAT ")",
-											 failed, final, job));
+	values[1] = CStringGetTextDatum(psprintf("paused: %s; see llm.dead_letter, then llm.resume(" INT64_FORMAT ")",
+											 why, job));
 	llm_spi_execute(&pause_statement, values, NULL, false);
 }
 
 bool
 llm_job_count(int64 job, const LlmJobCounts *counts)
 {
-	Datum values[6];
-	Datum row[4];
+	Datum values[7];
+	Datum row[5];
 	bool isnull;
 
 	values[0] = Int64GetDatum(job);
@@ -67,6 +73,7 @@ llm_job_count(int64 job, const LlmJobCounts *counts)
 	values[3] = Int64GetDatum(counts->superseded);
 	values[4] = Int64GetDatum(counts->cancelled);
 	values[5] = Int64GetDatum(counts->row_gone);
+	values[6] = Int64GetDatum(counts->refused);
 	if (llm_spi_execute(&count_statement, values, NULL, false) == 0)
 		return false; /* somebody has deleted it */
 	for (int i = 0; i < lengthof(row); i++)
@@ -79,6 +86,9 @@ llm_job_count(int64 job, const LlmJobCounts *counts)
 	}
 	if (DatumGetInt64(row[1]) >= BREAKER_FAILURES && DatumGetInt64(row[1]) * 2 > DatumGetInt64(row[2]) &&
 		!DatumGetBool(row[3]))
-		pause_job(job, DatumGetInt64(row[1]), DatumGetInt64(row[2]));
+		pause_job(job, psprintf(INT64_FORMAT " of the last " INT64_FORMAT " tasks failed",
+								DatumGetInt64(row[1]), DatumGetInt64(row[2])));
+	else if (DatumGetInt64(row[4]) >= BREAKER_REFUSALS && !DatumGetBool(row[3]))
+		pause_job(job, psprintf("the last " INT64_FORMAT " answers could not be written", DatumGetInt64(row[4])));
 	return false;
 }

@@ -20,6 +20,7 @@ typedef struct LlmJobCounts
 	int64 superseded;
 	int64 cancelled;
 	int64 row_gone;
+	int64 refused; /* answers that could not be written, after the last one that was */
 } LlmJobCounts;
 
 /* Add them up in llm.job.  True: nothing of the job is left. */

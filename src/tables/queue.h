@@ -136,7 +136,7 @@ extern List *llm_queue_wake(int limit);
 extern uint64 llm_queue_wake_ahead(int limit, int least_s);
 
 /*
- * Tasks that were not sent fail when the table that was named is gone; how many did, at
+ * Tasks that were not sent fail when the table that was named, or a column of the job, is gone; how many did, at
  * most twice "limit".  Looks when some relation has changed, at most once a second, or anyway.
  */
 extern uint64 llm_queue_fail_gone(bool anyway, int limit, TimestampTz now);

@@ -40,8 +40,21 @@
 #define UNSENT_WAITING(condition) \
 	UNSENT("q.id", "q.state = 'waiting' AND q.outcome IS NULL AND q.answer IS NULL", condition)
 
-#define TABLE_GONE \
-	"j.relation <> 0 AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation) IS NULL"
+/*
+ * Are the columns of job "j" there, whatever their names are now, or others of the same names,
+ * to which the markers may have been copied?  Not asked of a job that knows no numbers.
+ */
+#define COLUMNS_STAND                                                                            \
+	"(((SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a WHERE a.attrelid = j.relation" \
+	"   AND a.attnum = ANY (j.column_numbers) AND NOT a.attisdropped)"                           \
+	"  >= pg_catalog.cardinality(j.column_numbers)) IS NOT FALSE"                                \
+	" OR (SELECT pg_catalog.bool_and((SELECT true FROM pg_catalog.pg_attribute a"                \
+	"   WHERE a.attrelid = j.relation AND NOT a.attisdropped"                                    \
+	"   AND (a.attnum = n.number OR a.attname = n.name) LIMIT 1) IS NOT NULL)"                   \
+	"  FROM unnest(j.column_numbers, j.column_name || j.key_columns) AS n(number, name)))"
+#define TARGET_GONE                                                                                  \
+	"j.relation <> 0 AND ((SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation) IS NULL" \
+	" OR NOT " COLUMNS_STAND ")"
 #define LATE "j.deadline <= llm.clock()"
 #define ROLE_GONE "NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = j.role)"
 
@@ -64,7 +77,7 @@ static LlmStatement transitions[] = {
 			   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p"
 			   " WHERE EXISTS (SELECT FROM llm.job j WHERE j.id = s.job AND j.state = 'open'"
 			   "  AND (j.deadline IS NULL OR j.deadline > llm.clock())"
-			   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation))),"
+			   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation) AND " COLUMNS_STAND ")),"
 			   " summed AS MATERIALIZED (SELECT p.place, pg_catalog.sum(p.bytes) OVER sofar AS bytes,"
 			   "  pg_catalog.count(*) OVER sofar AS n FROM picked p WINDOW sofar AS (ROWS UNBOUNDED PRECEDING))"
 			   " UPDATE llm.queue q SET state = 'claimed', claimed_at = llm.clock(),"
@@ -115,14 +128,18 @@ static LlmStatement transitions[] = {
 		.args = {INT4OID, FLOAT8OID}},
 
 	/*
-	 * At most twice $1, in transaction $2.  Nobody waits for what was to go into a table that was
-	 * dropped.  An answer that is kept for others is theirs.
+	 * At most twice $1, in transaction $2.  Nobody waits for what was to go into a table or column
+	 * that was dropped, or is found by a key that was.  An answer that is kept for others is theirs.
 	 */
 	[LLM_EVENT_FAIL_GONE] = {
-		.sql = "WITH ready AS MATERIALIZED (" UNSENT_READY("q.id", TABLE_GONE) "),"
-			   " waiting AS MATERIALIZED (" UNSENT_WAITING(TABLE_GONE) ")"
-			   " UPDATE llm.queue q SET " HAS_FAILED("relation_gone", "the table was dropped before the question was sent")
-			   ", landed = $2" OF("(SELECT id FROM ready UNION ALL SELECT id FROM waiting)"),
+		.sql = "WITH ready AS MATERIALIZED (" UNSENT_READY("q.id", TARGET_GONE) "),"
+			   " waiting AS MATERIALIZED (" UNSENT_WAITING(TARGET_GONE) ")"
+			   " UPDATE llm.queue q SET " IS_OVER("failed") ", landed = $2, (error, message) ="
+			   "  (SELECT CASE WHEN r.oid IS NULL THEN 'relation_gone' ELSE 'column_gone' END,"
+			   "    CASE WHEN r.oid IS NULL THEN 'the table' ELSE 'a column that the answer needs' END"
+			   "    || ' was dropped before the question was sent'"
+			   "   FROM llm.job j LEFT JOIN pg_catalog.pg_class r ON r.oid = j.relation WHERE j.id = q.job)"
+			   OF("(SELECT id FROM ready UNION ALL SELECT id FROM waiting)"),
 		.nargs = 2,
 		.args = {INT4OID, INT8OID}},
 
@@ -322,7 +339,8 @@ static LlmStatement transitions[] = {
 			   "  FROM unnest($1, $2, $3, $4) AS o(id, relation, key, column_name)"
 			   "  JOIN llm.queue w ON w.id = o.id JOIN llm.job j ON j.id = w.job"
 			   "  WHERE w.state IN ('ready', 'waiting') AND w.relation = o.relation"
-			   "  AND w.key = o.key AND j.column_name = o.column_name)"
+			   "  AND w.key = o.key AND o.column_name = COALESCE((SELECT a.attname::pg_catalog.text"
+			   "   FROM pg_catalog.pg_attribute a WHERE a.attrelid = j.relation AND a.attnum = j.column_numbers[1]), j.column_name))"
 			   "  SELECT old.id FROM old WHERE llm.lock_task(old.place)) p WHERE q.id = p.id",
 		.nargs = 4,
 		.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID},
@@ -342,10 +360,10 @@ static LlmStatement transitions[] = {
 			   " old AS (SELECT m.job, pg_catalog.count(*) AS tasks,"
 			   "  pg_catalog.nextval('llm.job_id_seq') AS new FROM mine m GROUP BY m.job),"
 			   " opened AS (INSERT INTO llm.job (id, role, role_name, application_name, relation, relation_name,"
-			   "   column_name, key_columns, operation, recipe, model, priority, tags, settings, total)"
+			   "   column_name, key_columns, column_numbers, operation, recipe, model, priority, tags, settings, total)"
 			   "  OVERRIDING SYSTEM VALUE"
 			   "  SELECT old.new, j.role, j.role_name, j.application_name, j.relation, j.relation_name,"
-			   "   j.column_name, j.key_columns, j.operation, j.recipe, j.model, j.priority, j.tags,"
+			   "   j.column_name, j.key_columns, j.column_numbers, j.operation, j.recipe, j.model, j.priority, j.tags,"
 			   "   j.settings, old.tasks FROM old JOIN llm.job j ON j.id = old.job RETURNING id),"
 			   " queued AS (INSERT INTO llm.queue (id, job, recipe, role, relation, state, outcome, attempts,"
 			   "   application_name, key, input, answer)"

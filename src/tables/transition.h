@@ -64,7 +64,7 @@ typedef enum LlmTaskEvent
 	LLM_EVENT_FOLLOW, /* CLAIMED → WAITING: the same is being asked */
 	LLM_EVENT_WAKE, /* WAITING → READY: its time has come */
 	LLM_EVENT_WAKE_AHEAD, /* WAITING → READY: the clock was set back */
-	LLM_EVENT_FAIL_GONE, /* READY, WAITING → FAILED: no table */
+	LLM_EVENT_FAIL_GONE, /* READY, WAITING → FAILED: no table, or no column */
 	LLM_EVENT_SERVE, /* WAITING → ANSWERED, FAILED: as its leader */
 	LLM_EVENT_KEEP, /* ANSWERED → WAITING: others need the answer */
 	LLM_EVENT_RELEASE, /* WAITING → ANSWERED: nobody does any more */

@@ -324,6 +324,8 @@ llm_writeback_cells(LlmWriteJob *job)
 {
 	LlmWriteTarget target = {0};
 	Attempt all = {.target = &target};
+	char **keys = palloc(sizeof(char *) * job->nkeys);
+	char *column;
 	const char *reason = NULL;
 	char *explanation = NULL;
 	ErrorData *error;
@@ -334,8 +336,8 @@ llm_writeback_cells(LlmWriteJob *job)
 		block(job);
 		return;
 	}
-	if (!llm_writeback_describe(&target, job->relation, job->column, job->keys, job->nkeys,
-								&reason, &explanation))
+	if (!llm_writeback_follow_names(job, &column, keys, &reason, &explanation) ||
+		!llm_writeback_describe(&target, job->relation, column, keys, job->nkeys, &reason, &explanation))
 	{
 		llm_writeback_decide(job, LLM_FATE_FAILED, reason, explanation);
 		return;

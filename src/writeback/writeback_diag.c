@@ -194,7 +194,7 @@ llm_writeback_diagnose(const LlmWriteJob *job, LlmWriteRow **rows, int n)
 {
 	LlmWriteTarget target = {0};
 	LlmWriteJob below = *job; /* with the names of the table below a view */
-	bool followed = true;
+	bool followed;
 	const char *reason;
 	char *explanation;
 	Oid saved_user;
@@ -202,7 +202,7 @@ llm_writeback_diagnose(const LlmWriteJob *job, LlmWriteRow **rows, int n)
 	Oid owner;
 
 	below.keys = palloc(sizeof(char *) * job->nkeys);
-	memcpy(below.keys, job->keys, sizeof(char *) * job->nkeys);
+	followed = llm_writeback_follow_names(job, &below.column, below.keys, &reason, &explanation);
 	while (followed && get_rel_relkind(below.relation) == RELKIND_VIEW)
 		followed = step_below(&below.relation, &below.column, below.keys, job->nkeys);
 	owner = relation_owner(below.relation);

@@ -49,7 +49,7 @@
  * far a job came is looked up in an object, not joined.
  */
 static LlmStatement find_statement = {
-	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings"
+	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings, j.column_numbers"
 		   " FROM llm.job j CROSS JOIN LATERAL ("
 		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " LLM_SETTLED
 		   "   AND q.landed >= COALESCE(($3 ->> j.id::pg_catalog.text)"
@@ -194,6 +194,24 @@ read_names(uint64 i, int n, LlmWriteJob *job)
 		job->keys[k] = TextDatumGetCString(names[k]);
 }
 
+/* NULL when there are not so many. */
+static AttrNumber *
+read_numbers(uint64 i, int n, int expected)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull);
+	AttrNumber *numbers = palloc(sizeof(AttrNumber) * expected);
+	Datum *elements;
+	int found;
+
+	if (isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(value), INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &elements, NULL, &found);
+	for (int k = 0; k < Min(found, expected); k++)
+		numbers[k] = DatumGetInt16(elements[k]);
+	return found == expected ? numbers : NULL;
+}
+
 List *
 llm_writeback_find_jobs(int64 after, int limit)
 {
@@ -215,6 +233,7 @@ llm_writeback_find_jobs(int64 after, int limit)
 		job->column = read_text(i, 5);
 		read_names(i, 6, job);
 		job->settings = read_jsonb(i, 7);
+		job->numbers = read_numbers(i, 8, 1 + job->nkeys);
 		jobs = lappend(jobs, job);
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -317,6 +336,24 @@ promote_followers(LlmWriteJob *job)
 	job->promoted = llm_repeat_promote(gone, n) > 0;
 }
 
+/* Answers that could not be written, after the last one that was: the rows are in the order of their tasks. */
+static int64
+count_refused(const LlmWriteJob *job)
+{
+	int64 refused = 0;
+
+	for (int i = 0; i < job->nrows; i++)
+	{
+		const LlmWriteRow *row = &job->rows[i];
+
+		if (row->fate == LLM_FATE_DONE)
+			refused = 0;
+		else if (row->fate == LLM_FATE_FAILED && strcmp(row->outcome, "answered") == 0)
+			refused++;
+	}
+	return refused;
+}
+
 static void
 settle_final(LlmWriteJob *job)
 {
@@ -355,6 +392,7 @@ settle_final(LlmWriteJob *job)
 	counts.superseded = read_int64(0, 3);
 	counts.cancelled = read_int64(0, 4);
 	counts.row_gone = read_int64(0, 5);
+	counts.refused = count_refused(job);
 	SPI_freetuptable(SPI_tuptable);
 	job->finished = llm_job_count(job->id, &counts);
 	llm_sum_ended(job->id, &counts, values[1], values[2]);

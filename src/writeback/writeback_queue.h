@@ -17,6 +17,7 @@
 
 #include "base/llm_enrich.h"
 
+#include "access/attnum.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
@@ -56,9 +57,10 @@ typedef struct LlmWriteJob
 	Oid role;
 	Oid relation; /* as the statement named it */
 	char *relation_name;
-	char *column;
+	char *column; /* by the name of then */
 	int nkeys;
-	char **keys; /* names of columns */
+	char **keys; /* names of columns then, as the tasks' keys have them */
+	AttrNumber *numbers; /* of these columns, the one for answers first; NULL: not known, go by the names */
 	Jsonb *settings; /* or NULL */
 	LlmWriteRow *rows;
 	int nrows;

@@ -174,6 +174,48 @@ find_column(Oid relation, const char *column, Oid *type)
 	return true;
 }
 
+/*
+ * The name that a column has now, in *name.  Where it was dropped, one that has its name now
+ * may hold the markers: nothing is written where none stands.  False when there is none.
+ */
+static bool
+follow_name(Oid relation, AttrNumber number, char **name)
+{
+	HeapTuple tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relation), Int16GetDatum(number));
+	Form_pg_attribute attribute;
+	bool found;
+
+	if (!HeapTupleIsValid(tuple))
+		return get_attnum(relation, *name) > 0;
+	attribute = (Form_pg_attribute) GETSTRUCT(tuple);
+	found = !attribute->attisdropped;
+	if (found)
+		*name = pstrdup(NameStr(attribute->attname));
+	ReleaseSysCache(tuple);
+	return found || get_attnum(relation, *name) > 0;
+}
+
+bool
+llm_writeback_follow_names(const LlmWriteJob *job, char **column, char **keys,
+						   const char **reason, char **explanation)
+{
+	*column = job->column;
+	memcpy(keys, job->keys, sizeof(char *) * job->nkeys);
+	/* llm_writeback_describe() will say that a table is gone */
+	if (job->numbers == NULL || get_rel_name(job->relation) == NULL)
+		return true;
+	for (int k = 0; k <= job->nkeys; k++)
+	{
+		if (follow_name(job->relation, job->numbers[k], k == 0 ? column : &keys[k - 1]))
+			continue;
+		*reason = "column_gone";
+		*explanation = psprintf("%s \"%s\" of %s was dropped", k == 0 ? "column" : "key column",
+								k == 0 ? job->column : job->keys[k - 1], job->relation_name);
+		return false;
+	}
+	return true;
+}
+
 /* Type as it is written in a cast, whatever search_path says. */
 static char *
 type_name(Oid type)

@@ -33,6 +33,13 @@ extern bool llm_writeback_describe(LlmWriteTarget *target, Oid relation, const c
 								   char **keys, int nkeys,
 								   const char **reason, char **explanation);
 
+/*
+ * Put the names that a job's columns have now in *column and "keys" (room for job->nkeys);
+ * false when one was dropped.  The caller holds a lock on the relation.
+ */
+extern bool llm_writeback_follow_names(const LlmWriteJob *job, char **column, char **keys,
+									   const char **reason, char **explanation);
+
 /* Lock as many rows as nobody else holds, where key and marker stand; sets row->locked. */
 extern void llm_writeback_lock(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool as_asker);
 
