@@ -8,11 +8,15 @@ ALTER TABLE llm.queue RENAME COLUMN faults TO outages;
 COMMENT ON COLUMN llm.queue.outages IS 'attempts so far that failed on the way or at the provider, limits and pauses apart';
 
 -- A column that is renamed is followed by its number; of a job from before, by the name that it has now.
-ALTER TABLE llm.job ADD COLUMN column_numbers smallint[], ADD COLUMN refused bigint NOT NULL DEFAULT 0;
+ALTER TABLE llm.job ADD COLUMN column_numbers smallint[], ADD COLUMN refused bigint NOT NULL DEFAULT 0,
+	ADD COLUMN shape text, ADD COLUMN shape_put_off text;
 COMMENT ON COLUMN llm.job.column_name IS 'column that gets the answers, by its name then';
 COMMENT ON COLUMN llm.job.key_columns IS 'columns that find a row again, by their names then';
 COMMENT ON COLUMN llm.job.column_numbers IS 'pg_attribute.attnum of these columns, the one for answers first: renamed ones are followed; NULL: by name';
 COMMENT ON COLUMN llm.job.refused IS 'answers in a row, up to the last one, that could not be written';
+COMMENT ON COLUMN llm.job.shape IS 'hash of what a write ran and obeyed when it was asked; NULL: the owner is a member of the role; empty: not known';
+COMMENT ON COLUMN llm.job.shape_put_off IS 'the same when it was found changed; llm.resume lets this one through';
+UPDATE llm.job SET shape = '' WHERE state OPERATOR(pg_catalog.<>) 'finished';
 UPDATE llm.job j SET column_numbers = n.numbers FROM llm.job o CROSS JOIN LATERAL (
 	SELECT pg_catalog.array_agg(a.attnum ORDER BY c.place) AS numbers, pg_catalog.count(*) AS found
 	FROM pg_catalog.unnest(ARRAY[o.column_name] OPERATOR(pg_catalog.||) o.key_columns) WITH ORDINALITY AS c(name, place)

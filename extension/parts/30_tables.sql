@@ -59,7 +59,9 @@ CREATE TABLE llm.job (
 	resumed_final bigint NOT NULL DEFAULT 0,
 	resumed_failed bigint NOT NULL DEFAULT 0,
 	column_numbers smallint[],
-	refused bigint NOT NULL DEFAULT 0
+	refused bigint NOT NULL DEFAULT 0,
+	shape text,
+	shape_put_off text
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
@@ -94,6 +96,8 @@ COMMENT ON COLUMN llm.job.resumed_final IS 'final tasks when it was last resumed
 COMMENT ON COLUMN llm.job.resumed_failed IS 'failed ones among them';
 COMMENT ON COLUMN llm.job.column_numbers IS 'pg_attribute.attnum of these columns, the one for answers first: renamed ones are followed; NULL: by name';
 COMMENT ON COLUMN llm.job.refused IS 'answers in a row, up to the last one, that could not be written';
+COMMENT ON COLUMN llm.job.shape IS 'hash of what a write ran and obeyed when it was asked; NULL: the owner is a member of the role; empty: not known';
+COMMENT ON COLUMN llm.job.shape_put_off IS 'the same when it was found changed; llm.resume lets this one through';
 COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
 
 -- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer

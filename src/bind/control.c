@@ -52,7 +52,8 @@ static LlmStatement resume_statement = {
 		   "  resumed_final = j.done + j.failed + j.superseded"
 		   "   + j.cancelled + j.row_gone"
 		   " WHERE j.id = $1 AND ($3 OR j.role = $2)"
-		   " AND j.state = 'paused'",
+		   " AND j.state = 'paused'"
+		   " AND (j.shape_put_off IS NULL OR pg_has_role($2, j.role, 'MEMBER'))",
 	.nargs = 3,
 	.args = {INT8OID, OIDOID, BOOLOID}};
 
@@ -135,7 +136,10 @@ llm_control_resume(int64 job)
 	SPI_finish();
 	llm_spi_own_end(&scope);
 	if (resumed)
+	{
 		llm_wake_at_commit(LLM_WORKER_SENDER);
+		llm_wake_at_commit(LLM_WORKER_WRITER); /* it may have been put off */
+	}
 	return resumed;
 }
 

@@ -36,13 +36,14 @@
 #include "bind/enqueue.h"
 #include "bind/enqueue_rows.h"
 #include "tables/recipe.h"
+#include "tables/shape.h"
 #include "tables/transition.h"
 
 /* As llm.task_id's INCREMENT says. */
 #define IDS_PER_DRAW 64
 
 /* Arguments of add_job_statement. */
-#define NJOBVALUES 17
+#define NJOBVALUES 18
 
 /* The lock keeps the job from being closed; who finds it locked makes another one. */
 static LlmStatement find_day_job_statement = {
@@ -51,25 +52,25 @@ static LlmStatement find_day_job_statement = {
 		   " AND j.day = (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date"
 		   " AND j.state = 'open'"
 		   " AND j.relation_name = $4 AND j.column_name = $5"
-		   " AND j.key_columns = $6 AND j.column_numbers = $14"
+		   " AND j.key_columns = $6 AND j.column_numbers = $14 AND j.shape IS NOT DISTINCT FROM $15"
 		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority = $8"
 		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
 		   " AND j.deadline IS NOT DISTINCT FROM $11"
 		   " AND j.role_name = $12"
 		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
-	.nargs = 14,
+	.nargs = 15,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID},
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID},
 	.fresh = true};
 
 static LlmStatement add_job_statement = {
 	.sql = "INSERT INTO llm.job (relation, recipe, role, relation_name, column_name, key_columns, model,"
-		   " priority, tags, settings, deadline, role_name, application_name, column_numbers, operation, total, day)"
-		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,"
-		   " CASE WHEN $17 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
+		   " priority, tags, settings, deadline, role_name, application_name, column_numbers, shape, operation, total,"
+		   " day) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
+		   " CASE WHEN $18 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
 	.nargs = NJOBVALUES,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, INT8OID, BOOLOID}};
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
 
 static LlmStatement set_total_statement = {
 	.sql = "UPDATE llm.job SET total = $2 WHERE id = $1",
@@ -274,6 +275,7 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 	int nkeys = list_length(job->key_columns);
 	Datum *keys = palloc(nkeys * sizeof(Datum));
 	Datum *numbers = palloc((1 + nkeys) * sizeof(Datum));
+	char *shape = llm_shape_of(job->relation, job->role, NoLock);
 	ListCell *cell;
 
 	numbers[0] = Int16GetDatum(get_attnum(job->relation, job->column_name));
@@ -302,6 +304,8 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 	values[11] = CStringGetTextDatum(GetUserNameFromId(job->role, false));
 	values[12] = CStringGetTextDatum(application_name == NULL ? "" : application_name);
 	values[13] = llm_spi_array(INT2OID, numbers, NULL, 1 + nkeys);
+	values[14] = shape == NULL ? (Datum) 0 : CStringGetTextDatum(shape);
+	nulls[14] = shape == NULL ? 'n' : ' ';
 }
 
 /* The job that was found may be another application's: then its new task says so. */
@@ -332,10 +336,10 @@ write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 		take_application(job);
 	else
 	{
-		values[14] = CStringGetTextDatum(job->op->name);
-		values[15] = Int64GetDatum(total);
-		nulls[15] = single || total < 0 ? 'n' : ' ';
-		values[16] = BoolGetDatum(single);
+		values[15] = CStringGetTextDatum(job->op->name);
+		values[16] = Int64GetDatum(total);
+		nulls[16] = single || total < 0 ? 'n' : ' ';
+		values[17] = BoolGetDatum(single);
 		(void) llm_spi_execute(&add_job_statement, values, nulls, false);
 	}
 	job->id = result_id();

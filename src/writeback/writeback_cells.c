@@ -19,6 +19,7 @@
 #include "utils/guc.h"
 #include "utils/resowner.h"
 
+#include "base/spi.h"
 #include "writeback/writeback_cells.h"
 #include "writeback/writeback_diag.h"
 #include "writeback/writeback_session.h"
@@ -319,6 +320,18 @@ block(LlmWriteJob *job)
 	llm_writeback_decide(job, LLM_FATE_WAITING, NULL, NULL);
 }
 
+static bool
+may_write(LlmWriteJob *job)
+{
+	LlmOwnScope scope;
+	bool may;
+
+	llm_spi_own_begin(&scope);
+	may = llm_writeback_may_write(job);
+	llm_spi_own_end(&scope);
+	return may;
+}
+
 void
 llm_writeback_cells(LlmWriteJob *job)
 {
@@ -334,6 +347,11 @@ llm_writeback_cells(LlmWriteJob *job)
 	if (!ConditionalLockRelationOid(job->relation, RowExclusiveLock))
 	{
 		block(job);
+		return;
+	}
+	if (!may_write(job))
+	{
+		job->nrows = 0; /* all stay as they are */
 		return;
 	}
 	if (!llm_writeback_follow_names(job, &column, keys, &reason, &explanation) ||

@@ -27,12 +27,14 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "base/spi.h"
 #include "tables/job_count.h"
 #include "tables/repeat.h"
+#include "tables/shape.h"
 #include "tables/sum.h"
 #include "tables/transition.h"
 #include "writeback/writeback_progress.h"
@@ -49,14 +51,16 @@
  * far a job came is looked up in an object, not joined.
  */
 static LlmStatement find_statement = {
-	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings, j.column_numbers"
+	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings, j.column_numbers,"
+		   "  j.shape, j.shape_put_off, j.state = 'paused'"
 		   " FROM llm.job j CROSS JOIN LATERAL ("
 		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " LLM_SETTLED
 		   "   AND q.landed >= COALESCE(($3 ->> j.id::pg_catalog.text)"
 		   "    ::pg_catalog.int8, 0) LIMIT 1) UNION ALL"
 		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " LLM_SETTLED
 		   "   AND q.landed IS NULL LIMIT 1) LIMIT 1) s"
-		   " WHERE j.state <> 'finished' AND j.id > $1 ORDER BY j.id LIMIT $2",
+		   " WHERE j.state <> 'finished' AND j.id > $1"
+		   " AND (j.state = 'open' OR j.shape_put_off IS NULL) ORDER BY j.id LIMIT $2",
 	.nargs = 3,
 	.args = {INT8OID, INT4OID, JSONBOID}};
 
@@ -85,6 +89,17 @@ static LlmStatement take_job_statement = {
 	.sql = "SELECT FROM llm.job j WHERE j.id = $1 FOR NO KEY UPDATE SKIP LOCKED",
 	.nargs = 1,
 	.args = {INT8OID}};
+
+/* With the shape that was found, which somebody with the role's rights may let through. */
+static LlmStatement put_off_statement = {
+	.sql = "UPDATE llm.job j SET state = 'paused', shape_put_off = $2, reason = $3 WHERE j.id = $1",
+	.nargs = 3,
+	.args = {INT8OID, TEXTOID, TEXTOID}};
+
+static LlmStatement let_through_statement = {
+	.sql = "UPDATE llm.job j SET shape = $2, shape_put_off = NULL WHERE j.id = $1",
+	.nargs = 2,
+	.args = {INT8OID, TEXTOID}};
 
 static LlmStatement due_statement = {
 	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state = 'waiting'"
@@ -172,6 +187,14 @@ read_int64(uint64 i, int n)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
 }
 
+static bool
+read_bool(uint64 i, int n)
+{
+	bool isnull;
+
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
+}
+
 static Oid
 read_oid(uint64 i, int n)
 {
@@ -234,6 +257,9 @@ llm_writeback_find_jobs(int64 after, int limit)
 		read_names(i, 6, job);
 		job->settings = read_jsonb(i, 7);
 		job->numbers = read_numbers(i, 8, 1 + job->nkeys);
+		job->shape = read_text(i, 9);
+		job->shape_put_off = read_text(i, 10);
+		job->paused = read_bool(i, 11);
 		jobs = lappend(jobs, job);
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -424,6 +450,56 @@ llm_writeback_take_job(const LlmWriteJob *job)
 
 	values[0] = Int64GetDatum(job->id);
 	return execute(&take_job_statement, values) > 0;
+}
+
+/* Somebody has looked at the change and resumed the job, or it is from before shapes were kept. */
+static bool
+is_let_through(const LlmWriteJob *job, const char *shape)
+{
+	if (job->shape != NULL && job->shape[0] == '\0')
+		return true;
+	return !job->paused && job->shape_put_off != NULL && strcmp(job->shape_put_off, shape) == 0;
+}
+
+/* Put the job off for a shape that is not the one that was asked for. */
+static void
+put_off(LlmWriteJob *job, const char *shape)
+{
+	char *reason = psprintf("paused: owner, triggers, rules, policies, constraints or the like of %s have changed since"
+							" it was asked; look at them, then llm.resume(" INT64_FORMAT ")",
+							job->relation_name, job->id);
+	Datum values[3];
+
+	values[0] = Int64GetDatum(job->id);
+	values[1] = CStringGetTextDatum(shape);
+	values[2] = CStringGetTextDatum(reason);
+	execute(&put_off_statement, values);
+	ereport(LOG, (errmsg("job " INT64_FORMAT " was %s", job->id, reason)));
+}
+
+bool
+llm_writeback_may_write(LlmWriteJob *job)
+{
+	MemoryContext job_memory = GetMemoryChunkContext(job);
+	char *shape = llm_shape_of(job->relation, job->role, RowExclusiveLock);
+	Datum values[2];
+
+	if (shape == NULL || (job->shape != NULL && strcmp(job->shape, shape) == 0))
+		return true;
+	/* a session that resumes the job, and has not committed, is not waited for */
+	if (!llm_writeback_take_job(job))
+		return false;
+	if (!is_let_through(job, shape))
+	{
+		put_off(job, shape);
+		return false;
+	}
+	values[0] = Int64GetDatum(job->id);
+	values[1] = CStringGetTextDatum(shape);
+	execute(&let_through_statement, values);
+	job->shape = MemoryContextStrdup(job_memory, shape);
+	job->shape_put_off = NULL;
+	return true;
 }
 
 uint64

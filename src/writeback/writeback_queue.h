@@ -62,6 +62,9 @@ typedef struct LlmWriteJob
 	char **keys; /* names of columns then, as the tasks' keys have them */
 	AttrNumber *numbers; /* of these columns, the one for answers first; NULL: not known, go by the names */
 	Jsonb *settings; /* or NULL */
+	char *shape; /* see shape.h: when it was asked; or NULL */
+	char *shape_put_off; /* the one it was put off for; or NULL */
+	bool paused; /* it was when it was looked for */
 	LlmWriteRow *rows;
 	int nrows;
 	int nclaimed; /* rows as claimed; some may have been dropped from "rows" since */
@@ -79,6 +82,13 @@ extern void llm_writeback_claim(LlmWriteJob *job, int limit);
 
 /* Lock the job's row, which settling a final fate writes; false when somebody holds it. */
 extern bool llm_writeback_take_job(const LlmWriteJob *job);
+
+/*
+ * Does the relation run and obey what it did when it was asked, or what somebody let through,
+ * or is that of no account?  Otherwise the job is put off, or locked: nothing of it may be
+ * written.  Locks the relation and those that a write to it concerns.
+ */
+extern bool llm_writeback_may_write(LlmWriteJob *job);
 
 /* Rows with a final fate leave the queue, waiting ones wait. */
 extern void llm_writeback_settle(LlmWriteJob *job);
