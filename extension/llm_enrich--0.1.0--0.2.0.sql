@@ -43,6 +43,26 @@ COMMENT ON FUNCTION llm.clock() IS 'internal: clock_timestamp(), which a test ca
 
 ALTER TABLE llm.ledger ALTER COLUMN at SET DEFAULT llm.clock();
 
+-- Quiet cells.
+ALTER TABLE llm.job ADD COLUMN cell_kind text NOT NULL DEFAULT 'marker' CHECK (cell_kind IN ('marker', 'quiet')),
+	ADD COLUMN cell jsonb;
+COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task is pending; quiet: it keeps its value';
+COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
+ALTER TABLE llm.queue ADD COLUMN cell bigint, ADD COLUMN fence bytea, ADD COLUMN leaves jsonb;
+CREATE INDEX queue_cell ON llm.queue (cell) WHERE cell IS NOT NULL;
+ALTER TABLE llm.queue ALTER COLUMN cell SET STATISTICS 0, ALTER COLUMN fence SET STATISTICS 0,
+	ALTER COLUMN leaves SET STATISTICS 0;
+COMMENT ON COLUMN llm.queue.cell IS 'number of a quiet cell: a hash of table, column and key';
+COMMENT ON COLUMN llm.queue.fence IS 'of a quiet cell: what it held, and which row it was in';
+COMMENT ON COLUMN llm.queue.leaves IS 'of a quiet cell: values of the expression around the call that were evaluated with the row';
+ALTER TABLE llm.cancellation ADD COLUMN superseded boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN llm.cancellation.superseded IS 'another question was asked about its quiet cell';
+ALTER TABLE llm.dead_letter ADD COLUMN cell bigint, ADD COLUMN fence bytea, ADD COLUMN leaves jsonb;
+CREATE INDEX dead_letter_cell ON llm.dead_letter (cell) WHERE cell IS NOT NULL;
+COMMENT ON COLUMN llm.dead_letter.cell IS 'number of a quiet cell, which has one dead letter at most';
+COMMENT ON COLUMN llm.dead_letter.fence IS 'of a quiet cell: what it held, and which row it was in';
+COMMENT ON COLUMN llm.dead_letter.leaves IS 'of a quiet cell: values of the expression around the call';
+
 CREATE OR REPLACE VIEW llm.progress WITH (security_invoker = true) AS
 WITH busy AS (
 	-- Each branch reads a partial index: what is under way is never more than a small part of the queue.
@@ -831,3 +851,51 @@ CREATE FUNCTION llm.set_price(
 	AS 'MODULE_PATHNAME', 'llm_enrich_set_price';
 COMMENT ON FUNCTION llm.set_price(text, numeric, numeric, numeric, numeric, numeric, numeric, timestamptz, jsonb)
 	IS 'set what a model costs from now or a later time on; what was paid before stays';
+-- Functions of quiet cells.
+CREATE FUNCTION llm.cell_stands(fence bytea, cell anyelement, row_xmin xid, VARIADIC reads "any") RETURNS boolean
+	LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'llm_enrich_cell_stands';
+COMMENT ON FUNCTION llm.cell_stands(bytea, anyelement, xid, "any")
+	IS 'whether a cell has the value that it had when it was asked about, and its row is the one that was';
+
+CREATE FUNCTION llm.cell_value(cell anyelement, number int) RETURNS anyelement
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_cell_value';
+COMMENT ON FUNCTION llm.cell_value(anyelement, int) IS 'the value that the write-back under way has for a cell';
+
+CREATE FUNCTION llm.keep_quiet(magic internal, spec bytea, VARIADIC carrier_and_leaves "any") RETURNS boolean
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_keep_quiet';
+COMMENT ON FUNCTION llm.keep_quiet(internal, bytea, "any")
+	IS 'whether there is a question for the cell of a row, which then keeps its value until the answer is there';
+
+CREATE FUNCTION llm.carried(magic internal, spec bytea) RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_carried';
+COMMENT ON FUNCTION llm.carried(internal, bytea) IS 'the value that keep_quiet was given where that was no question';
+
+CREATE FUNCTION llm.bind_quiet(magic internal, spec bytea, VARIADIC row_values "any") RETURNS boolean
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_bind_quiet';
+COMMENT ON FUNCTION llm.bind_quiet(internal, bytea, "any") IS 'queue the task of a quiet cell of a stored row; true';
+
+-- Cells that wait for an answer, or got none, of both kinds.
+CREATE VIEW llm.cell WITH (security_invoker = true) AS
+SELECT j.relation_name AS relation, q.key, j.column_name, q.id AS task, 'pending' AS status, q.queued_at AS since,
+	COALESCE(q.reason, j.reason, q.state) AS why
+FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state IN ('ready', 'claimed', 'waiting', 'answered')
+UNION ALL
+SELECT d.relation_name, d.key, d.column_name, d.task, 'failed', d.failed_at, COALESCE(d.reason || ': ' || d.message, d.reason)
+FROM llm.dead_letter d;
+COMMENT ON VIEW llm.cell IS 'cells that wait for an answer, or whose question has failed';
+COMMENT ON COLUMN llm.cell.relation IS 'table or view that the statement named';
+COMMENT ON COLUMN llm.cell.key IS 'key of the row';
+COMMENT ON COLUMN llm.cell.column_name IS 'column that the answer is for';
+COMMENT ON COLUMN llm.cell.task IS 'number of the task';
+COMMENT ON COLUMN llm.cell.status IS 'pending or failed';
+COMMENT ON COLUMN llm.cell.since IS 'when it was asked about, or failed';
+COMMENT ON COLUMN llm.cell.why IS 'what it waits for, or why it failed';
+
+CREATE FUNCTION llm.cell_status(relation regclass, column_name name, key jsonb) RETURNS text
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT s.status FROM (SELECT q.id, 'pending' AS status FROM llm.queue q JOIN llm.job j ON j.id = q.job
+		WHERE j.relation = $1::oid AND j.column_name = $2::text AND q.key = $3 AND q.state IN ('ready', 'claimed', 'waiting', 'answered')
+		UNION ALL SELECT 0, 'failed' FROM llm.dead_letter d JOIN llm.job j ON j.id = d.job
+		WHERE j.relation = $1::oid AND d.column_name = $2::text AND d.key = $3) s ORDER BY s.id DESC LIMIT 1 $$;
+COMMENT ON FUNCTION llm.cell_status(regclass, name, jsonb) IS
+	'pending or failed; NULL for a cell about which nothing is asked, or that has its answer';

@@ -13,33 +13,21 @@ CREATE TABLE t (id int PRIMARY KEY, body text, label jsonb, parts jsonb[], n int
 INSERT INTO t VALUES (1, 'a', NULL), (2, 'b', NULL);
 
 -- not whole in the column
-UPDATE t SET label = jsonb_build_object('a', llm_classify(body));
 \echo :SQLSTATE
-UPDATE t SET x = llm_classify(body) ->> 'label';
-UPDATE t SET x = 'answer: ' || llm_classify(body)::text;
-UPDATE t SET label = llm_classify(body) || '{"a": 1}';
-UPDATE t SET label = NULLIF(llm_classify(body), '{}');
-UPDATE t SET x = GREATEST(llm_classify(body)::text, 'x');
-UPDATE t SET x = llm_classify(body)::varchar(20);
 UPDATE t SET label['a'] = llm_classify(body);
 UPDATE t SET parts[1] = llm_classify(body);
-UPDATE t SET parts = ARRAY[llm_classify(body)];
 CREATE TYPE pair AS (a int, label jsonb);
 CREATE TABLE comp (id int PRIMARY KEY, p pair);
 UPDATE comp SET p.label = llm_classify('x');
-UPDATE comp SET p = ROW (1, llm_classify('x'));
 INSERT INTO comp (id, p.label) VALUES (1, llm_classify('x'));
 UPDATE t SET label = to_jsonb(s) FROM (SELECT llm_classify('x') AS l) s;
-UPDATE t SET label = s.l -> 'a' FROM (SELECT llm_classify('x') AS l) s;
 UPDATE t SET label = (SELECT jsonb_agg(llm_classify(body)) FROM t);
 UPDATE t SET x = ARRAY(SELECT llm_classify(body) FROM t)::text;
 UPDATE t SET label = (SELECT first_value(llm_classify(o.body)) OVER () FROM t o LIMIT 1);
 INSERT INTO t (id, label) VALUES (3, jsonb_strip_nulls(llm_classify('x'))), (4, NULL);
 INSERT INTO t (id, label) SELECT 3, max(llm_classify(body)::text)::jsonb FROM t;
-INSERT INTO t (id, label) VALUES (1, llm_classify('x')) ON CONFLICT (id) DO UPDATE SET label = t.label || excluded.label;
 INSERT INTO t (id, label) VALUES (1, llm_classify('x')) ON CONFLICT (id) DO UPDATE SET label = excluded.label WHERE t.* IS DISTINCT FROM excluded.*;
 INSERT INTO t (id, label) VALUES (1, llm_classify('x')) ON CONFLICT (id) DO UPDATE SET label = to_jsonb(excluded);
-MERGE INTO t USING (SELECT 1 AS id, llm_classify('x') AS l) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET label = s.l -> 'a';
 -- a call of a call
 UPDATE t SET label = llm_classify(llm_summarize(body)::text);
 UPDATE t SET label = llm_classify(s.l::text) FROM (SELECT llm_summarize('x') AS l) s;
@@ -74,15 +62,8 @@ INSERT INTO t (id, label) VALUES (1, NULL) ON CONFLICT (id) DO UPDATE SET n = 1 
 MERGE INTO t USING (VALUES (1)) s(id) ON t.id = s.id WHEN MATCHED AND llm_classify('x') IS NULL THEN DELETE;
 
 -- columns that cannot hold a marker
-UPDATE t SET short = llm_classify(body);
-UPDATE t SET one = llm_classify(body)::text::"char";
-UPDATE t SET nm = llm_classify(body);
-UPDATE t SET n = (llm_classify(body) ->> 'n')::int;
 CREATE TABLE c80 (id int PRIMARY KEY, c char(80));
-INSERT INTO c80 VALUES (1, llm_classify('x'));
 CREATE TABLE c119 (id int PRIMARY KEY, short varchar(119), long varchar(120));
-INSERT INTO c119 (id, short) VALUES (1, llm_classify('x'));
-UPDATE c119 SET short = llm_classify('x')::varchar(200);
 UPDATE t SET n = llm_classify(body);
 CREATE DOMAIN answered AS jsonb CHECK (VALUE ? 'label');
 CREATE TABLE checked (id int PRIMARY KEY, a answered, b jsonb CHECK (b ? 'label'));
@@ -92,7 +73,6 @@ INSERT INTO checked (id, b) VALUES (1, llm_classify('x'));
 \set VERBOSITY default
 CREATE DOMAIN short_domain AS varchar(100);
 CREATE TABLE d (id int PRIMARY KEY, c short_domain);
-INSERT INTO d VALUES (1, llm_classify('x'));
 
 -- relations whose rows could not be found again
 CREATE TABLE nokey (id int, label jsonb);
@@ -121,7 +101,6 @@ UPDATE grouped SET label = llm_classify('x');
 CREATE VIEW computed AS SELECT id, body, label || '{}' AS label FROM t;
 UPDATE computed SET label = llm_classify('x');
 CREATE VIEW asking AS SELECT id, body, label, llm_classify(body) AS answer FROM t;
-UPDATE asking SET body = answer ->> 'label';
 DELETE FROM asking WHERE answer IS NULL;
 CREATE TABLE parent (id int PRIMARY KEY, label jsonb);
 CREATE TABLE child () INHERITS (parent);
@@ -149,7 +128,6 @@ CREATE VIEW flagged AS SELECT id, body, label, label IS NULL AS open FROM h;
 CREATE VIEW todo_flagged AS SELECT * FROM flagged WHERE open;
 UPDATE todo_flagged SET label = llm_classify(body) WHERE id = 1;
 CREATE VIEW todo_text AS SELECT * FROM h WHERE other IS NULL;
-UPDATE todo_text SET other = llm_classify(body);
 -- by another column that the statement assigns
 CREATE VIEW undone AS SELECT * FROM h WHERE NOT done;
 UPDATE undone SET done = true, label = llm_classify(body) WHERE id = 1;
@@ -273,20 +251,20 @@ DROP TABLE ruled;
 DROP OWNED BY refuse_role;
 DROP ROLE refuse_role;
 -- through the ways that statements take
-PREPARE refused AS UPDATE t SET label = jsonb_build_object('a', llm_classify(body));
+PREPARE refused AS UPDATE t SET label = jsonb_build_array(llm_classify(body), llm_classify(x));
 EXECUTE refused;
 EXPLAIN EXECUTE refused;
 DEALLOCATE refused;
 PREPARE refused (text) AS SELECT llm_classify($1);
 EXECUTE refused ('x');
 DEALLOCATE refused;
-EXPLAIN UPDATE t SET x = llm_classify(body) ->> 'label';
-DO $$ BEGIN UPDATE refuse.t SET x = llm_classify(body) ->> 'label'; END $$;
-DO $$ BEGIN EXECUTE 'UPDATE refuse.t SET x = $1 || llm_classify(body)' USING 'x'; END $$;
+EXPLAIN UPDATE t SET x = concat(llm_classify(body), llm_classify('x'));
+DO $$ BEGIN UPDATE refuse.t SET x = concat(llm_classify(body), llm_classify('x')); END $$;
+DO $$ BEGIN EXECUTE 'UPDATE refuse.t SET x = concat($1, llm_classify(body), llm_classify(body))' USING 'x'; END $$;
 DO $$ BEGIN PERFORM llm_classify('x'); END $$;
-CREATE FUNCTION body_of() RETURNS void LANGUAGE sql AS $$ UPDATE refuse.t SET x = llm_classify(body) ->> 'label' $$;
+CREATE FUNCTION body_of() RETURNS void LANGUAGE sql AS $$ UPDATE refuse.t SET x = concat(llm_classify(body), llm_classify('x')) $$;
 SELECT body_of();
-SELECT 1 \; UPDATE t SET x = 'ä'::text || llm_classify(body)::text;
+SELECT 1 \; UPDATE t SET x = 'ä'::text || llm_classify(body)::text || llm_classify('x')::text;
 CALL llm.wait(llm_classify('x')::text::bigint);
 -- not evaluated at all
 SELECT llm_classify(body) FROM t WHERE false;

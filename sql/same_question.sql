@@ -197,7 +197,7 @@ ALTER TABLE llm.queue ADD twice bigint GENERATED ALWAYS AS (job * 2) STORED;
 :ask;
 ROLLBACK TO start;
 DROP VIEW asked, broken, tally;
-ALTER TABLE llm.queue ALTER key TYPE json, ALTER input TYPE varchar;
+ALTER TABLE llm.queue ALTER input TYPE varchar;
 :ask;
 ROLLBACK;
 \set VERBOSITY default

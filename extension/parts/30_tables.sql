@@ -61,7 +61,9 @@ CREATE TABLE llm.job (
 	column_numbers smallint[],
 	refused bigint NOT NULL DEFAULT 0,
 	shape text,
-	shape_put_off text
+	shape_put_off text,
+	cell_kind text NOT NULL DEFAULT 'marker' CHECK (cell_kind IN ('marker', 'quiet')),
+	cell jsonb
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
@@ -98,6 +100,8 @@ COMMENT ON COLUMN llm.job.column_numbers IS 'pg_attribute.attnum of these column
 COMMENT ON COLUMN llm.job.refused IS 'answers in a row, up to the last one, that could not be written';
 COMMENT ON COLUMN llm.job.shape IS 'hash of what a write ran and obeyed when it was asked; NULL: the owner is a member of the role; empty: not known';
 COMMENT ON COLUMN llm.job.shape_put_off IS 'the same when it was found changed; llm.resume lets this one through';
+COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task is pending; quiet: it keeps its value';
+COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
 COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
 
 -- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer
@@ -149,7 +153,10 @@ CREATE TABLE llm.queue (
 	key jsonb NOT NULL,
 	input text NOT NULL,
 	last_answer text,
-	answer jsonb
+	answer jsonb,
+	cell bigint,
+	fence bytea,
+	leaves jsonb
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 CREATE INDEX queue_ready ON llm.queue (job, id) WHERE state = 'ready';
 CREATE INDEX queue_settled ON llm.queue (job, landed, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
@@ -164,6 +171,7 @@ CREATE INDEX queue_same ON llm.queue (same_as, job, id)
 	WHERE state = 'waiting' AND same_as IS NOT NULL AND not_before IS NULL;
 CREATE INDEX queue_promoted ON llm.queue (same_as)
 	WHERE same_as IS NOT NULL AND outcome IS NULL AND (state <> 'waiting' OR not_before IS NOT NULL);
+CREATE INDEX queue_cell ON llm.queue (cell) WHERE cell IS NOT NULL;
 CREATE INDEX queue_claimed ON llm.queue (id) WHERE state = 'claimed';
 COMMENT ON TABLE llm.queue IS 'one row per task that is not final';
 COMMENT ON COLUMN llm.queue.id IS 'number of the task, as in the cell''s marker';
@@ -190,6 +198,9 @@ COMMENT ON COLUMN llm.queue.key IS 'values of the job''s key columns';
 COMMENT ON COLUMN llm.queue.input IS 'input as it was evaluated';
 COMMENT ON COLUMN llm.queue.last_answer IS 'last invalid answer';
 COMMENT ON COLUMN llm.queue.answer IS 'checked answer, until it is in its cell';
+COMMENT ON COLUMN llm.queue.cell IS 'number of a quiet cell: a hash of table, column and key';
+COMMENT ON COLUMN llm.queue.fence IS 'of a quiet cell: what it held, and which row it was in';
+COMMENT ON COLUMN llm.queue.leaves IS 'of a quiet cell: values of the expression around the call that were evaluated with the row';
 
 -- What ANALYZE happens to see of a queue is wrong a second later, and turned an index scan
 -- into a look at every row. Without statistics the planner trusts the indexes.
@@ -221,13 +232,15 @@ $$;
 CREATE TABLE llm.cancellation (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	task bigint NOT NULL,
-	cancelled_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	cancelled_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	superseded boolean NOT NULL DEFAULT false
 );
 CREATE INDEX cancellation_task ON llm.cancellation (task);
 COMMENT ON TABLE llm.cancellation IS 'tasks cancelled while a request for them was under way, or another session held them';
 COMMENT ON COLUMN llm.cancellation.id IS 'number of the row';
 COMMENT ON COLUMN llm.cancellation.task IS 'llm.queue.id; several rows when several sessions cancelled it at once';
 COMMENT ON COLUMN llm.cancellation.cancelled_at IS 'start of the transaction that cancelled it';
+COMMENT ON COLUMN llm.cancellation.superseded IS 'another question was asked about its quiet cell';
 
 -- Requests of calls that are answered while a statement waits: a row from before the request
 -- leaves until its bill is stored, so that a crash leaves what has to be booked.
@@ -281,9 +294,13 @@ CREATE TABLE llm.dead_letter (
 	cost numeric,
 	input text NOT NULL,
 	last_answer text,
-	answer jsonb
+	answer jsonb,
+	cell bigint,
+	fence bytea,
+	leaves jsonb
 );
 CREATE INDEX dead_letter_job ON llm.dead_letter (job);
+CREATE INDEX dead_letter_cell ON llm.dead_letter (cell) WHERE cell IS NOT NULL;
 COMMENT ON TABLE llm.dead_letter IS 'tasks that failed, with all that llm.retry() needs';
 COMMENT ON COLUMN llm.dead_letter.task IS 'number of the task, as in the cell''s marker';
 COMMENT ON COLUMN llm.dead_letter.failed_at IS 'when it became final';
@@ -303,6 +320,9 @@ COMMENT ON COLUMN llm.dead_letter.cost IS 'US dollars spent on the task; NULL wh
 COMMENT ON COLUMN llm.dead_letter.input IS 'input as it was evaluated';
 COMMENT ON COLUMN llm.dead_letter.last_answer IS 'last invalid answer, as it came';
 COMMENT ON COLUMN llm.dead_letter.answer IS 'paid and checked answer that could not be written back';
+COMMENT ON COLUMN llm.dead_letter.cell IS 'number of a quiet cell, which has one dead letter at most';
+COMMENT ON COLUMN llm.dead_letter.fence IS 'of a quiet cell: what it held, and which row it was in';
+COMMENT ON COLUMN llm.dead_letter.leaves IS 'of a quiet cell: values of the expression around the call';
 
 CREATE TABLE llm.ledger (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -49,3 +49,17 @@ CREATE FUNCTION llm.seen(magic internal, hider text, column_name text, visible b
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_seen';
 COMMENT ON FUNCTION llm.seen(internal, text, text, boolean, anyelement)
 	IS 'an error when a stored row with a pending cell is hidden by a view or by row security; true';
+
+-- The same for cells that show nothing of a pending task.
+CREATE FUNCTION llm.keep_quiet(magic internal, spec bytea, VARIADIC carrier_and_leaves "any") RETURNS boolean
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_keep_quiet';
+COMMENT ON FUNCTION llm.keep_quiet(internal, bytea, "any")
+	IS 'whether there is a question for the cell of a row, which then keeps its value until the answer is there';
+
+CREATE FUNCTION llm.carried(magic internal, spec bytea) RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_carried';
+COMMENT ON FUNCTION llm.carried(internal, bytea) IS 'the value that keep_quiet was given where that was no question';
+
+CREATE FUNCTION llm.bind_quiet(magic internal, spec bytea, VARIADIC row_values "any") RETURNS boolean
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1 AS 'MODULE_PATHNAME', 'llm_enrich_bind_quiet';
+COMMENT ON FUNCTION llm.bind_quiet(internal, bytea, "any") IS 'queue the task of a quiet cell of a stored row; true';

@@ -1,6 +1,32 @@
 -- Operators have operands of one type here, and exactly those that pg_catalog has: others might be
 -- found in the schema that CREATE EXTENSION was given, where somebody may have put them before.
 
+-- Cells that wait for an answer, or got none, of both kinds.
+CREATE VIEW llm.cell WITH (security_invoker = true) AS
+SELECT j.relation_name AS relation, q.key, j.column_name, q.id AS task, 'pending' AS status, q.queued_at AS since,
+	COALESCE(q.reason, j.reason, q.state) AS why
+FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state IN ('ready', 'claimed', 'waiting', 'answered')
+UNION ALL
+SELECT d.relation_name, d.key, d.column_name, d.task, 'failed', d.failed_at, COALESCE(d.reason || ': ' || d.message, d.reason)
+FROM llm.dead_letter d;
+COMMENT ON VIEW llm.cell IS 'cells that wait for an answer, or whose question has failed';
+COMMENT ON COLUMN llm.cell.relation IS 'table or view that the statement named';
+COMMENT ON COLUMN llm.cell.key IS 'key of the row';
+COMMENT ON COLUMN llm.cell.column_name IS 'column that the answer is for';
+COMMENT ON COLUMN llm.cell.task IS 'number of the task';
+COMMENT ON COLUMN llm.cell.status IS 'pending or failed';
+COMMENT ON COLUMN llm.cell.since IS 'when it was asked about, or failed';
+COMMENT ON COLUMN llm.cell.why IS 'what it waits for, or why it failed';
+
+CREATE FUNCTION llm.cell_status(relation regclass, column_name name, key jsonb) RETURNS text
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT s.status FROM (SELECT q.id, 'pending' AS status FROM llm.queue q JOIN llm.job j ON j.id = q.job
+		WHERE j.relation = $1::oid AND j.column_name = $2::text AND q.key = $3 AND q.state IN ('ready', 'claimed', 'waiting', 'answered')
+		UNION ALL SELECT 0, 'failed' FROM llm.dead_letter d JOIN llm.job j ON j.id = d.job
+		WHERE j.relation = $1::oid AND d.column_name = $2::text AND d.key = $3) s ORDER BY s.id DESC LIMIT 1 $$;
+COMMENT ON FUNCTION llm.cell_status(regclass, name, jsonb) IS
+	'pending or failed; NULL for a cell about which nothing is asked, or that has its answer';
+
 -- Made for \watch: one row per job that is open or ended within the hour.
 CREATE VIEW llm.progress WITH (security_invoker = true) AS
 WITH busy AS (

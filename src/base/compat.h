@@ -261,4 +261,13 @@ llm_jsonb_push(LlmJsonbState *state, JsonbIteratorToken token, JsonbValue *value
 #define llm_primary_key(table) RelationGetPrimaryKeyIndex(table, true)
 #endif
 
+/* A type, and the parts of a name, as written.  Need parser/parse_type.h and utils/regproc.h. */
+#if PG_VERSION_NUM < 160000
+#define llm_parse_type(name, type, typmod) parseTypeString(name, type, typmod, false)
+#define llm_name_list(name) stringToQualifiedNameList(name)
+#else
+#define llm_parse_type(name, type, typmod) ((void) parseTypeString(name, type, typmod, NULL))
+#define llm_name_list(name) stringToQualifiedNameList(name, NULL)
+#endif
+
 #endif /* LLM_COMPAT_H */

@@ -217,19 +217,24 @@ llm_defer_target(LlmRun *run, const LlmDeferTarget *spec)
 static LlmNewTask *
 list_tasks(LlmRun *run)
 {
-	LlmNewTask *tasks = palloc(Max(run->nbound, 1) * sizeof(LlmNewTask));
-	int i;
+	LlmNewTask *tasks = palloc0(Max(run->nbound, 1) * sizeof(LlmNewTask));
 
-	for (i = 0; i < run->nbound; i++)
+	for (int i = 0; i < run->nbound; i++)
 	{
 		LlmBound *bound = &run->bound[i];
+		LlmNewTask *task = &tasks[i];
 
-		tasks[i].id = bound->id;
-		tasks[i].job = bound->job;
-		tasks[i].leaf = bound->leaf;
-		tasks[i].key = llm_defer_key_object(run, bound->target, bound->key);
-		tasks[i].input = bound->input;
-		tasks[i].same_as = bound->same_as;
+		task->id = bound->id;
+		task->job = bound->job;
+		task->leaf = bound->leaf;
+		task->key = llm_defer_key_object(run, bound->target, bound->key);
+		task->input = bound->input;
+		if (!bound->is_quiet)
+			continue;
+		task->cell = llm_defer_cell_number(run, bound);
+		task->fence = llm_cell_fence_write(&bound->fence);
+		task->leaves = llm_defer_leaves(bound);
+		task->is_blank = bound->is_blank;
 	}
 	return tasks;
 }
@@ -253,6 +258,24 @@ list_old_tasks(LlmRun *run)
 	return tasks;
 }
 
+/* Leave out what is asked already, or was in vain, of quiet cells. */
+static void
+drop_asked(LlmRun *run, LlmNewTask *tasks)
+{
+	bool *dropped = llm_enqueue_find_asked(tasks, run->nbound, run->jobs);
+	int kept = 0;
+
+	for (int i = 0; dropped != NULL && i < run->nbound; i++)
+	{
+		if (dropped[i])
+			continue;
+		run->bound[kept] = run->bound[i];
+		tasks[kept++] = tasks[i];
+	}
+	if (dropped != NULL)
+		run->nbound = kept;
+}
+
 void
 llm_defer_flush(LlmRun *run, bool last)
 {
@@ -261,13 +284,18 @@ llm_defer_flush(LlmRun *run, bool last)
 	LlmOldTask *old_tasks;
 	int nest;
 
-	llm_defer_find_same(run);
 	nest = llm_defer_key_begin(run);
 	tasks = list_tasks(run);
 	old_tasks = list_old_tasks(run);
 	llm_defer_key_end(nest);
+	drop_asked(run, tasks);
+	llm_defer_find_same(run);
+	for (int i = 0; i < run->nbound; i++)
+		tasks[i].same_as = run->bound[i].same_as;
 	llm_enqueue_tasks(tasks, run->nbound, run->jobs, last);
 	llm_enqueue_supersede(old_tasks, run->noverwritten);
+	if (last)
+		llm_enqueue_tell_failed(run->jobs);
 	run->nbound = 0;
 	run->bound_bytes = 0;
 	run->noverwritten = 0;

@@ -6,6 +6,7 @@
  *	  issue()   evaluates a call: a marker, and what it asks is remembered   (defer_call.c)
  *	  keep()    gives the marker to one row, over what the cell held         (defer_cell.c)
  *	  bind()    finds the marker in the row as stored: now it is a task      (defer_bind.c)
+ *	  keep_quiet(), bind_quiet()   the same for cells that show nothing      (defer_quiet.c)
  *	  flush     writes the tasks, when the statement is over                 (defer.c)
  *
  * A marker that is issued and never bound is normal (LIMIT, ON CONFLICT, a
@@ -23,10 +24,15 @@
 #include "base/siphash.h"
 #include "bind/defer_spec.h"
 #include "bind/enqueue.h"
+#include "cell/image.h"
 #include "executor/execdesc.h"
 #include "fmgr.h"
 #include "operation/operation.h"
 #include "utils/hsearch.h"
+
+/* Arguments of bind() and bind_quiet(). */
+#define LLM_BIND_LEAF LLM_DEFER_FIXED_ARGS
+#define LLM_BIND_KEY (LLM_DEFER_FIXED_ARGS + 1)
 
 /* Copies of values up to this size are kept to know them again without parsing. */
 #define LLM_KNOWN_CELL 512
@@ -95,6 +101,26 @@ typedef struct LlmOldCell
 	Datum *key;
 } LlmOldCell;
 
+/* A leaf of what is around a call: its type, and how to copy and write it. */
+typedef struct LlmLeafType
+{
+	bool by_value;
+	int16 length;
+	FmgrInfo output;
+} LlmLeafType;
+
+/* A call for a quiet cell of a row. */
+typedef struct LlmQuietGiven
+{
+	LlmGiven given; /* id 0: none, or bound already */
+	bool is_blank; /* it fails without a request */
+	const LlmDeferQuiet *spec;
+	int nleaves;
+	const LlmLeafType *types; /* of leaves */
+	NullableDatum *leaves; /* in memory of its own */
+	MemoryContext context; /* of leaves; NULL until there are any */
+} LlmQuietGiven;
+
 /* What the row that is being stored has in one column. */
 typedef struct LlmSlotState
 {
@@ -104,6 +130,10 @@ typedef struct LlmSlotState
 	LlmOldCell old;
 	bool keeps_old; /* the cell keeps that marker, since its task asks the same */
 	LlmKnownCell known; /* the value that keep() made */
+	LlmQuietGiven quiet; /* of a quiet cell */
+	LlmQuietGiven quiet_offered; /* likewise what EXCLUDED shows */
+	Datum passed; /* what came instead of a marker, until the row is made */
+	bool passed_is_null;
 	Oid writer; /* the role that is known to be allowed to store answers in the column */
 } LlmSlotState;
 
@@ -122,6 +152,7 @@ typedef struct LlmTargetState
 	LlmDeferTarget *spec;
 	LlmSlotState *slots; /* one per column */
 	LlmKeyColumn *keys; /* NULL until a key is first seen */
+	LlmImageType *key_images; /* likewise */
 	Jsonb *key_pattern; /* the last key of one number that was written, or NULL */
 	Size number_at; /* where its number is, in bytes from the start */
 	Oid last_leaf; /* the table that was checked last */
@@ -137,6 +168,13 @@ typedef struct LlmBound
 	text *input; /* not out of line; may be compressed */
 	Datum *key;
 	bool shares; /* as in LlmAsked */
+	int column;
+	bool is_quiet; /* what follows is of quiet cells only */
+	bool is_blank;
+	int nleaves;
+	const LlmLeafType *leaf_types;
+	NullableDatum *leaves;
+	LlmCellFence fence;
 	int64 same_as; /* as in LlmNewTask; known when the set is written */
 } LlmBound;
 
@@ -174,6 +212,7 @@ typedef struct LlmRun
 	LlmTargetState **targets; /* by number */
 	int ntargets;
 	HTAB *issued; /* of LlmIssued, markers of sites that are not direct */
+	LlmIssued blank; /* the last one that failed at once, its input being blank; without an id */
 	List *jobs; /* of LlmNewJob */
 	LlmQuestions *questions; /* NULL until one is bound */
 	List *models; /* of char *: aliases that were checked, "" for the default */
@@ -233,8 +272,37 @@ extern void llm_defer_flush(LlmRun *run, bool last);
 extern bool llm_defer_is_known(const LlmKnownCell *known, Datum cell);
 extern bool llm_defer_may_hold_marker(Datum cell, bool look_inside);
 
-/* The job that a task of this column will belong to, made when it is the first. */
-extern LlmNewJob *llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int column);
+/*
+ * The job that a task of this column will belong to, made when it is the first.  "kept" is
+ * what is around the call, for a quiet cell; else NULL.
+ */
+extern LlmNewJob *llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int column,
+								const char *kept);
+
+/*
+ * Room for one more bound cell, filled in with what both kinds have in common: the row is
+ * that of bind(), whose table and key are arguments from BIND_LEAF on.  In run->batch.
+ */
+extern LlmBound *llm_defer_bind(LlmRun *run, LlmTargetState *target, int column, LlmGiven *given,
+								const char *kept, FunctionCallInfo fcinfo);
+
+/* Write what is bound if there is enough of it. */
+extern void llm_defer_flush_if_full(LlmRun *run);
+
+/*
+ * A marker that came as a value (defer_cell.c): its task's id, 0 for one that failed at once,
+ * else -1.  find_issued() looks for it among those of the running statement; false: it is
+ * none of them.  given->id is 0 when the row needs an id of its own.
+ */
+extern int64 llm_defer_fresh_task(LlmRun *run, LlmCellType type, Datum fresh);
+extern bool llm_defer_find_issued(LlmRun *run, LlmTargetState *target, int column, int64 id, bool is_old,
+								  LlmGiven *given);
+
+/* The leaves of a bound quiet cell as a JSON array of texts; between key_begin() and key_end() (defer_quiet.c). */
+extern Jsonb *llm_defer_leaves(const LlmBound *bound);
+
+/* A number for a cell of a table: of the column and the row's key. */
+extern int64 llm_defer_cell_number(LlmRun *run, const LlmBound *bound);
 
 /*
  * The same question is asked once (defer_same.c): fill same_as of all that is bound, before

@@ -26,9 +26,8 @@
 #define BATCH_ROWS 5000
 #define BATCH_BYTES (16 * 1024 * 1024)
 
-/* Arguments of bind(). */
-#define BIND_LEAF LLM_DEFER_FIXED_ARGS
-#define BIND_KEY (LLM_DEFER_FIXED_ARGS + 1)
+/* Jobs that are looked at for the same question: the columns of a row come one after the other. */
+#define QUESTIONS_BACK 64
 
 /* One bind() expression of one execution; a partition has its own. */
 typedef struct BindState
@@ -62,8 +61,27 @@ llm_defer_may_hold_marker(Datum cell, bool look_inside)
 	return memmem(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), LLM_MARKER_KEY, strlen(LLM_MARKER_KEY)) != NULL;
 }
 
+/* The number of the first job that asks what this one asks: its answer will do for both. */
+static int
+find_question(const LlmRun *run, const LlmNewJob *job)
+{
+	int last = list_length(run->jobs) - 1;
+
+	for (int i = last; i >= 0 && i > last - QUESTIONS_BACK; i--)
+	{
+		const LlmNewJob *other = list_nth(run->jobs, i);
+
+		if (other->op == job->op && other->role == job->role && other->priority == job->priority &&
+			other->deadline == job->deadline &&
+			strcmp(other->model == NULL ? "" : other->model, job->model == NULL ? "" : job->model) == 0 &&
+			VARSIZE(other->spec) == VARSIZE(job->spec) && memcmp(other->spec, job->spec, VARSIZE(job->spec)) == 0)
+			return other->question;
+	}
+	return job->number;
+}
+
 LlmNewJob *
-llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int column)
+llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int column, const char *kept)
 {
 	const char *name = target->columns[column].name;
 	Oid role = GetUserId();
@@ -75,7 +93,8 @@ llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int co
 	foreach(cell, asked->jobs)
 	{
 		job = lfirst(cell);
-		if (job->relation == target->relation && job->role == role && strcmp(job->column_name, name) == 0)
+		if (job->relation == target->relation && job->role == role && strcmp(job->column_name, name) == 0 &&
+			(job->kept == NULL) == (kept == NULL) && (kept == NULL || strcmp(job->kept, kept) == 0))
 			return job;
 	}
 	caller = MemoryContextSwitchTo(run->context);
@@ -89,11 +108,15 @@ llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int co
 	job->role = role;
 	job->relation = target->relation;
 	job->column_name = name;
+	job->kept = kept;
 	for (i = 0; i < target->nkeys; i++)
 		job->key_columns = lappend(job->key_columns, unconstify(char *, target->keys[i]));
 	asked->jobs = lappend(asked->jobs, job);
+	job->number = list_length(run->jobs) + 1;
+	job->question = find_question(run, job);
 	run->jobs = lappend(run->jobs, job);
-	job->number = list_length(run->jobs);
+	if (kept != NULL)
+		job->cell = llm_enqueue_cell_description(job);
 	MemoryContextSwitchTo(caller);
 	return job;
 }
@@ -124,7 +147,7 @@ start_bind(FunctionCallInfo fcinfo)
 	state->spec = llm_defer_read_check(PG_GETARG_BYTEA_P_COPY(1));
 	MemoryContextSwitchTo(caller);
 	state->target = llm_defer_target(run, state->spec->target);
-	state->columns = BIND_KEY + state->spec->target->nkeys;
+	state->columns = LLM_BIND_KEY + state->spec->target->nkeys;
 	if (PG_NARGS() != state->columns + state->spec->count)
 		elog(ERROR, "check of deferred calls has %d arguments, not %d", PG_NARGS(),
 			 state->columns + state->spec->count);
@@ -153,34 +176,28 @@ check_leaf(LlmTargetState *target, Oid leaf)
 	target->last_leaf = leaf;
 }
 
-/* The row's column holds the marker that its slot was given: it is a task now. */
-static void
-bind_cell(FunctionCallInfo fcinfo, BindState *state, LlmSlotState *slot, int column)
+LlmBound *
+llm_defer_bind(LlmRun *run, LlmTargetState *target, int column, LlmGiven *given, const char *kept,
+			   FunctionCallInfo fcinfo)
 {
-	LlmRun *run = state->run;
-	LlmGiven *given = &slot->given;
-	MemoryContext caller = MemoryContextSwitchTo(run->batch);
 	LlmBound *bound;
 	Size bytes;
 
-	if (state->target->spec->columns[column].name[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a trigger moved the marker of a deferred call to a column that \"%s\" does not show",
-						get_rel_name(state->target->spec->relation))));
-	llm_defer_check_right(state->target, column);
+	llm_defer_check_right(target, column);
 	run->bound = llm_defer_grow(run, run->bound, run->nbound, &run->bound_size, sizeof(LlmBound));
 	bound = &run->bound[run->nbound];
+	memset(bound, 0, sizeof(LlmBound));
 	bound->id = given->id;
-	bound->job = llm_defer_job(run, given->asked, state->target->spec, column);
-	bound->target = state->target;
-	bound->leaf = PG_GETARG_OID(BIND_LEAF);
-	bound->key = llm_defer_take_key(run, state->target, fcinfo, BIND_KEY, &bytes);
+	bound->job = llm_defer_job(run, given->asked, target->spec, column, kept);
+	bound->target = target;
+	bound->column = column;
+	bound->leaf = PG_GETARG_OID(LLM_BIND_LEAF);
+	bound->key = llm_defer_take_key(run, target, fcinfo, LLM_BIND_KEY, &bytes);
 	if (bound->key == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NOT_NULL_VIOLATION),
 				 errmsg("cannot defer a call for a row whose key is NULL")));
-	check_leaf(state->target, bound->leaf);
+	check_leaf(target, bound->leaf);
 	bound->input = given->input;
 	if (!given->input_stays)
 	{
@@ -193,9 +210,32 @@ bind_cell(FunctionCallInfo fcinfo, BindState *state, LlmSlotState *slot, int col
 	bound->shares = given->asked->shares;
 	run->bound_bytes += bytes;
 	run->nbound++;
-	slot->bound_id = given->id;
-	given->id = 0;
+	return bound;
+}
+
+/* The row's column holds the marker that its slot was given: it is a task now. */
+static void
+bind_cell(FunctionCallInfo fcinfo, BindState *state, LlmSlotState *slot, int column)
+{
+	LlmRun *run = state->run;
+	MemoryContext caller = MemoryContextSwitchTo(run->batch);
+
+	if (state->target->spec->columns[column].name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a trigger moved the marker of a deferred call to a column that \"%s\" does not show",
+						get_rel_name(state->target->spec->relation))));
+	(void) llm_defer_bind(run, state->target, column, &slot->given, NULL, fcinfo);
+	slot->bound_id = slot->given.id;
+	slot->given.id = 0;
 	MemoryContextSwitchTo(caller);
+}
+
+void
+llm_defer_flush_if_full(LlmRun *run)
+{
+	if (run->nbound + run->noverwritten >= BATCH_ROWS || run->bound_bytes >= BATCH_BYTES)
+		llm_defer_flush(run, false);
 }
 
 /* The slot that a marker was given for, unless that is bound already; -1: none.  "is_bound": it is. */
@@ -275,7 +315,7 @@ check_kept(FunctionCallInfo fcinfo, BindState *state, int column)
 	NullableDatum cell = fcinfo->args[state->columns + column - state->spec->first];
 	bool nested;
 
-	if (!cell.isnull && !llm_defer_is_same_key(state->target, old->key, fcinfo, BIND_KEY) &&
+	if (!cell.isnull && !llm_defer_is_same_key(state->target, old->key, fcinfo, LLM_BIND_KEY) &&
 		llm_marker_task(state->target->spec->columns[column].type, cell.value, &nested) == old->task)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -301,7 +341,7 @@ note_overwritten(FunctionCallInfo fcinfo, BindState *state, int column)
 	MemoryContext caller;
 	bool nested;
 
-	if (slot->bound_id == 0 && !llm_defer_is_same_key(state->target, slot->old.key, fcinfo, BIND_KEY))
+	if (slot->bound_id == 0 && !llm_defer_is_same_key(state->target, slot->old.key, fcinfo, LLM_BIND_KEY))
 		return;
 	if (cell.isnull ||
 		llm_marker_task(state->target->spec->columns[column].type, cell.value, &nested) != slot->old.task)
@@ -360,7 +400,6 @@ llm_enrich_bind(PG_FUNCTION_ARGS)
 		else if (state->target->slots[i].old.task != 0)
 			note_overwritten(fcinfo, state, i);
 	}
-	if (state->run->nbound + state->run->noverwritten >= BATCH_ROWS || state->run->bound_bytes >= BATCH_BYTES)
-		llm_defer_flush(state->run, false);
+	llm_defer_flush_if_full(state->run);
 	PG_RETURN_BOOL(true);
 }

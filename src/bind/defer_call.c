@@ -301,6 +301,21 @@ remember_issued(LlmRun *run, const LlmIssued *issued)
 	memcpy(entry->input, issued->input, size);
 }
 
+/* What is kept of blank inputs: one is as good as another. */
+static text *
+blank_input(LlmRun *run)
+{
+	MemoryContext caller;
+
+	if (run->blank.input == NULL)
+	{
+		caller = MemoryContextSwitchTo(run->context);
+		run->blank.input = cstring_to_text("");
+		MemoryContextSwitchTo(caller);
+	}
+	return run->blank.input;
+}
+
 /*
  * SQL: llm.issue(magic, spec, input, …) → a marker; NULL for a NULL input.
  */
@@ -326,7 +341,11 @@ llm_enrich_issue(PG_FUNCTION_ARGS)
 	llm_input_check_size(state->site->spec->name, PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
 	issued.input = inline_input(PG_GETARG_DATUM(LLM_DEFER_FIXED_ARGS));
 	if (llm_input_is_blank(issued.input))
+	{
+		state->run->blank.asked = issued.asked;
+		state->run->blank.input = blank_input(state->run);
 		PG_RETURN_JSONB_P(llm_marker_failed(0, "empty_input", "The input is empty or only white space."));
+	}
 
 	issued.id = llm_defer_new_id(state->run);
 	marker = llm_marker_pending(issued.id);

@@ -79,14 +79,12 @@ give(LlmIssued *issued, bool input_stays, LlmGiven *given)
 }
 
 /*
- * A marker of the running statement by its id; false: none of ours.  given->id is 0
- * when the row needs an id of its own.  A table from elsewhere may hold markers with
- * ids that are drawn only now: when "is_old", the cell already holds this one.
+ * A table from elsewhere may hold markers with ids that are drawn only now: when "is_old",
+ * the cell already holds this one.
  */
-static bool
-find_issued(KeepState *state, int64 id, bool is_old, LlmGiven *given)
+bool
+llm_defer_find_issued(LlmRun *run, LlmTargetState *target, int column, int64 id, bool is_old, LlmGiven *given)
 {
-	LlmRun *run = state->run;
 	LlmIssued *issued;
 	int i;
 
@@ -110,34 +108,29 @@ find_issued(KeepState *state, int64 id, bool is_old, LlmGiven *given)
 		return true;
 	}
 	/* EXCLUDED.column: the row that was in conflict had it under an id of its own */
-	for (i = 0; i < state->target->spec->ncolumns; i++)
+	for (i = 0; i < target->spec->ncolumns; i++)
 	{
-		if (state->target->slots[i].offered.id == id)
+		if (target->slots[i].offered.id == id)
 		{
-			*given = state->target->slots[i].offered;
+			*given = target->slots[i].offered;
 			given->id = 0;
 			return true;
 		}
 	}
 	if (llm_defer_is_own_id(run, id))
-		llm_defer_refuse_stray(state->target->spec, state->spec->column);
+		llm_defer_refuse_stray(target->spec, column);
 	return false;
 }
 
-/*
- * The marker that the new value is, if it may be one of the running statement: its task's
- * id, 0 for one that failed at once; else -1.
- */
-static int64
-fresh_task(KeepState *state, Datum fresh)
+int64
+llm_defer_fresh_task(LlmRun *run, LlmCellType type, Datum fresh)
 {
-	LlmRun *run = state->run;
 	const char *status;
 	bool nested;
 	int64 id;
 	int i;
 
-	if (state->spec->type == LLM_CELL_JSONB)
+	if (type == LLM_CELL_JSONB)
 	{
 		for (i = 0; i < run->nsites; i++)
 		{
@@ -147,10 +140,10 @@ fresh_task(KeepState *state, Datum fresh)
 	}
 	if (!llm_defer_may_hold_marker(fresh, false))
 		return -1;
-	status = llm_marker_status(state->spec->type, fresh);
+	status = llm_marker_status(type, fresh);
 	if (status == NULL)
 		return -1;
-	id = llm_marker_task(state->spec->type, fresh, &nested);
+	id = llm_marker_task(type, fresh, &nested);
 	return (strcmp(status, "pending") == 0) == (id > 0) ? id : -1;
 }
 
@@ -174,7 +167,7 @@ pending_task(LlmCellType type, Datum cell)
 static bool
 asks_the_same(KeepState *state, const LlmOldCell *old, const LlmGiven *given)
 {
-	LlmNewJob *job = llm_defer_job(state->run, given->asked, state->target->spec, state->spec->column);
+	LlmNewJob *job = llm_defer_job(state->run, given->asked, state->target->spec, state->spec->column, NULL);
 	int nest = llm_defer_key_begin(state->run);
 	Jsonb *key = llm_defer_key_object(state->run, state->target, old->key);
 
@@ -212,6 +205,7 @@ fill_slot(KeepState *state, const LlmGiven *given, const LlmOldCell *old)
 	if (slot->old.key != NULL)
 		pfree(slot->old.key);
 	slot->given = *given;
+	slot->quiet.given.id = 0;
 	slot->bound_id = 0;
 	slot->old = *old;
 	slot->keeps_old = false;
@@ -236,9 +230,9 @@ llm_enrich_keep(PG_FUNCTION_ARGS)
 	if (state == NULL)
 		state = start_keep(fcinfo);
 	if (!PG_ARGISNULL(KEEP_NEW))
-		id = fresh_task(state, PG_GETARG_DATUM(KEEP_NEW));
+		id = llm_defer_fresh_task(state->run, state->spec->type, PG_GETARG_DATUM(KEEP_NEW));
 	note_old_cell(fcinfo, state, &old);
-	if (id > 0 && !find_issued(state, id, id == old.task, &given))
+	if (id > 0 && !llm_defer_find_issued(state->run, state->target, state->spec->column, id, id == old.task, &given))
 		id = -1;
 
 	if (id > 0 && old.task != 0 && !state->spec->moves_key && asks_the_same(state, &old, &given))

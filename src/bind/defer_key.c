@@ -18,24 +18,13 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
 #include "base/compat.h"
+#include "base/pinned.h"
 #include "bind/defer.h"
-
-/* What output functions of key types look at; search_path: whether names are qualified. */
-static const char *const pinned_settings[][2] = {
-	{"search_path", "pg_catalog"},
-	{"DateStyle", "ISO, YMD"},
-	{"IntervalStyle", "postgres"},
-	{"extra_float_digits", "1"},
-	{"bytea_output", "hex"},
-	{"TimeZone", "UTC"},
-	{"lc_monetary", "C"},
-};
 
 /* Does the text of such values depend on settings?  Of all but these it may. */
 static bool
@@ -159,23 +148,14 @@ llm_defer_is_same_key(const LlmTargetState *target, const Datum *key, FunctionCa
 int
 llm_defer_key_begin(const LlmRun *run)
 {
-	int nest;
-	int i;
-
-	if (!run->pins_settings)
-		return 0;
-	nest = NewGUCNestLevel();
-	for (i = 0; i < lengthof(pinned_settings); i++)
-		(void) set_config_option(pinned_settings[i][0], pinned_settings[i][1], PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return nest;
+	return run->pins_settings ? llm_pinned_begin() : 0;
 }
 
 void
 llm_defer_key_end(int nest)
 {
 	if (nest > 0)
-		AtEOXact_GUC(true, nest);
+		llm_pinned_end(nest);
 }
 
 /* A value of a key as a number; NULL when it is none that JSON can write. */

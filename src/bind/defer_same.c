@@ -4,7 +4,8 @@
  *	  The same question is asked once: which task of a statement was the first to
  *	  ask just this.
  *
- * Within one job, so one call site, column, role and recipe.  It is decided for a set
+ * Within one statement, role and recipe, for whatever column: one answer may go into several.
+ * It is decided for a set
  * of tasks when the set is written: they are bound, so that none is followed that was
  * never one, and all is gone with the statement, as its tasks are when it is undone.
  *
@@ -197,7 +198,7 @@ distance(const LlmQuestions *questions, int64 task)
 static uint64
 key_in_job(uint64 key, const LlmNewJob *job)
 {
-	return key ^ ((uint64) job->number * UINT64CONST(0x9e3779b97f4a7c15));
+	return key ^ ((uint64) job->question * UINT64CONST(0x9e3779b97f4a7c15));
 }
 
 static LlmSipHash
@@ -221,7 +222,7 @@ near_of(const LlmBound *bound, Size size)
 		char head[HEAD_BYTES];
 		uint64 size;
 		uint64 job;
-	} common = {.size = size, .job = bound->job->number};
+	} common = {.size = size, .job = bound->job->question};
 
 	memcpy(common.head, VARDATA_ANY(head), VARSIZE_ANY_EXHDR(head));
 	pfree(head);

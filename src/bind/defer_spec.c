@@ -84,12 +84,18 @@ write_target(StringInfo out, const LlmDeferTarget *target)
 	pq_sendint32(out, target->relation);
 	pq_sendint32(out, target->nkeys);
 	for (i = 0; i < target->nkeys; i++)
+	{
 		write_name(out, target->keys[i]);
+		pq_sendint32(out, target->key_attnos[i]);
+	}
+	pq_sendint32(out, target->root);
 	pq_sendint32(out, target->ncolumns);
+	pq_sendint32(out, target->nshowing);
 	for (i = 0; i < target->ncolumns; i++)
 	{
 		write_name(out, target->columns[i].name);
 		pq_sendint32(out, target->columns[i].type);
+		pq_sendint32(out, target->columns[i].attno);
 	}
 }
 
@@ -103,14 +109,21 @@ read_target(Reader *reader)
 	target->relation = read_number(reader);
 	target->nkeys = read_number(reader);
 	target->keys = palloc(target->nkeys * sizeof(char *));
+	target->key_attnos = palloc(target->nkeys * sizeof(AttrNumber));
 	for (i = 0; i < target->nkeys; i++)
+	{
 		target->keys[i] = read_name(reader);
+		target->key_attnos[i] = (AttrNumber) read_number(reader);
+	}
+	target->root = read_number(reader);
 	target->ncolumns = read_number(reader);
+	target->nshowing = read_number(reader);
 	target->columns = palloc(target->ncolumns * sizeof(LlmDeferColumn));
 	for (i = 0; i < target->ncolumns; i++)
 	{
 		target->columns[i].name = read_name(reader);
 		target->columns[i].type = (LlmCellType) read_number(reader);
+		target->columns[i].attno = (AttrNumber) read_number(reader);
 	}
 	return target;
 }
@@ -196,4 +209,39 @@ llm_defer_read_check(const bytea *spec)
 	check->first = read_number(&reader);
 	check->count = read_number(&reader);
 	return check;
+}
+
+bytea *
+llm_defer_write_quiet(const LlmDeferQuiet *quiet)
+{
+	StringInfoData out;
+
+	start_spec(&out);
+	write_target(&out, quiet->target);
+	pq_sendint32(&out, quiet->column);
+	pq_sendint32(&out, quiet->is_update);
+	pq_sendint32(&out, quiet->clear);
+	pq_sendint32(&out, quiet->offered);
+	pq_sendint32(&out, (uint32) (quiet->reads >> 32));
+	pq_sendint32(&out, (uint32) quiet->reads);
+	write_name(&out, quiet->kept);
+	return finish_spec(&out);
+}
+
+LlmDeferQuiet *
+llm_defer_read_quiet(const bytea *spec)
+{
+	LlmDeferQuiet *quiet = palloc(sizeof(LlmDeferQuiet));
+	Reader reader;
+
+	start_reading(&reader, spec);
+	quiet->target = read_target(&reader);
+	quiet->column = read_number(&reader);
+	quiet->is_update = read_number(&reader) != 0;
+	quiet->clear = read_number(&reader) != 0;
+	quiet->offered = (int) read_number(&reader);
+	quiet->reads = (uint64) read_number(&reader) << 32;
+	quiet->reads |= read_number(&reader);
+	quiet->kept = read_name(&reader);
+	return quiet;
 }

@@ -14,6 +14,7 @@
 
 #include "base/llm_enrich.h"
 
+#include "access/attnum.h"
 #include "cell/marker.h"
 
 /*
@@ -48,6 +49,7 @@ typedef struct LlmDeferColumn
 {
 	const char *name; /* in the relation as named; "" when that does not show it */
 	LlmCellType type;
+	AttrNumber attno; /* in the table, or in the one at the top of its partitions */
 } LlmDeferColumn;
 
 /* One relation that a statement stores rows in. */
@@ -57,8 +59,11 @@ typedef struct LlmDeferTarget
 	Oid relation; /* as the statement named it: table or view */
 	int nkeys;
 	const char **keys; /* names in that relation, in the order of the key */
+	Oid root; /* the table at the top of its partitions; InvalidOid: a row belongs to the table that holds it */
+	AttrNumber *key_attnos; /* of the keys in the table, or in the one at the top */
 	int ncolumns;
-	LlmDeferColumn *columns; /* the assigned ones first */
+	LlmDeferColumn *columns; /* those that can show a marker, then those that are quiet */
+	int nshowing; /* how many can show a marker */
 } LlmDeferTarget;
 
 /* For keep(): a column of a target. */
@@ -79,12 +84,26 @@ typedef struct LlmDeferCheck
 	int count;
 } LlmDeferCheck;
 
+/* For keep_quiet(), carried() and bind_quiet(): a quiet column of a target. */
+typedef struct LlmDeferQuiet
+{
+	LlmDeferTarget *target;
+	int column; /* index into target->columns */
+	bool is_update; /* else the row is new, and EXCLUDED may give its call away */
+	bool clear; /* no more than: there is no call for this row so far */
+	int offered; /* the call is that of this column of the INSERT; -1: the carrier has it */
+	uint64 reads; /* which of the columns that bind_quiet() is given are read */
+	const char *kept; /* llm.job.cell, as JSON */
+} LlmDeferQuiet;
+
 /* Results are allocated in the current context; read_*() point into "spec". */
 extern bytea *llm_defer_write_site(const LlmDeferSite *site);
 extern bytea *llm_defer_write_cell(const LlmDeferCell *cell);
 extern bytea *llm_defer_write_check(const LlmDeferCheck *check);
+extern bytea *llm_defer_write_quiet(const LlmDeferQuiet *quiet);
 extern LlmDeferSite *llm_defer_read_site(const bytea *spec);
 extern LlmDeferCell *llm_defer_read_cell(const bytea *spec);
 extern LlmDeferCheck *llm_defer_read_check(const bytea *spec);
+extern LlmDeferQuiet *llm_defer_read_quiet(const bytea *spec);
 
 #endif /* LLM_DEFER_SPEC_H */

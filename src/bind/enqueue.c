@@ -31,6 +31,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/json.h"
 #include "base/spi.h"
 #include "base/wake.h"
 #include "bind/enqueue.h"
@@ -43,7 +44,7 @@
 #define IDS_PER_DRAW 64
 
 /* Arguments of add_job_statement. */
-#define NJOBVALUES 18
+#define NJOBVALUES 19
 
 /* The lock keeps the job from being closed; who finds it locked makes another one. */
 static LlmStatement find_day_job_statement = {
@@ -56,21 +57,23 @@ static LlmStatement find_day_job_statement = {
 		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority = $8"
 		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
 		   " AND j.deadline IS NOT DISTINCT FROM $11"
-		   " AND j.role_name = $12"
+		   " AND j.role_name = $12 AND j.cell IS NOT DISTINCT FROM $16"
 		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
-	.nargs = 15,
+	.nargs = 16,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID},
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, JSONBOID},
 	.fresh = true};
 
 static LlmStatement add_job_statement = {
 	.sql = "INSERT INTO llm.job (relation, recipe, role, relation_name, column_name, key_columns, model,"
-		   " priority, tags, settings, deadline, role_name, application_name, column_numbers, shape, operation, total,"
-		   " day) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
-		   " CASE WHEN $18 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
+		   " priority, tags, settings, deadline, role_name, application_name, column_numbers, shape, cell, cell_kind,"
+		   " operation, total, day)"
+		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,"
+		   " CASE WHEN $16 IS NULL THEN 'marker' ELSE 'quiet' END, $17, $18,"
+		   " CASE WHEN $19 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
 	.nargs = NJOBVALUES,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, TEXTOID, INT8OID, BOOLOID}};
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, JSONBOID, TEXTOID, INT8OID, BOOLOID}};
 
 static LlmStatement set_total_statement = {
 	.sql = "UPDATE llm.job SET total = $2 WHERE id = $1",
@@ -268,6 +271,64 @@ finds(LlmStatement *statement, Datum *values, const char *nulls)
 	return false;
 }
 
+/*
+ * Settings that change what an expression means when it is evaluated; and the path, by which
+ * functions that it calls may find theirs.
+ */
+static const char *const meaning_settings[] = {
+	"DateStyle",
+	"IntervalStyle",
+	"TimeZone",
+	"array_nulls",
+	"bytea_output",
+	"extra_float_digits",
+	"lc_monetary",
+	"lc_numeric",
+	"lc_time",
+	"search_path",
+	"xmlbinary",
+	"xmloption",
+};
+
+/* The settings that an expression means, as an object. */
+static JsonbValue
+meaning(void)
+{
+	JsonbPair *pairs = palloc(lengthof(meaning_settings) * sizeof(JsonbPair));
+	int n = 0;
+
+	for (int i = 0; i < lengthof(meaning_settings); i++)
+	{
+		const char *setting = GetConfigOption(meaning_settings[i], true, false);
+
+		if (setting != NULL)
+			llm_json_set_pair(&pairs[n++], meaning_settings[i], llm_json_make_text(pstrdup(setting)));
+	}
+	return llm_json_make_object(pairs, n);
+}
+
+Jsonb *
+llm_enqueue_cell_description(const LlmNewJob *job)
+{
+	Jsonb *kept = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(job->kept)));
+	const LlmRecipe *recipe = llm_operation_load(0, job->op->name, job->spec);
+	JsonbValue description;
+	JsonbPair *pairs;
+	int n;
+
+	if (!llm_json_tree(kept, &description))
+		elog(ERROR, "description of a cell nests too deep");
+	n = description.val.object.nPairs;
+	pairs = palloc((n + 2) * sizeof(JsonbPair));
+	memcpy(pairs, description.val.object.pairs, n * sizeof(JsonbPair));
+	if (recipe != NULL && recipe->value_key != NULL)
+		llm_json_set_pair(&pairs[n++], "value", llm_json_make_text(recipe->value_key));
+	if (llm_json_get(&description, "expression") != NULL)
+		llm_json_set_pair(&pairs[n++], "settings", meaning());
+	description = llm_json_make_object(pairs, n);
+	return llm_json_store(&description);
+}
+
 /* What a job is found or made by; the rest of its columns beside. */
 static void
 job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
@@ -306,6 +367,8 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 	values[13] = llm_spi_array(INT2OID, numbers, NULL, 1 + nkeys);
 	values[14] = shape == NULL ? (Datum) 0 : CStringGetTextDatum(shape);
 	nulls[14] = shape == NULL ? 'n' : ' ';
+	values[15] = job->kept == NULL ? (Datum) 0 : JsonbPGetDatum(job->cell);
+	nulls[15] = job->kept == NULL ? 'n' : ' ';
 }
 
 /* The job that was found may be another application's: then its new task says so. */
@@ -336,10 +399,10 @@ write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 		take_application(job);
 	else
 	{
-		values[15] = CStringGetTextDatum(job->op->name);
-		values[16] = Int64GetDatum(total);
-		nulls[16] = single || total < 0 ? 'n' : ' ';
-		values[17] = BoolGetDatum(single);
+		values[16] = CStringGetTextDatum(job->op->name);
+		values[17] = Int64GetDatum(total);
+		nulls[17] = single || total < 0 ? 'n' : ' ';
+		values[18] = BoolGetDatum(single);
 		(void) llm_spi_execute(&add_job_statement, values, nulls, false);
 	}
 	job->id = result_id();

@@ -31,8 +31,14 @@ typedef struct LlmNewJob
 	Oid relation; /* as the statement named it: table or view */
 	const char *column_name; /* in that relation */
 	List *key_columns; /* of char *: names in that relation, in key order */
+	const char *kept; /* quiet cells: what is around the call, as JSON without settings; else NULL */
+	Jsonb *cell; /* the same with the settings of the session, for llm.job.cell */
 	int number; /* from 1, over the statement */
+	int question; /* number of the first job of the statement that asks the same, for whatever column */
 	int64 queued; /* rows written so far */
+
+	int64 not_asked; /* rows left out, since the same question has failed for them */
+	int64 failed_job; /* where that was; -1: in several */
 
 	/* enqueue.c's own */
 	int64 recipe; /* llm.recipe.id */
@@ -47,7 +53,13 @@ typedef struct LlmNewTask
 	Oid leaf; /* tableoid of the stored row */
 	Jsonb *key; /* {"id": 42}: numbers as numbers, all else as text made under pinned settings */
 	text *input; /* not out of line; may be compressed */
-	int64 same_as; /* the task of this job that asked the same of the same input first; 0: this one */
+	int64 same_as; /* the task that asked the same of the same input first; 0: this one */
+
+	/* of quiet cells; cell is 0 for the others */
+	int64 cell; /* the cell's number */
+	bytea *fence; /* what must still hold, see cell/image.h */
+	Jsonb *leaves; /* parts of the expression around the call, as texts; or NULL */
+	bool is_blank; /* the input is: it fails without a request */
 } LlmNewTask;
 
 /*
@@ -56,6 +68,19 @@ typedef struct LlmNewTask
  * shared with other such statements of the day.
  */
 extern void llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last);
+
+/*
+ * Of tasks for quiet cells, those that need not be queued: the same question for the cell
+ * is on its way, or has failed.  NULL: there is none.  Supersedes the others' predecessors
+ * (enqueue_again.c).  "jobs" are all of the statement so far.
+ */
+extern bool *llm_enqueue_find_asked(const LlmNewTask *tasks, int ntasks, List *jobs);
+
+/* Tell what was not asked again, one NOTICE per job of the statement. */
+extern void llm_enqueue_tell_failed(List *jobs);
+
+/* What "cell" of a job is to be: made where the settings are still those of the session. */
+extern Jsonb *llm_enqueue_cell_description(const LlmNewJob *job);
 
 /* A task whose marker was overwritten, and the cell where it was: a copy elsewhere is none. */
 typedef struct LlmOldTask

@@ -25,6 +25,8 @@
 
 #define QUEUE "queue"
 #define REASON_SAME "same_question"
+#define ERROR_BLANK "empty_input"
+#define MESSAGE_BLANK "The input is empty or only white space."
 
 /* Columns that are written; the others have their defaults. */
 typedef enum QueueColumn
@@ -37,9 +39,15 @@ typedef enum QueueColumn
 	QUEUE_STATE,
 	QUEUE_REASON,
 	QUEUE_SAME_AS,
+	QUEUE_OUTCOME,
+	QUEUE_ERROR,
+	QUEUE_MESSAGE,
 	QUEUE_APPLICATION,
 	QUEUE_KEY,
 	QUEUE_INPUT,
+	QUEUE_CELL,
+	QUEUE_FENCE,
+	QUEUE_LEAVES,
 	QUEUE_COLUMNS
 } QueueColumn;
 
@@ -52,12 +60,43 @@ static const LlmStoreColumn queue_columns[] = {
 	{"state", TEXTOID},
 	{"reason", TEXTOID},
 	{"same_as", INT8OID},
+	{"outcome", TEXTOID},
+	{"error", TEXTOID},
+	{"message", TEXTOID},
 	{"application_name", TEXTOID},
 	{"key", JSONBOID},
 	{"input", TEXTOID},
+	{"cell", INT8OID},
+	{"fence", BYTEAOID},
+	{"leaves", JSONBOID},
 };
 
 StaticAssertDecl(lengthof(queue_columns) == QUEUE_COLUMNS, "a name for each column");
+
+/* Has the task nothing to say in that column? */
+static bool
+is_null(const LlmNewTask *task, QueueColumn column)
+{
+	switch (column)
+	{
+		case QUEUE_REASON:
+		case QUEUE_SAME_AS:
+			return task->same_as == 0;
+		case QUEUE_OUTCOME:
+		case QUEUE_ERROR:
+		case QUEUE_MESSAGE:
+			return !task->is_blank;
+		case QUEUE_APPLICATION:
+			return task->job->application == NULL;
+		case QUEUE_CELL:
+		case QUEUE_FENCE:
+			return task->cell == 0;
+		case QUEUE_LEAVES:
+			return task->leaves == NULL;
+		default:
+			return false;
+	}
+}
 
 void
 llm_enqueue_write_rows(const LlmNewTask *tasks, int ntasks)
@@ -66,7 +105,10 @@ llm_enqueue_write_rows(const LlmNewTask *tasks, int ntasks)
 	LlmStore *store = llm_store_begin(QUEUE, CMD_INSERT, queue_columns, QUEUE_COLUMNS, columns);
 	Datum ready = CStringGetTextDatum(llm_task_state_name(LLM_TASK_READY));
 	Datum waiting = CStringGetTextDatum(llm_task_state_name(LLM_TASK_WAITING));
+	Datum failed = CStringGetTextDatum(llm_task_state_name(LLM_TASK_FAILED));
 	Datum same = CStringGetTextDatum(REASON_SAME);
+	Datum blank = CStringGetTextDatum(ERROR_BLANK);
+	Datum why_blank = CStringGetTextDatum(MESSAGE_BLANK);
 
 	for (int i = 0; i < ntasks; i++)
 	{
@@ -76,15 +118,21 @@ llm_enqueue_write_rows(const LlmNewTask *tasks, int ntasks)
 		bool is_leader = task->same_as == 0;
 
 		for (int c = 0; c < QUEUE_COLUMNS; c++)
-			slot->tts_isnull[columns[c]] = is_leader && (c == QUEUE_REASON || c == QUEUE_SAME_AS);
-		slot->tts_isnull[columns[QUEUE_APPLICATION]] = task->job->application == NULL;
+			slot->tts_isnull[columns[c]] = is_null(task, c);
 		values[columns[QUEUE_ID]] = Int64GetDatum(task->id);
 		values[columns[QUEUE_JOB]] = Int64GetDatum(task->job->id);
 		values[columns[QUEUE_RECIPE]] = Int64GetDatum(task->job->recipe);
 		values[columns[QUEUE_ROLE]] = ObjectIdGetDatum(task->job->role);
 		values[columns[QUEUE_RELATION]] = ObjectIdGetDatum(task->leaf);
-		values[columns[QUEUE_STATE]] = is_leader ? ready : waiting;
+		values[columns[QUEUE_STATE]] = task->is_blank ? failed : is_leader ? ready
+																		   : waiting;
 		values[columns[QUEUE_REASON]] = is_leader ? (Datum) 0 : same;
+		values[columns[QUEUE_OUTCOME]] = failed;
+		values[columns[QUEUE_ERROR]] = blank;
+		values[columns[QUEUE_MESSAGE]] = why_blank;
+		values[columns[QUEUE_CELL]] = Int64GetDatum(task->cell);
+		values[columns[QUEUE_FENCE]] = PointerGetDatum(task->fence);
+		values[columns[QUEUE_LEAVES]] = PointerGetDatum(task->leaves);
 		values[columns[QUEUE_SAME_AS]] = Int64GetDatum(task->same_as);
 		values[columns[QUEUE_APPLICATION]] = PointerGetDatum(task->job->application);
 		values[columns[QUEUE_KEY]] = JsonbPGetDatum(task->key);

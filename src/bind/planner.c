@@ -82,6 +82,12 @@ note_function(Oid function, LlmPlannerCalls *found)
 			found->bind = function;
 		else if (strcmp(symbol, "llm_enrich_seen") == 0)
 			found->seen = function;
+		else if (strcmp(symbol, "llm_enrich_keep_quiet") == 0)
+			found->keep_quiet = function;
+		else if (strcmp(symbol, "llm_enrich_carried") == 0)
+			found->carried = function;
+		else if (strcmp(symbol, "llm_enrich_bind_quiet") == 0)
+			found->bind_quiet = function;
 	}
 	ReleaseSysCache(tuple);
 }
@@ -180,15 +186,55 @@ contains_call(Node *node, void *unused)
 	return expression_tree_walker(node, contains_call, NULL);
 }
 
+/* For llm_planner_any_call(). */
+static bool
+any_call_walker(Node *node, FuncExpr **found)
+{
+	if (node == NULL)
+		return false;
+	if (llm_planner_is_call(node))
+	{
+		*found = (FuncExpr *) node;
+		return true;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, any_call_walker, found, 0);
+	return expression_tree_walker(node, any_call_walker, found);
+}
+
+FuncExpr *
+llm_planner_any_call(Node *node)
+{
+	FuncExpr *found = NULL;
+
+	(void) any_call_walker(node, &found);
+	return found;
+}
+
 /* Calls can be found, but can they be deferred here? */
 static void
 check_helpers(void)
 {
-	const char *missing = !OidIsValid(calls.issue) ? "issue" : !OidIsValid(calls.keep) ? "keep"
-														   : !OidIsValid(calls.bind)   ? "bind"
-														   : !OidIsValid(calls.seen)   ? "seen"
-																					   : NULL;
+	const struct
+	{
+		const char *name;
+		Oid function;
+	} helpers[] = {
+		{"issue", calls.issue},
+		{"keep", calls.keep},
+		{"bind", calls.bind},
+		{"seen", calls.seen},
+		{"keep_quiet", calls.keep_quiet},
+		{"carried", calls.carried},
+		{"bind_quiet", calls.bind_quiet},
+	};
+	const char *missing = NULL;
 
+	for (int i = 0; i < lengthof(helpers); i++)
+	{
+		if (!OidIsValid(helpers[i].function))
+			missing = helpers[i].name;
+	}
 	if (missing != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -232,7 +278,7 @@ llm_planner_refuse(const LlmFound *found, const LlmRefusal *refusal)
 static void
 defer_calls(Query *query, const char *query_string)
 {
-	LlmFound found = {query_string, NIL, NIL, NIL};
+	LlmFound found = {.query_string = query_string};
 	ListCell *cell;
 
 	check_helpers();

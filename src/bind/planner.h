@@ -24,9 +24,6 @@
 #include "base/compat.h"
 #include "bind/defer_spec.h"
 
-/* Shorter character types could not hold a marker. */
-#define LLM_SHORTEST_COLUMN 120
-
 /* Functions of the extension in this database, by OID. */
 typedef struct LlmPlannerCalls
 {
@@ -35,6 +32,9 @@ typedef struct LlmPlannerCalls
 	Oid keep;
 	Oid bind;
 	Oid seen;
+	Oid keep_quiet;
+	Oid carried;
+	Oid bind_quiet;
 } LlmPlannerCalls;
 
 /* A call that will be deferred. */
@@ -44,13 +44,48 @@ typedef struct LlmFoundCall
 	bool direct; /* see LlmDeferSite */
 } LlmFoundCall;
 
-/* A column that gets markers. */
+/*
+ * One value of an assignment to a quiet cell, with a call in it (planner_quiet.c):
+ * CASE WHEN keep_quiet(carrier, leaves ...) THEN value meanwhile ELSE the value as it
+ * would be without a call END.
+ */
+typedef struct LlmFoundBranch
+{
+	FuncExpr *keep; /* carrier and leaves; rewrite() adds what comes before */
+	CaseWhen *when; /* its result is what rewrite() fills in */
+	FuncExpr *carried; /* gives the carrier's value where that is no marker; NULL: not needed */
+	Oid returns; /* type of the call */
+	Node *kept; /* the expression around it, over parameters; NULL: a bare call */
+	List *leaves; /* values of parameters from the second on */
+	AttrNumber offered; /* the call is that of this column of the INSERT, by EXCLUDED; 0: its own */
+} LlmFoundBranch;
+
+typedef struct LlmFoundQuiet
+{
+	FuncExpr *call; /* the first one, for messages */
+	Expr *expr; /* what is assigned instead */
+	List *branches; /* of LlmFoundBranch */
+	FuncExpr *clear; /* where a row may take no branch: forgets what the last row had; or NULL */
+	Bitmapset *reads; /* columns of the row that the expression reads */
+	bool is_own; /* a bare call's answer is stored as its own value, not as JSON */
+} LlmFoundQuiet;
+
+/* A column that gets markers, or answers quietly. */
 typedef struct LlmFoundValue
 {
 	TargetEntry *entry; /* resno is the table's attribute number */
 	bool is_update; /* the row was there before: its old value is kept */
 	List *beside; /* the target list that the entry is in */
+	LlmFoundQuiet *quiet; /* or NULL: the cell shows a marker */
 } LlmFoundValue;
+
+/* A quiet column of a target. */
+typedef struct LlmFoundQuietColumn
+{
+	AttrNumber attno;
+	int column; /* index into spec->columns */
+	List *reads; /* attribute numbers that its expressions read, or may be the input; LLM_FENCE_READS at most */
+} LlmFoundQuietColumn;
 
 /* A view between the statement and its table, the innermost first. */
 typedef struct LlmFoundView
@@ -78,9 +113,24 @@ typedef struct LlmFoundTarget
 	LlmDeferTarget *spec;
 	AttrNumber *key_attnos; /* in the table */
 	AttrNumber *column_attnos; /* likewise, beside spec->columns */
+	List *quiet; /* of LlmFoundQuietColumn */
+	AttrNumber *shown; /* by the table's attribute number less one: in the relation as named; 0: not shown */
 	List *views; /* of LlmFoundView */
 	List *conditions; /* of LlmFoundCondition */
 } LlmFoundTarget;
+
+/*
+ * A column of a VALUES list of several rows, whose calls were moved to a column of their own:
+ * the parser has coerced them to the type of the cell, where a marker would not travel.
+ */
+typedef struct LlmFoundLift
+{
+	Query *query;
+	int varno;
+	AttrNumber column;
+	AttrNumber carrier; /* the column that was added */
+	FuncExpr *call; /* the first one, for messages */
+} LlmFoundLift;
 
 /* Everything that is found in a statement. */
 typedef struct LlmFound
@@ -89,6 +139,7 @@ typedef struct LlmFound
 	List *calls; /* of LlmFoundCall */
 	List *asked; /* of FuncExpr: in conditions, asked when they are evaluated */
 	List *targets; /* of LlmFoundTarget */
+	List *lifts; /* of LlmFoundLift */
 } LlmFound;
 
 /* What is wrong, for llm_planner_refuse(). */
@@ -143,11 +194,11 @@ extern List *llm_planner_case_values(CaseExpr *expr);
 
 extern void llm_planner_find(Query *query, LlmFound *found);
 
-/* Why a column of this type cannot hold a marker, as a sentence; NULL when it can. */
-extern const char *llm_planner_column_fault(Oid type, int32 typmod);
+/* Any call in the expression, sub-selects included; NULL when there is none. */
+extern FuncExpr *llm_planner_any_call(Node *node);
 
-/* Is this a cast to varchar(n) or char(n)?  *typmod is then the one it casts to. */
-extern bool llm_planner_is_length_coercion(const Node *node, int32 *typmod);
+/* Why a column of this type cannot show a marker, as a sentence; NULL when it can. */
+extern const char *llm_planner_column_fault(Oid type);
 
 /*
  * Fill target->conditions from target->views and row security; 0A000 where one cannot be
@@ -159,5 +210,31 @@ extern List *llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, 
 extern void llm_planner_target(const LlmFound *found, LlmFoundTarget *target, int number);
 
 extern void llm_planner_rewrite(LlmFound *found);
+
+/*
+ * Quiet cells (planner_quiet.c): put an assignment's parts together, and the check that
+ * binds the column.
+ */
+extern void llm_quiet_rewrite(LlmFoundTarget *target, Relation rel, LlmFoundValue *value,
+							  const LlmPlannerCalls *functions);
+extern FuncExpr *llm_quiet_check(LlmFoundTarget *target, Relation rel, LlmFoundQuietColumn *column, Oid bind_quiet);
+
+/* In actions that leave a quiet column alone, forget what another row had there. */
+extern void llm_quiet_clear_others(LlmFoundTarget *target, Oid keep_quiet);
+
+/* Arguments of the functions that the hook puts in (planner_rewrite.c). */
+extern List *llm_rewrite_fixed_args(bytea *spec);
+extern Node *llm_rewrite_column(LlmFoundTarget *target, Relation rel, AttrNumber attno);
+extern List *llm_rewrite_row(LlmFoundTarget *target, Relation rel);
+
+/* Does the expression use a type or function that only this session knows (planner_kept.c)? */
+extern bool llm_kept_is_temporary(Node *expr);
+
+/*
+ * What the write-back needs to know, as a JSON object (see llm.job.cell): what is around the
+ * call as SQL over parameters, fully qualified, whatever the session's settings.
+ */
+extern char *llm_kept_describe(const LlmFoundTarget *target, const LlmFoundQuietColumn *column,
+							   const LlmFoundQuiet *quiet, const LlmFoundBranch *branch);
 
 #endif /* LLM_PLANNER_H */

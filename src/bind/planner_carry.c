@@ -22,6 +22,7 @@
 
 #include "base/compat.h"
 #include "bind/planner.h"
+#include "cell/marker.h"
 
 /* A column of a query's result, or of one of its relations, and what it carries. */
 typedef struct KnownColumn
@@ -78,24 +79,10 @@ find_known(Query *query, int varno, int number, KnownColumn **known)
 	return found;
 }
 
-bool
-llm_planner_is_length_coercion(const Node *node, int32 *typmod)
-{
-	const FuncExpr *cast = (const FuncExpr *) node;
-
-	if (!IsA(node, FuncExpr) ||
-		(cast->funcid != F_VARCHAR_VARCHAR_INT4_BOOL && cast->funcid != F_BPCHAR_BPCHAR_INT4_BOOL))
-		return false;
-	*typmod = exprTypmod(node);
-	return true;
-}
-
 /* The argument of a cast that leaves a marker whole, else NULL. */
 Node *
 llm_planner_cast_argument(Node *node)
 {
-	int32 typmod;
-
 	switch (nodeTag(node))
 	{
 		case T_RelabelType:
@@ -103,16 +90,13 @@ llm_planner_cast_argument(Node *node)
 		case T_CollateExpr:
 			return (Node *) ((CollateExpr *) node)->arg;
 		case T_CoerceViaIO:
-			if (llm_planner_column_fault(exprType(node), -1) != NULL)
+			/* as text it is no marker any more, but a copy of one all the same */
+			if (llm_planner_column_fault(exprType(node)) != NULL &&
+				(sought == SOUGHT_CALL || llm_marker_cell_type(exprType(node)) != LLM_CELL_TEXT))
 				return NULL;
 			return (Node *) ((CoerceViaIO *) node)->arg;
 		case T_CoerceToDomain:
 			return (Node *) ((CoerceToDomain *) node)->arg;
-		case T_FuncExpr:
-			if (!llm_planner_is_length_coercion(node, &typmod) ||
-				llm_planner_column_fault(exprType(node), typmod) != NULL)
-				return NULL;
-			return linitial(((FuncExpr *) node)->args);
 		default:
 			return NULL;
 	}

@@ -17,40 +17,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
 
 #include "base/compat.h"
 #include "bind/planner.h"
-
-/* Where a use stands, for the message. */
-typedef enum UsePlace
-{
-	PLACE_EXPRESSION,
-	PLACE_CALL,
-	PLACE_CONDITION,
-	PLACE_WHERE, /* calls are asked at once; columns that carry one are no better than elsewhere */
-	PLACE_RETURNING,
-	PLACE_SORT,
-	PLACE_SET_OPERATION,
-	PLACE_SUBSCRIPT,
-	PLACE_RESULT,
-	PLACE_COPY,
-	PLACE_CLAUSE
-} UsePlace;
-
-typedef struct Finder
-{
-	LlmFound *found;
-	LlmQueryLevel *level;
-	UsePlace place;
-
-	/* the assignment that is looked at, else NULL */
-	const char *relation;
-	const char *column;
-	const char *column_fault;
-} Finder;
+#include "bind/planner_find.h"
 
 static void find_in_query(Query *query, Finder *finder, bool streams);
 
@@ -78,6 +52,18 @@ place_detail(UsePlace place)
 			return "The call is a result of the statement and not assigned to a column.";
 		case PLACE_COPY:
 			return "The column would get a copy of the call's marker, which RETURNING gives, and the answer goes only where the call is assigned.";
+		case PLACE_TYPED:
+			return "The call stands in a sub-select, a VALUES list of several rows or the like, where only a function that returns jsonb may stand.";
+		case PLACE_VOLATILE:
+			return "A volatile function stands around the call, and would be evaluated when the answer is there.";
+		case PLACE_SEVERAL:
+			return "Several calls stand in one value, but each answer is written when it is there.";
+		case PLACE_UNTYPED:
+			return "A part of the expression has a type that has no name, or that only this session knows.";
+		case PLACE_TEMPORARY:
+			return "The expression around the call uses a temporary object, which only this session knows.";
+		case PLACE_FALLBACK:
+			return "In COALESCE the call must be the last argument, since its answer comes only after COMMIT.";
 		case PLACE_CLAUSE:
 			break;
 	}
@@ -97,13 +83,25 @@ place_hint(UsePlace place, const char *function)
 		case PLACE_CLAUSE:
 			return psprintf("Store the answer first (UPDATE ... SET column = %s(...)), and use the column when it is there.", function);
 		case PLACE_RETURNING:
-			return "Assign the call to a column, and return the column: it holds the marker until the answer is there.";
+			return "Assign the call to a column, and return the column: it shows the marker, or what it held, until the answer is there.";
+		case PLACE_TYPED:
+			return psprintf("Assign the call itself (SET column = %s(...)), or use a function that returns jsonb.", function);
+		case PLACE_VOLATILE:
+			return "Store the answer in a column of its own, and combine it when it is there.";
+		case PLACE_SEVERAL:
+			return "Store each answer in a column of its own, and combine them when they are there.";
+		case PLACE_UNTYPED:
+			return "Cast that part to a type of its own.";
+		case PLACE_TEMPORARY:
+			return "Use objects that are there for all sessions.";
+		case PLACE_FALLBACK:
+			return "Put what is to be preferred before the call, and take care of a missing answer when it is there.";
 		case PLACE_COPY:
 			return "Assign a call to this column, too, or copy the answer when it is there.";
 		case PLACE_SET_OPERATION:
 			return "Use UNION ALL, or make the rows distinct in a sub-select before the call.";
 		default:
-			return psprintf("Assign the call alone to a jsonb, json or text column (SET column = %s(...)), and take parts of the answer in queries, a view or a generated column.", function);
+			return psprintf("Assign the call, or an expression around it, to the column itself (SET column = %s(...)).", function);
 	}
 }
 
@@ -113,17 +111,17 @@ refuse_use(Finder *finder, FuncExpr *call)
 	LlmRefusal refusal = {call, finder->relation, finder->column, NULL, NULL};
 	char *function = get_func_name(call->funcid);
 
-	if (finder->column_fault != NULL)
-	{
-		refusal.detail = finder->column_fault;
-		refusal.hint = "Assign the call to a column of type jsonb, json or text.";
-	}
-	else
-	{
-		refusal.detail = place_detail(finder->place);
-		refusal.hint = place_hint(finder->place, function);
-	}
+	refusal.detail = place_detail(finder->place);
+	refusal.hint = place_hint(finder->place, function);
 	llm_planner_refuse(finder->found, &refusal);
+}
+
+void
+llm_find_refuse(Finder *finder, FuncExpr *call, UsePlace place)
+{
+	finder->place = place;
+	refuse_use(finder, call);
+	pg_unreachable();
 }
 
 /* Refuse any call, or column that carries one, in an expression that uses its value. */
@@ -141,6 +139,8 @@ refuse_walker(Node *node, Finder *finder)
 	}
 	if (llm_planner_is_call(node))
 		call = (FuncExpr *) node;
+	else if (llm_quiet_excluded(node, finder) != NULL)
+		call = llm_quiet_call_of(llm_quiet_excluded(node, finder), finder);
 	else if (IsA(node, Var) && ((Var *) node)->varattno == 0)
 		call = llm_planner_carried_by_row((Var *) node, finder->level);
 	else if (IsA(node, Var) || IsA(node, Param))
@@ -161,6 +161,8 @@ refuse_walker(Node *node, Finder *finder)
 	return expression_tree_walker(node, refuse_walker, finder);
 }
 
+static void check_value(Node *node, Finder *finder, bool direct);
+
 static void
 check_use(Node *node, Finder *finder, UsePlace place)
 {
@@ -169,6 +171,18 @@ check_use(Node *node, Finder *finder, UsePlace place)
 	finder->place = place;
 	(void) refuse_walker(node, finder);
 	finder->place = outer;
+}
+
+void
+llm_find_use(Node *node, Finder *finder, UsePlace place)
+{
+	check_use(node, finder, place);
+}
+
+void
+llm_find_value(Node *node, Finder *finder, bool direct)
+{
+	check_value(node, finder, direct);
 }
 
 /* Check a value and note the calls in it. */
@@ -183,6 +197,10 @@ check_value(Node *node, Finder *finder, bool direct)
 	{
 		LlmFoundCall *found = palloc(sizeof(LlmFoundCall));
 
+		Oid type = ((FuncExpr *) node)->funcresulttype;
+
+		if (type != JSONBOID && type != finder->value_type)
+			llm_find_refuse(finder, (FuncExpr *) node, PLACE_TYPED);
 		found->call = (FuncExpr *) node;
 		found->direct = direct;
 		finder->found->calls = lappend(finder->found->calls, found);
@@ -231,15 +249,19 @@ static void
 refuse_copy(Node *node, Finder *finder)
 {
 	UsePlace outer = finder->place;
-	const char *fault = finder->column_fault;
 	FuncExpr *call = llm_planner_returned(node, finder->level);
 
 	finder->place = PLACE_COPY;
-	finder->column_fault = NULL;
 	if (call != NULL)
 		refuse_use(finder, call);
-	finder->column_fault = fault;
 	finder->place = outer;
+}
+
+/* Does the column show a marker until the answer is there?  Else it is quiet. */
+static bool
+shows_marker(Oid relation, AttrNumber attno)
+{
+	return llm_planner_column_fault(get_atttype(relation, attno)) == NULL;
 }
 
 /* One entry of a target list that stores a value. */
@@ -250,6 +272,7 @@ check_assignment(TargetEntry *entry, List *beside, bool is_update, Finder *finde
 	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
 	bool is_part = IsA(entry->expr, SubscriptingRef) || IsA(entry->expr, FieldStore);
 	FuncExpr *call;
+	LlmFoundQuiet *quiet = NULL;
 	LlmFoundTarget *target;
 	LlmFoundValue *value;
 
@@ -257,32 +280,25 @@ check_assignment(TargetEntry *entry, List *beside, bool is_update, Finder *finde
 	finder->column = get_attname(rte->relid, entry->resno, true);
 	call = llm_planner_carried((Node *) entry->expr, finder->level);
 	refuse_copy((Node *) entry->expr, finder);
-	if (finder->column != NULL)
-	{
-		Oid type;
-		int32 typmod;
-		Oid collation;
-
-		get_atttypetypmodcoll(rte->relid, entry->resno, &type, &typmod, &collation);
-		finder->column_fault = llm_planner_column_fault(type, typmod);
-		if (finder->column_fault != NULL && call != NULL)
-			refuse_use(finder, call);
-	}
-	if (call == NULL)
-		check_use((Node *) entry->expr, finder, is_part ? PLACE_SUBSCRIPT : PLACE_EXPRESSION);
-	else
-	{
+	if (call != NULL && (call->funcresulttype != JSONBOID || !shows_marker(rte->relid, entry->resno)))
+		call = NULL;
+	if (call != NULL)
 		check_value((Node *) entry->expr, finder, true);
+	else if (is_part || (quiet = llm_quiet_find(entry, is_update, finder)) == NULL)
+		check_use((Node *) entry->expr, finder, is_part ? PLACE_SUBSCRIPT : PLACE_EXPRESSION);
+	if (call != NULL || quiet != NULL)
+	{
 		target = found_target(finder->found, query);
 		if (target->call == NULL)
-			target->call = call;
+			target->call = call != NULL ? call : quiet->call;
 		value = palloc0(sizeof(LlmFoundValue));
 		value->entry = entry;
 		value->is_update = is_update;
 		value->beside = beside;
+		value->quiet = quiet;
 		target->values = lappend(target->values, value);
 	}
-	finder->relation = finder->column = finder->column_fault = NULL;
+	finder->relation = finder->column = NULL;
 }
 
 static void
@@ -421,13 +437,15 @@ static void
 find_in_query(Query *query, Finder *finder, bool streams)
 {
 	LlmQueryLevel level = {query, finder->level};
-	Finder inner = {finder->found, &level, PLACE_EXPRESSION, finder->relation, finder->column, NULL};
+	Finder inner = {finder->found, &level, PLACE_EXPRESSION, finder->relation, finder->column, InvalidOid};
 	ListCell *cell;
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
 	foreach(cell, query->cteList)
 		find_in_query(castNode(Query, lfirst_node(CommonTableExpr, cell)->ctequery), &inner, false);
+	if (query->commandType == CMD_INSERT)
+		llm_quiet_lift(query, finder->found);
 	check_relations(query, &inner);
 	check_clauses(query, &inner);
 	inner.place = PLACE_EXPRESSION;
@@ -452,7 +470,7 @@ find_in_query(Query *query, Finder *finder, bool streams)
 void
 llm_planner_find(Query *query, LlmFound *found)
 {
-	Finder finder = {found, NULL, PLACE_RESULT, NULL, NULL, NULL};
+	Finder finder = {found, NULL, PLACE_RESULT, NULL, NULL, InvalidOid};
 	FuncExpr *call = NULL;
 
 	llm_planner_forget_carried(); /* what an error left */

@@ -47,9 +47,9 @@ magic_const(void)
 					 FLOAT8PASSBYVAL);
 }
 
-/* The two arguments that issue(), keep() and bind() begin with. */
-static List *
-fixed_args(bytea *spec)
+/* The two arguments that the functions which the hook puts in begin with. */
+List *
+llm_rewrite_fixed_args(bytea *spec)
 {
 	Const *bytes = makeConst(BYTEAOID, -1, InvalidOid, -1, PointerGetDatum(spec), false, false);
 
@@ -100,15 +100,15 @@ rewrite_call(LlmFoundCall *found, int number, Oid issue)
 	site.args = arg_roles(tuple);
 	if (list_length(call->args) != strlen(site.args))
 		elog(ERROR, "function %s was called with %d arguments", site.name, list_length(call->args));
-	call->args = list_concat(fixed_args(llm_defer_write_site(&site)), call->args);
+	call->args = list_concat(llm_rewrite_fixed_args(llm_defer_write_site(&site)), call->args);
 	call->funcid = issue;
 	call->funcformat = COERCE_EXPLICIT_CALL;
 	ReleaseSysCache(tuple);
 }
 
 /* A column of the target's table. */
-static Node *
-target_column(LlmFoundTarget *target, Relation rel, AttrNumber attno)
+Node *
+llm_rewrite_column(LlmFoundTarget *target, Relation rel, AttrNumber attno)
 {
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
 
@@ -117,15 +117,15 @@ target_column(LlmFoundTarget *target, Relation rel, AttrNumber attno)
 }
 
 /* The table that holds the row, and its key there. */
-static List *
-row_columns(LlmFoundTarget *target, Relation rel)
+List *
+llm_rewrite_row(LlmFoundTarget *target, Relation rel)
 {
 	List *columns = list_make1(makeVar(target->query->resultRelation, TableOidAttributeNumber,
 									   OIDOID, -1, InvalidOid, 0));
 	int i;
 
 	for (i = 0; i < target->spec->nkeys; i++)
-		columns = lappend(columns, target_column(target, rel, target->key_attnos[i]));
+		columns = lappend(columns, llm_rewrite_column(target, rel, target->key_attnos[i]));
 	return columns;
 }
 
@@ -160,22 +160,14 @@ moves_key(LlmFoundTarget *target, Relation rel, List *entries)
 
 /*
  * Where keep() goes in an assigned expression: inside the column's own coercions, so
- * that a domain's CHECK and a character type's length see what will be stored.
+ * that a domain's CHECK sees what will be stored.
  */
 static Expr **
 inside_coercions(Expr **spot)
 {
-	int32 typmod;
-
-	for (;;)
-	{
-		if (IsA(*spot, CoerceToDomain))
-			spot = &((CoerceToDomain *) *spot)->arg;
-		else if (llm_planner_is_length_coercion((Node *) *spot, &typmod))
-			spot = (Expr **) &linitial(((FuncExpr *) *spot)->args);
-		else
-			return spot;
-	}
+	while (IsA(*spot, CoerceToDomain))
+		spot = &((CoerceToDomain *) *spot)->arg;
+	return spot;
 }
 
 /* Wrap an assigned expression in keep(). */
@@ -194,35 +186,39 @@ rewrite_value(LlmFoundTarget *target, Relation rel, LlmFoundValue *value, Oid ke
 		cell.column++;
 	cell.moves_key = value->is_update && moves_key(target, rel, value->beside);
 	if (value->is_update)
-		old = target_column(target, rel, value->entry->resno);
+		old = llm_rewrite_column(target, rel, value->entry->resno);
 	else
 		old = (Node *) makeNullConst(type, -1, collation);
 	if (exprType(old) != type)
 		old = (Node *) makeRelabelType((Expr *) old, type, -1, collation, COERCE_IMPLICIT_CAST);
-	row = value->is_update ? row_columns(target, rel) : list_make1(makeBoolConst(false, true));
-	args = list_concat(fixed_args(llm_defer_write_cell(&cell)), list_make2(old, *spot));
+	row = value->is_update ? llm_rewrite_row(target, rel) : list_make1(makeBoolConst(false, true));
+	args = list_concat(llm_rewrite_fixed_args(llm_defer_write_cell(&cell)), list_make2(old, *spot));
 	*spot = (Expr *) makeFuncExpr(keep, type, list_concat(args, row), collation, collation, COERCE_EXPLICIT_CALL);
 }
 
 /* Append the checks that bind stored rows. */
 static void
-add_check(LlmFoundTarget *target, Relation rel, Oid bind, Oid seen)
+add_check(LlmFoundTarget *target, Relation rel, const LlmPlannerCalls *functions)
 {
 	WithCheckOption *check = makeNode(WithCheckOption);
-	List *quals = llm_planner_seen_calls(target, rel, seen, magic_const());
+	List *quals = llm_planner_seen_calls(target, rel, functions->seen, magic_const());
+	ListCell *cell;
 	int first;
 	int i;
 
-	for (first = 0; first < target->spec->ncolumns; first += COLUMNS_PER_CHECK)
+	for (first = 0; first < target->spec->nshowing; first += COLUMNS_PER_CHECK)
 	{
-		LlmDeferCheck part = {target->spec, first, Min(COLUMNS_PER_CHECK, target->spec->ncolumns - first)};
-		List *args = fixed_args(llm_defer_write_check(&part));
+		LlmDeferCheck part = {target->spec, first, Min(COLUMNS_PER_CHECK, target->spec->nshowing - first)};
+		List *args = llm_rewrite_fixed_args(llm_defer_write_check(&part));
 
-		args = list_concat(args, row_columns(target, rel));
+		args = list_concat(args, llm_rewrite_row(target, rel));
 		for (i = first; i < first + part.count; i++)
-			args = lappend(args, target_column(target, rel, target->column_attnos[i]));
-		quals = lappend(quals, makeFuncExpr(bind, BOOLOID, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
+			args = lappend(args, llm_rewrite_column(target, rel, target->column_attnos[i]));
+		quals = lappend(quals, makeFuncExpr(functions->bind, BOOLOID, args, InvalidOid, InvalidOid,
+											COERCE_EXPLICIT_CALL));
 	}
+	foreach(cell, target->quiet)
+		quals = lappend(quals, llm_quiet_check(target, rel, lfirst(cell), functions->bind_quiet));
 	check->kind = WCO_VIEW_CHECK;
 	check->relname = pstrdup(RelationGetRelationName(rel));
 	check->qual = (Node *) make_ands_explicit(quals);
@@ -247,8 +243,14 @@ llm_planner_rewrite(LlmFound *found)
 		Relation rel = table_open(rt_fetch(target->query->resultRelation, target->query->rtable)->relid, NoLock);
 
 		foreach(value, target->values)
-			rewrite_value(target, rel, lfirst(value), helpers.keep);
-		add_check(target, rel, helpers.bind, helpers.seen);
+		{
+			if (((LlmFoundValue *) lfirst(value))->quiet != NULL)
+				llm_quiet_rewrite(target, rel, lfirst(value), &helpers);
+			else
+				rewrite_value(target, rel, lfirst(value), helpers.keep);
+		}
+		llm_quiet_clear_others(target, helpers.keep_quiet);
+		add_check(target, rel, &helpers);
 		table_close(rel, NoLock);
 	}
 	foreach(cell, found->asked)

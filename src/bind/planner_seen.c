@@ -237,7 +237,12 @@ llm_planner_conditions(const LlmFound *found, LlmFoundTarget *target, Relation r
 	ListCell *cell;
 
 	foreach(cell, target->values)
-		level.marked = bms_add_member(level.marked, ((LlmFoundValue *) lfirst(cell))->entry->resno);
+	{
+		LlmFoundValue *value = lfirst(cell);
+
+		if (value->quiet == NULL) /* else the cell keeps its value */
+			level.marked = bms_add_member(level.marked, value->entry->resno);
+	}
 	add_policies(found, target, rel, &level);
 	foreach(cell, target->views)
 	{
@@ -261,7 +266,10 @@ llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen, Con
 	int attno = -1;
 
 	foreach(cell, target->values)
-		columns = bms_add_member(columns, ((LlmFoundValue *) lfirst(cell))->entry->resno);
+	{
+		if (((LlmFoundValue *) lfirst(cell))->quiet == NULL)
+			columns = bms_add_member(columns, ((LlmFoundValue *) lfirst(cell))->entry->resno);
+	}
 	while ((attno = bms_next_member(columns, attno)) > 0)
 	{
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);

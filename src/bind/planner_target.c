@@ -16,19 +16,26 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/catalog.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
+#include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/compat.h"
 #include "bind/planner.h"
 #include "cell/marker.h"
+
+/* Columns that the fence of a cell compares at most; and that are tried whether they are the input. */
+#define LLM_MOST_READS 50
+#define LLM_MOST_CANDIDATES 20
 
 /* How the columns of the table are seen in the relation that the statement named. */
 typedef struct NamedRelation
@@ -40,17 +47,13 @@ typedef struct NamedRelation
 } NamedRelation;
 
 const char *
-llm_planner_column_fault(Oid type, int32 typmod)
+llm_planner_column_fault(Oid type)
 {
-	Oid base = getBaseTypeAndTypmod(type, &typmod);
+	LlmCellType cell = llm_marker_cell_type(type);
 
-	if (llm_marker_cell_type(type) == LLM_CELL_OTHER)
-		return psprintf("A marker stands in its place until the answer is there, and type %s cannot hold one.",
-						format_type_be(type));
-	if ((base == VARCHAROID || base == BPCHAROID) && typmod >= 0 && typmod - VARHDRSZ < LLM_SHORTEST_COLUMN)
-		return psprintf("A marker stands in its place until the answer is there, and type %s is too short for one (%d characters).",
-						format_type_with_typemod(base, typmod), LLM_SHORTEST_COLUMN);
-	return NULL;
+	if (cell == LLM_CELL_JSONB || cell == LLM_CELL_JSON)
+		return NULL;
+	return psprintf("Type %s cannot show a marker.", format_type_be(type));
 }
 
 static void
@@ -350,7 +353,17 @@ shown_name(NamedRelation *named, AttrNumber attno)
 	return shown == 0 ? "" : get_attname(named->relation, shown, false);
 }
 
-static void
+/* The number of a column of the table in the table at the top of its partitions. */
+static AttrNumber
+number_at_top(const LlmDeferTarget *spec, Relation rel, AttrNumber attno)
+{
+	if (!OidIsValid(spec->root) || spec->root == RelationGetRelid(rel))
+		return attno;
+	return get_attnum(spec->root, NameStr(TupleDescAttr(RelationGetDescr(rel), attno - 1)->attname));
+}
+
+/* Returns the column's index. */
+static int
 add_column(LlmFoundTarget *target, Relation rel, NamedRelation *named, AttrNumber attno)
 {
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
@@ -359,10 +372,21 @@ add_column(LlmFoundTarget *target, Relation rel, NamedRelation *named, AttrNumbe
 	target->column_attnos[spec->ncolumns] = attno;
 	spec->columns[spec->ncolumns].name = shown_name(named, attno);
 	spec->columns[spec->ncolumns].type = llm_marker_cell_type(att->atttypid);
-	spec->ncolumns++;
+	spec->columns[spec->ncolumns].attno = number_at_top(spec, rel, attno);
+	return spec->ncolumns++;
 }
 
-/* All columns that can hold a marker, the assigned ones first. */
+static void
+check_shown(const LlmFound *found, LlmFoundTarget *target, Relation rel, NamedRelation *named, AttrNumber attno)
+{
+	if (named->attnos[attno - 1] == 0)
+		refuse_relation(found, target, named->relation,
+						psprintf("The view does not show column \"%s\", so that the answer could not be written through it.",
+								 get_attname(RelationGetRelid(rel), attno, false)),
+						"Add the column to the view.");
+}
+
+/* All columns that can show a marker, the assigned ones first. */
 static void
 add_columns(const LlmFound *found, LlmFoundTarget *target, Relation rel, NamedRelation *named)
 {
@@ -372,24 +396,121 @@ add_columns(const LlmFound *found, LlmFoundTarget *target, Relation rel, NamedRe
 
 	foreach(cell, target->values)
 	{
-		attno = ((LlmFoundValue *) lfirst(cell))->entry->resno;
-		if (bms_is_member(attno, assigned))
+		LlmFoundValue *value = lfirst(cell);
+
+		attno = value->entry->resno;
+		if (value->quiet != NULL || bms_is_member(attno, assigned))
 			continue;
 		assigned = bms_add_member(assigned, attno);
-		if (named->attnos[attno - 1] == 0)
-			refuse_relation(found, target, named->relation,
-							psprintf("The view does not show column \"%s\", so that the answer could not be written through it.",
-									 get_attname(RelationGetRelid(rel), attno, false)),
-							"Add the column to the view.");
-		add_column(target, rel, named, attno);
+		check_shown(found, target, rel, named, attno);
+		(void) add_column(target, rel, named, attno);
 	}
 	for (attno = 1; attno <= named->natts; attno++)
 	{
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
 
 		if (!att->attisdropped && !att->attgenerated && !bms_is_member(attno, assigned) &&
-			llm_planner_column_fault(att->atttypid, att->atttypmod) == NULL)
-			add_column(target, rel, named, attno);
+			llm_planner_column_fault(att->atttypid) == NULL)
+			(void) add_column(target, rel, named, attno);
+	}
+	target->spec->nshowing = target->spec->ncolumns;
+}
+
+/* Where a quiet column is read by its fence: what its expressions read, or else what may be the input. */
+static List *
+fence_columns(LlmFoundTarget *target, Relation rel, NamedRelation *named, AttrNumber quiet)
+{
+	Bitmapset *reads = NULL;
+	bool is_open = false; /* some expression reads nothing */
+	List *columns = NIL;
+	ListCell *cell;
+	int attno = -1;
+
+	foreach(cell, target->values)
+	{
+		LlmFoundValue *value = lfirst(cell);
+
+		if (value->quiet == NULL || value->entry->resno != quiet)
+			continue;
+		reads = bms_add_members(reads, value->quiet->reads);
+		is_open = is_open || bms_is_empty(value->quiet->reads);
+	}
+	for (attno = 1; is_open && attno <= named->natts; attno++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+
+		if (!att->attisdropped && attno != quiet && TypeCategory(getBaseType(att->atttypid)) == TYPCATEGORY_STRING &&
+			bms_num_members(reads) < LLM_MOST_CANDIDATES)
+			reads = bms_add_member(reads, attno);
+	}
+	attno = -1;
+	while ((attno = bms_next_member(reads, attno)) > 0 && list_length(columns) < LLM_MOST_READS)
+	{
+		if (named->attnos[attno - 1] != 0)
+			columns = lappend_int(columns, attno);
+	}
+	return columns;
+}
+
+/* A view has no xmin: what is read must be visible in it. */
+static void
+check_reads_shown(const LlmFound *found, LlmFoundTarget *target, Relation rel, NamedRelation *named,
+				  const LlmFoundValue *value)
+{
+	int attno = -1;
+
+	while (named->relation != RelationGetRelid(rel) && (attno = bms_next_member(value->quiet->reads, attno)) > 0)
+	{
+		if (named->attnos[attno - 1] == 0)
+			refuse_relation(found, target, named->relation,
+							psprintf("The view does not show column \"%s\", which the call reads, so that nobody could tell whether the row is still the one that was asked about.",
+									 get_attname(RelationGetRelid(rel), attno, false)),
+							"Add the column to the view.");
+	}
+}
+
+/* A NOT NULL column without a default has nothing to hold until the answer is there. */
+static void
+check_meanwhile(const LlmFound *found, LlmFoundTarget *target, Relation rel, const LlmFoundValue *value)
+{
+	AttrNumber attno = value->entry->resno;
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+	LlmRefusal refusal = {value->quiet->call, RelationGetRelationName(rel), NameStr(att->attname), NULL, NULL};
+
+	if (value->is_update || !att->attnotnull || build_column_default(rel, attno) != NULL)
+		return;
+	refusal.detail = "The column is NOT NULL and has no default, so that there is nothing that it could hold until the answer is there.";
+	refusal.hint = psprintf("Give the column a default (ALTER TABLE %s ALTER COLUMN %s SET DEFAULT ...), or let it be NULL.",
+							quote_identifier(RelationGetRelationName(rel)), quote_identifier(NameStr(att->attname)));
+	llm_planner_refuse(found, &refusal);
+}
+
+/* The quiet columns, behind those that can show a marker. */
+static void
+add_quiet_columns(const LlmFound *found, LlmFoundTarget *target, Relation rel, NamedRelation *named)
+{
+	Bitmapset *assigned = NULL;
+	ListCell *cell;
+
+	foreach(cell, target->values)
+	{
+		LlmFoundValue *value = lfirst(cell);
+		AttrNumber attno = value->entry->resno;
+		LlmFoundQuietColumn *column;
+
+		if (value->quiet == NULL)
+			continue;
+		check_meanwhile(found, target, rel, value);
+		check_reads_shown(found, target, rel, named, value);
+		if (bms_is_member(attno, assigned))
+			continue;
+		assigned = bms_add_member(assigned, attno);
+		check_shown(found, target, rel, named, attno);
+		column = palloc0(sizeof(LlmFoundQuietColumn));
+		column->attno = attno;
+		column->column = add_column(target, rel, named, attno);
+		column->reads = fence_columns(target, rel, named, attno);
+		target->quiet = lappend(target->quiet, column);
 	}
 }
 
@@ -414,16 +535,25 @@ llm_planner_target(const LlmFound *found, LlmFoundTarget *target, int number)
 	target->spec = spec;
 	spec->number = number;
 	spec->relation = named.relation;
+	if (rel->rd_rel->relispartition)
+		spec->root = llast_oid(get_partition_ancestors(RelationGetRelid(rel)));
+	else if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		spec->root = RelationGetRelid(rel);
 	spec->keys = palloc(list_length(key) * sizeof(char *));
+	spec->key_attnos = palloc(list_length(key) * sizeof(AttrNumber));
 	target->key_attnos = palloc(list_length(key) * sizeof(AttrNumber));
 	foreach(cell, key)
 	{
 		target->key_attnos[spec->nkeys] = lfirst_int(cell);
+		spec->key_attnos[spec->nkeys] = number_at_top(spec, rel, lfirst_int(cell));
 		spec->keys[spec->nkeys++] = shown_name(&named, lfirst_int(cell));
 	}
-	spec->columns = palloc(named.natts * sizeof(LlmDeferColumn));
-	target->column_attnos = palloc(named.natts * sizeof(AttrNumber));
+	/* a column may be assigned both ways, by actions of its own */
+	spec->columns = palloc(2 * named.natts * sizeof(LlmDeferColumn));
+	target->column_attnos = palloc(2 * named.natts * sizeof(AttrNumber));
+	target->shown = named.attnos;
 	add_columns(found, target, rel, &named);
+	add_quiet_columns(found, target, rel, &named);
 	target->views = named.views;
 	llm_planner_conditions(found, target, rel);
 	table_close(rel, NoLock);

@@ -208,26 +208,31 @@ static LlmStatement transitions[] = {
 
 	/*
 	 * Tasks of job $1, in $2; what became of each, why and in a sentence.  Failed ones are kept as
-	 * dead letters; what such a task cost is the sum of its rows in the ledger.  How many there
+	 * dead letters, one at most of a quiet cell; what such a task cost is the sum of its rows in
+	 * the ledger.  How many there
 	 * were of each fate: done, failed, superseded, cancelled, row_gone.
 	 */
 	[LLM_EVENT_END] = {
 		.sql = "WITH fate AS MATERIALIZED (SELECT * FROM unnest($2, $3, $4, $5) AS f(task, fate, reason, message)),"
 			   " gone AS (DELETE FROM llm.queue q USING fate f WHERE q.id = f.task"
 			   "  RETURNING q.id, q.recipe, q.role, q.relation, q.application_name, q.key, q.tries, q.attempts, q.input,"
-			   "  q.last_answer, q.answer, f.fate, f.reason, f.message),"
+			   "  q.last_answer, q.answer, q.cell, q.fence, q.leaves, f.fate, f.reason, f.message),"
 			   " dead AS (INSERT INTO llm.dead_letter AS d (task, failed_at, job, recipe, role, relation, relation_name,"
-			   "   column_name, application_name, key, reason, message, tries, attempts, cost, input, last_answer, answer)"
+			   "   column_name, application_name, key, reason, message, tries, attempts, cost, input, last_answer, answer,"
+			   "   cell, fence, leaves)"
 			   "  SELECT g.id, llm.clock(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
 			   "   j.column_name, g.application_name, g.key, g.reason, g.message, g.tries, g.attempts,"
 			   "   (SELECT CASE WHEN pg_catalog.count(*) = 0 THEN 0 ELSE pg_catalog.sum(l.cost) END"
 			   "    FROM llm.ledger l WHERE l.task = g.id),"
-			   "   g.input, g.last_answer, g.answer"
+			   "   g.input, g.last_answer, g.answer, g.cell, g.fence, g.leaves"
 			   "  FROM gone g JOIN llm.job j ON j.id = $1 WHERE g.fate = 'failed'"
 			   "  ON CONFLICT (task) DO UPDATE SET failed_at = excluded.failed_at, relation = excluded.relation,"
 			   "   reason = excluded.reason, message = excluded.message, tries = excluded.tries,"
 			   "   attempts = excluded.attempts, cost = excluded.cost, last_answer = excluded.last_answer,"
 			   "   answer = excluded.answer),"
+			   " buried AS (DELETE FROM llm.dead_letter d WHERE d.task IN (SELECT o.task FROM gone g"
+			   "  JOIN llm.dead_letter o ON o.cell = g.cell AND o.task <> g.id AND o.key = g.key"
+			   "  WHERE g.cell IS NOT NULL AND g.fate IN ('done', 'failed') FOR UPDATE OF o SKIP LOCKED)),"
 			   " freed AS (DELETE FROM llm.cancellation c USING fate f WHERE c.task = f.task)"
 			   " SELECT pg_catalog.count(*) FILTER (WHERE g.fate = 'done'),"
 			   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'failed'),"
@@ -347,6 +352,23 @@ static LlmStatement transitions[] = {
 		.fresh = true},
 
 	/*
+	 * Tasks of quiet cells that were asked about again.  Of what is under way the writer learns
+	 * when it has locked the row.
+	 */
+	[LLM_EVENT_OVERTAKE] = {
+		.sql = "WITH old AS MATERIALIZED (SELECT q.id, q.ctid AS place, q.state IN ('ready', 'waiting') AS is_free"
+			   "  FROM llm.queue q WHERE q.id = ANY ($1) AND q.state <> ALL ('{cancelled,superseded,failed}')),"
+			   " free AS MATERIALIZED (SELECT old.id FROM old"
+			   "  WHERE CASE WHEN old.is_free THEN llm.lock_task(old.place) ELSE false END),"
+			   " stopped AS (UPDATE llm.queue q SET " IS_OVER("superseded") OF("free") "),"
+			   " noted AS (INSERT INTO llm.cancellation (task, superseded) SELECT old.id, true FROM old"
+			   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id = old.id))"
+			   " SELECT pg_catalog.count(*) FROM old",
+		.nargs = 1,
+		.args = {INT8ARRAYOID},
+		.fresh = true},
+
+	/*
 	 * As for CANCEL.  Dead letters of a job go to a new job like it.  Those with an answer need no
 	 * request: they go straight to the writer.  The others begin to count again from nought, or
 	 * what was given up after many requests would be given up again at its next failure.  How
@@ -360,17 +382,19 @@ static LlmStatement transitions[] = {
 			   " old AS (SELECT m.job, pg_catalog.count(*) AS tasks,"
 			   "  pg_catalog.nextval('llm.job_id_seq') AS new FROM mine m GROUP BY m.job),"
 			   " opened AS (INSERT INTO llm.job (id, role, role_name, application_name, relation, relation_name,"
-			   "   column_name, key_columns, column_numbers, shape, operation, recipe, model, priority, tags, settings, total)"
+			   "   column_name, key_columns, column_numbers, shape, operation, recipe, model, priority, tags, settings,"
+			   "   cell_kind, cell, total)"
 			   "  OVERRIDING SYSTEM VALUE"
 			   "  SELECT old.new, j.role, j.role_name, j.application_name, j.relation, j.relation_name,"
 			   "   j.column_name, j.key_columns, j.column_numbers, j.shape, j.operation, j.recipe, j.model, j.priority, j.tags,"
-			   "   j.settings, old.tasks FROM old JOIN llm.job j ON j.id = old.job RETURNING id),"
+			   "   j.settings, j.cell_kind, j.cell, old.tasks FROM old JOIN llm.job j ON j.id = old.job RETURNING id),"
 			   " queued AS (INSERT INTO llm.queue (id, job, recipe, role, relation, state, outcome, attempts,"
-			   "   application_name, key, input, answer)"
+			   "   application_name, key, input, answer, cell, fence, leaves)"
 			   "  SELECT m.task, old.new, m.recipe, m.role, m.relation,"
 			   "   CASE WHEN m.answer IS NULL THEN 'ready' ELSE 'answered' END,"
 			   "   CASE WHEN m.answer IS NULL THEN NULL ELSE 'answered' END,"
-			   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.application_name, m.key, m.input, m.answer"
+			   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.application_name, m.key, m.input, m.answer,"
+			   "   m.cell, m.fence, m.leaves"
 			   "  FROM mine m JOIN old ON old.job = m.job RETURNING job)"
 			   " SELECT (SELECT pg_catalog.count(*) FROM queued), (SELECT pg_catalog.max(id) FROM opened)",
 		.nargs = 5,

@@ -82,6 +82,7 @@ typedef enum LlmTaskEvent
 	/* a backend's */
 	LLM_EVENT_CANCEL, /* READY, WAITING → CANCELLED; otherwise word is left */
 	LLM_EVENT_SUPERSEDE, /* READY, WAITING → SUPERSEDED */
+	LLM_EVENT_OVERTAKE, /* the same, of quiet cells; otherwise word is left */
 	LLM_EVENT_RETRY /* a dead letter → READY, ANSWERED */
 } LlmTaskEvent;
 

@@ -20,10 +20,12 @@
 #include "utils/resowner.h"
 
 #include "base/spi.h"
+#include "cell/image.h"
 #include "writeback/writeback_cells.h"
 #include "writeback/writeback_diag.h"
 #include "writeback/writeback_session.h"
 #include "writeback/writeback_sql.h"
+#include "writeback/writeback_value.h"
 
 /* Each row that has to wait for a lock costs the lock time-out: after so many the others go first. */
 #define MAX_LOCK_WAITS 4
@@ -43,6 +45,16 @@ typedef struct Attempt
 	bool *written;
 	bool locking; /* still at the lock statement */
 } Attempt;
+
+/* Rows whose values are evaluated, for try_work(). */
+typedef struct Evaluation
+{
+	LlmWriteJob *job;
+	const char *column; /* by its name of today */
+	LlmCellValue *cell;
+	LlmWriteRow **rows;
+	int n;
+} Evaluation;
 
 /* Rows to explain, for try_work(). */
 typedef struct Diagnosis
@@ -142,6 +154,23 @@ note_written(LlmWriteRow *row)
 	}
 }
 
+/* Of locked rows, those whose quiet cells were not asked about again since; the others are superseded. */
+static int
+pass_over_asked(LlmWriteRow **locked, int n)
+{
+	int kept = 0;
+
+	llm_writeback_pass_over_asked(locked, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (locked[i]->fate == LLM_FATE_OPEN)
+			locked[kept++] = locked[i];
+		else
+			locked[i]->locked = false;
+	}
+	return kept;
+}
+
 /* Lock and write; for try_work(). */
 static void
 write_rows(void *arg)
@@ -156,6 +185,8 @@ write_rows(void *arg)
 	for (int i = 0; i < attempt->n; i++)
 		if (attempt->rows[i]->locked)
 			locked[n++] = attempt->rows[i];
+	if (attempt->target->is_quiet)
+		n = pass_over_asked(locked, n);
 	if (n == 0)
 		return;
 	llm_writeback_write(attempt->target, locked, n, attempt->written);
@@ -186,6 +217,8 @@ leave_failed_marker(LlmWriteTarget *target, LlmWriteRow *row)
 	bool written[1];
 	Attempt attempt = {.target = target, .rows = rows, .n = 1, .written = written};
 
+	if (target->is_quiet)
+		return;
 	copy.outcome = "failed";
 	copy.error = pstrdup(row->reason);
 	copy.message = row->explanation;
@@ -332,6 +365,104 @@ may_write(LlmWriteJob *job)
 	return may;
 }
 
+/* For try_work(). */
+static void
+prepare_values(void *arg)
+{
+	Evaluation *evaluation = arg;
+
+	LlmWriteJob *job = evaluation->job;
+
+	evaluation->cell = llm_cell_value_prepare(job->cell, job->relation, evaluation->column);
+}
+
+/* For try_work(). */
+static void
+evaluate_rows(void *arg)
+{
+	Evaluation *evaluation = arg;
+
+	llm_cell_value_evaluate(evaluation->cell, evaluation->rows, evaluation->n);
+}
+
+/* The value cannot be made, and the answer is kept: also where a right was lost, which may come back. */
+static void
+fail_value(LlmWriteRow *row, ErrorData *error)
+{
+	if (llm_writeback_is_lock_error(error->sqlerrcode))
+	{
+		row->fate = LLM_FATE_WAITING;
+		return;
+	}
+	llm_writeback_fail_by_error(row, error);
+	row->reason = "not_writable";
+}
+
+/* Halves, until those that fail stand alone. */
+static void
+evaluate_by_halves(Evaluation *all)
+{
+	Evaluation half = *all;
+	ErrorData *error = all->n == 0 ? NULL : try_work(evaluate_rows, all);
+
+	if (error == NULL)
+		return;
+	if (all->n == 1)
+	{
+		fail_value(all->rows[0], error);
+		return;
+	}
+	half.n = all->n / 2;
+	evaluate_by_halves(&half);
+	half.rows += half.n;
+	half.n = all->n - half.n;
+	evaluate_by_halves(&half);
+}
+
+/* Was the column given another type since?  A value of the old one is not overwritten. */
+static bool
+is_retyped(const LlmWriteTarget *target, const LlmWriteRow *row)
+{
+	LlmCellFence fence;
+
+	llm_cell_fence_read(row->fence, &fence);
+	return fence.type != target->column_type && !fence.was_null;
+}
+
+/*
+ * Quiet cells: what was not answered is not written, since nothing shows in the cell; the
+ * others' values are evaluated before any row is locked.
+ */
+static void
+make_values(LlmWriteJob *job, const LlmWriteTarget *target, const char *column)
+{
+	Evaluation all = {.job = job, .column = column, .rows = palloc(sizeof(LlmWriteRow *) * Max(job->nrows, 1))};
+	ErrorData *error;
+
+	for (int i = 0; i < job->nrows; i++)
+	{
+		LlmWriteRow *row = &job->rows[i];
+
+		if (row->fate != LLM_FATE_OPEN)
+			continue;
+		if (strcmp(row->outcome, "answered") != 0 || row->fence == NULL)
+			note_written(row);
+		else if (is_retyped(target, row))
+			llm_writeback_fail(row, "not_writable",
+							   psprintf("column \"%s\" of %s has another type than when it was asked about",
+										column, target->name));
+		else
+			all.rows[all.n++] = row;
+	}
+	if (all.n == 0)
+		return;
+	error = try_work(prepare_values, &all);
+	if (error == NULL)
+		evaluate_by_halves(&all);
+	for (int i = 0; error != NULL && i < all.n; i++)
+		fail_value(all.rows[i], error);
+}
+
 void
 llm_writeback_cells(LlmWriteJob *job)
 {
@@ -355,12 +486,14 @@ llm_writeback_cells(LlmWriteJob *job)
 		return;
 	}
 	if (!llm_writeback_follow_names(job, &column, keys, &reason, &explanation) ||
-		!llm_writeback_describe(&target, job->relation, column, keys, job->nkeys, &reason, &explanation))
+		!llm_writeback_describe(&target, job->relation, job, column, keys, &reason, &explanation))
 	{
 		llm_writeback_decide(job, LLM_FATE_FAILED, reason, explanation);
 		return;
 	}
 	llm_writeback_decide(job, LLM_FATE_OPEN, NULL, NULL);
+	if (job->is_quiet)
+		make_values(job, &target, column);
 	all.rows = palloc(sizeof(LlmWriteRow *) * Max(job->nrows, 1));
 	all.written = palloc0(sizeof(bool) * Max(job->nrows, 1));
 	for (int i = 0; i < job->nrows; i++)

@@ -156,7 +156,7 @@ look_into_leaf(const LlmWriteJob *job, Oid leaf, LlmWriteRow **rows, int n, int 
 
 	LockRelationOid(leaf, AccessShareLock);
 	if (get_rel_relkind(leaf) != RELKIND_RELATION ||
-		!llm_writeback_describe(&target, leaf, job->column, job->keys, job->nkeys, &reason, &explanation))
+		!llm_writeback_describe(&target, leaf, job, job->column, job->keys, &reason, &explanation))
 		return;
 	become_owner(relation_owner(leaf), context);
 	llm_writeback_look(&target, rows, n, found);
@@ -207,7 +207,7 @@ llm_writeback_diagnose(const LlmWriteJob *job, LlmWriteRow **rows, int n)
 		followed = step_below(&below.relation, &below.column, below.keys, job->nkeys);
 	owner = relation_owner(below.relation);
 	if (!followed || !OidIsValid(owner) ||
-		!llm_writeback_describe(&target, below.relation, below.column, below.keys, job->nkeys, &reason, &explanation))
+		!llm_writeback_describe(&target, below.relation, &below, below.column, below.keys, &reason, &explanation))
 	{
 		for (int i = 0; i < n; i++)
 			llm_writeback_fail(rows[i], "not_visible",

@@ -52,7 +52,8 @@
  */
 static LlmStatement find_statement = {
 	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings, j.column_numbers,"
-		   "  j.shape, j.shape_put_off, j.state = 'paused'"
+		   "  j.shape, j.shape_put_off, j.state = 'paused',"
+		   "  j.cell_kind = 'quiet', j.cell"
 		   " FROM llm.job j CROSS JOIN LATERAL ("
 		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " LLM_SETTLED
 		   "   AND q.landed >= COALESCE(($3 ->> j.id::pg_catalog.text)"
@@ -76,14 +77,22 @@ static LlmStatement claim_statement = {
 		   " picked AS MATERIALIZED (SELECT * FROM others UNION ALL SELECT * FROM own LIMIT $2),"
 		   " sized AS (SELECT p.id, pg_catalog.sum(p.size) OVER (ORDER BY p.landed NULLS FIRST, p.id"
 		   "  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM picked p)"
-		   " SELECT q.id, q.relation, q.key, CASE WHEN q.state IN ('answered', 'failed') AND EXISTS (SELECT"
-		   "   FROM llm.cancellation c WHERE c.task = q.id)"
-		   "  THEN 'cancelled' ELSE q.state END, q.answer, q.error, q.message, COALESCE(q.same_as, 0), COALESCE(q.landed, 0)"
+		   " SELECT q.id, q.relation, q.key, CASE WHEN q.state IN ('answered', 'failed') THEN COALESCE((SELECT"
+		   "   CASE WHEN pg_catalog.bool_or(c.superseded) THEN 'superseded' ELSE 'cancelled' END"
+		   "   FROM llm.cancellation c WHERE c.task = q.id HAVING pg_catalog.count(*) > 0), q.state)"
+		   "  ELSE q.state END, q.answer, q.error, q.message, COALESCE(q.same_as, 0), COALESCE(q.landed, 0),"
+		   " q.fence, q.leaves"
 		   " FROM sized s JOIN llm.queue q ON q.id = s.id"
 		   " WHERE COALESCE(s.before, 0) < " CLAIM_BYTES
 		   " ORDER BY q.id",
 	.nargs = 3,
 	.args = {INT8OID, INT4OID, INT8OID}};
+
+/* Found by a new snapshot: what was committed before the row could be locked. */
+static LlmStatement asked_again_statement = {
+	.sql = "SELECT DISTINCT c.task FROM llm.cancellation c WHERE c.task = ANY ($1) AND c.superseded",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
 
 static LlmStatement take_job_statement = {
 	.sql = "SELECT FROM llm.job j WHERE j.id = $1 FOR NO KEY UPDATE SKIP LOCKED",
@@ -260,6 +269,8 @@ llm_writeback_find_jobs(int64 after, int limit)
 		job->shape = read_text(i, 9);
 		job->shape_put_off = read_text(i, 10);
 		job->paused = read_bool(i, 11);
+		job->is_quiet = read_bool(i, 12);
+		job->cell = read_jsonb(i, 13);
 		jobs = lappend(jobs, job);
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -303,6 +314,8 @@ read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
 	row->message = read_text(i, 7);
 	row->same_as = read_int64(i, 8);
 	row->landed = read_int64(i, 9);
+	row->fence = (bytea *) read_jsonb(i, 10);
+	row->leaves = read_jsonb(i, 11);
 	row->key = palloc(sizeof(char *) * job->nkeys);
 	for (int k = 0; k < job->nkeys; k++)
 	{
@@ -500,6 +513,31 @@ llm_writeback_may_write(LlmWriteJob *job)
 	job->shape = MemoryContextStrdup(job_memory, shape);
 	job->shape_put_off = NULL;
 	return true;
+}
+
+void
+llm_writeback_pass_over_asked(LlmWriteRow **rows, int n)
+{
+	Datum *tasks = palloc(Max(n, 1) * sizeof(Datum));
+	LlmOwnScope scope;
+	Datum values[1];
+	uint64 nfound;
+
+	for (int i = 0; i < n; i++)
+		tasks[i] = Int64GetDatum(rows[i]->task);
+	values[0] = llm_spi_array(INT8OID, tasks, NULL, n);
+	llm_spi_own_begin(&scope);
+	nfound = execute(&asked_again_statement, values);
+	for (uint64 i = 0; i < nfound; i++)
+	{
+		for (int r = 0; r < n; r++)
+		{
+			if (rows[r]->task == read_int64(i, 1))
+				rows[r]->fate = LLM_FATE_SUPERSEDED;
+		}
+	}
+	SPI_freetuptable(SPI_tuptable);
+	llm_spi_own_end(&scope);
 }
 
 uint64

@@ -46,6 +46,10 @@ typedef struct LlmWriteRow
 	char *error; /* why it failed, or NULL */
 	char *message; /* or NULL */
 	bool locked; /* the role saw row and marker, and holds the row's lock */
+	bytea *fence; /* of quiet cells, what follows, too; else NULL */
+	Jsonb *leaves; /* or NULL */
+	Datum value; /* as evaluated from the answer */
+	bool value_is_null;
 	LlmFate fate;
 	const char *reason; /* failed: short name */
 	char *explanation; /* failed: sentence */
@@ -65,6 +69,8 @@ typedef struct LlmWriteJob
 	char *shape; /* see shape.h: when it was asked; or NULL */
 	char *shape_put_off; /* the one it was put off for; or NULL */
 	bool paused; /* it was when it was looked for */
+	bool is_quiet; /* its cells show nothing of their tasks */
+	Jsonb *cell; /* llm.job.cell, of quiet cells */
 	LlmWriteRow *rows;
 	int nrows;
 	int nclaimed; /* rows as claimed; some may have been dropped from "rows" since */
@@ -89,6 +95,12 @@ extern bool llm_writeback_take_job(const LlmWriteJob *job);
  * written.  Locks the relation and those that a write to it concerns.
  */
 extern bool llm_writeback_may_write(LlmWriteJob *job);
+
+/*
+ * Rows whose quiet cells have been asked about again since are superseded; tested when they
+ * are locked.  As the owner of our tables.
+ */
+extern void llm_writeback_pass_over_asked(LlmWriteRow **rows, int n);
 
 /* Rows with a final fate leave the queue, waiting ones wait. */
 extern void llm_writeback_settle(LlmWriteJob *job);

@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
@@ -37,10 +38,12 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "base/json.h"
 #include "base/spi.h"
 #include "base/spi_plan.h"
 #include "cell/marker.h"
 #include "writeback/writeback_sql.h"
+#include "writeback/writeback_value.h"
 
 /* Statements of some dozens of jobs that run at the same time. */
 #define KEPT_PLANS 64
@@ -284,13 +287,67 @@ describe_keys(LlmWriteTarget *target, char **keys, const char **reason, char **e
 	return true;
 }
 
+/* A cell that shows a marker: the marker is the proof. */
+static bool
+describe_marker(LlmWriteTarget *target, const LlmWriteJob *job)
+{
+	static const char *const types[] = {
+		[LLM_CELL_JSONB] = "pg_catalog.jsonb",
+		[LLM_CELL_JSON] = "pg_catalog.json",
+		[LLM_CELL_TEXT] = "pg_catalog.text",
+	};
+	LlmCellType kind = llm_marker_cell_type(target->column_type);
+	char *cell;
+
+	if (kind == LLM_CELL_OTHER)
+		return false;
+	cell = psprintf("t.%s::%s", target->column, types[kind]);
+	target->stands = psprintf("llm.marker_task(%s) OPERATOR(pg_catalog.=) v.task", cell);
+	target->value = psprintf("llm.resolve(%s, v.outcome, v.task, v.answer, v.error, v.message)", cell);
+	target->found = psprintf("COALESCE(llm.marker_task(%s), 0)", cell);
+	return true;
+}
+
+/* A quiet cell: its value, and its row, are those that were asked about. */
+static bool
+describe_quiet(LlmWriteTarget *target, const LlmWriteJob *job)
+{
+	bool is_view = get_rel_relkind(target->relation) == RELKIND_VIEW;
+	StringInfoData stands;
+	JsonbValue tree;
+	JsonbValue *reads = NULL;
+
+	initStringInfo(&stands);
+	appendStringInfo(&stands, "llm.cell_stands(v.fence, t.%s, %s", target->column,
+					 is_view ? "NULL::pg_catalog.xid" : "t.xmin");
+	if (job->cell != NULL && llm_json_tree(job->cell, &tree))
+		reads = llm_json_get(&tree, "reads");
+	for (int i = 0; reads != NULL && reads->type == jbvArray && i < reads->val.array.nElems; i++)
+	{
+		char *name = llm_json_cstring(&reads->val.array.elems[i]);
+		Oid type;
+
+		appendStringInfoString(&stands, ", ");
+		if (find_column(target->relation, name, &type))
+			appendStringInfo(&stands, "t.%s", quote_identifier(name));
+		else
+			appendStringInfoString(&stands, "NULL::pg_catalog.bool"); /* it is gone, and so not as it was */
+	}
+	if (reads == NULL || reads->val.array.nElems == 0)
+		appendStringInfoString(&stands, ", NULL::pg_catalog.bool"); /* VARIADIC wants one */
+	appendStringInfoChar(&stands, ')');
+	target->stands = stands.data;
+	target->value = psprintf("llm.cell_value(t.%s, v.number)", target->column);
+	target->found = psprintf("CASE WHEN %s THEN v.task ELSE 0 END", target->stands);
+	target->is_quiet = true;
+	return true;
+}
+
 bool
-llm_writeback_describe(LlmWriteTarget *target, Oid relation, const char *column, char **keys, int nkeys,
-					   const char **reason, char **explanation)
+llm_writeback_describe(LlmWriteTarget *target, Oid relation, const LlmWriteJob *job,
+					   const char *column, char **keys, const char **reason, char **explanation)
 {
 	char *relname = get_rel_name(relation);
-	Oid type;
-	const char *cell_type;
 
 	if (relname == NULL)
 	{
@@ -300,58 +357,55 @@ llm_writeback_describe(LlmWriteTarget *target, Oid relation, const char *column,
 	}
 	target->relation = relation;
 	target->name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), relname);
-	target->nkeys = nkeys;
-	if (!find_column(relation, column, &type))
+	target->nkeys = job->nkeys;
+	if (!find_column(relation, column, &target->column_type))
 	{
 		*reason = "column_gone";
 		*explanation = psprintf("column \"%s\" of %s does not exist", column, target->name);
 		return false;
 	}
-	switch (llm_marker_cell_type(type))
-	{
-		case LLM_CELL_JSONB:
-			cell_type = "pg_catalog.jsonb";
-			break;
-		case LLM_CELL_JSON:
-			cell_type = "pg_catalog.json";
-			break;
-		case LLM_CELL_TEXT:
-			cell_type = "pg_catalog.text";
-			break;
-		default:
-			*reason = "not_writable";
-			*explanation = psprintf("column \"%s\" of %s cannot hold an answer any more", column, target->name);
-			return false;
-	}
 	target->column = pstrdup(quote_identifier(column));
-	target->cell = psprintf("t.%s::%s", target->column, cell_type);
+	if (!(job->is_quiet ? describe_quiet : describe_marker)(target, job))
+	{
+		*reason = "not_writable";
+		*explanation = psprintf("column \"%s\" of %s cannot hold an answer any more", column, target->name);
+		return false;
+	}
 	return describe_keys(target, keys, reason, explanation);
 }
 
-/* "unnest($1), unnest($2), ..." named task, leaf, k1, k2, ... and whatever follows. */
+/* Arguments that stand before the keys. */
+static int
+fixed_args(const LlmWriteTarget *target)
+{
+	return target->is_quiet ? 4 : 2;
+}
+
+/* "unnest($1), unnest($2), ..." named task, leaf, of quiet cells fence and number, k1, k2, ... and whatever follows. */
 static void
 append_rows(StringInfo sql, LlmWriteTarget *target, const char *more, int nmore)
 {
-	int nargs = 2 + target->nkeys + nmore;
+	int nargs = fixed_args(target) + target->nkeys + nmore;
 
 	appendStringInfoString(sql, "ROWS FROM (");
 	for (int i = 1; i <= nargs; i++)
 		appendStringInfo(sql, "%spg_catalog.unnest($%d)", i > 1 ? ", " : "", i);
-	appendStringInfoString(sql, ") AS v(task, leaf");
+	appendStringInfo(sql, ") AS v(task, leaf%s", target->is_quiet ? ", fence, number" : "");
 	for (int k = 1; k <= target->nkeys; k++)
 		appendStringInfo(sql, ", k%d", k);
 	appendStringInfo(sql, "%s)", more);
 }
 
 /*
- * Run for a set of rows: tasks, leaves and keys are arguments 1 to 2 + nkeys, the
- * caller's follow.  "stripped": see strip_select().
+ * Run for a set of rows: tasks, leaves, of quiet cells fences and indexes of rows, and keys
+ * are the first arguments, the caller's follow.  "stripped": see strip_select().
  */
 static void
 run_over(LlmWriteTarget *target, const char *sql, bool stripped, LlmWriteRow **rows, int n,
 		 MoreArguments *more)
 {
-	int first = 2 + target->nkeys;
+	int before = fixed_args(target);
+	int first = before + target->nkeys;
 	int nargs = first + (more ? more->n : 0);
 	Datum *values = palloc(sizeof(Datum) * nargs);
 	Oid *types = palloc(sizeof(Oid) * nargs);
@@ -368,12 +422,23 @@ run_over(LlmWriteTarget *target, const char *sql, bool stripped, LlmWriteRow **r
 		column[i] = ObjectIdGetDatum(rows[i]->leaf);
 	values[1] = llm_spi_array(OIDOID, column, NULL, n);
 	types[1] = OIDARRAYOID;
+	if (target->is_quiet)
+	{
+		for (int i = 0; i < n; i++)
+			column[i] = PointerGetDatum(rows[i]->fence);
+		values[2] = llm_spi_array(BYTEAOID, column, NULL, n);
+		types[2] = BYTEAARRAYOID;
+		for (int i = 0; i < n; i++)
+			column[i] = Int32GetDatum(i);
+		values[3] = llm_spi_array(INT4OID, column, NULL, n);
+		types[3] = INT4ARRAYOID;
+	}
 	for (int k = 0; k < target->nkeys; k++)
 	{
 		for (int i = 0; i < n; i++)
 			column[i] = CStringGetTextDatum(rows[i]->key[k]);
-		values[2 + k] = llm_spi_array(TEXTOID, column, NULL, n);
-		types[2 + k] = TEXTARRAYOID;
+		values[before + k] = llm_spi_array(TEXTOID, column, NULL, n);
+		types[before + k] = TEXTARRAYOID;
 	}
 	for (int i = first; i < nargs; i++)
 	{
@@ -423,9 +488,8 @@ llm_writeback_lock(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool as_as
 	/* The owner's text differs: a plan with the asker's row security in it must not be found. */
 	appendStringInfo(&sql, "SELECT v.task%s FROM ", as_asker ? "" : " AS seen_by_owner");
 	append_rows(&sql, target, "", 0);
-	appendStringInfo(&sql, " JOIN %s AS t ON %s WHERE llm.marker_task(%s) OPERATOR(pg_catalog.=) v.task"
-						   " FOR NO KEY UPDATE OF t SKIP LOCKED",
-					 target->name, target->match, target->cell);
+	appendStringInfo(&sql, " JOIN %s AS t ON %s WHERE %s FOR NO KEY UPDATE OF t SKIP LOCKED",
+					 target->name, target->match, target->stands);
 	run_over(target, sql.data, as_asker, rows, n, NULL);
 	for (int i = 0; i < n; i++)
 		rows[i]->locked = false;
@@ -464,29 +528,41 @@ answer_column(LlmWriteRow **rows, int n)
 	return llm_spi_array(JSONBOID, values, nulls, n);
 }
 
+/* Arguments of llm.resolve(). */
+static void
+resolve_arguments(LlmWriteRow **rows, int n, MoreArguments *more)
+{
+	static Oid types[] = {TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+
+	more->types = types;
+	more->n = lengthof(types);
+	more->values = palloc(sizeof(Datum) * more->n);
+	more->values[0] = text_column(rows, n, offsetof(LlmWriteRow, outcome));
+	more->values[1] = answer_column(rows, n);
+	more->values[2] = text_column(rows, n, offsetof(LlmWriteRow, error));
+	more->values[3] = text_column(rows, n, offsetof(LlmWriteRow, message));
+}
+
 void
 llm_writeback_write(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool *written)
 {
 	StringInfoData sql;
-	Datum values[4];
-	Oid types[4] = {TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
-	MoreArguments more = {values, types, 4};
+	MoreArguments more = {NULL, NULL, 0};
 
+	if (target->is_quiet)
+		llm_cell_value_offer(rows, n, target->column_type);
+	else
+		resolve_arguments(rows, n, &more);
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "UPDATE %s AS t SET %s = llm.resolve(%s, v.outcome, v.task, v.answer, v.error, v.message) FROM ",
-					 target->name, target->column, target->cell);
-	append_rows(&sql, target, ", outcome, answer, error, message", 4);
-	appendStringInfo(&sql, " WHERE %s AND llm.marker_task(%s) OPERATOR(pg_catalog.=) v.task RETURNING v.task",
-					 target->match, target->cell);
-	values[0] = text_column(rows, n, offsetof(LlmWriteRow, outcome));
-	values[1] = answer_column(rows, n);
-	values[2] = text_column(rows, n, offsetof(LlmWriteRow, error));
-	values[3] = text_column(rows, n, offsetof(LlmWriteRow, message));
+	appendStringInfo(&sql, "UPDATE %s AS t SET %s = %s FROM ", target->name, target->column, target->value);
+	append_rows(&sql, target, target->is_quiet ? "" : ", outcome, answer, error, message", more.n);
+	appendStringInfo(&sql, " WHERE %s AND %s RETURNING v.task", target->match, target->stands);
 	run_over(target, sql.data, true, rows, n, &more);
 	memset(written, 0, sizeof(bool) * n);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		written[find_row(rows, n, i)] = true;
 	SPI_freetuptable(SPI_tuptable);
+	llm_cell_value_offer(NULL, 0, InvalidOid);
 }
 
 void
@@ -496,7 +572,7 @@ llm_writeback_look(LlmWriteTarget *target, LlmWriteRow **rows, int n, int64 *fou
 	bool isnull;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT v.task, COALESCE(llm.marker_task(%s), 0) FROM ", target->cell);
+	appendStringInfo(&sql, "SELECT v.task, %s FROM ", target->found);
 	append_rows(&sql, target, "", 0);
 	appendStringInfo(&sql, " JOIN %s AS t ON %s", target->name, target->match);
 	run_over(target, sql.data, false, rows, n, NULL);

@@ -19,7 +19,11 @@ typedef struct LlmWriteTarget
 {
 	Oid relation;
 	char *name; /* qualified and quoted */
-	char *cell; /* "t.column::type", the type one that holds markers */
+	Oid column_type;
+	bool is_quiet;
+	char *stands; /* is the cell still the task's?  Over t, the relation, and v, the task */
+	char *value; /* what the cell becomes */
+	char *found; /* the task that is in the cell, 0: none */
 	char *column; /* quoted */
 	char *match; /* t's key = v's key */
 	int nkeys;
@@ -29,8 +33,8 @@ typedef struct LlmWriteTarget
  * Describe column and keys of a relation; false when a column is missing or
  * unfit, with *reason and *explanation.  The caller holds a lock on the relation.
  */
-extern bool llm_writeback_describe(LlmWriteTarget *target, Oid relation, const char *column,
-								   char **keys, int nkeys,
+extern bool llm_writeback_describe(LlmWriteTarget *target, Oid relation, const LlmWriteJob *job,
+								   const char *column, char **keys,
 								   const char **reason, char **explanation);
 
 /*

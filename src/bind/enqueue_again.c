@@ -1,0 +1,324 @@
+/*-------------------------------------------------------------------------
+ *
+ * enqueue_again.c
+ *	  A quiet cell is asked about again.
+ *
+ * Nothing in the cell tells that it was asked about before.  So a task has the number of
+ * its cell, by which the task that is on its way, and the one that failed, are found:
+ *
+ *	  the same question is on its way    that task stays; nothing is queued
+ *	  the same question has failed       nothing is queued, and one NOTICE says so: else a
+ *	                                     statement that comes each night would pay its
+ *	                                     failures each night
+ *	  another question is on its way     it is superseded: at once, if it was not sent yet;
+ *	                                     else word is left for the writer, which looks for it
+ *	                                     when it has locked the row
+ *
+ * The row is locked by the statement that asks: so whoever asked about the cell before has
+ * committed, and whoever asks next will find this.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+
+#include "base/spi.h"
+#include "base/spi_plan.h"
+#include "base/wake.h"
+#include "bind/enqueue.h"
+#include "tables/transition.h"
+
+/* Tasks that are compared in one statement: their inputs are decompressed for it. */
+#define COMPARE_ROWS 500
+
+/* Is there anything that a cell could have been asked by?  Mostly not, and then nothing is looked up. */
+static LlmStatement any_statement = {
+	.sql = "SELECT FROM (SELECT EXISTS (SELECT FROM llm.queue q WHERE q.cell IS NOT NULL)"
+		   "  OR EXISTS (SELECT FROM llm.dead_letter d WHERE d.cell IS NOT NULL) AS found) s WHERE s.found",
+	.fresh = true};
+
+/* Which of these cells has a task or a dead letter: the index from 1, the task, and whether it is dead. */
+static LlmStatement find_statement = {
+	.sql = "SELECT v.n, f.id, f.is_dead FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(cell, n)"
+		   " CROSS JOIN LATERAL (SELECT q.id, false AS is_dead FROM llm.queue q"
+		   "   WHERE q.cell = v.cell"
+		   "   AND q.state <> ALL ('{cancelled,superseded,failed}')"
+		   "  UNION ALL SELECT d.task, true FROM llm.dead_letter d WHERE d.cell = v.cell) f",
+	.nargs = 1,
+	.args = {INT8ARRAYOID},
+	.fresh = true};
+
+/*
+ * Is it the same cell, and the same question?  Of a task that is on its way the fence must
+ * stand, too: the transaction that stored the row decides only where nothing was read.
+ * Bytes of a fence: see cell/image.c.
+ */
+static LlmStatement compare_statement = {
+	.sql = "SELECT v.n, v.task, f.job, f.is_same AND f.role = w.role"
+		   "  AND j.relation = w.relation AND j.model IS NOT DISTINCT FROM w.model"
+		   "  AND CASE WHEN f.is_dead THEN j.cell - 'settings'"
+		   "    = w.description - 'settings'"
+		   "   ELSE j.cell = w.description END"
+		   "  AND r.operation = w.operation AND r.spec = w.spec"
+		   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		   "  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
+		   "  AS v(n, task, question, key, input, leaves, fence)"
+		   " JOIN ROWS FROM (pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
+		   "  pg_catalog.unnest($12), pg_catalog.unnest($13))"
+		   "  WITH ORDINALITY AS w(role, relation, model, operation, spec, description, number)"
+		   "  ON w.number = v.question"
+		   " CROSS JOIN LATERAL (SELECT q.job, q.recipe, q.role, q.key, false AS is_dead,"
+		   "   q.input = v.input AND q.leaves IS NOT DISTINCT FROM v.leaves"
+		   "   AND q.state IN ('ready', 'waiting', 'claimed', 'answered')"
+		   "   AND (q.outcome IS NULL OR q.outcome = 'answered')"
+		   "   AND pg_catalog.substr(q.fence, 1, 8) = pg_catalog.substr(v.fence, 1, 8)"
+		   "   AND pg_catalog.substr(q.fence, 17) = pg_catalog.substr(v.fence, 17)"
+		   "   AND (pg_catalog.substr(v.fence, 17, 8) <> '\\x0000000000000000'"
+		   "    OR pg_catalog.substr(q.fence, 9, 4) = pg_catalog.substr(v.fence, 9, 4))"
+		   "   AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = q.id) AS is_same"
+		   "   FROM llm.queue q WHERE q.id = v.task"
+		   "  UNION ALL SELECT d.job, d.recipe, d.role, d.key, true, d.input = v.input"
+		   "   AND d.leaves IS NOT DISTINCT FROM v.leaves"
+		   "   FROM llm.dead_letter d WHERE d.task = v.task) f"
+		   " JOIN llm.job j ON j.id = f.job"
+		   " JOIN llm.recipe r ON r.id = f.recipe"
+		   " WHERE f.key = v.key",
+	.nargs = 13,
+	.args = {INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, JSONBARRAYOID, BYTEAARRAYOID,
+			 OIDARRAYOID, OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, JSONBARRAYOID},
+	.fresh = true};
+
+/* A task of the set and what was found for its cell. */
+typedef struct Found
+{
+	int index; /* of the task */
+	int64 task;
+	bool is_dead;
+} Found;
+
+static Datum
+result(uint64 row, int n)
+{
+	bool is_null;
+
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, n, &is_null);
+}
+
+static bool
+is_any(void)
+{
+	bool found = llm_spi_execute(&any_statement, NULL, NULL, false) > 0;
+
+	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
+
+/* What there is for the cells of these tasks; *nfound is how many. */
+static Found *
+find_by_cell(const LlmNewTask *tasks, int ntasks, int *nfound)
+{
+	Datum *cells = palloc(ntasks * sizeof(Datum));
+	bool *nulls = palloc(ntasks * sizeof(bool));
+	Datum values[1];
+	Found *found;
+
+	for (int i = 0; i < ntasks; i++)
+	{
+		cells[i] = Int64GetDatum(tasks[i].cell);
+		nulls[i] = tasks[i].cell == 0;
+	}
+	values[0] = llm_spi_array(INT8OID, cells, nulls, ntasks);
+	*nfound = (int) llm_spi_execute(&find_statement, values, NULL, false);
+	found = palloc(Max(*nfound, 1) * sizeof(Found));
+	for (int i = 0; i < *nfound; i++)
+	{
+		found[i].index = (int) DatumGetInt64(result(i, 1)) - 1;
+		found[i].task = DatumGetInt64(result(i, 2));
+		found[i].is_dead = DatumGetBool(result(i, 3));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
+
+/* The questions of the statement: arguments 8 to 13. */
+static void
+question_values(List *jobs, Datum *values)
+{
+	static const Oid types[] = {OIDOID, OIDOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID};
+	int n = list_length(jobs);
+	Datum *columns[lengthof(types)];
+	bool *nulls[lengthof(types)];
+	ListCell *cell;
+
+	for (int c = 0; c < lengthof(types); c++)
+	{
+		columns[c] = palloc(Max(n, 1) * sizeof(Datum));
+		nulls[c] = palloc0(Max(n, 1) * sizeof(bool));
+	}
+	foreach(cell, jobs)
+	{
+		const LlmNewJob *job = lfirst(cell);
+		int i = foreach_current_index(cell);
+
+		columns[0][i] = ObjectIdGetDatum(job->role);
+		columns[1][i] = ObjectIdGetDatum(job->relation);
+		nulls[2][i] = job->model == NULL;
+		columns[2][i] = job->model == NULL ? (Datum) 0 : CStringGetTextDatum(job->model);
+		columns[3][i] = CStringGetTextDatum(job->op->name);
+		columns[4][i] = JsonbPGetDatum(job->spec);
+		nulls[5][i] = job->kept == NULL;
+		columns[5][i] = job->kept == NULL ? (Datum) 0 : JsonbPGetDatum(job->cell);
+	}
+	for (int c = 0; c < lengthof(types); c++)
+		values[c] = llm_spi_array(types[c], columns[c], nulls[c], n);
+}
+
+/* The tasks, and what was found for them: arguments 1 to 7. */
+static void
+task_values(const LlmNewTask *tasks, const Found *found, int nfound, Datum *values)
+{
+	static const Oid types[] = {INT4OID, INT8OID, INT8OID, JSONBOID, TEXTOID, JSONBOID, BYTEAOID};
+	Datum *columns[lengthof(types)];
+	bool *no_leaves = palloc(nfound * sizeof(bool));
+
+	for (int c = 0; c < lengthof(types); c++)
+		columns[c] = palloc(nfound * sizeof(Datum));
+	for (int i = 0; i < nfound; i++)
+	{
+		const LlmNewTask *task = &tasks[found[i].index];
+
+		columns[0][i] = Int32GetDatum(i);
+		columns[1][i] = Int64GetDatum(found[i].task);
+		columns[2][i] = Int64GetDatum(task->job->number);
+		columns[3][i] = JsonbPGetDatum(task->key);
+		columns[4][i] = PointerGetDatum(task->input);
+		columns[5][i] = PointerGetDatum(task->leaves);
+		columns[6][i] = PointerGetDatum(task->fence);
+		no_leaves[i] = task->leaves == NULL;
+	}
+	for (int c = 0; c < lengthof(types); c++)
+		values[c] = llm_spi_array(types[c], columns[c], c == 5 ? no_leaves : NULL, nfound);
+}
+
+/* The question has failed for that cell: it is counted, to be told at the end of the statement. */
+static void
+note_failed(LlmNewJob *job, int64 failed_job)
+{
+	job->not_asked++;
+	job->failed_job = job->failed_job == 0 || job->failed_job == failed_job ? failed_job : -1;
+}
+
+/* Compare some of the findings; adds to "dropped" and "old" what is to be left out and to be superseded. */
+static void
+compare(const LlmNewTask *tasks, const Found *found, int nfound, Datum *values, bool *dropped, List **old)
+{
+	uint64 n;
+
+	task_values(tasks, found, nfound, values);
+	n = llm_spi_execute(&compare_statement, values, NULL, false);
+	for (uint64 i = 0; i < n; i++)
+	{
+		const Found *hit = &found[DatumGetInt32(result(i, 1))];
+		bool is_null;
+		Datum same = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4, &is_null);
+		bool is_same = !is_null && DatumGetBool(same);
+
+		if (is_same && !dropped[hit->index])
+		{
+			dropped[hit->index] = true;
+			if (hit->is_dead)
+				note_failed(tasks[hit->index].job, DatumGetInt64(result(i, 3)));
+		}
+		else if (!is_same && !hit->is_dead)
+		{
+			int64 *task = palloc(sizeof(int64));
+
+			*task = hit->task;
+			*old = lappend(*old, task);
+		}
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+supersede(List *old)
+{
+	Datum *tasks = palloc(list_length(old) * sizeof(Datum));
+	Datum values[1];
+	ListCell *cell;
+
+	foreach(cell, old)
+		tasks[foreach_current_index(cell)] = Int64GetDatum(*(int64 *) lfirst(cell));
+	values[0] = llm_spi_array(INT8OID, tasks, NULL, list_length(old));
+	(void) llm_transition(LLM_EVENT_OVERTAKE, values, NULL);
+	SPI_freetuptable(SPI_tuptable);
+	llm_wake_at_commit(LLM_WORKER_WRITER);
+}
+
+bool *
+llm_enqueue_find_asked(const LlmNewTask *tasks, int ntasks, List *jobs)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool *dropped = NULL;
+	LlmOwnScope scope;
+	bool any_quiet = false;
+	List *old = NIL;
+
+	for (int i = 0; i < ntasks; i++)
+		any_quiet = any_quiet || tasks[i].cell != 0;
+	if (!any_quiet)
+		return NULL;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin(&scope);
+	if (is_any())
+	{
+		Datum values[13];
+		int nfound;
+		Found *found = find_by_cell(tasks, ntasks, &nfound);
+
+		if (nfound > 0)
+		{
+			dropped = MemoryContextAllocZero(caller, ntasks * sizeof(bool));
+			question_values(jobs, values + 7);
+		}
+		for (int first = 0; first < nfound; first += COMPARE_ROWS)
+			compare(tasks, found + first, Min(COMPARE_ROWS, nfound - first), values, dropped, &old);
+		if (old != NIL)
+			supersede(old);
+	}
+	llm_spi_own_end(&scope);
+	SPI_finish();
+	return dropped;
+}
+
+void
+llm_enqueue_tell_failed(List *jobs)
+{
+	ListCell *cell;
+
+	foreach(cell, jobs)
+	{
+		LlmNewJob *job = lfirst(cell);
+		const char *relation;
+
+		if (job->not_asked == 0)
+			continue;
+		relation = quote_qualified_identifier(get_namespace_name(get_rel_namespace(job->relation)),
+											  get_rel_name(job->relation));
+		ereport(NOTICE,
+				(errmsg_plural("%lld row was not asked again: the same question has failed for it",
+							   "%lld rows were not asked again: the same question has failed for them",
+							   (unsigned long) job->not_asked, (long long) job->not_asked),
+				 errdetail("Column \"%s\" of %s; llm.dead_letter says why.", job->column_name, relation),
+				 job->failed_job > 0
+					 ? errhint("SELECT llm.retry(job => %lld);", (long long) job->failed_job)
+					 : errhint("SELECT llm.retry(relation => %s);", quote_literal_cstr(relation))));
+		job->not_asked = 0;
+	}
+}
