@@ -662,6 +662,49 @@ COMMENT ON TRIGGER changed ON llm.habit IS 'tell all processes that habits have 
 ALTER TABLE llm.habit ENABLE ALWAYS TRIGGER changed;
 
 -- The first example names the provider, and habits show.
+
+-- Nobody but the extension writes its tables.
+-- Replicated changes that cannot be dropped are refused: of the queue's rows, for which a trigger
+-- before the change would lock each row of ours once more, and of whole tables.
+CREATE FUNCTION llm.refuse_replicated() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_refuse_replicated';
+COMMENT ON FUNCTION llm.refuse_replicated() IS 'refuse what logical replication brings for a table of the extension';
+REVOKE ALL ON FUNCTION llm.refuse_replicated() FROM PUBLIC;
+
+CREATE TRIGGER refuse_replicated AFTER UPDATE OR DELETE ON llm.queue
+	FOR EACH ROW EXECUTE FUNCTION llm.refuse_replicated();
+ALTER TABLE llm.queue ENABLE REPLICA TRIGGER refuse_replicated;
+COMMENT ON TRIGGER refuse_replicated ON llm.queue IS 'refuse what logical replication brings';
+
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY ARRAY['cancellation', 'dead_letter', 'ended_sum', 'habit', 'job', 'job_cost', 'ledger',
+		'ledger_sum_day', 'ledger_sum_hour', 'ledger_sum_quarter', 'ledger_summed', 'model', 'price', 'price_list',
+		'queue', 'recipe']
+	LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON llm.%I'
+			' FOR EACH STATEMENT EXECUTE FUNCTION llm.refuse_replicated()', name);
+		EXECUTE pg_catalog.format('ALTER TABLE llm.%I ENABLE REPLICA TRIGGER refuse_truncate', name);
+		EXECUTE pg_catalog.format('COMMENT ON TRIGGER refuse_truncate ON llm.%I IS %L', name,
+			'refuse what logical replication brings');
+	END LOOP;
+END
+$$;
+
+-- What the planner puts in the place of setval() where a role may write any sequence.
+CREATE FUNCTION llm.setval(sequence regclass, value bigint) RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_setval';
+COMMENT ON FUNCTION llm.setval(regclass, bigint) IS 'setval(), but not of a sequence of the extension';
+CREATE FUNCTION llm.setval(sequence regclass, value bigint, is_called boolean) RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_setval';
+COMMENT ON FUNCTION llm.setval(regclass, bigint, boolean) IS 'setval(), but not of a sequence of the extension';
+
+-- What somebody has put on our tables is told.
 CREATE OR REPLACE VIEW llm.health WITH (security_invoker = true) AS
 SELECT kind, subject, state, problem, hint, since, pid, slots_used, slots
 FROM llm.read_health()
@@ -899,3 +942,19 @@ CREATE FUNCTION llm.cell_status(relation regclass, column_name name, key jsonb) 
 		WHERE j.relation = $1::oid AND d.column_name = $2::text AND d.key = $3) s ORDER BY s.id DESC LIMIT 1 $$;
 COMMENT ON FUNCTION llm.cell_status(regclass, name, jsonb) IS
 	'pending or failed; NULL for a cell about which nothing is asked, or that has its answer';
+FROM llm.habit h
+UNION ALL
+SELECT 'table', pg_catalog.format('llm.%s', c.relname) COLLATE pg_catalog."default", 'changed',
+	pg_catalog.format('%s "%s" is not run when the extension writes the table', o.kind, o.name)
+		COLLATE pg_catalog."default",
+	pg_catalog.format('DROP %s %I ON llm.%I;', pg_catalog.upper(o.kind), o.name, c.relname)
+		COLLATE pg_catalog."default", NULL, NULL, NULL, NULL
+FROM pg_catalog.pg_class c CROSS JOIN LATERAL (
+	SELECT 'trigger' AS kind, t.tgname AS name FROM pg_catalog.pg_trigger t
+	JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
+	WHERE t.tgrelid OPERATOR(pg_catalog.=) c.oid AND NOT t.tgisinternal
+	AND p.pronamespace OPERATOR(pg_catalog.<>) c.relnamespace
+	UNION ALL
+	SELECT 'rule', r.rulename FROM pg_catalog.pg_rewrite r WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid) o
+WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r';
+COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, table, problem, target or habit';

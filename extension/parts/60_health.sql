@@ -28,10 +28,24 @@ UNION ALL
 SELECT 'habit', pg_catalog.concat('model "', h.model, '" at server "', h.server, '"'),
 	pg_catalog.concat(h.name, ' is ', h.value), NULL,
 	pg_catalog.concat('Learned from the host: ', h.why), h.since, NULL, NULL, NULL
-FROM llm.habit h;
+FROM llm.habit h
+UNION ALL
+SELECT 'table', pg_catalog.format('llm.%s', c.relname) COLLATE pg_catalog."default", 'changed',
+	pg_catalog.format('%s "%s" is not run when the extension writes the table', o.kind, o.name)
+		COLLATE pg_catalog."default",
+	pg_catalog.format('DROP %s %I ON llm.%I;', pg_catalog.upper(o.kind), o.name, c.relname)
+		COLLATE pg_catalog."default", NULL, NULL, NULL, NULL
+FROM pg_catalog.pg_class c CROSS JOIN LATERAL (
+	SELECT 'trigger' AS kind, t.tgname AS name FROM pg_catalog.pg_trigger t
+	JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
+	WHERE t.tgrelid OPERATOR(pg_catalog.=) c.oid AND NOT t.tgisinternal
+	AND p.pronamespace OPERATOR(pg_catalog.<>) c.relnamespace
+	UNION ALL
+	SELECT 'rule', r.rulename FROM pg_catalog.pg_rewrite r WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid) o
+WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r';
 COMMENT ON VIEW llm.health IS
 	'launcher, sender and writer of this database, what waits and why; a row with a problem says what to do';
-COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, problem, target or habit';
+COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, table, problem, target or habit';
 COMMENT ON COLUMN llm.health.subject IS 'what the row is about: a database, a server, a host and model, a setting';
 COMMENT ON COLUMN llm.health.state IS 'what it does now';
 COMMENT ON COLUMN llm.health.problem IS 'what is wrong; NULL: nothing';

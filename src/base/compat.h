@@ -162,6 +162,17 @@ typedef RTEPermissionInfo LlmPermission;
 #define llm_target_permission(query, rte) getRTEPermissionInfo((query)->rteperminfos, rte)
 #endif
 
+/* ExecutorCheckPerms_hook: the same change. */
+#if PG_VERSION_NUM < 160000
+#define LLM_CHECK_PERMS_PARAMS List *range_table, bool raise
+#define LLM_CHECK_PERMS_ARGS range_table, raise
+#define llm_check_perms_list range_table
+#else
+#define LLM_CHECK_PERMS_PARAMS List *range_table, List *permissions, bool raise
+#define LLM_CHECK_PERMS_ARGS range_table, permissions, raise
+#define llm_check_perms_list permissions
+#endif
+
 /* All settings and their number; the array is not ours.  Needs utils/guc_tables.h. */
 #if PG_VERSION_NUM < 160000
 #define llm_settings(n) (*(n) = GetNumConfigOptions(), get_guc_variables())

@@ -18,6 +18,7 @@
 #include "base/guc.h"
 
 /* Written by the GUC machinery only. */
+bool llm_guc_allow_table_writes = false;
 char *llm_guc_bill_tags = NULL;
 char *llm_guc_carry_settings;
 bool llm_guc_enabled = true;
@@ -67,6 +68,12 @@ llm_guc_init(void)
 	/* A setting that is fixed at server start cannot be defined later, where the library is not preloaded. */
 	GucContext at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
 
+	DefineCustomBoolVariable("llm_enrich.allow_table_writes",
+							 "Lets a superuser write the tables of the extension by hand.",
+							 "For repairs: a row that is wrong there can cost money, or write a wrong value.",
+							 &llm_guc_allow_table_writes, false,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomStringVariable("llm_enrich.bill_tags",
 							   "Lists the tags that the bill is summed by.",
 							   "What was sent before a tag was named here is not summed by it.",

@@ -17,6 +17,7 @@ typedef enum LlmOnError
 	LLM_ON_ERROR_NULL
 } LlmOnError;
 
+extern bool llm_guc_allow_table_writes;
 extern char *llm_guc_bill_tags;
 extern char *llm_guc_carry_settings;
 extern bool llm_guc_enabled;

@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "base/guard.h"
 #include "base/spi.h"
 #include "base/spi_plan.h"
 
@@ -193,16 +194,26 @@ uint64
 llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls, bool read_only)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int rc;
+	bool before;
+	volatile int rc = 0;
 
 	Assert(statement->nargs <= (int) lengthof(statement->args));
 	if (statement->plan == NULL)
 		prepare(statement);
-	if (statement->fresh && IsolationUsesXactSnapshot())
-		rc = SPI_execute_snapshot(statement->plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
-								  read_only, true, 0);
-	else
-		rc = SPI_execute_plan(statement->plan, values, nulls, read_only, 0);
+	before = llm_guard_enter();
+	PG_TRY();
+	{
+		if (statement->fresh && IsolationUsesXactSnapshot())
+			rc = SPI_execute_snapshot(statement->plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
+									  read_only, true, 0);
+		else
+			rc = SPI_execute_plan(statement->plan, values, nulls, read_only, 0);
+	}
+	PG_FINALLY();
+	{
+		llm_guard_leave(before);
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(caller); /* SPI leaves us in its own */
 	if (rc < 0)
 		elog(ERROR, "could not run \"%s\": %s", statement->sql, SPI_result_code_string(rc));
@@ -213,6 +224,12 @@ int64
 llm_spi_transaction(void)
 {
 	return (int64) U64FromFullTransactionId(GetTopFullTransactionId());
+}
+
+Oid
+llm_spi_owner(void)
+{
+	return find_schema() ? cached_owner : InvalidOid;
 }
 
 bool

@@ -60,6 +60,9 @@ extern uint64 llm_spi_execute(LlmStatement *statement, Datum *values, const char
 /* Number of the current transaction, which gets one: later ones of this process have higher ones. */
 extern int64 llm_spi_transaction(void);
 
+/* Owner of our tables; InvalidOid when the extension is not here. */
+extern Oid llm_spi_owner(void);
+
 /* Is the extension installed in this database? */
 extern bool llm_spi_extension_exists(void);
 

@@ -16,6 +16,7 @@
 #include "ask/ask_frame.h"
 #include "base/clock.h"
 #include "base/committing.h"
+#include "base/guard.h"
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "base/spi_plan.h"
@@ -42,6 +43,7 @@ _PG_init(void)
 	llm_shmem_add(&llm_limiter_memory);
 	llm_shmem_init();
 	llm_spi_plan_init();
+	llm_guard_init();
 	llm_planner_init();
 	llm_defer_init();
 	llm_ask_frame_init();

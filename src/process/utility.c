@@ -11,7 +11,8 @@
  * left.  Only a role that may run the command can cause that; for any other role
  * PostgreSQL is left to refuse it.
  *
- * A server gets no name that models use, unless an administrator gives it
+ * Our tables get no trigger, rule or policy of a user, and no lock but that of a reader
+ * (guard.c).  A server gets no name that models use, unless an administrator gives it
  * (catalog_model.c).
  *
  * The hook looks at the kind of the statement only, so others pay next to nothing.
@@ -36,6 +37,7 @@
 
 #include "base/committing.h"
 #include "base/compat.h"
+#include "base/guard.h"
 #include "base/shmem.h"
 #include "base/wake.h"
 #include "catalog/catalog_target.h"
@@ -204,6 +206,19 @@ before_rename(const RenameStmt *stmt)
 	}
 }
 
+/* Who reads, and pg_dump, holds up nobody. */
+static void
+before_lock(const LockStmt *stmt)
+{
+	ListCell *cell;
+
+	foreach(cell, stmt->relations)
+	{
+		if (stmt->mode > AccessShareLock)
+			llm_guard_check_command(lfirst(cell), "lock");
+	}
+}
+
 static void
 before_command(Node *stmt)
 {
@@ -249,6 +264,18 @@ before_command(Node *stmt)
 		case T_GrantRoleStmt:
 			/* this may end what jobs wait for: the sender looks again at commit */
 			llm_wake_known_at_commit(LLM_WORKER_SENDER);
+			break;
+		case T_CreateTrigStmt:
+			llm_guard_check_command(((CreateTrigStmt *) stmt)->relation, "create a trigger on");
+			break;
+		case T_RuleStmt:
+			llm_guard_check_command(((RuleStmt *) stmt)->relation, "create a rule on");
+			break;
+		case T_CreatePolicyStmt:
+			llm_guard_check_command(((CreatePolicyStmt *) stmt)->table, "create a policy on");
+			break;
+		case T_LockStmt:
+			before_lock((LockStmt *) stmt);
 			break;
 		default:
 			break;

@@ -21,7 +21,10 @@
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 
+#include "base/llm_enrich.h"
+
 PG_FUNCTION_INFO_V1(llm_enrich_ignore_replicated);
+PG_FUNCTION_INFO_V1(llm_enrich_refuse_replicated);
 
 /*
  * Is the change being stored one that came from a publisher, and not one of a statement
@@ -51,4 +54,28 @@ llm_enrich_ignore_replicated(PG_FUNCTION_ARGS)
 	if (is_applied())
 		return PointerGetDatum(NULL);
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
+}
+
+/*
+ * SQL: trigger llm.refuse_replicated(), after a change of a row of the queue, and before
+ * TRUNCATE.  Neither can be dropped there: with the publisher's numbers no row of ours is
+ * met but by somebody who means to.
+ */
+Datum
+llm_enrich_refuse_replicated(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("\"%s\" may only be called as a trigger", "llm.refuse_replicated")));
+	if (is_applied())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("a publisher cannot change \"%s.%s\"", LLM_SCHEMA,
+						RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("It belongs to extension \"%s\", which alone writes it.", LLM_LIBRARY),
+				 errhint("Publish other tables only, or pass over this change with ALTER SUBSCRIPTION ... SKIP.")));
+	return PointerGetDatum(NULL);
 }

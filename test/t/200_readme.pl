@@ -68,7 +68,7 @@ sub names_in_hint
 	return sort split /, /, $names;
 }
 
-my $node = new_node('readme');
+my $node = new_node('readme', 'llm_enrich.allow_table_writes = off');
 my $provider = start_provider('--key', 'sk-readme');
 
 # ---------------------------------------------------------------------------
@@ -155,7 +155,7 @@ $node->safe_psql('postgres', $_) foreach map { "CREATE DATABASE $_ TEMPLATE temp
 $provider->script({ latency_ms => 5, latency_jitter_ms => 20 }, $_) foreach 'readme', 'started';
 is(($node->psql('started', script_of(section('README.md', 'Quick start'), 'started'), on_error_stop => 1))[0],
 	0, 'the quick start runs by itself');
-$node->safe_psql('started', 'DELETE FROM llm.ledger');
+$node->safe_psql('started', 'SET llm_enrich.allow_table_writes = on; DELETE FROM llm.ledger');
 
 run_page('README.md', 'readme');
 is($node->safe_psql('readme', 'SELECT count(*) FROM tickets WHERE num_nulls(category, parts, summary, reply) > 0'),

@@ -70,6 +70,7 @@ sql($south, q(INSERT INTO local_note VALUES (1, 'A bug in the editor', NULL);
 	CALL llm.wait()));
 is(sql($south, q(SELECT note FROM local_note)), '{"label": "bug"}', 'the subscriber has work of its own');
 
+$south->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.ledger_unsummed)') or die 'the ledger was not summed';
 my $before = own_rows($south);
 subscribe($north, $south, 'everything', 'FOR ALL TABLES');
 is(sql($south, q(SELECT count(*) FROM pg_subscription_rel WHERE srrelid = 'llm.queue'::regclass AND srsubstate IN ('r', 's'))), 1,

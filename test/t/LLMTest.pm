@@ -39,7 +39,9 @@ sub new_node
 	$node->init(@{ $option{init} // [] });
 	# the test framework turns restarts off, and here crashes are part of the matter
 	$node->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = 'llm_enrich'",
-		'restart_after_crash = on', 'max_worker_processes = 16', @conf, '');
+		'restart_after_crash = on', 'max_worker_processes = 16',
+		# for states that are made by hand; 230_guard tries without
+		'llm_enrich.allow_table_writes = on', @conf, '');
 	return $node if exists $option{start} && !$option{start};
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION llm_enrich')
