@@ -662,49 +662,6 @@ COMMENT ON TRIGGER changed ON llm.habit IS 'tell all processes that habits have 
 ALTER TABLE llm.habit ENABLE ALWAYS TRIGGER changed;
 
 -- The first example names the provider, and habits show.
-
--- Nobody but the extension writes its tables.
--- Replicated changes that cannot be dropped are refused: of the queue's rows, for which a trigger
--- before the change would lock each row of ours once more, and of whole tables.
-CREATE FUNCTION llm.refuse_replicated() RETURNS trigger
-	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'llm_enrich_refuse_replicated';
-COMMENT ON FUNCTION llm.refuse_replicated() IS 'refuse what logical replication brings for a table of the extension';
-REVOKE ALL ON FUNCTION llm.refuse_replicated() FROM PUBLIC;
-
-CREATE TRIGGER refuse_replicated AFTER UPDATE OR DELETE ON llm.queue
-	FOR EACH ROW EXECUTE FUNCTION llm.refuse_replicated();
-ALTER TABLE llm.queue ENABLE REPLICA TRIGGER refuse_replicated;
-COMMENT ON TRIGGER refuse_replicated ON llm.queue IS 'refuse what logical replication brings';
-
-DO $$
-DECLARE
-	name text;
-BEGIN
-	FOREACH name IN ARRAY ARRAY['cancellation', 'dead_letter', 'ended_sum', 'habit', 'job', 'job_cost', 'ledger',
-		'ledger_sum_day', 'ledger_sum_hour', 'ledger_sum_quarter', 'ledger_summed', 'model', 'price', 'price_list',
-		'queue', 'recipe']
-	LOOP
-		EXECUTE pg_catalog.format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON llm.%I'
-			' FOR EACH STATEMENT EXECUTE FUNCTION llm.refuse_replicated()', name);
-		EXECUTE pg_catalog.format('ALTER TABLE llm.%I ENABLE REPLICA TRIGGER refuse_truncate', name);
-		EXECUTE pg_catalog.format('COMMENT ON TRIGGER refuse_truncate ON llm.%I IS %L', name,
-			'refuse what logical replication brings');
-	END LOOP;
-END
-$$;
-
--- What the planner puts in the place of setval() where a role may write any sequence.
-CREATE FUNCTION llm.setval(sequence regclass, value bigint) RETURNS bigint
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'llm_enrich_setval';
-COMMENT ON FUNCTION llm.setval(regclass, bigint) IS 'setval(), but not of a sequence of the extension';
-CREATE FUNCTION llm.setval(sequence regclass, value bigint, is_called boolean) RETURNS bigint
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'llm_enrich_setval';
-COMMENT ON FUNCTION llm.setval(regclass, bigint, boolean) IS 'setval(), but not of a sequence of the extension';
-
--- What somebody has put on our tables is told.
 CREATE OR REPLACE VIEW llm.health WITH (security_invoker = true) AS
 SELECT kind, subject, state, problem, hint, since, pid, slots_used, slots
 FROM llm.read_health()
@@ -942,6 +899,28 @@ CREATE FUNCTION llm.cell_status(relation regclass, column_name name, key jsonb) 
 		WHERE j.relation = $1::oid AND d.column_name = $2::text AND d.key = $3) s ORDER BY s.id DESC LIMIT 1 $$;
 COMMENT ON FUNCTION llm.cell_status(regclass, name, jsonb) IS
 	'pending or failed; NULL for a cell about which nothing is asked, or that has its answer';
+
+-- What somebody has put on our tables is told.
+CREATE OR REPLACE VIEW llm.health WITH (security_invoker = true) AS
+SELECT kind, subject, state, problem, hint, since, pid, slots_used, slots
+FROM llm.read_health()
+UNION ALL
+SELECT 'server', NULL, 'none', 'there is no server to ask',
+	'CREATE SERVER openai FOREIGN DATA WRAPPER llm_enrich OPTIONS (provider ''openai'', api_key_file ''/etc/postgresql/openai.key'');',
+	NULL, NULL, NULL, NULL
+WHERE NOT EXISTS (
+	SELECT FROM pg_catalog.pg_foreign_server s
+	JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+	WHERE w.fdwname OPERATOR(pg_catalog.=) 'llm_enrich')
+UNION ALL
+SELECT 'model', NULL, 'none', 'there is no model to ask',
+	'SELECT llm.add_model(''fast'', server => ''openai'', model => ''gpt-5-mini'', is_default => true);',
+	NULL, NULL, NULL, NULL
+WHERE NOT EXISTS (SELECT FROM llm.model)
+UNION ALL
+SELECT 'habit', pg_catalog.concat('model "', h.model, '" at server "', h.server, '"'),
+	pg_catalog.concat(h.name, ' is ', h.value), NULL,
+	pg_catalog.concat('Learned from the host: ', h.why), h.since, NULL, NULL, NULL
 FROM llm.habit h
 UNION ALL
 SELECT 'table', pg_catalog.format('llm.%s', c.relname) COLLATE pg_catalog."default", 'changed',
@@ -958,3 +937,54 @@ FROM pg_catalog.pg_class c CROSS JOIN LATERAL (
 	SELECT 'rule', r.rulename FROM pg_catalog.pg_rewrite r WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid) o
 WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r';
 COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, table, problem, target or habit';
+
+-- Nobody but the extension writes its tables.
+-- Replicated changes that cannot be dropped are refused: of the queue's rows, for which a trigger
+-- before the change would lock each row of ours once more, and of whole tables.
+CREATE FUNCTION llm.refuse_replicated() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_refuse_replicated';
+COMMENT ON FUNCTION llm.refuse_replicated() IS 'refuse what logical replication brings for a table of the extension';
+REVOKE ALL ON FUNCTION llm.refuse_replicated() FROM PUBLIC;
+
+CREATE TRIGGER refuse_replicated AFTER UPDATE OR DELETE ON llm.queue
+	FOR EACH ROW EXECUTE FUNCTION llm.refuse_replicated();
+ALTER TABLE llm.queue ENABLE REPLICA TRIGGER refuse_replicated;
+COMMENT ON TRIGGER refuse_replicated ON llm.queue IS 'refuse what logical replication brings';
+
+-- What the planner puts in the place of setval() where a role may write any sequence.
+CREATE FUNCTION llm.setval(sequence regclass, value bigint) RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_setval';
+COMMENT ON FUNCTION llm.setval(regclass, bigint) IS 'setval(), but not of a sequence of the extension';
+CREATE FUNCTION llm.setval(sequence regclass, value bigint, is_called boolean) RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_setval';
+COMMENT ON FUNCTION llm.setval(regclass, bigint, boolean) IS 'setval(), but not of a sequence of the extension';
+
+-- This stays last: all tables that are there by now refuse what replication brings.
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOR name IN SELECT c.relname FROM pg_catalog.pg_class c
+		WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r'
+	LOOP
+		IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+			WHERE t.tgrelid OPERATOR(pg_catalog.=) pg_catalog.format('llm.%I', name)::pg_catalog.regclass
+			AND t.tgname OPERATOR(pg_catalog.=) 'ignore_replicated')
+		THEN
+			EXECUTE pg_catalog.format('CREATE TRIGGER ignore_replicated BEFORE INSERT OR UPDATE OR DELETE ON llm.%I'
+				' FOR EACH ROW EXECUTE FUNCTION llm.ignore_replicated()', name);
+			EXECUTE pg_catalog.format('ALTER TABLE llm.%I ENABLE REPLICA TRIGGER ignore_replicated', name);
+			EXECUTE pg_catalog.format('COMMENT ON TRIGGER ignore_replicated ON llm.%I IS %L', name,
+				'drop what logical replication brings');
+		END IF;
+		EXECUTE pg_catalog.format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON llm.%I'
+			' FOR EACH STATEMENT EXECUTE FUNCTION llm.refuse_replicated()', name);
+		EXECUTE pg_catalog.format('ALTER TABLE llm.%I ENABLE REPLICA TRIGGER refuse_truncate', name);
+		EXECUTE pg_catalog.format('COMMENT ON TRIGGER refuse_truncate ON llm.%I IS %L', name,
+			'refuse what logical replication brings');
+	END LOOP;
+END
+$$;

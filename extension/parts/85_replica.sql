@@ -14,8 +14,8 @@ DECLARE
 	name text;
 	events text;
 BEGIN
-	FOREACH name IN ARRAY ARRAY['cancellation', 'dead_letter', 'job', 'job_cost', 'ledger', 'model', 'price', 'price_list',
-		'queue', 'recipe']
+	FOR name IN SELECT c.relname FROM pg_catalog.pg_class c
+		WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r'
 	LOOP
 		events := CASE name WHEN 'queue' THEN 'INSERT' ELSE 'INSERT OR UPDATE OR DELETE' END;
 		EXECUTE pg_catalog.format('CREATE TRIGGER ignore_replicated BEFORE %s ON llm.%I'

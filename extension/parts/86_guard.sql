@@ -15,9 +15,8 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY ARRAY['cancellation', 'dead_letter', 'ended_sum', 'habit', 'job', 'job_cost', 'ledger',
-		'ledger_sum_day', 'ledger_sum_hour', 'ledger_sum_quarter', 'ledger_summed', 'model', 'price', 'price_list',
-		'queue', 'recipe']
+	FOR name IN SELECT c.relname FROM pg_catalog.pg_class c
+		WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r'
 	LOOP
 		EXECUTE pg_catalog.format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON llm.%I'
 			' FOR EACH STATEMENT EXECUTE FUNCTION llm.refuse_replicated()', name);
