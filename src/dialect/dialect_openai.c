@@ -22,12 +22,17 @@
 
 #include "base/json.h"
 #include "dialect/dialect_openai.h"
-#include "operation/prompt.h"
-
-/* Bytes of an invalid answer that are shown to the model again. */
-#define LAST_ANSWER_MAX 8192
+#include "dialect/dialect_question.h"
 
 static const char message_end[] = "\"}";
+
+const LlmTurns llm_dialect_openai_turns = {
+	.user = "{\"role\":\"user\",\"content\":\"",
+	.model = "{\"role\":\"assistant\",\"content\":\"",
+	.end = message_end,
+};
+
+static const LlmOpenaiNames own_names = {"max_completion_tokens", "seed", "dimensions"};
 
 static void
 append_response_format(StringInfo buf, const LlmRecipe *recipe, LlmAnswerForm form)
@@ -50,37 +55,21 @@ append_response_format(StringInfo buf, const LlmRecipe *recipe, LlmAnswerForm fo
 }
 
 static void
-append_number(StringInfo buf, const char *key, const char *number)
-{
-	if (number != NULL)
-		appendStringInfo(buf, ",\"%s\":%s", key, number);
-}
-
-static void
-append_word(StringInfo buf, const char *key, const char *word)
-{
-	if (word == NULL)
-		return;
-	appendStringInfo(buf, ",\"%s\":", key);
-	llm_json_append_string(buf, word, strlen(word));
-}
-
-static void
-append_params(StringInfo buf, const LlmParams *params, const LlmHabits *habits)
+append_params(StringInfo buf, const LlmParams *params, const LlmHabits *habits, const LlmOpenaiNames *names)
 {
 	const char *field = habits->max_tokens_field;
 
 	if (field == NULL)
-		field = llm_dialect_openai.max_tokens_field;
+		field = names->max_tokens;
 
-	append_number(buf, "temperature", params->temperature);
-	append_number(buf, "top_p", params->top_p);
-	append_number(buf, "seed", params->seed);
+	llm_dialect_append_number(buf, "temperature", params->temperature);
+	llm_dialect_append_number(buf, "top_p", params->top_p);
+	llm_dialect_append_number(buf, names->seed, params->seed);
 	if (params->max_tokens > 0)
 		appendStringInfo(buf, ",\"%s\":%d", field, params->max_tokens);
-	append_word(buf, "reasoning_effort", params->reasoning_effort);
-	append_word(buf, "verbosity", params->verbosity);
-	append_word(buf, "service_tier", params->service_tier);
+	llm_dialect_append_word(buf, "reasoning_effort", params->reasoning_effort);
+	llm_dialect_append_word(buf, "verbosity", params->verbosity);
+	llm_dialect_append_word(buf, "service_tier", params->service_tier);
 }
 
 static void
@@ -89,9 +78,8 @@ begin_message(StringInfo buf, const char *role)
 	appendStringInfo(buf, "{\"role\":\"%s\",\"content\":\"", role);
 }
 
-/* The instructions: a message of their own, or the beginning of the user's. */
-static void
-append_instructions(StringInfo head, const char *system, const char *role)
+void
+llm_dialect_openai_instructions(StringInfo head, const char *system, const char *role)
 {
 	bool apart = strcmp(role, "user") != 0;
 
@@ -110,7 +98,7 @@ append_instructions(StringInfo head, const char *system, const char *role)
 }
 
 LlmFrame *
-llm_dialect_openai_prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint)
+llm_dialect_openai_prepare_as(const LlmRecipe *recipe, const LlmEndpoint *endpoint, const LlmOpenaiNames *names)
 {
 	const LlmHabits *habits = &endpoint->habits;
 	LlmFrame *frame = palloc0(sizeof(LlmFrame));
@@ -120,60 +108,35 @@ llm_dialect_openai_prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint)
 	initStringInfo(&frame->tail);
 	appendStringInfoString(head, "{\"model\":");
 	llm_json_append_string(head, endpoint->model, strlen(endpoint->model));
-	append_params(head, &recipe->params, habits);
+	append_params(head, &recipe->params, habits, names);
 	llm_dialect_append_extra(head, habits);
 	append_response_format(head, recipe, habits->answer_form);
 	appendStringInfoString(head, ",\"messages\":[");
-	append_instructions(head, recipe->system, habits->system_role != NULL ? habits->system_role : "system");
+	llm_dialect_openai_instructions(head, recipe->system, habits->system_role != NULL ? habits->system_role : "system");
 	appendStringInfoString(&frame->tail, "]}");
 	return frame;
 }
 
-/*
- * The second asking.  Some chat templates want the roles to alternate, so
- * there is an answer even where none came.
- */
-static void
-append_again(StringInfo buf, const char *last_answer, const char *fault)
+LlmFrame *
+llm_dialect_openai_prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint)
 {
-	StringInfoData words;
-
-	if (last_answer == NULL || last_answer[0] == '\0')
-		last_answer = "(no answer)";
-	initStringInfo(&words);
-	llm_prompt_again(&words, fault);
-	appendStringInfoChar(buf, ',');
-	begin_message(buf, "assistant");
-	llm_json_escape(buf, last_answer, llm_json_clip(last_answer, strlen(last_answer), LAST_ANSWER_MAX));
-	appendStringInfo(buf, "%s,", message_end);
-	begin_message(buf, "user");
-	llm_json_escape(buf, words.data, words.len);
-	appendStringInfoString(buf, message_end);
-	pfree(words.data);
+	return llm_dialect_openai_prepare_as(recipe, endpoint, &own_names);
 }
 
 void
 llm_dialect_openai_body(const LlmFrame *frame, const LlmChat *chat, StringInfo body)
 {
-	const LlmText *input = &chat->input;
-
-	/* room for it all at once, a few escapes included */
-	enlargeStringInfo(body, frame->head.len + frame->tail.len + input->len + input->len / 16 + 64);
-	appendBinaryStringInfo(body, frame->head.data, frame->head.len);
-	llm_json_escape(body, input->at, input->len);
-	appendBinaryStringInfo(body, message_end, sizeof(message_end) - 1);
-	if (chat->fault != NULL)
-		append_again(body, chat->last_answer, chat->fault);
-	appendBinaryStringInfo(body, frame->tail.data, frame->tail.len);
+	llm_dialect_append_turns(body, frame, chat, &llm_dialect_openai_turns);
 }
 
 void
-llm_dialect_openai_embed(const LlmEndpoint *endpoint, const LlmEmbed *ask, StringInfo body)
+llm_dialect_openai_embed_as(const LlmEndpoint *endpoint, const LlmEmbed *ask, const LlmOpenaiNames *names,
+							StringInfo body)
 {
 	appendStringInfoString(body, "{\"model\":");
 	llm_json_append_string(body, endpoint->model, strlen(endpoint->model));
 	if (ask->dimensions > 0)
-		appendStringInfo(body, ",\"dimensions\":%d", ask->dimensions);
+		appendStringInfo(body, ",\"%s\":%d", names->dimensions, ask->dimensions);
 	llm_dialect_append_extra(body, &endpoint->habits);
 	appendStringInfoString(body, ",\"input\":");
 	for (int i = 0; i < ask->ninputs; i++)
@@ -184,8 +147,14 @@ llm_dialect_openai_embed(const LlmEndpoint *endpoint, const LlmEmbed *ask, Strin
 	appendStringInfoString(body, "]}");
 }
 
-static void
-make_address(const LlmEndpoint *endpoint, LlmRequestKind kind, LlmAddress *address)
+void
+llm_dialect_openai_embed(const LlmEndpoint *endpoint, const LlmEmbed *ask, StringInfo body)
+{
+	llm_dialect_openai_embed_as(endpoint, ask, &own_names, body);
+}
+
+void
+llm_dialect_openai_address(const LlmEndpoint *endpoint, LlmRequestKind kind, LlmAddress *address)
 {
 	address->url = psprintf("%s%s", endpoint->base_url, kind == LLM_REQUEST_EMBED ? "/embeddings" : "/chat/completions");
 }
@@ -198,7 +167,7 @@ const LlmDialect llm_dialect_openai = {
 	.simpler = LLM_USED_FORM | LLM_USED_CAP | LLM_USED_ROLE,
 	.max_tokens_field = "max_completion_tokens",
 	.other_max_tokens_field = "max_tokens",
-	.address = make_address,
+	.address = llm_dialect_openai_address,
 	.prepare = llm_dialect_openai_prepare,
 	.body = llm_dialect_openai_body,
 	.embed = llm_dialect_openai_embed,
