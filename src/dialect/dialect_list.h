@@ -6,4 +6,9 @@
  *
  *-------------------------------------------------------------------------
  */
+LLM_DIALECT(anthropic)
+LLM_DIALECT(azure)
+LLM_DIALECT(gemini)
+LLM_DIALECT(mistral)
+LLM_DIALECT(ollama)
 LLM_DIALECT(openai)

@@ -15,6 +15,7 @@
  *	  chat.c		  one chat request: faults, limits, content, usage
  *	  chat_parse.c	  what forms share to read a request
  *	  form_*.c		  the forms: how requests, answers, errors and limits look
+ *	  form_schema.c	  parts of JSON schema that some of them take
  *	  forms.h		  the list of them
  *	  scan.c		  JSON, byte by byte
  *	  schema.c		  JSON schema to nodes
@@ -599,6 +600,12 @@ typedef struct Form
 #undef FORM
 
 extern bool path_ends_with(Span path, const char *end);
+
+/* ---- form_schema.c: what some forms share ---- */
+
+extern bool form_finds_keyword(Span schema, const char *const *keywords, bool closed, char *found, size_t size);
+extern bool form_is_object(Span text);
+extern Span form_path_step(Span path, const char *begin, const char *end);
 
 /* ---- schema.c, schema_strict.c, recipe.c ---- */
 
