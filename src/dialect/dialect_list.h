@@ -8,6 +8,7 @@
  */
 LLM_DIALECT(anthropic)
 LLM_DIALECT(azure)
+LLM_DIALECT(bedrock)
 LLM_DIALECT(gemini)
 LLM_DIALECT(mistral)
 LLM_DIALECT(ollama)

@@ -8,6 +8,7 @@
  */
 FORM(anthropic)
 FORM(azure)
+FORM(bedrock)
 FORM(gemini)
 FORM(mistral)
 FORM(ollama)

@@ -20,6 +20,7 @@ my $rows = $ENV{LLM_DIALECT_ROWS} // 60;
 my %dialect = (
 	anthropic => { path => '/v1', tells => 'cached cache_write reasoning' },
 	azure => { path => '', options => { query => 'api-version=2024-10-21' }, tells => 'cached cache_write reasoning' },
+	bedrock => { path => '', tells => 'cached cache_write' },
 	gemini => { path => '/v1beta', tells => 'cached reasoning' },
 	mistral => { path => '/mistral/v1', tells => 'cached cache_write reasoning' },
 	ollama => { path => '', tells => '' });
