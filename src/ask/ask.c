@@ -50,30 +50,32 @@ post(const StringInfoData *bytes, TimestampTz since, int patience_ms)
 	return posted;
 }
 
-LlmPosted *
-llm_ask_wait(const LlmLetterQuestion *question, LlmLetterReply *reply)
+void
+llm_ask_await(LlmPosted *posted, int patience_ms, LlmLetterReply *reply)
 {
 	TimestampTz since = llm_clock_steady();
-	StringInfoData bytes;
-	LlmPosted *posted;
+	const char *found;
+	Size len;
 
-	llm_letter_write_question(question, &bytes);
-	posted = post(&bytes, since, question->patience_ms);
-	pfree(bytes.data);
+	while ((found = llm_mailbox_reply(posted, &len)) == NULL)
+	{
+		llm_mailbox_wait(WAKE_AGAIN_MS);
+		if (llm_mailbox_is_taken(posted))
+			continue;
+		raise_if_late(since, patience_ms);
+		llm_mailbox_wake_sender();
+	}
+	llm_letter_read_reply(found, len, reply);
+}
+
+LlmPosted *
+llm_ask_wait(const StringInfoData *bytes, int patience_ms, LlmLetterReply *reply)
+{
+	LlmPosted *posted = post(bytes, llm_clock_steady(), patience_ms);
+
 	PG_TRY();
 	{
-		const char *found;
-		Size len;
-
-		while ((found = llm_mailbox_reply(posted, &len)) == NULL)
-		{
-			llm_mailbox_wait(WAKE_AGAIN_MS);
-			if (llm_mailbox_is_taken(posted))
-				continue;
-			raise_if_late(since, question->patience_ms);
-			llm_mailbox_wake_sender();
-		}
-		llm_letter_read_reply(found, len, reply);
+		llm_ask_await(posted, patience_ms, reply);
 	}
 	PG_CATCH();
 	{

@@ -32,6 +32,7 @@
 
 #include "ask/ask.h"
 #include "ask/ask_frame.h"
+#include "ask/ask_ring.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/guc.h"
@@ -193,6 +194,15 @@ find_asked(FunctionCallInfo fcinfo, CallSite *site)
 	pfree(content.data);
 }
 
+/* How many more calls the client's command may make. */
+static int64
+calls_left(void)
+{
+	if (counted_command != GetCurrentStatementStartTimestamp())
+		return llm_guc_max_immediate_calls;
+	return llm_guc_max_immediate_calls - calls_of_command;
+}
+
 /* One more call of the client's command: does the guard allow it? */
 static void
 count_call(const char *function)
@@ -289,38 +299,6 @@ is_blank(const CallSite *site, text *input)
 	return true;
 }
 
-/* Ask, and wait; the answer in the current context, NULL when there is none and that will do. */
-static Jsonb *
-ask(CallSite *site, const text *input)
-{
-	LlmLetterQuestion question = site->asked;
-	LlmLetterReply reply;
-	LlmPosted *posted;
-
-	question.role = GetUserId();
-	question.patience_ms = patience_ms(site);
-	if (question.model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		question.model = llm_guc_model;
-	question.tags = llm_operation_tags(site->asked.tags);
-	question.application = application_name == NULL ? "" : application_name;
-	question.input = VARDATA_ANY(input);
-	question.input_len = VARSIZE_ANY_EXHDR(input);
-	check_model(question.model);
-	count_call(site->name);
-	posted = llm_ask_wait(&question, &reply);
-	PG_TRY();
-	{
-		if (reply.outcome != LLM_LETTER_ANSWERED)
-			fail(site, &reply);
-	}
-	PG_FINALLY();
-	{
-		llm_mailbox_drop(posted);
-	}
-	PG_END_TRY();
-	return reply.outcome == LLM_LETTER_ANSWERED ? reply.answer : NULL;
-}
-
 /* Providers speak UTF-8, and an answer may hold any character of it. */
 static void
 check_encoding(void)
@@ -331,6 +309,105 @@ check_encoding(void)
 				 errmsg("a database with encoding \"%s\" cannot ask", GetDatabaseEncodingName()),
 				 errdetail("Providers speak UTF-8, and an answer may hold any character of it."),
 				 errhint("Create the database with ENCODING 'UTF8'.")));
+}
+
+/* The question as bytes, in the current context. */
+static void
+write_question(const CallSite *site, const text *input, StringInfo bytes)
+{
+	LlmLetterQuestion question = site->asked;
+
+	question.role = GetUserId();
+	question.patience_ms = patience_ms(site);
+	if (question.model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
+		question.model = llm_guc_model;
+	question.tags = llm_operation_tags(site->asked.tags);
+	question.application = application_name == NULL ? "" : application_name;
+	question.input = VARDATA_ANY(input);
+	question.input_len = VARSIZE_ANY_EXHDR(input);
+	check_model(question.model);
+	llm_letter_write_question(&question, bytes);
+}
+
+/* The answer in the current context, or NULL when there is none and that will do. */
+static Jsonb *
+use_reply(const CallSite *site, const LlmLetterReply *reply)
+{
+	if (reply->outcome == LLM_LETTER_ANSWERED)
+		return reply->answer;
+	fail(site, reply);
+	return NULL;
+}
+
+/* Ask, and wait; unless it is asked already, for a row ahead. */
+static Jsonb *
+ask(CallSite *site, const text *input)
+{
+	StringInfoData bytes;
+	LlmLetterReply reply;
+	LlmAhead *ahead;
+	LlmPosted *posted;
+	Jsonb *volatile answer = NULL;
+
+	write_question(site, input, &bytes);
+	ahead = llm_ask_ring_find(&bytes);
+	if (ahead != NULL)
+	{
+		pfree(bytes.data);
+		llm_ask_await(ahead->posted, llm_guc_patience_ms, &reply);
+		return use_reply(site, &reply);
+	}
+	count_call(site->name);
+	posted = llm_ask_wait(&bytes, llm_guc_patience_ms, &reply);
+	pfree(bytes.data);
+	PG_TRY();
+	{
+		answer = use_reply(site, &reply);
+	}
+	PG_FINALLY();
+	{
+		llm_mailbox_drop(posted);
+	}
+	PG_END_TRY();
+	return answer;
+}
+
+/* May every row with this question have the same answer? */
+static bool
+is_shareable(const CallSite *site)
+{
+	JsonbValue buffer;
+	JsonbValue *temperature = getKeyJsonValueFromContainer(&site->asked.spec->root, "temperature",
+														   strlen("temperature"), &buffer);
+
+	return temperature == NULL || temperature->type != jbvNumeric ||
+		   !DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(temperature->val.numeric),
+											 NumericGetDatum(int64_to_numeric(0))));
+}
+
+LlmAhead *
+llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo)
+{
+	CallSite *site = get_site(fcinfo);
+	StringInfoData bytes;
+	LlmAhead *ahead;
+	text *input;
+
+	if (PG_ARGISNULL(INPUT) || !llm_guc_enabled || calls_left() <= 0)
+		return NULL;
+	llm_ask_frame_check(site->name, site->in_where);
+	check_encoding();
+	find_asked(fcinfo, site);
+	llm_input_check_size(site->name, PG_GETARG_DATUM(INPUT));
+	input = PG_GETARG_TEXT_PP(INPUT);
+	if (llm_input_is_blank(input))
+		return NULL;
+	write_question(site, input, &bytes);
+	ahead = llm_ask_ring_post(ring, &bytes, is_shareable(site));
+	pfree(bytes.data);
+	if (ahead != NULL && ahead->users == 1)
+		count_call(site->name);
+	return ahead;
 }
 
 /*

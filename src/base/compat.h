@@ -78,6 +78,8 @@
 /* Headers of 15 with declarations that are no prototypes; include them by way of this one. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#include "commands/explain.h"
+#include "nodes/extensible.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -113,6 +115,12 @@ typedef build_simple_rel_hook_type llm_relation_info_hook_type;
 #define LLM_RELATION_INFO_PARAMS PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte
 #define LLM_RELATION_INFO_ARGS root, rel, rte
 #define LLM_RELATION_INFO_OID (rte->rtekind == RTE_RELATION ? rte->relid : InvalidOid)
+#endif
+
+/* 18 moved what EXPLAIN writes with. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
 #endif
 
 /* What the planner hook looks at: 17 moved the condition of MERGE, 18 the expressions of GROUP BY. */

@@ -26,6 +26,7 @@ int llm_guc_idle_timeout_ms = 60000;
 int llm_guc_max_answer_kb = 16384;
 int llm_guc_max_connections = 256;
 int llm_guc_max_immediate_calls = 1000;
+int llm_guc_max_in_flight = 64;
 double llm_guc_max_retry_share = 0.5;
 int llm_guc_max_tries = 3;
 char *llm_guc_model;
@@ -114,6 +115,12 @@ llm_guc_init(void)
 							"Sets how many calls a command may have answered while it waits.",
 							"One more is an error; calls that are queued do not count.",
 							&llm_guc_max_immediate_calls, 1000, 0, INT_MAX,
+							PGC_USERSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.max_in_flight",
+							"Sets how many calls of a statement may be in flight while it waits for them.",
+							"1 asks for one row after the other.",
+							&llm_guc_max_in_flight, 64, 1, 1000,
 							PGC_USERSET, 0,
 							NULL, NULL, NULL);
 	DefineCustomRealVariable("llm_enrich.max_retry_share",

@@ -25,6 +25,7 @@ extern int llm_guc_idle_timeout_ms;
 extern int llm_guc_max_answer_kb;
 extern int llm_guc_max_connections;
 extern int llm_guc_max_immediate_calls;
+extern int llm_guc_max_in_flight;
 extern double llm_guc_max_retry_share;
 extern int llm_guc_max_tries;
 extern char *llm_guc_model;

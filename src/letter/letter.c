@@ -3,8 +3,8 @@
  * letter.c
  *	  What a backend asks the sender, and what it hears, as bytes.
  *
- * The struct as it is, then what its pointers show: each a length and the bytes, with a
- * NUL behind a string.  A NULL pointer has the length ABSENT.
+ * What a pointer shows is a length and the bytes, with a NUL behind a string; a NULL pointer
+ * has the length ABSENT.  The same question is the same bytes, whose first are the patience.
  *
  *-------------------------------------------------------------------------
  */
@@ -92,7 +92,9 @@ void
 llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 {
 	initStringInfo(bytes);
-	appendBinaryStringInfo(bytes, (const char *) question, sizeof(*question));
+	appendBinaryStringInfo(bytes, (const char *) &question->patience_ms, sizeof(question->patience_ms));
+	appendBinaryStringInfo(bytes, (const char *) &question->role, sizeof(question->role));
+	appendStringInfoChar(bytes, question->reuse ? 1 : 0);
 	write_string(bytes, question->model);
 	write_string(bytes, question->operation);
 	write_jsonb(bytes, question->spec);
@@ -104,10 +106,14 @@ llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 void
 llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *question)
 {
-	Reader reader = {bytes + sizeof(*question), bytes + len};
+	Reader reader = {bytes, bytes + len};
 
-	Assert(len >= sizeof(*question));
-	memcpy(question, bytes, sizeof(*question));
+	Assert(len >= sizeof(question->patience_ms) + sizeof(question->role) + 1);
+	memcpy(&question->patience_ms, reader.at, sizeof(question->patience_ms));
+	reader.at += sizeof(question->patience_ms);
+	memcpy(&question->role, reader.at, sizeof(question->role));
+	reader.at += sizeof(question->role);
+	question->reuse = *reader.at++ != 0;
 	question->model = read_string(&reader);
 	question->operation = read_string(&reader);
 	question->spec = read_jsonb(&reader);

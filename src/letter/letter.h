@@ -66,6 +66,9 @@ typedef struct LlmLetterReply
 	const char *cost; /* US dollars of all requests as a number; NULL: no price is known */
 } LlmLetterReply;
 
+/* The same question is the same bytes from here on, however long it may wait. */
+#define LLM_LETTER_KEY sizeof(int)
+
 /* Bytes in the current context. */
 extern void llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes);
 extern void llm_letter_write_reply(const LlmLetterReply *reply, StringInfo bytes);

@@ -138,12 +138,15 @@ memory_init(bool found, void *memory)
 
 const LlmShmemPart llm_mailbox_memory = {LLM_LIBRARY " mailbox", 1, memory_size, memory_init};
 
+static void let_go(LlmPosted *posted);
+
 /* Exit callback: this process leaves, whatever it holds. */
 static void
 leave(int code, Datum arg)
 {
+	/* who holds them may still drop them: the transaction is undone after this */
 	while (!dlist_is_empty(&my_posted))
-		llm_mailbox_drop(dlist_container(LlmPosted, node, dlist_head_node(&my_posted)));
+		let_go(dlist_container(LlmPosted, node, dlist_head_node(&my_posted)));
 	while (!dlist_is_empty(&my_taken))
 	{
 		LlmTakenEntry *entry = dlist_container(LlmTakenEntry, node, dlist_tail_node(&my_taken));
@@ -305,13 +308,12 @@ llm_mailbox_is_taken(LlmPosted *posted)
 	return state != LETTER_POSTED;
 }
 
-void
-llm_mailbox_drop(LlmPosted *posted)
+/* The backend does not hold it any more. */
+static void
+let_go(LlmPosted *posted)
 {
 	bool is_last = true;
 
-	if (posted == NULL)
-		return;
 	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
 	if (posted->letter->state == LETTER_POSTED)
 		take_out_of_box(posted->at, posted->letter);
@@ -323,8 +325,18 @@ llm_mailbox_drop(LlmPosted *posted)
 	LWLockRelease(mailbox->lock);
 	if (is_last)
 		free_letter(posted->at);
+	posted->letter = NULL;
 	my_bytes -= posted->bytes;
 	dlist_delete(&posted->node);
+}
+
+void
+llm_mailbox_drop(LlmPosted *posted)
+{
+	if (posted == NULL)
+		return;
+	if (posted->letter != NULL) /* else this process is about to exit, and has left */
+		let_go(posted);
 	pfree(posted);
 }
 

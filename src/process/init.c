@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 
 #include "ask/ask_frame.h"
+#include "ask/ask_node.h"
 #include "base/clock.h"
 #include "base/committing.h"
 #include "base/guard.h"
@@ -47,6 +48,7 @@ _PG_init(void)
 	llm_planner_init();
 	llm_defer_init();
 	llm_ask_frame_init();
+	llm_ask_plan_init();
 	llm_utility_init();
 	llm_launcher_init();
 }

@@ -123,6 +123,7 @@ llm_enrich_check(PG_FUNCTION_ARGS)
 	LlmLetterQuestion question = {0};
 	LlmLetterReply reply;
 	LlmPosted *posted;
+	StringInfoData bytes;
 	char *answer;
 
 	llm_shmem_require_preload();
@@ -142,7 +143,8 @@ llm_enrich_check(PG_FUNCTION_ARGS)
 	question.application = "llm.check";
 	question.input = CHECK_INPUT;
 	question.input_len = strlen(CHECK_INPUT);
-	posted = llm_ask_wait(&question, &reply);
+	llm_letter_write_question(&question, &bytes);
+	posted = llm_ask_wait(&bytes, CHECK_PATIENCE_MS, &reply);
 	answer = llm_ask_trial_text(&reply);
 	llm_mailbox_drop(posted);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));

@@ -107,7 +107,7 @@ my @asks = (
 	[ 'EXPLAIN' => q(EXPLAIN SELECT llm_classify('x', '{a,b}')), 0 ],
 	[ 'EXPLAIN ANALYZE' => q(EXPLAIN ANALYZE SELECT llm_classify('x', '{a,b}')), 1 ],
 	[ 'a cursor' =>
-		q(BEGIN; DECLARE c CURSOR FOR SELECT llm_classify(body, '{a,b}') FROM t; FETCH 2 FROM c; COMMIT;), 2 ],
+		q(BEGIN; DECLARE c CURSOR FOR SELECT llm_classify(body, '{a,b}') FROM t; FETCH ALL FROM c; COMMIT;), 20 ],
 	[ 'a cursor that is held' =>
 		q(BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT llm_classify(body, '{a,b}') FROM t WHERE id < 3; COMMIT;
 			FETCH 1 FROM c;), 2 ],

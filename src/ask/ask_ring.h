@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * ask_ring.h
+ *	  Questions of rows ahead, which are on their way while earlier rows are given.
+ *
+ *	  node:  enter()  around the evaluation of a row, then leave()
+ *	         ahead()  posts the question of a row ahead
+ *	         release() when that row has been given
+ *	  call:  find()   the letter of the question that it is about to ask
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_ASK_RING_H
+#define LLM_ASK_RING_H
+
+#include "base/llm_enrich.h"
+
+#include "fmgr.h"
+#include "letter/mailbox.h"
+#include "lib/ilist.h"
+#include "lib/stringinfo.h"
+
+/* A letter on its way; shared by the rows that ask the same. */
+typedef struct LlmAhead
+{
+	dlist_node node;
+	int users; /* rows that are not given yet */
+	uint32 hash;
+	StringInfoData bytes; /* the question, to be known by */
+	LlmPosted *posted;
+} LlmAhead;
+
+typedef struct LlmAskRing
+{
+	struct LlmAskRing *outer; /* of the evaluation around this one */
+	bool entered;
+	MemoryContext context; /* of the letters */
+	dlist_head letters; /* LlmAhead */
+	int open;
+	int most_open;
+	int64 asked;
+	MemoryContextCallback on_reset;
+} LlmAskRing;
+
+/* The ring lives as long as the context, and its letters are dropped with it. */
+extern LlmAskRing *llm_ask_ring_make(MemoryContext context);
+extern void llm_ask_ring_enter(LlmAskRing *ring);
+extern void llm_ask_ring_leave(LlmAskRing *ring);
+
+/* Post the bytes, or share the letter that asks the same; NULL: there is no room now. */
+extern LlmAhead *llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares);
+extern void llm_ask_ring_release(LlmAskRing *ring, LlmAhead *ahead);
+
+/* The letter of this question in the ring that is entered; NULL: there is none. */
+extern LlmAhead *llm_ask_ring_find(const StringInfoData *bytes);
+
+/*
+ * Evaluate a call of a public function so far as to post its question (ask_call.c).  NULL
+ * where there is none to ask, or it has to be left to the call itself.
+ */
+extern LlmAhead *llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo);
+
+#endif /* LLM_ASK_RING_H */

@@ -1,0 +1,154 @@
+# Many calls of one SELECT are in flight at the same time, and the rows are those that came one
+# after the other, in the same order; what is asked is what is wanted (P3, P10).
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+use LLMTest;
+
+my $provider = start_provider();
+my $node = new_node('many', 'llm_enrich.max_immediate_calls = 1000000');
+
+setup_model($node, $provider);
+
+sub sql { return $node->safe_psql('postgres', join "\n", @_); }
+sub requests { return $provider->meter->{requests}; }
+
+# A statement's rows, one row after the other and many in flight; and how many requests the latter made.
+sub compare
+{
+	my ($statement, $name) = @_;
+	my $one = sql("SET llm_enrich.max_in_flight = 1; $statement");
+	my $before = requests();
+	my $many = sql($statement);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($many, $one, $name);
+	return requests() - $before;
+}
+
+# The answer is a function of the input: a label chosen by words of it.
+$provider->script({ latency_ms => 2, latency_jitter_ms => 6 });
+sql(q(
+	CREATE TABLE a (id int PRIMARY KEY, kind int, body text);
+	INSERT INTO a SELECT i, i % 7, (ARRAY['billing', 'crash', 'refund'])[i % 3 + 1] || ' of number ' || i FROM generate_series(1, 60) i;
+	CREATE TABLE b (id int PRIMARY KEY, a int, note text);
+	INSERT INTO b SELECT i, (i * 13) % 60 + 1, CASE WHEN i % 5 = 0 THEN NULL ELSE 'crash ' || i % 4 END FROM generate_series(1, 90) i;
+	CREATE TABLE c (kind int, word text);
+	INSERT INTO c SELECT i, 'refund ' || i FROM generate_series(0, 6) i;
+	CREATE FUNCTION lab(text) RETURNS text LANGUAGE sql AS $$
+		SELECT llm_classify($1, '{billing,crash,refund}')->>'label' $$;
+	ANALYZE));
+
+# The rows that a statement gives are its own, whatever stands around the call.
+my @statements = (
+	q(SELECT id, lab(body) FROM a ORDER BY id),
+	q(SELECT id, lab(body) FROM a),
+	q(SELECT id FROM a WHERE lab(body) = 'crash'),
+	q(SELECT id, lab(body) FROM a WHERE lab(body) <> 'crash' AND id > 10),
+	q(SELECT id, lab(body) FROM a WHERE lab(body) <> 'crash' AND lab('x' || body) = 'billing'),
+	q(SELECT lab('crash'), count(*) FROM a GROUP BY 1),
+	q(SELECT lab(body), count(*) FROM a GROUP BY 1 ORDER BY 1),
+	q(SELECT kind, lab(string_agg(body, ' ' ORDER BY id)) FROM a GROUP BY kind ORDER BY kind),
+	q(SELECT kind, count(*) FROM a GROUP BY kind HAVING lab(max(body)) = 'refund' ORDER BY kind),
+	q(SELECT id, CASE WHEN kind = 0 THEN NULL WHEN kind < 4 THEN lab(body) ELSE 'none' END FROM a ORDER BY id),
+	q(SELECT id, coalesce(nullif(kind, 3)::text, lab(body)) FROM a ORDER BY id),
+	q(SELECT id FROM a WHERE kind = 1 OR lab(body) = 'crash' ORDER BY id),
+	q(SELECT id FROM a WHERE kind = 1 AND lab(body) = 'crash' ORDER BY id),
+	q(SELECT id, CASE lab(body) WHEN 'crash' THEN lab('billing ' || body) ELSE body END FROM a ORDER BY id),
+	q(SELECT a.id, b.id, lab(a.body), lab(b.note) FROM a JOIN b ON b.a = a.id ORDER BY 1, 2),
+	q(SELECT a.id, b.id, lab(coalesce(b.note, a.body)) FROM a LEFT JOIN b ON b.a = a.id ORDER BY 1, 2),
+	q(SELECT a.id FROM a JOIN c USING (kind) WHERE lab(a.body) = lab(c.word) ORDER BY 1),
+	q(SELECT a.id, b.id FROM a LEFT JOIN b ON b.a = a.id AND lab(b.note) = 'crash' ORDER BY 1, 2),
+	q(SELECT id, (SELECT lab(word) FROM c WHERE c.kind = a.kind) FROM a ORDER BY id),
+	q(SELECT id FROM a WHERE EXISTS (SELECT FROM b WHERE b.a = a.id AND lab(b.note) = 'crash') ORDER BY id),
+	q(SELECT id, lab(body) FROM a ORDER BY id LIMIT 7),
+	q(SELECT id, lab(body) FROM a ORDER BY id LIMIT 7 OFFSET 5),
+	q(SELECT id, lab(body) FROM a ORDER BY id OFFSET 50),
+	q(SELECT id, lab(body) AS l FROM a ORDER BY l, id DESC LIMIT 9),
+	q(SELECT id, lab(body) FROM a ORDER BY kind FETCH FIRST 3 ROWS WITH TIES),
+	q(SELECT DISTINCT lab(body) FROM a ORDER BY 1),
+	q(SELECT DISTINCT ON (kind) kind, lab(body) FROM a ORDER BY kind, id),
+	q(SELECT id, lab(body), row_number() OVER (PARTITION BY lab(body) ORDER BY id) FROM a ORDER BY id),
+	q(SELECT id, lab(first_value(body) OVER (ORDER BY id DESC)) FROM a ORDER BY id),
+	q(SELECT lab(body) FROM a WHERE id < 5 UNION ALL SELECT lab(note) FROM b WHERE id < 5),
+	q(SELECT lab(body) FROM a WHERE id < 9 UNION SELECT lab(note) FROM b WHERE id < 9 ORDER BY 1),
+	q(SELECT lab(body) FROM a EXCEPT SELECT 'crash' ORDER BY 1),
+	q(WITH w AS (SELECT id, lab(body) AS l FROM a) SELECT l, count(*) FROM w GROUP BY l ORDER BY l),
+	q(WITH w AS (SELECT id, lab(body) AS l FROM a ORDER BY id) SELECT * FROM w WHERE l = 'crash' LIMIT 4),
+	q(SELECT * FROM (SELECT id, lab(body) AS l FROM a) s WHERE l <> 'crash' ORDER BY id),
+	q(SELECT * FROM (SELECT id, lab(body) AS l FROM a OFFSET 0) s
+		JOIN b ON b.a = s.id AND s.l = 'refund' ORDER BY b.id),
+	q(SELECT x, lab(x) FROM (VALUES ('crash'), (NULL), ('refund')) v(x)),
+	q(SELECT lab(body), lab(body) FROM a WHERE id < 4),
+	q(SELECT a, lab((a).body) FROM a WHERE id < 4 ORDER BY id),
+	q(SELECT g, lab('crash ' || g) FROM generate_series(1, 5) g),
+	q(SELECT id, lab(body) FROM a TABLESAMPLE SYSTEM (100) ORDER BY id),
+	q(SELECT id, ARRAY[lab(body), lab('x' || body)] FROM a ORDER BY id),
+	q(SELECT id, lab(lab(body)) FROM a ORDER BY id),
+	q(SELECT sum(length(lab(body))) FROM a),
+	q(SELECT count(*) FILTER (WHERE lab(body) = 'crash') FROM a),
+	q(SELECT id, lab(body) FROM a WHERE id IN (SELECT a FROM b WHERE note = 'crash 1') ORDER BY id),
+	q(BEGIN; DECLARE s SCROLL CURSOR FOR SELECT id, lab(body) FROM a ORDER BY id;
+		FETCH 3 FROM s; FETCH BACKWARD 2 FROM s; FETCH LAST FROM s; COMMIT),
+	q(PREPARE p (int) AS SELECT id, lab(body) FROM a WHERE id < $1 ORDER BY id LIMIT $1 - 2;
+		EXECUTE p (7); EXECUTE p (5)),
+	q(SELECT id, lab(body) FROM a WHERE lab(body) = (SELECT lab('crash')) ORDER BY id),
+	q(SELECT k.kind, s.l FROM c k
+		CROSS JOIN LATERAL (SELECT lab(body) AS l FROM a WHERE a.kind = k.kind LIMIT 2) s ORDER BY 1),
+);
+compare($_, $_) foreach @statements;
+
+# ---------------------------------------------------------------------------
+# What is paid
+# ---------------------------------------------------------------------------
+
+sql(q(CREATE TABLE big AS SELECT i AS id, 'crash ' || i AS body FROM generate_series(1, 100000) i; ANALYZE big));
+is(compare('SELECT lab(body) FROM big LIMIT 50', 'LIMIT'), 50, 'P3: LIMIT 50 is 50 requests');
+is(compare('SELECT lab(body) FROM big LIMIT 5 OFFSET 20', 'OFFSET'), 5, 'P3: rows that OFFSET skips are not asked about');
+is(compare('SELECT CASE WHEN id % 10 = 0 THEN lab(body) END FROM big LIMIT 50', 'CASE'), 5, 'P3: CASE asks where it is reached');
+my $asked = compare(q(SELECT id FROM big
+	WHERE lab(CASE WHEN id % 10 = 0 THEN 'crash ' ELSE 'refund ' END || id) = 'crash' LIMIT 10), 'a filter');
+cmp_ok($asked, '>=', 100, 'P3: a filter asks for what is found');
+cmp_ok($asked, '<=', 100 + 64, 'P10: and what was in flight');
+
+# ---------------------------------------------------------------------------
+# How fast
+# ---------------------------------------------------------------------------
+
+$provider->script({ latency_ms => 50 });
+my $began = time;
+sql('SET llm_enrich.max_in_flight = 32; SELECT lab(body) FROM big LIMIT 1000');
+my $took = time - $began;
+note("1000 rows at 50 ms, 32 in flight: $took s");
+cmp_ok($took, '<', 1000 * 0.050 / 4, 'many are in flight');
+like(sql('EXPLAIN (COSTS OFF) SELECT lab(body) FROM big LIMIT 50'), qr/Custom Scan \(LlmAsk\)/, 'EXPLAIN shows the node');
+ledger_equals_meter($node, $provider, 'P3: ledger and meter agree');
+
+# A function that somebody may notice is not called for rows ahead.
+sql('CREATE SEQUENCE seen');
+sql(q(SELECT lab(body) FROM (SELECT body, nextval('seen') FROM big OFFSET 0) s LIMIT 5));
+is(sql(q(SELECT last_value FROM seen)), 5, 'no reading ahead over other volatile functions');
+
+# A session that is ended with many in flight leaves no letter behind, and the server as it was.
+$provider->script({ latency_ms => 1000 });
+my $session = $node->background_psql('postgres', on_error_stop => 0);
+my $pid = $session->query('SELECT pg_backend_pid()');
+$session->query_until(qr/start/, "\\echo start\nSELECT count(lab(body)) FROM (SELECT body, lab(body) FROM big LIMIT 500) s;\n");
+$node->poll_query_until('postgres', 'SELECT count(*) > 1 FROM llm.letter') or die 'not many are in flight';
+my $started = sql('SELECT pg_postmaster_start_time()');
+sql("SELECT pg_terminate_backend($pid)");
+$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)') or die 'letters stay';
+is(sql('SELECT pg_postmaster_start_time()'), $started, 'the server lives');
+is(sql("SELECT count(*) FROM pg_stat_activity WHERE pid = $pid"), 0, 'the session has left');
+ledger_equals_meter($node, $provider, 'P3: what it had asked is on the ledger');
+eval { $session->quit };
+
+done_testing();
