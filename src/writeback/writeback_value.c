@@ -278,7 +278,8 @@ llm_cell_value_prepare(Jsonb *description, Oid relation, const char *column)
 	get_atttypetypmodcoll(relation, get_attnum(relation, column), &cell->type, &typmod, &collation);
 	get_typlenbyval(cell->type, &cell->length, &cell->by_value);
 	own = llm_json_get(tree, "own");
-	cell->is_own = own != NULL && own->type == jbvBool && own->val.boolean;
+	cell->is_own = own != NULL && own->type == jbvBool && own->val.boolean &&
+				   TypeCategory(getBaseType(cell->type)) == TYPCATEGORY_STRING; /* else it was retyped since */
 	cell->value_key = member_string(tree, "value");
 	cell->settings = llm_json_get(tree, "settings");
 	nest = llm_pinned_begin();
