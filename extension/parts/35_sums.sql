@@ -174,8 +174,8 @@ SELECT l.id, l.request,
 	l.input_tokens, l.cached_tokens, l.cache_write_tokens, l.output_tokens, l.reasoning_tokens, l.cost,
 	CASE WHEN l.estimated THEN l.cost END AS estimated_cost,
 	CASE WHEN l.outcome NOT IN ('ok', 'cached') THEN l.cost END AS wasted,
-	CASE WHEN l.outcome = 'cached' THEN (SELECT o.cost FROM llm.ledger o
-			WHERE o.task = l.paid_by AND o.outcome = 'ok' ORDER BY o.id DESC LIMIT 1)
+	CASE WHEN l.outcome = 'cached' THEN (SELECT pg_catalog.max(o.cost) FROM llm.ledger o
+			WHERE o.task = l.paid_by AND o.outcome = 'ok')
 		WHEN l.cached_tokens > 0 THEN (SELECT l.cached_tokens::numeric * (p.input_per_mtok - p.cached_input_per_mtok) * 0.000001
 			FROM llm.price p WHERE p.server = l.server AND p.model = l.model
 			AND p.valid_from <= l.at AND p.valid_until > l.at) END AS saved,

@@ -52,7 +52,7 @@
 
 /* The ledger is summed at most so often, so many rows at a time: a reader adds the rest. */
 #define SUMS_MS 1000
-#define SUMS_ROWS 20000
+#define SUMS_ROWS 500
 
 /* Jobs learn why they wait at most so often. */
 #define REASONS_MS 1000

@@ -31,14 +31,14 @@
 	" sum(unpriced)::int8, sum(latency_ms)::int8"
 
 /*
- * Rows of one request are neighbours on the ledger, and no cut is made between them: the
- * request would count twice.
+ * Rows of one request are neighbours on the ledger, and no cut is made between them, since the
+ * request would count twice: those at the end of a full set are left to the next one.
  */
 static LlmStatement sum_statement = {
 	.sql = "WITH head AS MATERIALIZED (SELECT u.* FROM llm.ledger_unsummed u ORDER BY u.id LIMIT $1),"
-		   " last AS MATERIALIZED (SELECT h.id, h.request FROM head h ORDER BY h.id DESC LIMIT 1),"
-		   " new AS (SELECT * FROM head UNION ALL SELECT u.* FROM llm.ledger_unsummed u, last"
-		   "  WHERE u.id > last.id AND u.id < last.id + 10000 AND u.request = last.request),"
+		   " cut AS MATERIALIZED (SELECT CASE WHEN count(*) = $1 AND min(h.request) <> max(h.request)"
+		   "  THEN (SELECT l.request FROM head l ORDER BY l.id DESC LIMIT 1) END AS request FROM head h),"
+		   " new AS (SELECT h.* FROM head h, cut WHERE h.request IS DISTINCT FROM cut.request OR cut.request IS NULL),"
 		   " unit AS MATERIALIZED (SELECT start, role, server, model, relation, column_name, operation, lane, outcome,"
 		   "  tags, count(DISTINCT request) AS requests, sum(tasks) AS tasks, sum(answers) AS answers,"
 		   "  sum(input_tokens) AS input_tokens, sum(cached_tokens) AS cached_tokens,"

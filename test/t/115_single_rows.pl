@@ -60,6 +60,8 @@ my $seen = q(SELECT string_agg(concat_ws(' ', role, application_name, outcome), 
 $node->safe_psql('postgres', 'CREATE ROLE clerk SUPERUSER');
 sending($node, 'off');
 $session[1]->query_safe($_) foreach "SET application_name = 'shop'", 'SET ROLE clerk';
+# a new sender asks one row first; the two after it are in flight together
+insert($session[1], 100);
 insert($session[1], 101);
 $session[1]->query_safe($_) foreach "SET application_name = 'desk'",
 	"INSERT INTO note SELECT 102, body, llm_classify(body, '{a,b}') FROM note WHERE id = 101";
