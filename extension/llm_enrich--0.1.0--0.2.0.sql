@@ -962,6 +962,12 @@ CREATE FUNCTION llm.setval(sequence regclass, value bigint, is_called boolean) R
 	AS 'MODULE_PATHNAME', 'llm_enrich_setval';
 COMMENT ON FUNCTION llm.setval(regclass, bigint, boolean) IS 'setval(), but not of a sequence of the extension';
 
+-- Retention: nobody else deletes rows of the extension's tables.
+CREATE PROCEDURE llm.prune(before timestamptz)
+LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_prune';
+COMMENT ON PROCEDURE llm.prune(timestamptz) IS
+	'delete, in steps, what is older: rows of the ledger, dead letters, finished jobs, and recipes that nothing refers to';
+
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$
 DECLARE

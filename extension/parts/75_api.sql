@@ -29,6 +29,12 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_wait';
 COMMENT ON PROCEDURE llm.wait(bigint, interval) IS
 	'return when a job (NULL: the session''s last) is finished; an error when that takes longer than the timeout';
 
+-- Retention: nobody else deletes rows of the extension's tables.
+CREATE PROCEDURE llm.prune(before timestamptz)
+LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_prune';
+COMMENT ON PROCEDURE llm.prune(timestamptz) IS
+	'delete, in steps, what is older: rows of the ledger, dead letters, finished jobs, and recipes that nothing refers to';
+
 CREATE FUNCTION llm.resume(job bigint)
 RETURNS void LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_resume';
 COMMENT ON FUNCTION llm.resume(bigint) IS

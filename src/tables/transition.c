@@ -372,13 +372,14 @@ static LlmStatement transitions[] = {
 	 * As for CANCEL.  Dead letters of a job go to a new job like it.  Those with an answer need no
 	 * request: they go straight to the writer.  The others begin to count again from nought, or
 	 * what was given up after many requests would be given up again at its next failure.  How
-	 * many, and the last of the new jobs.
+	 * many, and the last of the new jobs.  A letter whose job somebody has deleted stays.
 	 */
 	[LLM_EVENT_RETRY] = {
 		.sql = "WITH mine AS (DELETE FROM llm.dead_letter d WHERE ($1 IS NULL OR d.job = $1)"
 			   "  AND ($2 IS NULL OR d.task = $2)"
 			   "  AND ($3 IS NULL OR d.relation = $3 OR EXISTS (SELECT FROM llm.job j"
-			   "   WHERE j.id = d.job AND j.relation = $3)) AND ($5 OR d.role = $4) RETURNING d.*),"
+			   "   WHERE j.id = d.job AND j.relation = $3)) AND ($5 OR d.role = $4)"
+			   "  AND EXISTS (SELECT FROM llm.job j WHERE j.id = d.job) RETURNING d.*),"
 			   " old AS (SELECT m.job, pg_catalog.count(*) AS tasks,"
 			   "  pg_catalog.nextval('llm.job_id_seq') AS new FROM mine m GROUP BY m.job),"
 			   " opened AS (INSERT INTO llm.job (id, role, role_name, application_name, relation, relation_name,"
