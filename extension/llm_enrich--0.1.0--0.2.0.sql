@@ -24,6 +24,11 @@ UPDATE llm.job j SET column_numbers = n.numbers FROM llm.job o CROSS JOIN LATERA
 		AND a.attname OPERATOR(pg_catalog.=) c.name AND NOT a.attisdropped) n
 WHERE j.id OPERATOR(pg_catalog.=) o.id AND n.found OPERATOR(pg_catalog.=) (1 OPERATOR(pg_catalog.+) pg_catalog.cardinality(o.key_columns));
 
+CREATE FUNCTION llm.keep_answers() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_keep_answers';
+COMMENT ON FUNCTION llm.keep_answers() IS
+	'trigger BEFORE UPDATE FOR EACH ROW: a marker whose task has ended, saved by an ORM, does not replace an answer';
+
 -- Comments in plainer words.
 COMMENT ON COLUMN llm.price.valid_until IS 'requests sent from then on no longer pay it';
 COMMENT ON COLUMN llm.job.failed IS 'tasks that failed; see llm.dead_letter';

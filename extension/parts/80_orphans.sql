@@ -33,3 +33,8 @@ END
 $$;
 COMMENT ON FUNCTION llm.reset_orphans(regclass, name) IS
 	'give pending cells of a column whose task is not in the queue (a restored dump) back what they held, and return how many';
+
+CREATE FUNCTION llm.keep_answers() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_keep_answers';
+COMMENT ON FUNCTION llm.keep_answers() IS
+	'trigger BEFORE UPDATE FOR EACH ROW: a marker whose task has ended, saved by an ORM, does not replace an answer';

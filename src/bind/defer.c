@@ -159,6 +159,17 @@ llm_defer_is_own_id(const LlmRun *run, int64 id)
 	return false;
 }
 
+bool
+llm_defer_is_being_asked(int64 id)
+{
+	for (LlmRun *run = runs; run != NULL; run = run->next)
+	{
+		if (llm_defer_is_own_id(run, id))
+			return true;
+	}
+	return false;
+}
+
 /* Make room for number "index" in an array of pointers. */
 static void *
 grow_pointers(LlmRun *run, void *array, int *n, int index)

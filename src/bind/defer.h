@@ -256,6 +256,9 @@ extern int64 llm_defer_new_id(LlmRun *run);
 /* Was this id drawn by this statement? */
 extern bool llm_defer_is_own_id(const LlmRun *run, int64 id);
 
+/* Was it drawn by any statement of this session that is not over? */
+extern bool llm_defer_is_being_asked(int64 id);
+
 /* The states for what a spec tells, made at first sight. */
 extern LlmSiteState *llm_defer_site(LlmRun *run, const LlmDeferSite *spec);
 extern LlmTargetState *llm_defer_target(LlmRun *run, const LlmDeferTarget *spec);

@@ -172,14 +172,20 @@ foreach my $page (grep { m{^docs/} && $text{$_} =~ /^```sql$/m } @pages)
 }
 
 # What docs/operations.md says of ORMs: one that saves a row as it was loaded writes the marker over
-# the answer, and llm.reset_orphans() gives the cell back what it held before.
+# the answer. The page's trigger prevents that; without it llm.reset_orphans() gives the cell back
+# what it held before.
 my $held = $node->safe_psql('operations', 'SELECT label FROM tickets WHERE id = 3');
 my $loaded = $node->safe_psql('operations',
 	q(UPDATE tickets SET label = llm_classify('x ' || body, '{billing,bug}') WHERE id = 3 RETURNING label));
 like($loaded, qr/"llm_enrich"/, 'RETURNING gives the marker');
 wait_idle($node, 'operations');
 isnt($node->safe_psql('operations', 'SELECT label FROM tickets WHERE id = 3'), $loaded, 'the answer is in the cell');
+my $answer = $node->safe_psql('operations', 'SELECT label FROM tickets WHERE id = 3');
 is($node->safe_psql('operations', qq(
+	UPDATE tickets SET label = '$loaded' WHERE id = 3;
+	SELECT label FROM tickets WHERE id = 3)), $answer, 'P4: the trigger keeps the answer');
+is($node->safe_psql('operations', qq(
+	DROP TRIGGER keep_answers ON tickets;
 	UPDATE tickets SET label = '$loaded' WHERE id = 3;
 	SELECT llm_is_pending(label) FROM tickets WHERE id = 3;
 	SELECT llm.reset_orphans('tickets', 'label');
