@@ -84,11 +84,11 @@ const char *
 llm_preset_names(void)
 {
 	StringInfoData buf;
-	int i;
+	const LlmPreset *preset;
 
 	initStringInfo(&buf);
-	for (i = 0; llm_preset_at(i) != NULL; i++)
-		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", llm_preset_at(i)->provider);
+	for (int i = 0; (preset = llm_preset_at(i)) != NULL; i++)
+		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", preset->provider);
 	return buf.data;
 }
 

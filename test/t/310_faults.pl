@@ -89,7 +89,9 @@ sub every_row_is_answered
 		"P3: $name: each was answered once");
 	is(sql('SELECT count(*) = count(DISTINCT request), min(latency_ms) >= 0, count(*) >= ' . $provider->meter->{requests}
 			. ' FROM llm.ledger'), 't|t|t', "P3: $name: every request is on the ledger, once");
-	is(sql('SELECT count(*) FROM llm.dead_letter'), 0, "P2: $name: nothing failed for good");
+	is(sql('SELECT count(*) FROM llm.dead_letter'), 0, "P2: $name: nothing failed for good")
+		or diag(sql('SELECT task, reason, message, tries, attempts, last_answer FROM llm.dead_letter'),
+		sql('SELECT attempt, outcome, error FROM llm.ledger WHERE task IN (SELECT task FROM llm.dead_letter) ORDER BY id'));
 	return;
 }
 
