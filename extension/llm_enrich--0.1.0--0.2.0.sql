@@ -973,6 +973,20 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_prune';
 COMMENT ON PROCEDURE llm.prune(timestamptz) IS
 	'delete, in steps, what is older: rows of the ledger, dead letters, finished jobs, and recipes that nothing refers to';
 
+CREATE FUNCTION llm.forget_habits(server text DEFAULT NULL, model text DEFAULT NULL) RETURNS bigint
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	WITH gone AS (
+		DELETE FROM llm.habit h WHERE ($1 IS NULL OR h.server = $1) AND ($2 IS NULL OR h.model = $2) RETURNING 1
+	)
+	SELECT count(*) FROM gone
+$$;
+COMMENT ON FUNCTION llm.forget_habits(text, text) IS
+	'forget what hosts were found not to take (NULL: of all servers, all models), so that it is found out again; how many rows';
+REVOKE ALL ON FUNCTION llm.forget_habits(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llm.forget_habits(text, text) TO llm_admin;
+
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$
 DECLARE

@@ -255,6 +255,20 @@ COMMENT ON COLUMN llm.habit.value IS 'value that is used instead';
 COMMENT ON COLUMN llm.habit.since IS 'when it was found out';
 COMMENT ON COLUMN llm.habit.why IS 'the provider''s sentence';
 GRANT SELECT ON llm.habit TO PUBLIC;
+
+CREATE FUNCTION llm.forget_habits(server text DEFAULT NULL, model text DEFAULT NULL) RETURNS bigint
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	WITH gone AS (
+		DELETE FROM llm.habit h WHERE ($1 IS NULL OR h.server = $1) AND ($2 IS NULL OR h.model = $2) RETURNING 1
+	)
+	SELECT count(*) FROM gone
+$$;
+COMMENT ON FUNCTION llm.forget_habits(text, text) IS
+	'forget what hosts were found not to take (NULL: of all servers, all models), so that it is found out again; how many rows';
+REVOKE ALL ON FUNCTION llm.forget_habits(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llm.forget_habits(text, text) TO llm_admin;
 SELECT pg_catalog.pg_extension_config_dump('llm.habit', '');
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.habit
 	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();

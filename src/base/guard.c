@@ -90,6 +90,7 @@ advice(const char *table)
 		{"ledger", "CALL llm.prune(before) deletes old rows."},
 		{"dead_letter", "llm.retry() asks again; CALL llm.prune(before) deletes old rows."},
 		{"job", "CALL llm.prune(before) deletes old rows."},
+		{"habit", "Use llm.forget_habits()."},
 		{"recipe", "CALL llm.prune(before) deletes those that nothing refers to."},
 	};
 

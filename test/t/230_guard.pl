@@ -193,6 +193,9 @@ wait_idle($node);
 sql(q(SELECT llm.set_price('fast', input_per_mtok => 1, output_per_mtok => 2); SELECT llm.retry(job => job) FROM llm.dead_letter;
 	CALL llm.wait(); SELECT llm.cancel(job => 1)));
 is(sql(q(SELECT count(*) FROM note WHERE llm_status(label) = 'done')), 4, 'P2: the extension writes its tables as ever');
+sql('CREATE ROLE keeper LOGIN IN ROLE llm_admin');
+is((as('keeper', $_))[0], 0, "and so do its functions in SQL: $_")
+	foreach "SELECT llm.import_prices('{}')", 'SELECT llm.forget_habits()';
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
 
 done_testing();
