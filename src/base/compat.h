@@ -10,6 +10,11 @@
 
 #include "postgres.h"
 
+/* macros of varlenas, which came with postgres.h */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 #if PG_VERSION_NUM < 150000
 #error "llm_enrich needs PostgreSQL 15 or later"
 #endif

@@ -10,6 +10,7 @@
 #include "access/detoast.h"
 #include "fmgr.h"
 
+#include "base/compat.h"
 #include "operation/input.h"
 
 /*

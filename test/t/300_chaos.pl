@@ -83,7 +83,7 @@ sql(q(
 		PARTITION BY LIST (region);
 	CREATE TABLE event_north PARTITION OF event FOR VALUES IN ('north');
 	CREATE TABLE event_south PARTITION OF event FOR VALUES IN ('south');
-	CREATE TABLE reply (id int PRIMARY KEY, body text NOT NULL, label text);
+	CREATE TABLE reply (id int PRIMARY KEY, body text NOT NULL, label json);
 	CREATE TABLE echo (id int PRIMARY KEY, body text NOT NULL, label jsonb);
 	CREATE TABLE spare (id int PRIMARY KEY, body text NOT NULL, label jsonb);
 	CREATE TABLE note (id int PRIMARY KEY, body text NOT NULL, label jsonb);
