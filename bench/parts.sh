@@ -273,7 +273,7 @@ part_e2e()
 warm_up()
 {
 	make_table "$1" 512 100
-	query "$1" -c "UPDATE note SET label = llm_classify(body, $LABELS)" -c "CALL llm.wait(NULL, '1 minute')" ||
+	query "$1" -c "UPDATE note SET label = llm_classify(body, $LABELS)" -c "CALL llm.wait(timeout => '1 minute')" ||
 		die 'the first rows got no answer'
 	curl -sf "$LLM_PROVIDER_URL/meter/last-body" >"$LLM_TMP/request.json" || die 'the simulated provider does not answer'
 }
@@ -286,14 +286,14 @@ enrich()
 	make_table "$database" "$rows" 100
 	# one more row: they may have gone to sleep
 	query "$database" -c "UPDATE note SET label = llm_classify(body, $LABELS) WHERE id = 1" \
-		-c "CALL llm.wait(NULL, '1 minute')" || die 'a row got no answer'
+		-c "CALL llm.wait(timeout => '1 minute')" || die 'a row got no answer'
 	sender=$(worker_pid "$database" sender)
 	writer=$(worker_pid "$database" writer)
 	sender_cpu=$(cpu_seconds "$sender")
 	writer_cpu=$(cpu_seconds "$writer")
 	figures=$(query "$database" -c "UPDATE note SET label = llm_classify(body, $LABELS) WHERE id > 1" -f - <<-SQL
 		SELECT extract(epoch FROM clock_timestamp()) AS began, pg_current_wal_insert_lsn() AS lsn \gset
-		CALL llm.wait(NULL, '10 minutes');
+		CALL llm.wait(timeout => '10 minutes');
 		SELECT extract(epoch FROM clock_timestamp()) - :began, pg_current_wal_insert_lsn() - :'lsn';
 	SQL
 	) || die 'not every row got its answer'

@@ -51,6 +51,7 @@ ALTER TABLE llm.ledger ALTER COLUMN at SET DEFAULT llm.clock();
 -- Quiet cells.
 ALTER TABLE llm.job ADD COLUMN cell_kind text NOT NULL DEFAULT 'marker' CHECK (cell_kind IN ('marker', 'quiet')),
 	ADD COLUMN cell jsonb;
+ALTER TABLE llm.job ADD COLUMN max_concurrency int CHECK (max_concurrency > 0);
 COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task is pending; quiet: it keeps its value';
 COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
 ALTER TABLE llm.queue ADD COLUMN cell bigint, ADD COLUMN fence bytea, ADD COLUMN leaves jsonb;
@@ -972,6 +973,82 @@ CREATE PROCEDURE llm.prune(before timestamptz)
 LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_prune';
 COMMENT ON PROCEDURE llm.prune(timestamptz) IS
 	'delete, in steps, what is older: rows of the ledger, dead letters, finished jobs, and recipes that nothing refers to';
+-- What steers tasks names the table first.
+DROP FUNCTION llm.cancel(bigint, bigint, regclass);
+DROP FUNCTION llm.retry(bigint, bigint, regclass);
+DROP PROCEDURE llm.wait(bigint, interval);
+DROP FUNCTION llm.resume(bigint);
+
+CREATE FUNCTION llm.cancel(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,
+	task bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_cancel';
+COMMENT ON FUNCTION llm.cancel(regclass, name, bigint, bigint) IS
+	'cancel the caller''s tasks of a table, a column, a job, or one task, and return how many; their cells get back what they held';
+
+CREATE FUNCTION llm.retry(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,
+	task bigint DEFAULT NULL, reason text[] DEFAULT NULL, model text DEFAULT NULL, instructions text DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_retry';
+COMMENT ON FUNCTION llm.retry(regclass, name, bigint, bigint, text[], text, text) IS
+	'queue the caller''s dead letters again, as a new job, and return how many; paid answers are used, cells that moved on are left';
+
+CREATE PROCEDURE llm.wait(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,
+	task bigint DEFAULT NULL, timeout interval DEFAULT NULL)
+LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_wait';
+COMMENT ON PROCEDURE llm.wait(regclass, name, bigint, bigint, interval) IS
+	'return when these tasks, or all that the session has queued since it last waited, are final; an error when that takes longer than the timeout';
+
+CREATE FUNCTION llm.resume(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,
+	task bigint DEFAULT NULL, server text DEFAULT NULL, model text DEFAULT NULL, everything boolean DEFAULT false)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_resume';
+COMMENT ON FUNCTION llm.resume(regclass, name, bigint, bigint, text, text, boolean) IS
+	'let go on what is paused, and return how many jobs, servers or models';
+
+CREATE FUNCTION llm.discard(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,
+	task bigint DEFAULT NULL, reason text[] DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_discard';
+COMMENT ON FUNCTION llm.discard(regclass, name, bigint, bigint, text[]) IS
+	'drop the caller''s dead letters and return how many; their cells get back what they held';
+
+CREATE FUNCTION llm.pause(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,
+	task bigint DEFAULT NULL, server text DEFAULT NULL, model text DEFAULT NULL, everything boolean DEFAULT false)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_pause';
+COMMENT ON FUNCTION llm.pause(regclass, name, bigint, bigint, text, text, boolean) IS
+	'send nothing more of jobs, to a server or a model, or at all, until llm.resume(); how many are paused by this';
+
+CREATE FUNCTION llm.alter_job(job bigint, priority int DEFAULT NULL, max_concurrency int DEFAULT NULL,
+	model text DEFAULT NULL)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_alter_job';
+COMMENT ON FUNCTION llm.alter_job(bigint, int, int, text) IS
+	'change a job''s priority, how many of its requests may be in flight (0: any number), or its model; NULL: as it is';
+
+COMMENT ON COLUMN llm.job.max_concurrency IS 'requests of the job in flight at a time, at most; NULL: as many as its target takes';
+COMMENT ON COLUMN llm.job.state IS 'open, paused (by llm.pause, or since too many failed; see llm.resume) or finished';
+
+-- What is not asked for now, whatever is queued: a server, a model, or everything of a role or of
+-- the database.  A job's own pause is in llm.job.
+CREATE TABLE llm.pause (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	server text,
+	model text,
+	role oid,
+	paused_by text NOT NULL,
+	paused_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE llm.pause IS 'servers and models that are paused, also for later jobs; see llm.pause() and llm.resume()';
+COMMENT ON COLUMN llm.pause.id IS 'number of the pause';
+COMMENT ON COLUMN llm.pause.server IS 'foreign server that is not asked; NULL: any';
+COMMENT ON COLUMN llm.pause.model IS 'model alias that is not asked; NULL: any';
+COMMENT ON COLUMN llm.pause.role IS 'role whose tasks are not sent; NULL: any';
+COMMENT ON COLUMN llm.pause.paused_by IS 'role that paused it';
+COMMENT ON COLUMN llm.pause.paused_at IS 'start of the transaction that paused it';
+COMMENT ON SEQUENCE llm.pause_id_seq IS 'numbers of pauses';
+GRANT SELECT ON llm.pause TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('llm.pause', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.pause_id_seq', '');
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.pause
+	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();
+COMMENT ON TRIGGER changed ON llm.pause IS 'tell all processes that something was paused, or goes on';
+ALTER TABLE llm.pause ENABLE ALWAYS TRIGGER changed;
 
 CREATE FUNCTION llm.forget_habits(server text DEFAULT NULL, model text DEFAULT NULL) RETURNS bigint
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER

@@ -274,3 +274,29 @@ CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.habit
 	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();
 COMMENT ON TRIGGER changed ON llm.habit IS 'tell all processes that habits have changed';
 ALTER TABLE llm.habit ENABLE ALWAYS TRIGGER changed;
+
+-- What is not asked for now, whatever is queued: a server, a model, or everything of a role or of
+-- the database.  A job's own pause is in llm.job.
+CREATE TABLE llm.pause (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	server text,
+	model text,
+	role oid,
+	paused_by text NOT NULL,
+	paused_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE llm.pause IS 'servers and models that are paused, also for later jobs; see llm.pause() and llm.resume()';
+COMMENT ON COLUMN llm.pause.id IS 'number of the pause';
+COMMENT ON COLUMN llm.pause.server IS 'foreign server that is not asked; NULL: any';
+COMMENT ON COLUMN llm.pause.model IS 'model alias that is not asked; NULL: any';
+COMMENT ON COLUMN llm.pause.role IS 'role whose tasks are not sent; NULL: any';
+COMMENT ON COLUMN llm.pause.paused_by IS 'role that paused it';
+COMMENT ON COLUMN llm.pause.paused_at IS 'start of the transaction that paused it';
+COMMENT ON SEQUENCE llm.pause_id_seq IS 'numbers of pauses';
+GRANT SELECT ON llm.pause TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('llm.pause', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.pause_id_seq', '');
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.pause
+	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();
+COMMENT ON TRIGGER changed ON llm.pause IS 'tell all processes that something was paused, or goes on';
+ALTER TABLE llm.pause ENABLE ALWAYS TRIGGER changed;

@@ -63,7 +63,8 @@ CREATE TABLE llm.job (
 	shape text,
 	shape_put_off text,
 	cell_kind text NOT NULL DEFAULT 'marker' CHECK (cell_kind IN ('marker', 'quiet')),
-	cell jsonb
+	cell jsonb,
+	max_concurrency int CHECK (max_concurrency > 0)
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
@@ -93,7 +94,7 @@ COMMENT ON COLUMN llm.job.failed IS 'tasks that failed; see llm.dead_letter';
 COMMENT ON COLUMN llm.job.superseded IS 'tasks whose cell got another value meanwhile';
 COMMENT ON COLUMN llm.job.cancelled IS 'tasks cancelled';
 COMMENT ON COLUMN llm.job.row_gone IS 'tasks whose row was deleted';
-COMMENT ON COLUMN llm.job.state IS 'open, paused (too many failures, see llm.resume) or finished';
+COMMENT ON COLUMN llm.job.state IS 'open, paused (by llm.pause, or since too many failed; see llm.resume) or finished';
 COMMENT ON COLUMN llm.job.resumed_final IS 'final tasks when it was last resumed';
 COMMENT ON COLUMN llm.job.resumed_failed IS 'failed ones among them';
 COMMENT ON COLUMN llm.job.column_numbers IS 'pg_attribute.attnum of these columns, the one for answers first: renamed ones are followed; NULL: by name';
@@ -102,6 +103,7 @@ COMMENT ON COLUMN llm.job.shape IS 'hash of what a write ran and obeyed when it 
 COMMENT ON COLUMN llm.job.shape_put_off IS 'the same when it was found changed; llm.resume lets this one through';
 COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task is pending; quiet: it keeps its value';
 COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
+COMMENT ON COLUMN llm.job.max_concurrency IS 'requests of the job in flight at a time, at most; NULL: as many as its target takes';
 COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
 
 -- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer

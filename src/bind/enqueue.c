@@ -34,8 +34,11 @@
 #include "base/json.h"
 #include "base/spi.h"
 #include "base/wake.h"
+#include "bind/control.h"
 #include "bind/enqueue.h"
 #include "bind/enqueue_rows.h"
+#include "bind/session.h"
+#include "operation/spec.h"
 #include "tables/recipe.h"
 #include "tables/shape.h"
 #include "tables/transition.h"
@@ -81,7 +84,7 @@ static LlmStatement set_total_statement = {
 	.args = {INT8OID, INT8OID}};
 
 static LlmStatement is_same_statement = {
-	.sql = "SELECT FROM llm.queue q JOIN llm.job j ON j.id = q.job"
+	.sql = "SELECT q.job, j.state = 'paused' FROM llm.queue q JOIN llm.job j ON j.id = q.job"
 		   " JOIN llm.recipe r ON r.id = q.recipe"
 		   " WHERE q.id = $1 AND q.state IN ('ready', 'waiting', 'claimed', 'answered')"
 		   " AND (q.outcome IS NULL OR q.outcome = 'answered')"
@@ -101,25 +104,11 @@ static LlmStatement is_same_statement = {
  * still that one, so that DROP and CREATE EXTENSION leave no ids of the old one.
  */
 static int64 next_id = 0;
+static int64 run_of_ids = 0; /* the first of the ids since which no other session has drawn any */
 static int ids_left = 0;
 static Oid ids_sequence = InvalidOid;
 static bool ids_checked = false;
 static bool ids_callback_registered = false;
-
-/* The job that a subtransaction queued last. */
-typedef struct NewJob
-{
-	SubTransactionId owner;
-	int64 id;
-} NewJob;
-
-/*
- * The jobs of this transaction, one per subtransaction that is open and has any, innermost
- * last: in TopTransactionContext.  And the job of the last transaction that committed.
- */
-static List *new_jobs = NIL;
-static int64 last_job = 0;
-static bool job_callbacks_registered = false;
 
 static void
 recheck_ids(Datum arg, Oid relation)
@@ -143,71 +132,18 @@ llm_enqueue_next_id(void)
 		sequence = llm_spi_relation("task_id");
 		if (sequence != ids_sequence || ids_left == 0)
 		{
+			int64 end = sequence == ids_sequence ? next_id + ids_left : 0;
+
 			ids_left = 0;
 			next_id = nextval_internal(sequence, false);
+			if (next_id != end)
+				run_of_ids = next_id;
 			ids_sequence = sequence;
 			ids_left = IDS_PER_DRAW;
 		}
 	}
 	ids_left--;
 	return next_id++;
-}
-
-static void
-settle_last_job(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_COMMIT && new_jobs != NIL)
-		last_job = ((NewJob *) llast(new_jobs))->id;
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		new_jobs = NIL; /* its memory goes with the transaction */
-}
-
-/* This is now the last job of a subtransaction that is open. */
-static void
-push_job(SubTransactionId owner, int64 id)
-{
-	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
-	NewJob *job = new_jobs == NIL ? NULL : llast(new_jobs);
-
-	if (job == NULL || job->owner != owner)
-	{
-		job = palloc(sizeof(NewJob));
-		job->owner = owner;
-		new_jobs = lappend(new_jobs, job);
-	}
-	job->id = id;
-	MemoryContextSwitchTo(caller);
-}
-
-/* A subtransaction's last job is its parent's when it commits, and none when it does not. */
-static void
-settle_subtransaction_job(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
-{
-	NewJob *job = new_jobs == NIL ? NULL : llast(new_jobs);
-
-	if (job == NULL || job->owner != mine || (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
-		return;
-	new_jobs = list_delete_last(new_jobs);
-	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		push_job(parent, job->id);
-}
-
-void
-llm_enqueue_note_last_job(int64 job)
-{
-	if (!job_callbacks_registered)
-	{
-		RegisterXactCallback(settle_last_job, NULL);
-		RegisterSubXactCallback(settle_subtransaction_job, NULL);
-		job_callbacks_registered = true;
-	}
-	push_job(GetCurrentSubTransactionId(), job);
-}
-
-int64
-llm_enqueue_last_job(void)
-{
-	return new_jobs != NIL ? ((NewJob *) llast(new_jobs))->id : last_job;
 }
 
 /* Add a setting and its value now, if it has one. */
@@ -232,8 +168,8 @@ push_setting(LlmJsonbState *state, const char *name)
  * The settings that llm_enrich.carry_settings lists, with their values now.  And always
  * the path, since triggers name tables by it, now and when the answer is written.
  */
-static Jsonb *
-carried_settings(void)
+Jsonb *
+llm_enqueue_carried_settings(bool with_path)
 {
 	LlmJsonbState state = {0};
 	List *names = NIL;
@@ -244,7 +180,8 @@ carried_settings(void)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"llm_enrich.carry_settings\" is not a list of names")));
 	(void) llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
-	push_setting(&state, "search_path");
+	if (with_path)
+		push_setting(&state, "search_path");
 	foreach(cell, names)
 		push_setting(&state, lfirst(cell));
 	return JsonbValueToJsonb(llm_jsonb_push(&state, WJB_END_OBJECT, NULL));
@@ -329,6 +266,19 @@ llm_enqueue_cell_description(const LlmNewJob *job)
 	return llm_json_store(&description);
 }
 
+Jsonb *
+llm_enqueue_instructions(text *instructions)
+{
+	LlmSpec spec = {0};
+	JsonbValue value;
+
+	llm_argument_instructions(&spec, LLM_ARG_INSTRUCTIONS, PointerGetDatum(instructions));
+	value.type = jbvObject;
+	value.val.object.nPairs = spec.n;
+	value.val.object.pairs = spec.pairs;
+	return JsonbValueToJsonb(&value);
+}
+
 /* What a job is found or made by; the rest of its columns beside. */
 static void
 job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
@@ -394,6 +344,7 @@ write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 	char nulls[NJOBVALUES];
 
 	job->recipe = llm_recipe_find_or_add(job->op->name, job->spec);
+	job->shared = single;
 	job_values(job, settings, values, nulls);
 	if (single && finds(&find_day_job_statement, values, nulls))
 		take_application(job);
@@ -442,13 +393,33 @@ note_job(LlmNewJob *job, Jsonb *settings, bool last)
 	job->queued += job->in_set;
 }
 
+/* The session may wait for what was written: for each job once, and for its tasks where others share the job. */
+static void
+note_queued(const LlmNewTask *tasks, int ntasks, List *jobs)
+{
+	ListCell *cell;
+
+	foreach(cell, jobs)
+	{
+		LlmNewJob *job = lfirst(cell);
+
+		if (job->id != 0 && !job->shared && !job->noted)
+			llm_session_note_job(job->id);
+		job->noted = job->id != 0;
+	}
+	for (int i = 0; i < ntasks; i++)
+	{
+		if (tasks[i].job->shared)
+			llm_session_note_task(tasks[i].job->id, tasks[i].id, run_of_ids);
+	}
+}
+
 void
 llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 {
 	LlmOwnScope scope;
-	Jsonb *settings = ntasks > 0 ? carried_settings() : NULL;
+	Jsonb *settings = ntasks > 0 ? llm_enqueue_carried_settings(true) : NULL;
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich job", ALLOCSET_SMALL_SIZES);
-	int64 job = 0;
 	ListCell *cell;
 
 	count_tasks(tasks, ntasks, jobs);
@@ -465,19 +436,19 @@ llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 		note_job(lfirst(cell), settings, last);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(scratch); /* there may be a job for each row */
-		job = Max(job, ((LlmNewJob *) lfirst(cell))->id);
 		if (((LlmNewJob *) lfirst(cell))->deadline != DT_NOEND)
 			llm_wake_at_commit(LLM_WORKER_WRITER); /* it ends what is late */
 	}
 	if (ntasks > 0)
 		llm_enqueue_write_rows(tasks, ntasks);
+	note_queued(tasks, ntasks, jobs);
+	if (llm_session_is_full())
+		llm_control_tidy_session();
 	llm_spi_own_end(&scope);
 	SPI_finish();
 	MemoryContextDelete(scratch);
-	if (ntasks == 0)
-		return;
-	llm_enqueue_note_last_job(job);
-	llm_wake_at_commit(LLM_WORKER_SENDER);
+	if (ntasks > 0)
+		llm_wake_at_commit(LLM_WORKER_SENDER);
 }
 
 void
@@ -535,6 +506,8 @@ llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input)
 	values[7] = CStringGetTextDatum(job->op->name);
 	values[8] = JsonbPGetDatum(job->spec);
 	same = llm_spi_execute(&is_same_statement, values, nulls, false) > 0;
+	if (same)
+		llm_session_note_kept(result_id(), task);
 	llm_spi_own_end(&scope);
 	SPI_finish();
 	return same;

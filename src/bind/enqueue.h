@@ -44,6 +44,8 @@ typedef struct LlmNewJob
 	int64 recipe; /* llm.recipe.id */
 	text *application; /* of this session, where the job is shared and another one's; or NULL */
 	int64 in_set; /* rows of the set that is being written */
+	bool shared; /* with other statements of the day */
+	bool noted; /* session.c knows of it */
 } LlmNewJob;
 
 typedef struct LlmNewTask
@@ -103,9 +105,11 @@ extern void llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks);
  */
 extern bool llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input);
 
-/* The job that this session queued last, 0 if none; not one that was rolled back. */
-extern int64 llm_enqueue_last_job(void);
-extern void llm_enqueue_note_last_job(int64 job);
+/* Instructions as a part of a recipe's content, checked (22023). */
+extern Jsonb *llm_enqueue_instructions(text *instructions);
+
+/* What llm_enrich.carry_settings names, as it is set now; with search_path, if asked for. */
+extern Jsonb *llm_enqueue_carried_settings(bool with_path);
 
 /* Next task id; ids are drawn in blocks and never reused. */
 extern int64 llm_enqueue_next_id(void);

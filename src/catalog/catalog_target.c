@@ -107,6 +107,16 @@ static LlmStatement select_servers = {
 	" WHERE w.fdwname = '" LLM_FDW_NAME "' ORDER BY 1",
 	0};
 
+/* A pause of server $1, model $2, or of role $3; one without any of them is of everything. */
+static LlmStatement select_pause = {
+	"SELECT COALESCE('server \"' || p.server || '\"', 'model \"' || p.model || '\"', 'everything'), p.paused_by,"
+	" COALESCE('server => ' || pg_catalog.quote_literal(p.server), 'model => ' || pg_catalog.quote_literal(p.model),"
+	"  'everything => true')"
+	" FROM llm.pause p WHERE (p.server IS NULL OR p.server = $1) AND (p.model IS NULL OR p.model = $2)"
+	" AND (p.role IS NULL OR p.role = $3) ORDER BY p.id LIMIT 1",
+	3,
+	{TEXTOID, TEXTOID, OIDOID}};
+
 /*
  * Read between begin and end: as the owner of our tables, with a fresh snapshot, and
  * with what is palloc'ed in between gone after it.
@@ -546,6 +556,34 @@ fill_from_model(LlmTarget *target, const Model *model, MemoryContext context)
 	target->price = model->price;
 }
 
+/* Has somebody paused it?  A pause is obeyed when a task is about to be sent, and no statement is refused for it. */
+static bool
+is_paused(const Model *model, Oid role, Problem *problem)
+{
+	LlmOwnScope scope;
+	Datum values[3];
+	MemoryContext caller = CurrentMemoryContext;
+	bool paused;
+
+	begin_reading(&scope);
+	values[0] = CStringGetTextDatum(model->server);
+	values[1] = CStringGetTextDatum(model->alias);
+	values[2] = ObjectIdGetDatum(role);
+	paused = llm_spi_execute(&select_pause, values, NULL, true) > 0;
+	if (paused)
+	{
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		HeapTuple row = SPI_tuptable->vals[0];
+
+		problem->class = LLM_ERR_CONFIG;
+		problem->message = MemoryContextStrdup(caller, psprintf("%s is paused by \"%s\"", SPI_getvalue(row, desc, 1),
+																SPI_getvalue(row, desc, 2)));
+		problem->hint = MemoryContextStrdup(caller, psprintf("SELECT llm.resume(%s);", SPI_getvalue(row, desc, 3)));
+	}
+	end_reading(&scope);
+	return paused;
+}
+
 LlmTarget *
 llm_catalog_target(const char *alias, Oid role)
 {
@@ -562,6 +600,7 @@ llm_catalog_target(const char *alias, Oid role)
 	{
 		server = find_server(model.alias, model.server, &problem);
 		usable = server != NULL && check_usage(server, role, &problem) &&
+				 !is_paused(&model, role, &problem) &&
 				 fill_from_server(target, server, role, result, &problem);
 		fill_from_model(target, &model, result);
 	}

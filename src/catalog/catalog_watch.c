@@ -40,7 +40,7 @@ static TimestampTz next_time = DT_NOEND;
  * Our tables, to know their messages by; InvalidOid: not known, then every table's
  * count.  Filled in by find_tables(), forgotten when a schema changes.
  */
-static const char *const watched_names[] = {"model", "price", "price_list", "habit"};
+static const char *const watched_names[] = {"model", "price", "price_list", "habit", "pause"};
 static Oid watched[lengthof(watched_names)];
 
 PG_FUNCTION_INFO_V1(llm_enrich_catalog_changed);

@@ -9,10 +9,12 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "ask/ask.h"
@@ -21,19 +23,28 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "bind/control.h"
-#include "bind/enqueue.h"
+#include "bind/session.h"
 #include "catalog/catalog_target.h"
 
+PG_FUNCTION_INFO_V1(llm_enrich_alter_job);
 PG_FUNCTION_INFO_V1(llm_enrich_cancel);
 PG_FUNCTION_INFO_V1(llm_enrich_check);
 PG_FUNCTION_INFO_V1(llm_enrich_clock);
+PG_FUNCTION_INFO_V1(llm_enrich_discard);
 PG_FUNCTION_INFO_V1(llm_enrich_last_job);
+PG_FUNCTION_INFO_V1(llm_enrich_pause);
 PG_FUNCTION_INFO_V1(llm_enrich_resume);
 PG_FUNCTION_INFO_V1(llm_enrich_retry);
 PG_FUNCTION_INFO_V1(llm_enrich_wait);
 
 /* The writer announces each commit; look again by ourselves as often, should one be missed. */
 #define WAIT_RECHECK_MS 1000
+
+/* A sign of life is given after so long, and then again. */
+#define WAIT_TELL_FIRST_MS 5000
+#define WAIT_TELL_MS 30000
+
+#define MORE_TO_PAUSE ", a server, a model, or everything => true"
 
 /* Where all places are taken, one that becomes free within that time is the check's. */
 #define CHECK_PATIENCE_MS 200
@@ -52,54 +63,243 @@ llm_enrich_clock(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(llm_clock_now());
 }
 
-/* Arguments (job, task, relation) of cancel() and retry(): at least one is given. */
+/* A number that is given is one of a job or a task; 0 never means all. */
+static int64
+read_number(FunctionCallInfo fcinfo, int argument, const char *what)
+{
+	int64 number;
+
+	if (PG_ARGISNULL(argument))
+		return 0;
+	number = PG_GETARG_INT64(argument);
+	if (number <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("there is no %s " INT64_FORMAT, what, number),
+				 errhint("Leave it out to mean any.")));
+	return number;
+}
+
+static void
+check_relation(Oid relation, const char *column_name, const char *function)
+{
+	char *name = get_rel_name(relation);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("there is no relation %u", relation),
+				 errhint("If it is the number of a job, say so: %s(job => %u).", function, relation)));
+	if (column_name != NULL && get_attnum(relation, column_name) == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of relation \"%s\" does not exist", column_name, name)));
+}
+
+/* Arguments (relation, column_name, job, task) that all of these functions begin with. */
 static LlmSelection
 read_selection(FunctionCallInfo fcinfo, const char *function)
 {
 	LlmSelection selection = {0};
 
 	llm_shmem_require_preload();
-	if (PG_ARGISNULL(0) && PG_ARGISNULL(1) && PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s needs a job, a task or a relation", function),
-				 errhint("For instance: SELECT %s(job => llm.last_job());", function)));
-	selection.job = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
-	selection.task = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
-	selection.relation = PG_ARGISNULL(2) ? InvalidOid : PG_GETARG_OID(2);
+	if (!PG_ARGISNULL(1))
+		selection.column_name = NameStr(*PG_GETARG_NAME(1));
+	if (!PG_ARGISNULL(0))
+	{
+		selection.relation = PG_GETARG_OID(0);
+		check_relation(selection.relation, selection.column_name, function);
+	}
+	selection.job = read_number(fcinfo, 2, "job");
+	selection.task = read_number(fcinfo, 3, "task");
 	return selection;
 }
 
-/* SQL: llm.cancel(job, task, relation) -> number of tasks that will not be asked (again) */
+static bool
+is_all_null(FunctionCallInfo fcinfo, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (!PG_ARGISNULL(i))
+			return false;
+	}
+	return true;
+}
+
+/* One of the first n arguments is given, or it raises; "more": what there is besides the first four. */
+static void
+require_any(FunctionCallInfo fcinfo, int n, const char *function, const char *more)
+{
+	if (is_all_null(fcinfo, n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s() needs a table, a column, a job or a task%s", function, more),
+				 errhint("For instance: SELECT %s('tickets'), or SELECT %s(job => llm.last_job()).", function, function)));
+}
+
+/* SQL: llm.cancel(relation, column_name, job, task) -> number of tasks that will not be asked (again) */
 Datum
 llm_enrich_cancel(PG_FUNCTION_ARGS)
 {
 	LlmSelection selection = read_selection(fcinfo, "llm.cancel");
 
+	require_any(fcinfo, 4, "llm.cancel", "");
 	PG_RETURN_INT64(llm_control_cancel(&selection));
 }
 
-/* SQL: llm.retry(job, task, relation) -> number of dead letters queued again */
+static char *
+text_or_null(FunctionCallInfo fcinfo, int argument)
+{
+	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+/* SQL: llm.retry(relation, column_name, job, task, reason, model, instructions) -> how many were queued again */
 Datum
 llm_enrich_retry(PG_FUNCTION_ARGS)
 {
 	LlmSelection selection = read_selection(fcinfo, "llm.retry");
+	LlmRetryChange change = {0};
 
-	PG_RETURN_INT64(llm_control_retry(&selection));
+	require_any(fcinfo, 5, "llm.retry", ", or a reason");
+	selection.reasons = PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4);
+	change.model = text_or_null(fcinfo, 5);
+	if (change.model != NULL)
+		llm_catalog_check_call(change.model, GetUserId());
+	change.instructions = PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6);
+	PG_RETURN_INT64(llm_control_retry(&selection, &change));
 }
 
-/* SQL: llm.resume(job) -> nothing; an error when the job is not paused */
+/* SQL: llm.discard(relation, column_name, job, task, reason) -> number of dead letters dropped */
+Datum
+llm_enrich_discard(PG_FUNCTION_ARGS)
+{
+	LlmSelection selection = read_selection(fcinfo, "llm.discard");
+	LlmRetryChange change = {.discard = true};
+
+	require_any(fcinfo, 5, "llm.discard", ", or a reason");
+	selection.reasons = PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4);
+	PG_RETURN_INT64(llm_control_retry(&selection, &change));
+}
+
+/* Who may pause a server, or a model, which is its server's: llm_admin, and the server's owner. */
+static void
+check_may_pause(const char *server, const char *model)
+{
+	ForeignServer *found;
+
+	if (model != NULL)
+		llm_catalog_check_call(model, GetUserId());
+	if (llm_control_is_admin())
+	{
+		if (server != NULL)
+			(void) GetForeignServerByName(server, false);
+		return;
+	}
+	if (server == NULL)
+		server = llm_catalog_target(model, GetUserId())->server;
+	found = server == NULL ? NULL : GetForeignServerByName(server, false);
+	if (found == NULL || !llm_owns_server(found->serverid, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be a member of llm_admin or the owner of the server"),
+				 errhint("Your own work can be paused: by its table, by a job, or with everything => true.")));
+}
+
+/* What a pause is of, as (server, model, everything) say it, after checks; one of them alone. */
+static LlmPauseOf
+read_pause(FunctionCallInfo fcinfo, const char *function)
+{
+	LlmPauseOf of = {0};
+	bool everything = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
+
+	llm_shmem_require_preload();
+	of.server = text_or_null(fcinfo, 4);
+	of.model = text_or_null(fcinfo, 5);
+	if (!is_all_null(fcinfo, 4) || (everything && (of.server != NULL || of.model != NULL)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s() takes jobs, or a server and a model, or everything", function),
+				 errhint("Call it once for each.")));
+	if (everything)
+		of.role = llm_control_is_admin() ? InvalidOid : GetUserId();
+	else
+		check_may_pause(of.server, of.model);
+	return of;
+}
+
+/* Is a server, a model or everything meant, and not jobs? */
+static bool
+is_of_target(FunctionCallInfo fcinfo)
+{
+	return !PG_ARGISNULL(4) || !PG_ARGISNULL(5) || (!PG_ARGISNULL(6) && PG_GETARG_BOOL(6));
+}
+
+/* SQL: llm.pause(relation, column_name, job, task, server, model, everything) -> how many jobs or targets it paused */
+Datum
+llm_enrich_pause(PG_FUNCTION_ARGS)
+{
+	LlmSelection selection;
+
+	if (is_of_target(fcinfo))
+	{
+		LlmPauseOf of = read_pause(fcinfo, "llm.pause");
+
+		PG_RETURN_INT64(llm_control_pause_target(&of));
+	}
+	selection = read_selection(fcinfo, "llm.pause");
+	require_any(fcinfo, 4, "llm.pause", MORE_TO_PAUSE);
+	PG_RETURN_INT64(llm_control_pause(&selection));
+}
+
+/* SQL: llm.resume(as llm.pause) -> how many go on; an error when a job is named that is not paused */
 Datum
 llm_enrich_resume(PG_FUNCTION_ARGS)
 {
-	int64 job = PG_GETARG_INT64(0);
+	LlmSelection selection;
+	int64 resumed;
 
-	llm_shmem_require_preload();
-	if (!llm_control_resume(job))
+	if (is_of_target(fcinfo))
+	{
+		LlmPauseOf of = read_pause(fcinfo, "llm.resume");
+
+		PG_RETURN_INT64(llm_control_resume_target(&of));
+	}
+	selection = read_selection(fcinfo, "llm.resume");
+	require_any(fcinfo, 4, "llm.resume", MORE_TO_PAUSE);
+	resumed = llm_control_resume(&selection);
+	if (resumed == 0 && selection.job != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("job " INT64_FORMAT " is not a paused job of yours", job),
+				 errmsg("job " INT64_FORMAT " is not a paused job of yours", selection.job),
 				 errhint("See llm.progress for jobs that are paused.")));
+	PG_RETURN_INT64(resumed);
+}
+
+/* SQL: llm.alter_job(job, priority, max_concurrency, model) -> nothing */
+Datum
+llm_enrich_alter_job(PG_FUNCTION_ARGS)
+{
+	LlmJobChange change = {0};
+	int priority = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	int concurrency = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	int64 job = read_number(fcinfo, 0, "job");
+
+	llm_shmem_require_preload();
+	change.priority = PG_ARGISNULL(1) ? NULL : &priority;
+	change.max_concurrency = PG_ARGISNULL(2) ? NULL : &concurrency;
+	change.model = text_or_null(fcinfo, 3);
+	if (concurrency < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_concurrency must not be negative"),
+				 errhint("0 takes the job's bound away.")));
+	if (change.model != NULL)
+		llm_catalog_check_call(change.model, GetUserId());
+	if (!llm_control_alter_job(job, &change))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job " INT64_FORMAT " is not an open job of yours", job),
+				 errhint("See llm.progress.")));
 	PG_RETURN_VOID();
 }
 
@@ -107,7 +307,7 @@ llm_enrich_resume(PG_FUNCTION_ARGS)
 Datum
 llm_enrich_last_job(PG_FUNCTION_ARGS)
 {
-	int64 job = llm_enqueue_last_job();
+	int64 job = llm_session_last_job();
 
 	llm_shmem_require_preload();
 	if (job == 0)
@@ -173,69 +373,140 @@ check_can_wait(bool atomic)
 				 errhint("CALL llm.wait() outside of a transaction block.")));
 }
 
+/* What llm.wait() waits for, and since when. */
+typedef struct Waiting
+{
+	bool atomic; /* in a transaction block */
+	bool own; /* all that the session has queued */
+	LlmAwaited *list; /* otherwise these */
+	int n;
+	int done; /* of them */
+	TimestampTz deadline; /* DT_NOEND: none */
+	TimestampTz tell_at; /* the next sign of life */
+	LlmJobStand stand; /* of the one that is waited for */
+} Waiting;
+
+/* What there is to wait for next; NULL: nothing more. */
+static const LlmAwaited *
+next_awaited(const Waiting *waiting)
+{
+	if (waiting->own)
+		return llm_session_first();
+	return waiting->done < waiting->n ? &waiting->list[waiting->done] : NULL;
+}
+
 static void
-raise_wait_timeout(int64 job, const LlmJobStand *stand, Interval *timeout)
+drop_awaited(Waiting *waiting)
+{
+	if (waiting->own)
+		llm_session_drop_first();
+	else
+		waiting->done++;
+}
+
+/* How far it has come, in words; NULL where nothing is known. */
+static char *
+describe_stand(const Waiting *waiting, const LlmAwaited *awaited)
+{
+	const LlmJobStand *stand = &waiting->stand;
+
+	if (awaited->first != 0 || stand->total < 0)
+		return stand->reason == NULL ? NULL : psprintf("It waits: %s.", stand->reason);
+	return psprintf(INT64_FORMAT " of " INT64_FORMAT " tasks are final%s%s.", stand->final, stand->total,
+					stand->reason != NULL ? "; the others wait: " : "", stand->reason != NULL ? stand->reason : "");
+}
+
+static void
+raise_wait_timeout(const Waiting *waiting, const LlmAwaited *awaited, Interval *timeout)
 {
 	char *shown = DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(timeout)));
+	char *detail = describe_stand(waiting, awaited);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
-			 errmsg("job " INT64_FORMAT " is not finished after %s", job, shown),
-			 stand->total >= 0 ? errdetail(INT64_FORMAT " of " INT64_FORMAT " tasks are final%s%s.",
-										   stand->final, stand->total,
-										   stand->reason != NULL ? "; the others wait: " : "",
-										   stand->reason != NULL ? stand->reason : "")
-							   : 0,
+			 errmsg("%sjob " INT64_FORMAT " %s not finished after %s", awaited->first != 0 ? "tasks of " : "",
+					awaited->job, awaited->first != 0 ? "are" : "is", shown),
+			 detail != NULL ? errdetail_internal("%s", detail) : 0,
 			 errhint("See llm.progress and llm.health.")));
 }
 
-/* One look at the job; ERROR when there is none.  No snapshot is held afterwards unless "atomic". */
-static bool
-is_finished(int64 job, bool atomic, LlmJobStand *stand)
+/* A sign of life, after a while and then from time to time. */
+static void
+tell_stand(Waiting *waiting, const LlmAwaited *awaited, TimestampTz now)
 {
-	llm_control_job_stand(job, !atomic, stand);
-	if (!stand->found)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("job " INT64_FORMAT " does not exist", job),
-				 errhint("See llm.job.")));
-	if (stand->paused)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("job " INT64_FORMAT " is %s", job, stand->reason != NULL ? stand->reason : "paused")));
-	return stand->finished;
+	char *detail;
+
+	if (now < waiting->tell_at)
+		return;
+	detail = describe_stand(waiting, awaited);
+	waiting->tell_at = TimestampTzPlusMilliseconds(now, WAIT_TELL_MS);
+	ereport(NOTICE,
+			(errmsg("waiting for %sjob " INT64_FORMAT, awaited->first != 0 ? "tasks of " : "", awaited->job),
+			 detail != NULL ? errdetail_internal("%s", detail) : 0));
 }
 
-/* SQL: CALL llm.wait(job, timeout): return when the job is finished */
+/* One look; is it final?  No snapshot is held afterwards unless in a transaction block. */
+static bool
+is_over(Waiting *waiting, const LlmAwaited *awaited)
+{
+	LlmJobStand *stand = &waiting->stand;
+
+	llm_control_stand(awaited, true, !waiting->atomic, stand);
+	if (stand->found && !stand->finished && stand->paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job " INT64_FORMAT " is %s", awaited->job, stand->reason != NULL ? stand->reason : "paused"),
+				 errhint("SELECT llm.resume(job => " INT64_FORMAT ");", awaited->job)));
+	return !stand->found || stand->finished;
+}
+
+static void
+wait_for_all(Waiting *waiting, Interval *timeout)
+{
+	const LlmAwaited *awaited;
+
+	while ((awaited = next_awaited(waiting)) != NULL)
+	{
+		TimestampTz now;
+		long left;
+
+		if (is_over(waiting, awaited))
+		{
+			drop_awaited(waiting);
+			continue;
+		}
+		now = llm_clock_steady();
+		left = TimestampDifferenceMilliseconds(now, waiting->deadline);
+		if (left <= 0)
+			raise_wait_timeout(waiting, awaited, timeout);
+		tell_stand(waiting, awaited, now);
+		llm_shmem_wait_progress(Min(left, WAIT_RECHECK_MS));
+	}
+}
+
+/* SQL: CALL llm.wait(relation, column_name, job, task, timeout): return when these tasks are final */
 Datum
 llm_enrich_wait(PG_FUNCTION_ARGS)
 {
-	bool atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
-					!castNode(CallContext, fcinfo->context)->atomic);
-	int64 job = PG_ARGISNULL(0) ? llm_enqueue_last_job() : PG_GETARG_INT64(0);
-	Interval *timeout = PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1);
-	TimestampTz deadline = DT_NOEND;
-	LlmJobStand stand;
+	LlmSelection selection = read_selection(fcinfo, "llm.wait");
+	Interval *timeout = PG_ARGISNULL(4) ? NULL : PG_GETARG_INTERVAL_P(4);
+	Waiting waiting = {.own = is_all_null(fcinfo, 4), .deadline = DT_NOEND};
 
-	llm_shmem_require_preload();
-	if (job == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("no job to wait for"),
-				 errdetail("This session has queued nothing yet."),
-				 errhint("Give the number of a job, see llm.progress.")));
-	check_can_wait(atomic);
+	waiting.atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
+					   !castNode(CallContext, fcinfo->context)->atomic);
+	check_can_wait(waiting.atomic);
 	if (timeout != NULL)
-		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(llm_clock_steady()),
-														   IntervalPGetDatum(timeout)));
-	while (!is_finished(job, atomic, &stand))
-	{
-		long left = TimestampDifferenceMilliseconds(llm_clock_steady(), deadline);
-
-		if (left <= 0)
-			raise_wait_timeout(job, &stand, timeout);
-		llm_shmem_wait_progress(Min(left, WAIT_RECHECK_MS));
-	}
+		waiting.deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+																   TimestampTzGetDatum(llm_clock_steady()),
+																   IntervalPGetDatum(timeout)));
+	waiting.tell_at = TimestampTzPlusMilliseconds(llm_clock_steady(), WAIT_TELL_FIRST_MS);
+	if (!waiting.own)
+		waiting.list = llm_control_await(&selection, !waiting.atomic, &waiting.n);
+	else if (llm_session_first() == NULL)
+		ereport(NOTICE,
+				(errmsg("there is nothing to wait for"),
+				 errdetail("This session has queued nothing since it last waited."),
+				 errhint("To wait for what other sessions queued, name the table or the job.")));
+	wait_for_all(&waiting, timeout);
 	PG_RETURN_VOID();
 }

@@ -40,6 +40,7 @@
 #include "base/guard.h"
 #include "base/shmem.h"
 #include "base/wake.h"
+#include "bind/session.h"
 #include "catalog/catalog_target.h"
 #include "catalog/fdw.h"
 #include "process/utility.h"
@@ -302,6 +303,8 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 	if (!IsA(stmt, TransactionStmt) || ((TransactionStmt *) stmt)->kind != TRANS_STMT_COMMIT_PREPARED)
 	{
 		execute(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		if (IsA(stmt, DiscardStmt) && ((DiscardStmt *) stmt)->target == DISCARD_ALL)
+			llm_session_forget();
 		return;
 	}
 	/* it runs no callbacks at its commit */

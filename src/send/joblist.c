@@ -160,6 +160,7 @@ add_job(const LlmJobRow *row)
 	job->model = row->model == NULL ? NULL : MemoryContextStrdup(context, row->model);
 	job->priority = row->priority;
 	job->shared = row->shared;
+	job->max_concurrency = row->max_concurrency;
 	job->reason = row->reason == NULL ? NULL : MemoryContextStrdup(context, row->reason);
 	((JobEntry *) hash_search(jobs_by_id, &job->id, HASH_ENTER, NULL))->job = job;
 	dlist_push_tail(&jobs, &job->node);
@@ -329,6 +330,37 @@ llm_joblist_route(TimestampTz now)
 	routed_version = llm_route_version();
 }
 
+void
+llm_joblist_reread(void)
+{
+	int64 *ids = palloc(sizeof(int64) * Max(njobs, 1));
+	int n = 0;
+	dlist_iter iter;
+	ListCell *lc;
+
+	dlist_foreach(iter, &jobs)
+		ids[n++] = dlist_container(LlmJob, node, iter.cur)->id;
+	foreach(lc, llm_job_get_some(ids, n))
+	{
+		const LlmJobRow *row = lfirst(lc);
+		LlmJob *job = llm_joblist_find(row->id);
+
+		job->priority = row->priority;
+		job->max_concurrency = row->max_concurrency;
+		if (row->model == NULL ? job->model == NULL : job->model != NULL && strcmp(row->model, job->model) == 0)
+			continue;
+		job->model = row->model == NULL ? NULL : MemoryContextStrdup(job->context, row->model);
+		job->route = NULL;
+	}
+}
+
+/* May a task of the job be claimed now, as far as the job itself is concerned? */
+static bool
+is_claimable(const LlmJob *job)
+{
+	return !job->exhausted && (job->max_concurrency == 0 || job->flights < job->max_concurrency);
+}
+
 /*
  * For each route the highest priority among its jobs that have something to send, and how
  * many have it.  How many routes have such jobs, and can be used.
@@ -346,7 +378,7 @@ llm_joblist_count_fronts(void)
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 		LlmRoute *route = job->route;
 
-		if (job->exhausted)
+		if (!is_claimable(job))
 			continue;
 		if (route->front == 0 && route->problem == NULL)
 			nfronts++;
@@ -374,10 +406,12 @@ spread(LlmRoute *route, int left, LlmPortion *portions, int nportions)
 
 		if (seen == route->front || left == 0)
 			break;
-		if (job->route != route || job->exhausted || job->priority != route->front_priority)
+		if (job->route != route || !is_claimable(job) || job->priority != route->front_priority)
 			continue;
 		seen++;
 		job->portion = Max(1, left / (route->front - seen + 1));
+		if (job->max_concurrency > 0)
+			job->portion = Min(job->portion, job->max_concurrency - job->flights);
 		left -= job->portion;
 		portions[nportions].job = job->id;
 		portions[nportions].after = job->after;
@@ -511,7 +545,7 @@ wake_of(const LlmJob *job, int slots, int in_flight)
 {
 	const LlmRoute *route = job->route;
 
-	if (job->exhausted)
+	if (!is_claimable(job))
 		return DT_NOEND;
 	if (route == NULL)
 		return DT_NOBEGIN;

@@ -32,6 +32,7 @@ typedef struct LlmJob
 	LlmRoute *route; /* good until the next refresh of the routes */
 	int64 after; /* tasks up to this id are not ready, as far as known */
 	bool exhausted; /* nothing ready above "after", as far as known */
+	int max_concurrency; /* requests in flight, at most; 0: no matter */
 	int flights;
 	int aside; /* tasks that were refused, and wait: refused.c */
 	char *reason; /* as stored in llm.job, or NULL */
@@ -56,6 +57,9 @@ extern void llm_joblist_look_for_all(void);
  * priority; how many routes have any, and can be used.
  */
 extern int llm_joblist_count_fronts(void);
+
+/* Read again what somebody may have changed of the jobs in mind; inside a transaction. */
+extern void llm_joblist_reread(void);
 
 /* Resolve the routes of all jobs; after llm_route_refresh(). */
 extern void llm_joblist_route(TimestampTz now);

@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -74,10 +75,12 @@
 static MemoryContext pass_context; /* reset at the start of each pass */
 static bool woken = true; /* something may have been queued */
 static bool woken_all = true; /* look at all jobs, old ones too */
+static bool steered = false; /* somebody has paused, resumed or altered something */
 static bool orphaned = false; /* the extension is gone */
 static bool going_on = false; /* in go_on() */
 static bool draining = false; /* nothing is to be claimed any more */
 static bool set_back = true; /* the wall clock was, perhaps: waiting tasks may be due in an hour that is over */
+static Oid pause_table = InvalidOid; /* as of the last look */
 static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
 static TimestampTz sweep_at = DT_NOBEGIN;
 static TimestampTz reasons_at = DT_NOBEGIN;
@@ -87,9 +90,18 @@ static bool sums_behind = false; /* it has many */
 static TimestampTz retry_at = DT_NOBEGIN;
 static const char *step_name = NULL; /* the step that runs */
 
+/* Callback: llm.pause is touched by whoever steers, and by nobody else. */
+static void
+note_steering(Datum arg, Oid relation)
+{
+	if (relation == InvalidOid || relation == pause_table || !OidIsValid(pause_table))
+		steered = true;
+}
+
 void
 llm_scheduler_init(void)
 {
+	CacheRegisterRelcacheCallback(note_steering, (Datum) 0);
 	pass_context = AllocSetContextCreate(TopMemoryContext, "llm_enrich pass", ALLOCSET_DEFAULT_SIZES);
 	llm_air_start();
 	llm_letters_init();
@@ -275,6 +287,32 @@ wake_due(void)
 }
 
 static TimestampTz
+steering_due(const LlmPass *pass)
+{
+	return steered ? DT_NOBEGIN : DT_NOEND;
+}
+
+/* Jobs as they are now, old ones too: one that was paused long ago may go on. */
+static void
+take_steering(LlmPass *pass)
+{
+	AcceptInvalidationMessages();
+	pass->steered = steered;
+	steered = false;
+	if (!pass->steered)
+		return;
+	pause_table = llm_spi_relation("pause");
+	llm_joblist_reread();
+	woken_all = true;
+}
+
+static void
+undo_steering(LlmPass *pass)
+{
+	steered = steered || pass->steered;
+}
+
+static TimestampTz
 look_due(const LlmPass *pass)
 {
 	if (woken || woken_all || set_back || llm_joblist_wants_more())
@@ -360,7 +398,7 @@ ahead_due(const LlmPass *pass)
 static void
 call_back(LlmPass *pass)
 {
-	if (llm_ahead_call_back(!pass->may_claim || pass->gone, pass->now) > 0)
+	if (llm_ahead_call_back(!pass->may_claim || pass->gone || pass->steered, pass->now) > 0)
 		due_at = DT_NOBEGIN;
 }
 
@@ -443,6 +481,7 @@ static const LlmStep steps[] = {
 	{"habits", NULL, store_habits, NULL, NULL},
 	{"followers", followers_due, serve_followers, NULL, undo_followers},
 	{"tables that are gone", gone_due, fail_gone, NULL, NULL},
+	{"steering", steering_due, take_steering, NULL, undo_steering},
 	{"look around", look_due, look_around, NULL, undo_look},
 	{"routes", NULL, find_routes, NULL, NULL},
 	{"letters", letters_due, take_letters, NULL, undo_letters},

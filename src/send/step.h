@@ -32,6 +32,7 @@ typedef struct LlmPass
 {
 	TimestampTz now; /* when it began */
 	bool sweep; /* time for a look at everything */
+	bool steered; /* jobs were paused, resumed or altered: what was claimed ahead goes back */
 	bool may_claim; /* sending is on, and the sender is not about to end */
 	bool promoted; /* tasks that waited for an answer are to be asked */
 	bool gone; /* tables or columns of tasks were dropped */

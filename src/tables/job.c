@@ -18,7 +18,8 @@
 #include "base/spi.h"
 #include "tables/job.h"
 
-#define JOB_COLUMNS "j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL"
+#define JOB_COLUMNS \
+	"j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL, COALESCE(j.max_concurrency, 0)"
 
 /*
  * Jobs above $1, and all that others add to, however old.  The LATERAL with its LIMIT asks for
@@ -39,6 +40,11 @@ static LlmStatement get_statement = {
 	.sql = "SELECT " JOB_COLUMNS " FROM llm.job j WHERE j.id = $1",
 	.nargs = 1,
 	.args = {INT8OID}};
+
+static LlmStatement some_statement = {
+	.sql = "SELECT " JOB_COLUMNS " FROM llm.job j WHERE j.id = ANY ($1)",
+	.nargs = 1,
+	.args = {INT8ARRAYOID}};
 
 static LlmStatement recipe_statement = {
 	.sql = "SELECT r.operation, r.spec FROM llm.recipe r WHERE r.id = $1",
@@ -106,6 +112,7 @@ read_job(uint64 i)
 	value = SPI_getbinval(row, desc, 5, &isnull);
 	job->reason = isnull ? NULL : TextDatumGetCString(value);
 	job->shared = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
+	job->max_concurrency = DatumGetInt32(SPI_getbinval(row, desc, 7, &isnull));
 	return job;
 }
 
@@ -119,6 +126,23 @@ llm_job_find_ready(int64 after, int each, int limit)
 	values[1] = Int64GetDatum(each);
 	values[2] = Int32GetDatum(limit);
 	llm_spi_execute(&ready_statement, values, NULL, false);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		jobs = lappend(jobs, read_job(i));
+	SPI_freetuptable(SPI_tuptable);
+	return jobs;
+}
+
+List *
+llm_job_get_some(const int64 *ids, int n)
+{
+	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
+	Datum values[1];
+	List *jobs = NIL;
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum(ids[i]);
+	values[0] = llm_spi_array(INT8OID, elements, NULL, n);
+	llm_spi_execute(&some_statement, values, NULL, false);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		jobs = lappend(jobs, read_job(i));
 	SPI_freetuptable(SPI_tuptable);

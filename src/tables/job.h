@@ -24,6 +24,7 @@ typedef struct LlmJobRow
 	int priority;
 	char *reason; /* as stored now, or NULL */
 	bool shared; /* single-row statements of a day add to it, each in its own time */
+	int max_concurrency; /* 0: no matter */
 } LlmJobRow;
 
 /*
@@ -32,6 +33,9 @@ typedef struct LlmJobRow
  * "limit" in all, and the first ones of all before the second of any.
  */
 extern List *llm_job_find_ready(int64 after, int each, int limit);
+
+/* Those of these jobs that there are, as LlmJobRow, whatever their state. */
+extern List *llm_job_get_some(const int64 *ids, int n);
 
 /* One job by id, or NULL. */
 extern LlmJobRow *llm_job_get(int64 id);

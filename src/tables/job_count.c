@@ -55,7 +55,7 @@ pause_job(int64 job, const char *why)
 	Datum values[2];
 
 	values[0] = Int64GetDatum(job);
-	values[1] = CStringGetTextDatum(psprintf("paused: %s; see llm.dead_letter, then llm.resume(" INT64_FORMAT ")",
+	values[1] = CStringGetTextDatum(psprintf("paused: %s; see llm.dead_letter, then llm.resume(job => " INT64_FORMAT ")",
 											 why, job));
 	llm_spi_execute(&pause_statement, values, NULL, false);
 }

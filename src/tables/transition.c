@@ -316,15 +316,19 @@ static LlmStatement transitions[] = {
 		.args = {INT8OID, INT4OID}},
 
 	/*
-	 * Of job $1, task $2, relation $3 (NULL: any), of role $4 unless $5.  What is under way, or
-	 * locked, cannot be stopped at once: word is left for it.  How many are cancelled, or will be.
+	 * Of job $1, task $2, relation $3, column $6 (NULL: any), of role $4 unless $5, and in one of the
+	 * ranges $7 to $8 (NULL: no matter).  What is under way, or locked, cannot be stopped at once: word
+	 * is left for it.  How many are cancelled, or will be.
 	 */
 	[LLM_EVENT_CANCEL] = {
 		.sql = "WITH mine AS MATERIALIZED (SELECT q.id, q.ctid AS place, q.state IN ('ready', 'waiting') AS is_free"
 			   "  FROM llm.queue q WHERE ($1 IS NULL OR q.job = $1) AND ($2 IS NULL OR q.id = $2)"
 			   "  AND ($3 IS NULL OR q.relation = $3 OR EXISTS (SELECT FROM llm.job j"
 			   "   WHERE j.id = q.job AND j.relation = $3)) AND ($5 OR q.role = $4)"
-			   "  AND q.state <> ALL ('{cancelled,superseded,failed}')),"
+			   "  AND ($6 IS NULL OR EXISTS (SELECT FROM llm.job j WHERE j.id = q.job AND j.column_name = $6))"
+			   "  AND ($7 IS NULL OR EXISTS (SELECT FROM unnest($7, $8) AS r(first, last)"
+			   "   WHERE q.id >= r.first AND q.id <= r.last))"
+			   "  AND COALESCE(q.outcome, 'answered') = 'answered' AND q.state <> ALL ('{cancelled,superseded,failed}')),"
 			   " free AS MATERIALIZED (SELECT mine.id FROM mine"
 			   "  WHERE CASE WHEN mine.is_free THEN llm.lock_task(mine.place) ELSE false END),"
 			   " stopped AS (UPDATE llm.queue q SET " IS_OVER("cancelled") OF("free") " RETURNING q.id),"
@@ -332,8 +336,8 @@ static LlmStatement transitions[] = {
 			   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id = mine.id)"
 			   "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = mine.id) RETURNING task)"
 			   " SELECT (SELECT pg_catalog.count(*) FROM stopped) + (SELECT pg_catalog.count(*) FROM asked)",
-		.nargs = 5,
-		.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID},
+		.nargs = 8,
+		.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, INT8ARRAYOID, INT8ARRAYOID},
 		.by_statistics = true,
 		.fresh = true},
 
@@ -369,37 +373,51 @@ static LlmStatement transitions[] = {
 		.fresh = true},
 
 	/*
-	 * As for CANCEL.  Dead letters of a job go to a new job like it.  Those with an answer need no
-	 * request: they go straight to the writer.  The others begin to count again from nought, or
-	 * what was given up after many requests would be given up again at its next failure.  How
-	 * many, and the last of the new jobs.  A letter whose job somebody has deleted stays.
+	 * As for CANCEL, but for one of the reasons $7 (NULL: any), and not $8, whose cells moved on: these
+	 * letters are closed.  Dead letters that a job could have had together get one; of a job that is
+	 * deleted what the letters tell of it.  $9 is another model, or NULL; recipes $10 become $11; to
+	 * the settings of the caller's own jobs $12 is added.  If $13, nothing is asked: cells get back
+	 * what they held.  Those with an answer need no request: they go straight to the writer.  The others
+	 * begin to count again from nought, or what was given up after many requests would be given up
+	 * again at its next failure.  How many, and the new jobs.
 	 */
 	[LLM_EVENT_RETRY] = {
-		.sql = "WITH mine AS (DELETE FROM llm.dead_letter d WHERE ($1 IS NULL OR d.job = $1)"
-			   "  AND ($2 IS NULL OR d.task = $2)"
-			   "  AND ($3 IS NULL OR d.relation = $3 OR EXISTS (SELECT FROM llm.job j"
-			   "   WHERE j.id = d.job AND j.relation = $3)) AND ($5 OR d.role = $4)"
-			   "  AND EXISTS (SELECT FROM llm.job j WHERE j.id = d.job) RETURNING d.*),"
-			   " old AS (SELECT m.job, pg_catalog.count(*) AS tasks,"
-			   "  pg_catalog.nextval('llm.job_id_seq') AS new FROM mine m GROUP BY m.job),"
+		.sql = "WITH closed AS (DELETE FROM llm.dead_letter d WHERE d.task = ANY ($8)),"
+			   " mine AS (DELETE FROM llm.dead_letter d WHERE " LLM_LETTERS " AND d.task <> ALL ($8) RETURNING d.*),"
+			   " letter AS MATERIALIZED (SELECT m.task, m.role, m.relation AS leaf, m.key, m.input, m.answer, m.attempts,"
+			   "  COALESCE(m.application_name, j.application_name, '') AS application_name,"
+			   "  COALESCE(j.relation, m.relation) AS relation, m.relation_name, m.column_name, " LLM_LETTER_KEYS " AS key_columns,"
+			   "  j.column_numbers, j.shape, COALESCE(j.cell_kind, 'marker') AS cell_kind, j.cell AS job_cell,"
+			   "  m.cell, m.fence, m.leaves, COALESCE(j.role_name, (SELECT a.rolname FROM pg_catalog.pg_authid a WHERE a.oid = m.role), '') AS role_name,"
+			   "  r.operation, COALESCE(x.new, m.recipe) AS recipe, COALESCE($9, j.model) AS model,"
+			   "  COALESCE(j.priority, 0) AS priority, j.tags,"
+			   "  CASE WHEN m.role = $4 THEN COALESCE(j.settings || $12, j.settings, $12) ELSE j.settings END AS settings"
+			   "  FROM mine m JOIN llm.recipe r ON r.id = m.recipe LEFT JOIN llm.job j ON j.id = m.job"
+			   "  LEFT JOIN unnest($10, $11) AS x(old, new) ON x.old = m.recipe),"
+			   " sorted AS MATERIALIZED (SELECT l.*, pg_catalog.dense_rank() OVER (ORDER BY l.role, l.role_name, l.relation,"
+			   "  l.relation_name, l.column_name, l.key_columns, l.column_numbers, l.shape, l.cell_kind, l.job_cell, l.operation, l.recipe, l.model, l.priority, l.tags,"
+			   "  l.settings) AS place FROM letter l),"
+			   " fresh AS MATERIALIZED (SELECT p.place, p.tasks, pg_catalog.nextval('llm.job_id_seq') AS id FROM"
+			   "  (SELECT s.place, pg_catalog.count(*) AS tasks FROM sorted s GROUP BY s.place ORDER BY s.place) p),"
 			   " opened AS (INSERT INTO llm.job (id, role, role_name, application_name, relation, relation_name,"
 			   "   column_name, key_columns, column_numbers, shape, operation, recipe, model, priority, tags, settings,"
 			   "   cell_kind, cell, total)"
-			   "  OVERRIDING SYSTEM VALUE"
-			   "  SELECT old.new, j.role, j.role_name, j.application_name, j.relation, j.relation_name,"
-			   "   j.column_name, j.key_columns, j.column_numbers, j.shape, j.operation, j.recipe, j.model, j.priority, j.tags,"
-			   "   j.settings, j.cell_kind, j.cell, old.tasks FROM old JOIN llm.job j ON j.id = old.job RETURNING id),"
+			   "  OVERRIDING SYSTEM VALUE SELECT DISTINCT ON (f.id) f.id, s.role, s.role_name, s.application_name, s.relation,"
+			   "   s.relation_name, s.column_name, s.key_columns, s.column_numbers, s.shape, s.operation, s.recipe, s.model,"
+			   "   s.priority, s.tags, s.settings, s.cell_kind, s.job_cell, f.tasks FROM fresh f JOIN sorted s ON s.place = f.place ORDER BY f.id, s.task RETURNING id),"
 			   " queued AS (INSERT INTO llm.queue (id, job, recipe, role, relation, state, outcome, attempts,"
 			   "   application_name, key, input, answer, cell, fence, leaves)"
-			   "  SELECT m.task, old.new, m.recipe, m.role, m.relation,"
-			   "   CASE WHEN m.answer IS NULL THEN 'ready' ELSE 'answered' END,"
-			   "   CASE WHEN m.answer IS NULL THEN NULL ELSE 'answered' END,"
-			   "   CASE WHEN m.answer IS NULL THEN 0 ELSE m.attempts END, m.application_name, m.key, m.input, m.answer,"
-			   "   m.cell, m.fence, m.leaves"
-			   "  FROM mine m JOIN old ON old.job = m.job RETURNING job)"
-			   " SELECT (SELECT pg_catalog.count(*) FROM queued), (SELECT pg_catalog.max(id) FROM opened)",
-		.nargs = 5,
-		.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID},
+			   "  SELECT s.task, f.id, s.recipe, s.role, s.leaf,"
+			   "   CASE WHEN $13 THEN 'cancelled' WHEN s.answer IS NULL THEN 'ready' ELSE 'answered' END,"
+			   "   CASE WHEN $13 THEN 'cancelled' WHEN s.answer IS NULL THEN NULL ELSE 'answered' END,"
+			   "   CASE WHEN s.answer IS NULL THEN 0 ELSE s.attempts END, s.application_name, s.key, s.input,"
+			   "   CASE WHEN $13 THEN NULL ELSE s.answer END,"
+			   "   s.cell, s.fence, s.leaves"
+			   "  FROM sorted s JOIN fresh f ON f.place = s.place RETURNING job)"
+			   " SELECT (SELECT pg_catalog.count(*) FROM queued), ARRAY(SELECT o.id FROM opened o ORDER BY o.id)",
+		.nargs = 13,
+		.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTARRAYOID, INT8ARRAYOID, TEXTOID, INT8ARRAYOID,
+				 INT8ARRAYOID, JSONBOID, BOOLOID},
 		.by_statistics = true},
 };
 /* clang-format on */

@@ -83,7 +83,7 @@ typedef enum LlmTaskEvent
 	LLM_EVENT_CANCEL, /* READY, WAITING → CANCELLED; otherwise word is left */
 	LLM_EVENT_SUPERSEDE, /* READY, WAITING → SUPERSEDED */
 	LLM_EVENT_OVERTAKE, /* the same, of quiet cells; otherwise word is left */
-	LLM_EVENT_RETRY /* a dead letter → READY, ANSWERED */
+	LLM_EVENT_RETRY /* a dead letter → READY, ANSWERED; CANCELLED if it is discarded */
 } LlmTaskEvent;
 
 /* Let it happen; nulls as for SPI.  How many rows the statement gave or changed; SPI has them. */
@@ -100,6 +100,15 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
 	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL" \
 	" AND (SELECT true FROM llm.queue f WHERE f.same_as = ANY (ARRAY[q.id, q.same_as])"                 \
 	"  AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"
+
+/* Of dead letters "d": those of a selection, arguments 1 to 7.  And the key columns of one "m" with its job "j", if any. */
+#define LLM_LETTERS                                                                   \
+	"($1 IS NULL OR d.job = $1) AND ($2 IS NULL OR d.task = $2)"                      \
+	" AND ($3 IS NULL OR d.relation = $3 OR EXISTS (SELECT FROM llm.job o"            \
+	"  WHERE o.id = d.job AND o.relation = $3)) AND ($5 OR d.role = $4)"              \
+	" AND ($6 IS NULL OR d.column_name = $6) AND ($7 IS NULL OR d.reason = ANY ($7))" \
+	" AND EXISTS (SELECT FROM llm.recipe e WHERE e.id = d.recipe)"
+#define LLM_LETTER_KEYS "COALESCE(j.key_columns, ARRAY(SELECT k.name FROM pg_catalog.jsonb_object_keys(m.key) AS k(name)))"
 
 /* Of a row "f": it waits for another task's answer, as the index queue_same says. */
 #define LLM_FOLLOWS "f.state = 'waiting' AND f.same_as IS NOT NULL AND f.not_before IS NULL"

@@ -42,7 +42,7 @@ sub outcome
 {
 	my $job = shift;
 
-	sql("CALL llm.wait($job, '1 minute')");
+	sql("CALL llm.wait(job => $job, timeout => '1 minute')");
 	return sql("SELECT format('done %s failed %s superseded %s cancelled %s row_gone %s',
 		done, failed, superseded, cancelled, row_gone) FROM llm.job WHERE id = $job");
 }

@@ -51,7 +51,7 @@ sub outcome
 {
 	my $job = shift;
 
-	sql("CALL llm.wait($job, '30 s')");
+	sql("CALL llm.wait(job => $job, timeout => '30 s')");
 	return sql("SELECT string_agg(n || ' ' || v.state, ', ' ORDER BY v.state) FROM llm.job,
 		LATERAL (VALUES (done, 'done'), (failed, 'failed'), (superseded, 'superseded'), (cancelled, 'cancelled'),
 			(row_gone, 'row_gone')) v(n, state)
@@ -64,8 +64,8 @@ make_table('other');
 my $job = enrich('twice');
 my $first = $node->background_psql('postgres');
 $first->query_safe('BEGIN');
-is($first->query_safe("SELECT llm.cancel($job)"), 4, 'a session cancels');
-is(sql("SELECT llm.cancel($job)"), 4, 'so does another, and does not wait');
+is($first->query_safe("SELECT llm.cancel(job => $job)"), 4, 'a session cancels');
+is(sql("SELECT llm.cancel(job => $job)"), 4, 'so does another, and does not wait');
 enable('on');
 is(outcome(enrich('other')), '4 done', 'other work goes on meanwhile');
 is(sql("SELECT count(*) FROM llm.queue WHERE job = $job AND state = 'ready'"), 4, 'the tasks are locked');
@@ -93,7 +93,7 @@ is(sql("SELECT DISTINCT label #>> '{llm_enrich,error}' FROM late"), 'deadline', 
 is(requests(), $before, 'P3: unpaid');
 enable('on');
 is(outcome(enrich('early', '{"deadline": "2 hours"}')), '4 done', 'what is sent before its deadline is answered');
-is(sql("SELECT llm.retry($job)"), 4, 'a retry');
+is(sql("SELECT llm.retry(job => $job)"), 4, 'a retry');
 is(outcome(sql('SELECT max(id) FROM llm.job')), '4 done', 'has no deadline');
 make_table('single');
 same_day();

@@ -50,7 +50,7 @@ $session->query_safe('COMMIT');
 my $job = $session->query_safe('SELECT llm.last_job()');
 $session->quit;
 
-$node->safe_psql('postgres', "CALL llm.wait($job, '5 minutes')");
+$node->safe_psql('postgres', "CALL llm.wait(job => $job, timeout => '5 minutes')");
 is($node->safe_psql('postgres', qq(
 	SELECT count(*) FROM note
 	WHERE summary->>'summary' LIKE '%[[mark:' || id || ']]%' AND NOT summary ? 'llm_enrich')),

@@ -27,7 +27,7 @@ sub finish
 {
 	my $job = sql(@_, '; SELECT llm.last_job()');
 
-	sql("CALL llm.wait($job, '1 minute')");
+	sql("CALL llm.wait(job => $job, timeout => '1 minute')");
 	return $job;
 }
 
@@ -297,7 +297,7 @@ script({ latency_ms => 2500 });
 $job = sql(q(UPDATE picky SET label = llm_classify(body, '{billing,bug}') WHERE id <= 20; SELECT llm.last_job()));
 $node->poll_query_until('postgres', "SELECT count(*) = 20 FROM llm.queue WHERE state = 'claimed'") or die 'not all were claimed';
 is(sql("SELECT llm.cancel(job => $job)"), 20, 'cancel requests in flight');
-sql("CALL llm.wait($job, '1 minute')");
+sql("CALL llm.wait(job => $job, timeout => '1 minute')");
 is(sql("SELECT done, cancelled FROM llm.job WHERE id = $job"), '0|20', 'they end as cancelled');
 is(sql(q(SELECT count(*) FILTER (WHERE label = '{"label": "old"}'), count(*) FILTER (WHERE label IS NULL)
 	FROM picky WHERE id <= 20)), '10|10', 'P4: cells get back what they held');
@@ -309,7 +309,7 @@ script({ latency_ms => 2500, wrong_label => 1 });
 $job = sql(q(UPDATE picky SET label = llm_classify(body, '{billing,bug}') WHERE id <= 20; SELECT llm.last_job()));
 $node->poll_query_until('postgres', "SELECT count(*) = 20 FROM llm.queue WHERE state = 'claimed'") or die 'not all were claimed';
 sql("SELECT llm.cancel(job => $job)");
-sql("CALL llm.wait($job, '1 minute')");
+sql("CALL llm.wait(job => $job, timeout => '1 minute')");
 is(sql("SELECT cancelled FROM llm.job WHERE id = $job"), 20, 'cancelled tasks whose answer was at fault');
 is($provider->meter->{requests}, 20, 'are not asked again');
 

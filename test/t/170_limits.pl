@@ -57,7 +57,7 @@ sub all_answered
 	my ($name, $job, $what) = @_;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	sql("CALL llm.wait($job, '2 minutes')");
+	sql("CALL llm.wait(job => $job, timeout => '2 minutes')");
 	is(sql(qq(SELECT count(*) FROM $name WHERE label IS DISTINCT FROM '{"label": "billing"}')), 0, $what);
 	is(sql("SELECT string_agg(DISTINCT outcome, ',' ORDER BY outcome) FROM llm.ledger WHERE job = $job AND
 		outcome NOT IN ('ok', 'rate_limited', 'error')"), '', "$name: no try of a task is charged");

@@ -80,7 +80,7 @@ foreach my $status (@statuses, 'last')
 	my $name = name_of('one', $status);
 	my $job = $job{$status};
 
-	sql("CALL llm.wait($job, '3 minutes')");
+	sql("CALL llm.wait(job => $job, timeout => '3 minutes')");
 	is(sql("SELECT done, failed FROM llm.job WHERE id = $job"), '39|1', "P6: one of 40 refused, $status: 39 are done");
 	is(sql("SELECT reason FROM llm.dead_letter WHERE job = $job"), 'rejected', "$status: the one failed by itself");
 	like(sql("SELECT message FROM llm.dead_letter WHERE job = $job"),
@@ -88,7 +88,7 @@ foreach my $status (@statuses, 'last')
 	cmp_ok($provider->meter($name)->{requests}, '<=', 45, "$status: it took no more than five requests more");
 	ledger_equals_meter($node, $provider, "P3: $status: ledger equals meter", lane => $name, server => $name);
 }
-sql("CALL llm.wait($job{two}, '3 minutes')");
+sql("CALL llm.wait(job => $job{two}, timeout => '3 minutes')");
 is(sql("SELECT done, failed FROM llm.job WHERE id = $job{two}"), '38|2', 'P6: two of 40 refused: 38 are done');
 is(sql(q(SELECT count(*) FROM llm.health WHERE subject ~ '^task ')), 0, 'llm.health names none of them any more');
 
@@ -113,7 +113,7 @@ foreach my $status (401, 429)
 
 	$provider->script({}, $name);
 	like(sql("SELECT llm.check('$name')"), qr/^ok/, "$status: llm.check() is sent although the target is shut");
-	sql("CALL llm.wait($all{$status}, '1 minute')");
+	sql("CALL llm.wait(job => $all{$status}, timeout => '1 minute')");
 	is(sql("SELECT done FROM llm.job WHERE id = $all{$status}"), 40, "$status: and its answer ends that");
 }
 
@@ -128,7 +128,7 @@ wait_until(q(EXISTS (SELECT FROM llm.health
 	'the target cools down');
 wait_until("(SELECT why IS NOT NULL FROM llm.progress WHERE job = $day)", 'the job says why it waits');
 like(sql(q(SELECT llm.check('day'))), qr/^ok/, 'llm.check() is the probe of a target that was told to wait for a day');
-sql("CALL llm.wait($day, '1 minute')");
+sql("CALL llm.wait(job => $day, timeout => '1 minute')");
 is(sql("SELECT done FROM llm.job WHERE id = $day"), 1, 'and ends the wait of the task that was told so');
 
 # A check that is refused does not shorten what was told.

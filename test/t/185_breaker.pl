@@ -35,21 +35,21 @@ $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM llm.queue WHERE jo
 my $asked = $provider->meter->{requests};
 cmp_ok($asked, '<', ROWS / 2, "paused after $asked requests of @{[2 * ROWS]}");
 like($node->safe_psql('postgres', "SELECT why FROM llm.progress WHERE job = $job"),
-	qr/^paused: \d+ of the last \d+ tasks failed; see llm.dead_letter, then llm.resume\($job\)$/,
+	qr/^paused: \d+ of the last \d+ tasks failed; see llm.dead_letter, then llm.resume\(job => $job\)$/,
 		'it says why and what to type');
-my ($code, $out, $err) = $node->psql('postgres', "CALL llm.wait($job)");
+my ($code, $out, $err) = $node->psql('postgres', "CALL llm.wait(job => $job)");
 like($err, qr/job $job is paused: /, 'nobody waits for it forever');
-$node->safe_psql('postgres', "CALL llm.wait($other, '60 seconds')");
+$node->safe_psql('postgres', "CALL llm.wait(job => $other, timeout => '60 seconds')");
 is($node->safe_psql('postgres', "SELECT done FROM llm.job WHERE id = $other"), 300, 'P6: another job is not held up');
 
-($code, $out, $err) = $node->psql('postgres', "SET ROLE stranger; SELECT llm.resume($job)");
+($code, $out, $err) = $node->psql('postgres', "SET ROLE stranger; SELECT llm.resume(job => $job)");
 like($err, qr/job $job is not a paused job of yours/, "P9: not somebody else's to resume");
 is($provider->meter->{requests}, $asked, 'nothing more was sent meanwhile');
 
 $provider->script({});
 my $failed = $node->safe_psql('postgres', "SELECT failed FROM llm.job WHERE id = $job");
-$node->safe_psql('postgres', "SELECT llm.resume($job)");
-$node->safe_psql('postgres', "CALL llm.wait($job, '60 seconds')");
+$node->safe_psql('postgres', "SELECT llm.resume(job => $job)");
+$node->safe_psql('postgres', "CALL llm.wait(job => $job, timeout => '60 seconds')");
 is($node->safe_psql('postgres', "SELECT done, failed FROM llm.job WHERE id = $job"), (ROWS - $failed) . "|$failed",
 	'resumed, the rest is answered');
 is($node->safe_psql('postgres', "SELECT llm.retry(job => $job)"), $failed, 'and the failed ones can be retried');

@@ -174,7 +174,7 @@ sub rate
 	my $job = sql(q(UPDATE third SET label = llm_classify(body, '{billing,bug}', model => 'third');
 		SELECT llm.last_job()));
 
-	sql("CALL llm.wait($job, '1 minute')");
+	sql("CALL llm.wait(job => $job, timeout => '1 minute')");
 	return sql("SELECT done / extract(epoch FROM finished_at - created_at) FROM llm.job WHERE id = $job");
 }
 
@@ -270,7 +270,7 @@ wait_until("NOT EXISTS (SELECT FROM llm.queue WHERE job <> $job)", 'others go on
 pass('P6: others go on');
 $session->query_safe('ROLLBACK');
 $session->quit;
-sql("CALL llm.wait($job, '1 minute')");
+sql("CALL llm.wait(job => $job, timeout => '1 minute')");
 is(sql("SELECT done, finished_at < clock_timestamp() FROM llm.job WHERE id = $job"), '20|t', 'P2: after its ROLLBACK they are answered');
 
 done_testing();

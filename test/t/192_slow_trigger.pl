@@ -47,7 +47,7 @@ sub finish
 {
 	my $job = shift;
 
-	sql("CALL llm.wait($job, '2 minutes')");
+	sql("CALL llm.wait(job => $job, timeout => '2 minutes')");
 	return sql("SELECT (1000 * extract(epoch FROM finished_at - created_at))::int FROM llm.job WHERE id = $job");
 }
 

@@ -44,7 +44,7 @@ sub finish
 	my ($job, $name) = @_;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	sql("CALL llm.wait($job, '2 minutes')");
+	sql("CALL llm.wait(job => $job, timeout => '2 minutes')");
 	is(sql("SELECT (k.requests, k.cost IS NOT DISTINCT FROM l.cost, k.input_tokens + k.output_tokens, k.retry_cost, k.retry_tokens)
 			= (l.requests, true, l.tokens, l.retry_cost, l.retry_tokens)
 		FROM llm.job_cost k, (SELECT count(*) AS requests, sum(cost) AS cost, sum(tokens)::int8 AS tokens,
@@ -142,7 +142,7 @@ is(sql("SELECT done, (SELECT count(*) FROM llm.ledger l WHERE l.job = j.id) FROM
 	'the first retries of a job are free');
 $provider->script({ error_500 => 0.2, rate_limit => 0.1, retry_after => 0.01 }, 'good');
 $job = enqueue(100, 'good');
-sql("CALL llm.wait($job, '2 minutes')");
+sql("CALL llm.wait(job => $job, timeout => '2 minutes')");
 is(sql("SELECT done, retries, retry_cost FROM llm.job j JOIN llm.job_cost k ON k.job = j.id WHERE id = $job"), '100|0|0',
 	'what is asked again at no charge is no retry');
 

@@ -72,7 +72,7 @@ sub outcome
 {
 	my $job = shift;
 
-	sql("CALL llm.wait($job, '1 minute')");
+	sql("CALL llm.wait(job => $job, timeout => '1 minute')");
 	return sql("SELECT format('done %s failed %s superseded %s cancelled %s row_gone %s',
 		done, failed, superseded, cancelled, row_gone) FROM llm.job WHERE id = $job");
 }
@@ -435,8 +435,8 @@ is(as('mallory', "SELECT llm.cancel(job => $open{ana}) + llm.cancel(relation => 
 	0, "P9: nobody cancels or retries another's tasks");
 is(as('mallory', "SELECT llm.cancel(task => $_) + llm.retry(task => $_)"), 0, 'P9: nor one by its number')
 	foreach sql("SELECT min(id) FROM llm.queue WHERE job = $open{ana}"), sql("SELECT task FROM llm.dead_letter WHERE job = $job{ana}");
-refused('mallory', "CALL llm.wait($open{ana}, '1 s')", qr/job $open{ana} does not exist/, "P9: nobody waits for another's job");
-refused('mallory', "SELECT llm.resume($open{ana})", qr/ERROR/, "P9: nobody resumes another's job");
+refused('mallory', "CALL llm.wait(job => $open{ana}, timeout => '1 s')", qr/there is no job $open{ana}\b/, "P9: nobody waits for another's job");
+refused('mallory', "SELECT llm.resume(job => $open{ana})", qr/ERROR/, "P9: nobody resumes another's job");
 is(sql("SELECT count(*) FROM llm.queue WHERE job = $open{ana}"), 2, 'they are as they were');
 is(as('boss', "SELECT llm.retry(job => $job{ana})"), 1, 'members of llm_admin retry for all');
 $node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM llm.dead_letter WHERE relation = 'own_ana'::regclass)) or die 'no retry';

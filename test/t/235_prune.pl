@@ -103,14 +103,9 @@ is(sql('SELECT count(*) FROM llm.ledger'), 1001, 'and the others stay');
 # ----------------------------------------------------------------------------
 
 my $job = sql('SELECT job FROM llm.dead_letter');
-my $kept = by_hand(qq(
-	WITH gone AS (DELETE FROM llm.job WHERE id = $job RETURNING *) SELECT row_to_json(gone) FROM gone));
-$kept =~ s/'/''/g;
-is(sql("SELECT llm.retry(job => $job)"), 0, 'a dead letter whose job is gone cannot be asked again');
-is(sql('SELECT count(*) FROM llm.dead_letter'), 1, 'P4: and is not lost');
-by_hand("INSERT INTO llm.job OVERRIDING SYSTEM VALUE SELECT * FROM json_populate_record(NULL::llm.job, '$kept')");
+by_hand("DELETE FROM llm.job WHERE id = $job");
 $provider->script({ sequence => [ { match => 'nonsense', times => -1, action => 'ok' } ] });
-is(sql("SELECT llm.retry(job => $job)"), 1, 'with its job it is asked again');
+is(sql("SELECT llm.retry(job => $job)"), 1, 'P4: a dead letter whose job is gone is asked again');
 $node->poll_query_until('postgres', q(SELECT llm_status(label) = 'done' FROM note WHERE id = 3)) or die 'it was not answered';
 is(sql('SELECT count(*) FROM llm.dead_letter'), 0, 'P2: and answered');
 

@@ -261,7 +261,7 @@ foreach my $case (
 	sql("UPDATE llm.job SET $change WHERE id = $jobs[0]");
 	$provider->go_on;
 	is(outcome($jobs[1]), '2 done', "P6: nobody waits for a task whose job $why");
-	sql("SELECT llm.resume($jobs[0])") if $name eq 'paused';
+	sql("SELECT llm.resume(job => $jobs[0])") if $name eq 'paused';
 	is(outcome($jobs[0]), $name eq 'paused' ? '2 done' : '2 failed', "P2: a job that $why ends all the same");
 	is(asked(), $name eq 'paused' ? 3 : 2, 'P3: each of them asks once more, if at all');
 }

@@ -96,7 +96,7 @@ $node->safe_psql('postgres', qq(
 	INSERT INTO note SELECT i, 'Note ' || i - i % 2 FROM generate_series(101, 100 + @{[ROWS]}) i;
 	UPDATE note SET summary = llm_summarize(body, 20) WHERE id BETWEEN 101 AND 100 + @{[ROWS / 2]};
 	UPDATE note SET summary = llm_summarize(body, 20) WHERE id > 100 + @{[ROWS / 2]};
-	CALL llm.wait(NULL, '3 minutes');));
+	CALL llm.wait(timeout => '3 minutes');));
 wait_idle($node);
 is($node->safe_psql('postgres', q(SELECT count(*) FROM note WHERE summary ? 'summary')), ROWS + 8, 'all are answered, and triggers are planned as ever');
 
@@ -124,7 +124,7 @@ $offset = -s $node->logfile;
 sending($node, 'off');
 $node->safe_psql('postgres', q(
 	UPDATE note SET summary = llm_summarize(body || '.', 20) WHERE id > 100;
-	SELECT llm.cancel(llm.last_job());
+	SELECT llm.cancel(job => llm.last_job());
 	DO $$BEGIN
 		FOR i IN 1 .. 64 LOOP
 			EXECUTE pg_catalog.format('UPDATE note SET summary = llm_summarize(body, %s) WHERE id = %s', 20 + i, 100 + i);

@@ -88,7 +88,7 @@ cmp_ok(claimed_in_vain(), '>', PLACES, 'tasks were claimed that had no place, an
 is(sql("SELECT count(*) FROM llm.queue WHERE state = 'ready' AND (attempts <> 0 OR request IS NOT NULL OR claimed_at IS NOT NULL)"),
 	0, 'P3: they are ready, as if nobody had claimed them');
 my $ready = sql("SELECT count(*) FROM llm.queue WHERE state = 'ready'");
-is(sql("SELECT llm.cancel($job); SELECT count(*) FROM llm.queue WHERE job = $job AND state = 'ready'") =~ s/^.*\n//sr, 0,
+is(sql("SELECT llm.cancel(job => $job); SELECT count(*) FROM llm.queue WHERE job = $job AND state = 'ready'") =~ s/^.*\n//sr, 0,
 	'P6: they can be cancelled like all that was not sent');
 $provider->go_on;
 is(outcomes($job), (ROWS - $ready - PLACES) . " done, " . ($ready + PLACES) . ' cancelled, 0 failed', 'P2: each task has its end')
@@ -101,7 +101,7 @@ $job = queue_rows();
 await_answers($job, 3_000);
 $provider->hold;
 my $start = time;
-sql("SELECT llm.cancel($job)");
+sql("SELECT llm.cancel(job => $job)");
 await("SELECT count(*) = @{[PLACES]} FROM llm.queue WHERE job = $job", 'what was cancelled does not leave the queue');
 cmp_ok(time - $start, '<', 30, 'P6: what is cancelled while it is claimed ahead leaves the queue');
 $provider->go_on;

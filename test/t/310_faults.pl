@@ -146,7 +146,7 @@ foreach my $jump ([ 'set back', -3600 ], [ 'set forward', 3600 ])
 	$lock->query_safe('COMMIT');
 	$lock->quit;
 	my $started = time;
-	sql("CALL llm.wait($job, '2 min')");
+	sql("CALL llm.wait(job => $job, timeout => '2 min')");
 	cmp_ok(time - $started, '<', 30, "P6: clock $name: all is done long before the hour is over");
 	every_row_is_answered("clock $name");
 	ledger_equals_meter($node, $provider, "P3: clock $name: ledger equals meter");
@@ -170,7 +170,7 @@ my $nowhere = sql(q(BEGIN; UPDATE note SET summary = llm_summarize(body, 20, mod
 wait_until("(SELECT count(*) >= 3 FROM llm.ledger WHERE job = $job AND error LIKE '%too many open files%')", 'there are no descriptors');
 cmp_ok($provider->meter->{requests}, '<=', SLOTS, 'nothing is sent, but by connections that were open');
 wish(no_sockets => 0);
-sql("CALL llm.wait($job, '1 min')");
+sql("CALL llm.wait(job => $job, timeout => '1 min')");
 is(sql("SELECT done, failed FROM llm.job WHERE id = $job"), ROWS - 10 . '|0', 'P6: with descriptors, beside a name that is not known, all is done');
 wait_until("(SELECT count(*) >= 3 FROM llm.ledger WHERE job = $nowhere)", 'the name is asked for');
 is(sql("SELECT bool_and(tries = 0 AND state IN ('ready', 'claimed', 'waiting')), count(*), max(outages) > 60 FROM llm.queue WHERE job = $nowhere"),
@@ -198,7 +198,7 @@ while (time < $give_up && wished('failed') < 8 && sql("SELECT state FROM llm.job
 my $failed = wished('failed');
 wish(victim => 0, allocations => 0);
 cmp_ok($failed, '>=', 3, "allocations of the sender failed ($failed)");
-sql("CALL llm.wait($job, '1 min')");
+sql("CALL llm.wait(job => $job, timeout => '1 min')");
 every_row_is_answered('out of memory');
 is(sql(q(SELECT string_agg(DISTINCT outcome, ',' ORDER BY outcome) FROM llm.ledger WHERE outcome NOT IN ('ok', 'error'))) =~ /^(?:unknown)?$/,
 	1, 'P3: what was sent and not kept is unknown');

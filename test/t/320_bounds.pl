@@ -63,7 +63,7 @@ wait_idle($node);
 my $before = peak('sender');
 $provider->script({ oversized => 1, oversized_bytes => 200_000_000 });
 my $job = sql(q(UPDATE note SET label = llm_classify(body, '{billing,bug,other}') WHERE id = 1; SELECT llm.last_job()));
-sql("CALL llm.wait($job, '1 min')");
+sql("CALL llm.wait(job => $job, timeout => '1 min')");
 is(sql("SELECT reason FROM llm.dead_letter WHERE job = $job"), 'too_large', 'P10: an answer of 200 MB is too large');
 cmp_ok(peak('sender') - $before, '<', 24 * MB, 'P10: and never was in memory: the sender grew by less than 24 MB at most');
 is(sql("SELECT count(*) FROM llm.ledger WHERE job = $job"), $provider->meter->{requests} - 100, 'P3: each of its requests is on the ledger');

@@ -117,7 +117,7 @@ my $job = sql($south, q(UPDATE ticket SET label = llm_classify(body, '{short,lon
 sql($north, q(UPDATE ticket SET label = '{"label": "by hand"}' WHERE id = 1));
 $north->wait_for_catchup('everything');
 $provider->go_on;
-sql($south, "CALL llm.wait($job, '1 minute')");
+sql($south, "CALL llm.wait(job => $job, timeout => '1 minute')");
 is(sql($south, "SELECT done, superseded FROM llm.job WHERE id = $job"), '3|1', 'the subscriber may ask about replicated rows, too');
 is(sql($south, q(SELECT label FROM ticket WHERE id = 1)), '{"label": "by hand"}', 'P5: and never writes over what came meanwhile');
 

@@ -51,7 +51,7 @@ sql('ALTER TABLE renamed RENAME COLUMN label TO verdict; ALTER TABLE renamed REN
 	ALTER TABLE renamed ADD COLUMN label jsonb');
 my $again = sql("UPDATE renamed SET label = llm_classify(body, '{billing,bug}') WHERE nr = 1; SELECT llm.last_job()");
 enable('on');
-sql("CALL llm.wait($job, '120 s')", "CALL llm.wait($again, '120 s')");
+sql("CALL llm.wait(job => $job, timeout => '120 s')", "CALL llm.wait(job => $again, timeout => '120 s')");
 is(sql("SELECT done, failed FROM llm.job WHERE id = $job"), ROWS . '|0', 'P2: columns of the answer and of the key are renamed: all are answered');
 is(sql(q(SELECT count(*) FROM renamed WHERE verdict = '{"label": "billing"}')), ROWS, 'each in its cell');
 is(sql(q(SELECT string_agg(nr::text, ' ') FROM renamed WHERE label = '{"label": "billing"}')), '1',
@@ -75,7 +75,7 @@ $job = enrich('retyped', 3);
 sql('ALTER TABLE retyped ADD COLUMN new jsonb; UPDATE retyped SET new = label; ALTER TABLE retyped DROP COLUMN label;
 	ALTER TABLE retyped RENAME COLUMN new TO label');
 enable('on');
-sql("CALL llm.wait($job, '60 s')");
+sql("CALL llm.wait(job => $job, timeout => '60 s')");
 is(sql("SELECT done FROM llm.job WHERE id = $job"), 3, 'a column that took the place of a dropped one gets the answers');
 
 # Dropped, with a part of the job done.
@@ -92,7 +92,7 @@ foreach my $column (qw(label id))
 	sql("ALTER TABLE $name DROP COLUMN $column");
 	wait_for('the look', "count(*) > 0 FROM llm.dead_letter WHERE job = $job AND reason = 'column_gone' AND attempts = 0");
 	my $asked = $provider->meter->{requests} - $requests;
-	sql("CALL llm.wait($job, '60 s')");
+	sql("CALL llm.wait(job => $job, timeout => '60 s')");
 	is($provider->meter->{requests} - $requests, $asked, "P1: column $column is dropped: nothing is sent after the look that finds it");
 	cmp_ok($asked, '<', ROWS, 'before all was asked');
 	is(sql("SELECT count(*) FROM llm.dead_letter WHERE job = $job AND reason <> 'column_gone'"), 0, 'the rest failed for that reason');
@@ -109,11 +109,11 @@ sql(q(CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE 
 	CREATE TRIGGER refuse BEFORE UPDATE ON refused FOR EACH ROW EXECUTE FUNCTION refuse()));
 wait_for('the pause', "state = 'paused' FROM llm.job WHERE id = $job");
 like(sql("SELECT why FROM llm.progress WHERE job = $job"),
-	qr/^paused: the last \d+ answers could not be written; see llm.dead_letter, then llm.resume\($job\)$/, 'refused writes pause a job that was well before');
+	qr/^paused: the last \d+ answers could not be written; see llm.dead_letter, then llm.resume\(job => $job\)$/, 'refused writes pause a job that was well before');
 wait_for('what was under way', "count(*) = 0 FROM llm.queue WHERE job = $job AND state <> 'ready'");
 my $left = sql("SELECT count(*) FROM llm.queue WHERE job = $job");
 cmp_ok($left, '>', 0, "P1: $left rows are not asked");
-sql("DROP TRIGGER refuse ON refused; SELECT llm.resume($job); CALL llm.wait($job, '60 s')");
+sql("DROP TRIGGER refuse ON refused; SELECT llm.resume(job => $job); CALL llm.wait(job => $job, timeout => '60 s')");
 sql("SELECT llm.retry(job => $job)");
 wait_idle($node);
 is(sql(q(SELECT count(*) FROM refused WHERE label = '{"label": "billing"}')), ROWS, 'P2: resumed and retried, all are answered');

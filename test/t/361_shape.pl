@@ -62,17 +62,17 @@ my $job = enrich('box', 'mallory', $super);
 sql('SET ROLE mallory', sprintf($trigger, 'box'));
 is(outcome($job), 'paused 0 0', "P9: a superuser's write-back waits when the owner has added a trigger");
 like(sql("SELECT why FROM llm.progress WHERE job = $job"),
-	qr/^paused: owner, triggers, .* of public\.box have changed since .*; look at them, then llm\.resume\($job\)$/,
+	qr/^paused: owner, triggers, .* of public\.box have changed since .*, then llm\.resume\(job => $job\)$/,
 	'with its reason');
 is(sql(q(SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory')), 'f', 'the owner got nothing');
 is(sql("SELECT count(*) FROM box WHERE llm_is_pending(label)"), 3, 'the cells are pending');
-my ($rc, undef, $err) = $node->psql('postgres', "SET ROLE adm; SELECT llm.resume($job)");
+my ($rc, undef, $err) = $node->psql('postgres', "SET ROLE adm; SELECT llm.resume(job => $job)");
 is(sql("SELECT state FROM llm.job WHERE id = $job"), 'paused', "who has not the role's rights cannot let it through");
 sql('SET ROLE mallory', 'DROP TRIGGER z ON box', 'CREATE TRIGGER z BEFORE UPDATE ON box FOR EACH ROW EXECUTE FUNCTION harmless()');
-sql("SELECT llm.resume($job)");
+sql("SELECT llm.resume(job => $job)");
 is(outcome($job), 'paused 0 0', 'changed again before it was resumed: it waits again');
 my $asked = $provider->meter->{requests};
-sql("SELECT llm.resume($job)");
+sql("SELECT llm.resume(job => $job)");
 is(outcome($job), 'finished 3 0', 'what was looked at is let through');
 is($provider->meter->{requests}, $asked, 'P1: and nothing is sent for it a second time');
 
@@ -98,7 +98,7 @@ foreach my $what (sort keys %change)
 		CREATE TRIGGER h BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION harmless()');
 	sql('SET ROLE mallory', $change{$what});
 	is(outcome($job), 'paused 0 0', "P9: $what has changed: it waits");
-	sql("SELECT llm.cancel($job)");
+	sql("SELECT llm.cancel(job => $job)");
 }
 
 # What is no change, and who is not to be feared.

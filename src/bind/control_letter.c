@@ -1,0 +1,335 @@
+/*-------------------------------------------------------------------------
+ *
+ * control_letter.c
+ *	  What users do to dead letters: retry, discard.
+ *
+ * A cell that got another value since is nobody's to ask for: what came back would be paid and
+ * dropped.  So before a letter is queued again its cell is looked at, by its key, as the table's
+ * owner, so that row security hides no row that is there, and in a restricted operation.
+ * Where that fails, because the table or the column is gone or for whatever reason, nothing is known
+ * of the cells, and the letters are queued: the writer finds out.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+
+#include "base/wake.h"
+#include "bind/control.h"
+#include "bind/enqueue.h"
+#include "tables/recipe.h"
+#include "tables/transition.h"
+
+/* Names of today of a job's key columns, and of the one for answers. */
+#define KEYS_NOW                                                                                             \
+	"(SELECT pg_catalog.array_agg(a.attname::text ORDER BY n.place)"                                         \
+	"  FROM unnest(j.column_numbers[2:]) WITH ORDINALITY AS n(number, place) JOIN pg_catalog.pg_attribute a" \
+	"  ON a.attrelid = j.relation AND a.attnum = n.number AND NOT a.attisdropped)"
+#define COLUMN_NOW                                           \
+	"(SELECT a.attname::text FROM pg_catalog.pg_attribute a" \
+	"  WHERE a.attrelid = j.relation AND a.attnum = j.column_numbers[1] AND NOT a.attisdropped)"
+
+/*
+ * Letters of a selection by column, quiet cells apart, which show no task: relation, column, keys,
+ * tasks, their keys, and the keys' names of today.
+ */
+static LlmStatement columns_statement = {
+	.sql = "SELECT g.relation, g.column_name, g.key_columns, pg_catalog.array_agg(g.task),"
+		   "  pg_catalog.array_agg(g.key), g.names"
+		   " FROM (SELECT COALESCE(j.relation, m.relation) AS relation, COALESCE(" COLUMN_NOW ", m.column_name) AS column_name,"
+		   "  " LLM_LETTER_KEYS " AS key_columns, COALESCE(" KEYS_NOW ", " LLM_LETTER_KEYS ") AS names,"
+		   "  m.task, m.key FROM (SELECT d.* FROM llm.dead_letter d WHERE " LLM_LETTERS ") m"
+		   "  LEFT JOIN llm.job j ON j.id = m.job WHERE COALESCE(j.cell_kind, 'marker') = 'marker' AND m.fence IS NULL) g GROUP BY g.relation, g.column_name, g.key_columns, g.names",
+	.nargs = 7,
+	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTARRAYOID},
+	.by_statistics = true};
+
+static LlmStatement recipes_statement = {
+	.sql = "SELECT r.id, r.operation, r.spec FROM llm.recipe r"
+		   " WHERE r.id IN (SELECT d.recipe FROM llm.dead_letter d WHERE " LLM_LETTERS ")",
+	.nargs = 7,
+	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTARRAYOID},
+	.by_statistics = true};
+
+/* One row of columns_statement. */
+typedef struct LetterColumn
+{
+	Oid relation;
+	char *column_name;
+	Datum keys; /* text[] */
+	Datum tasks; /* bigint[] */
+	Datum values; /* jsonb[] */
+	Datum names; /* text[]: of the keys' columns now */
+} LetterColumn;
+
+/* Rows of the current result, in the current context. */
+static List *
+read_columns(void)
+{
+	List *columns = NIL;
+	TupleDesc desc = SPI_tuptable->tupdesc;
+	bool isnull;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple row = SPI_tuptable->vals[i];
+		LetterColumn *column = palloc(sizeof(LetterColumn));
+
+		column->relation = DatumGetObjectId(SPI_getbinval(row, desc, 1, &isnull));
+		column->column_name = SPI_getvalue(row, desc, 2);
+		column->keys = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 3, &isnull)));
+		column->tasks = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 4, &isnull)));
+		column->values = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 5, &isnull)));
+		column->names = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 6, &isnull)));
+		columns = lappend(columns, column);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return columns;
+}
+
+/* The table's owner; InvalidOid when there is no such table. */
+static Oid
+owner_of(Oid relation)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/* The query that finds which of the tasks $1 with keys $2 stand in no cell any more; NULL: a key column is gone. */
+static char *
+look_query(const LetterColumn *column)
+{
+	StringInfoData sql;
+	Datum *keys;
+	Datum *names;
+	int nkeys;
+	int nnames;
+
+	deconstruct_array(DatumGetArrayTypeP(column->keys), TEXTOID, -1, false, TYPALIGN_INT, &keys, NULL, &nkeys);
+	deconstruct_array(DatumGetArrayTypeP(column->names), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &nnames);
+	if (nnames != nkeys)
+		return NULL;
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT v.task FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS v(task, key)"
+						   " WHERE NOT EXISTS (SELECT FROM %s t WHERE llm.marker_task(t.%s)"
+						   " OPERATOR(pg_catalog.=) v.task",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(column->relation)),
+												get_rel_name(column->relation)),
+					 quote_identifier(column->column_name));
+	for (int k = 0; k < nkeys; k++)
+	{
+		char *name = TextDatumGetCString(names[k]);
+		AttrNumber number = get_attnum(column->relation, name);
+
+		if (number == InvalidAttrNumber)
+			return NULL;
+		appendStringInfo(&sql, " AND t.%s = (v.key OPERATOR(pg_catalog.->>) %s)::%s", quote_identifier(name),
+						 quote_literal_cstr(TextDatumGetCString(keys[k])),
+						 format_type_be_qualified(get_atttype(column->relation, number)));
+	}
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
+/* Append the tasks that the look finds. */
+static List *
+look(const LetterColumn *column, List *found)
+{
+	Oid types[2] = {INT8ARRAYOID, JSONBARRAYOID};
+	Datum values[2];
+	char *sql = look_query(column);
+	MemoryContext caller = CurrentMemoryContext;
+	bool isnull;
+
+	if (sql == NULL)
+		return found;
+	values[0] = column->tasks;
+	values[1] = column->values;
+	SPI_connect();
+	if (SPI_execute_with_args(sql, 2, types, values, NULL, true, 0) == SPI_OK_SELECT)
+	{
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			Datum task = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+			MemoryContext spi = MemoryContextSwitchTo(caller);
+			int64 *copy = palloc(sizeof(int64));
+
+			*copy = DatumGetInt64(task);
+			found = lappend(found, copy);
+			MemoryContextSwitchTo(spi);
+		}
+	}
+	SPI_finish();
+	return found;
+}
+
+/* As the owner, in a subtransaction: what fails there tells nothing. */
+static List *
+look_as_owner(const LetterColumn *column, List *found)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	Oid owner = owner_of(column->relation);
+	int before = list_length(found);
+	List *volatile result = found;
+	Oid user;
+	int security;
+
+	if (!OidIsValid(owner))
+		return found;
+	GetUserIdAndSecContext(&user, &security);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		SetUserIdAndSecContext(owner, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION |
+										  SECURITY_NOFORCE_RLS);
+		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+		result = look(column, found);
+		SetUserIdAndSecContext(user, security);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = resources;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = resources;
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		result = list_truncate(result, before);
+	}
+	PG_END_TRY();
+	return result;
+}
+
+/* Tasks of the selection, by its arguments, whose cells moved on: a list of int64 pointers. */
+static List *
+moved_on(Datum *values, const char *nulls)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	LlmOwnScope scope;
+	List *columns;
+	List *found = NIL;
+	ListCell *cell;
+	MemoryContext saved;
+
+	llm_spi_own_begin(&scope);
+	SPI_connect();
+	(void) llm_spi_execute(&columns_statement, values, nulls, false);
+	saved = MemoryContextSwitchTo(caller);
+	columns = read_columns();
+	MemoryContextSwitchTo(saved);
+	SPI_finish();
+	llm_spi_own_end(&scope);
+	foreach(cell, columns)
+		found = look_as_owner(lfirst(cell), found);
+	return found;
+}
+
+/* Recipes of the selection, and what they are with other instructions.  SPI is connected, as our tables' owner. */
+static void
+change_recipes(Datum *values, const char *nulls, text *instructions, Datum *old, Datum *new)
+{
+	Jsonb *change = llm_enqueue_instructions(instructions);
+	SPITupleTable *found;
+	uint64 n = llm_spi_execute(&recipes_statement, values, nulls, false);
+	Datum *olds = palloc(sizeof(Datum) * Max(n, 1));
+	Datum *news = palloc(sizeof(Datum) * Max(n, 1));
+	bool isnull;
+
+	found = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		Datum spec = SPI_getbinval(found->vals[i], found->tupdesc, 3, &isnull);
+
+		olds[i] = SPI_getbinval(found->vals[i], found->tupdesc, 1, &isnull);
+		spec = DirectFunctionCall2(jsonb_concat, spec, JsonbPGetDatum(change));
+		news[i] = Int64GetDatum(llm_recipe_find_or_add(SPI_getvalue(found->vals[i], found->tupdesc, 2),
+													   DatumGetJsonbP(spec)));
+	}
+	SPI_freetuptable(found);
+	*old = llm_spi_array(INT8OID, olds, NULL, (int) n);
+	*new = llm_spi_array(INT8OID, news, NULL, (int) n);
+}
+
+/* The new jobs are the session's to wait for. */
+static void
+note_jobs(Datum array)
+{
+	Datum *ids;
+	int n;
+
+	deconstruct_array(DatumGetArrayTypeP(array), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &ids, NULL, &n);
+	for (int i = 0; i < n; i++)
+		llm_session_note_job(DatumGetInt64(ids[i]));
+}
+
+int64
+llm_control_retry(const LlmSelection *selection, const LlmRetryChange *change)
+{
+	Datum values[13];
+	char nulls[13];
+	LlmOwnScope scope;
+	List *moved;
+	Datum *tasks;
+	ListCell *cell;
+	bool isnull;
+	int64 count;
+
+	memset(nulls, ' ', sizeof(nulls));
+	llm_control_selection_values(selection, values, nulls);
+	values[6] = selection->reasons;
+	nulls[6] = selection->reasons == (Datum) 0 ? 'n' : ' ';
+	moved = change->discard ? NIL : moved_on(values, nulls);
+	tasks = palloc(sizeof(Datum) * (list_length(moved) + 1));
+	foreach(cell, moved)
+		tasks[foreach_current_index(cell)] = Int64GetDatum(*(int64 *) lfirst(cell));
+	values[11] = JsonbPGetDatum(llm_enqueue_carried_settings(false));
+	llm_spi_own_begin(&scope);
+	SPI_connect();
+	values[7] = llm_spi_array(INT8OID, tasks, NULL, list_length(moved));
+	values[8] = change->model == NULL ? (Datum) 0 : CStringGetTextDatum(change->model);
+	nulls[8] = change->model == NULL ? 'n' : ' ';
+	values[9] = values[10] = llm_spi_array(INT8OID, NULL, NULL, 0);
+	if (change->instructions != NULL)
+		change_recipes(values, nulls, change->instructions, &values[9], &values[10]);
+	values[12] = BoolGetDatum(change->discard);
+	(void) llm_transition(LLM_EVENT_RETRY, values, nulls);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	note_jobs(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	SPI_finish();
+	llm_spi_own_end(&scope);
+	if (count > 0)
+	{
+		llm_wake_at_commit(LLM_WORKER_SENDER);
+		llm_wake_at_commit(LLM_WORKER_WRITER);
+	}
+	return count;
+}
