@@ -404,7 +404,7 @@ $job = enrich('mallory', 'turned');
 as('mallory', 'CREATE OR REPLACE VIEW turned AS SELECT id, body, label FROM secret;');
 # what the write would run has changed since: it waits until the role that asked lets it through
 $node->poll_query_until('postgres', "SELECT state = 'paused' AND reason ~ 'changed' FROM llm.job WHERE id = $job") or die 'not put off';
-as('mallory', "SELECT llm.resume($job);");
+as('mallory', "SELECT llm.resume(job => $job);");
 is(outcome($job), 'done 0 failed 2 superseded 0 cancelled 0 row_gone 0', 'a view turned to a foreign table is not written through');
 is(reasons($job), 'forbidden', 'P9: and tells nothing of it');
 $provider->script({ answers => { nonsense => 'no JSON at all' } });
