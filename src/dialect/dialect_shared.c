@@ -223,7 +223,10 @@ llm_dialect_settle_usage(const LlmToldUsage *told, LlmUsage *usage)
 	int64 prompt = told->prompt;
 	int64 output = at_least_zero(told->output);
 
+	memset(usage, 0, sizeof(*usage));
 	usage->known = told->prompt >= 0 || told->output >= 0 || told->total >= 0;
+	if (!usage->known)
+		return; /* a part alone, say of reasoning, tells nothing of the whole */
 	if (prompt < 0)
 		prompt = at_least_zero(told->total - output);
 	/* what the total has besides is output that is billed as such; so is reasoning counted beside the rest */

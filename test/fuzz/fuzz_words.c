@@ -16,12 +16,33 @@
 
 #define MS_PER_DAY (INT64CONST(24) * 3600 * 1000)
 
+/* A header as it comes; NULL: it does not. */
+static void
+add_header(LlmHttpHeaders *headers, const char *name, const char *value)
+{
+	char line[1024];
+
+	if (value == NULL)
+		return;
+	snprintf(line, sizeof(line), "%s: %s", name, value);
+	llm_http_headers_add(headers, line, strlen(line));
+}
+
 static void
 check_wait(const char *retry_after, const char *retry_after_ms, const char *date, const char *message)
 {
-	int64 ms = llm_dialect_retry_after_ms(retry_after, retry_after_ms, date, message);
+	LlmHttpHeaders headers = {0};
+	LlmRawAnswer raw = {.status = 429, .headers = &headers, .now = INT64CONST(1800000000)};
+	int64 ms;
 
+	add_header(&headers, "Retry-After", retry_after);
+	add_header(&headers, "Retry-After-Ms", retry_after_ms);
+	add_header(&headers, "Date", date);
+	ms = llm_dialect_retry_after_ms(&raw, message);
 	must(ms >= -1 && ms <= MS_PER_DAY);
+	ms = llm_dialect_time_ms(&raw, retry_after);
+	must(ms >= -1 && ms <= MS_PER_DAY);
+	llm_http_headers_free(&headers);
 }
 
 static void
