@@ -345,6 +345,8 @@ llm_joblist_reread(void)
 		const LlmJobRow *row = lfirst(lc);
 		LlmJob *job = llm_joblist_find(row->id);
 
+		if (job == NULL)
+			continue;
 		job->priority = row->priority;
 		job->max_concurrency = row->max_concurrency;
 		if (row->model == NULL ? job->model == NULL : job->model != NULL && strcmp(row->model, job->model) == 0)
