@@ -30,6 +30,7 @@ int llm_guc_max_in_flight = 64;
 double llm_guc_max_retry_share = 0.5;
 int llm_guc_max_tries = 3;
 char *llm_guc_model;
+bool llm_guc_notices = true;
 int llm_guc_on_error = LLM_ON_ERROR_RAISE;
 int llm_guc_patience_ms = 30000;
 char *llm_guc_tags;
@@ -141,6 +142,12 @@ llm_guc_init(void)
 							   &llm_guc_model, "",
 							   PGC_USERSET, 0,
 							   NULL, NULL, NULL);
+	DefineCustomBoolVariable("llm_enrich.notices",
+							 "Tells the numbers of the jobs that a statement has queued.",
+							 "A statement of one row tells nothing.",
+							 &llm_guc_notices, true,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomEnumVariable("llm_enrich.on_error",
 							 "Sets what a call that has no answer gives while a command waits: an error, or NULL.",
 							 "NULL hides no missing right, no unknown model and no limit of ours.",

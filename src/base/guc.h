@@ -29,6 +29,7 @@ extern int llm_guc_max_in_flight;
 extern double llm_guc_max_retry_share;
 extern int llm_guc_max_tries;
 extern char *llm_guc_model;
+extern bool llm_guc_notices;
 extern int llm_guc_on_error;
 extern int llm_guc_patience_ms;
 extern char *llm_guc_tags;

@@ -21,6 +21,7 @@
 
 #include "base/compat.h"
 #include "bind/defer.h"
+#include "bind/notice.h"
 
 /* A modifying statement inside ExecutorRun or ExecutorFinish. */
 typedef struct Frame
@@ -306,7 +307,10 @@ llm_defer_flush(LlmRun *run, bool last)
 	llm_enqueue_tasks(tasks, run->nbound, run->jobs, last);
 	llm_enqueue_supersede(old_tasks, run->noverwritten);
 	if (last)
+	{
 		llm_enqueue_tell_failed(run->jobs);
+		llm_notice_tell(run->jobs);
+	}
 	run->nbound = 0;
 	run->bound_bytes = 0;
 	run->noverwritten = 0;

@@ -37,6 +37,7 @@
 #include "bind/control.h"
 #include "bind/enqueue.h"
 #include "bind/enqueue_rows.h"
+#include "bind/notice.h"
 #include "bind/session.h"
 #include "operation/spec.h"
 #include "tables/recipe.h"
@@ -84,7 +85,7 @@ static LlmStatement set_total_statement = {
 	.args = {INT8OID, INT8OID}};
 
 static LlmStatement is_same_statement = {
-	.sql = "SELECT q.job, j.state = 'paused' FROM llm.queue q JOIN llm.job j ON j.id = q.job"
+	.sql = "SELECT q.job, j.state = 'paused' AND q.state IN ('ready', 'waiting') FROM llm.queue q JOIN llm.job j ON j.id = q.job"
 		   " JOIN llm.recipe r ON r.id = q.recipe"
 		   " WHERE q.id = $1 AND q.state IN ('ready', 'waiting', 'claimed', 'answered')"
 		   " AND (q.outcome IS NULL OR q.outcome = 'answered')"
@@ -484,7 +485,7 @@ llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks)
 }
 
 bool
-llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input)
+llm_enqueue_is_same(int64 task, LlmNewJob *job, Jsonb *key, text *input)
 {
 	LlmOwnScope scope;
 	Datum values[9];
@@ -507,7 +508,15 @@ llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input)
 	values[8] = JsonbPGetDatum(job->spec);
 	same = llm_spi_execute(&is_same_statement, values, nulls, false) > 0;
 	if (same)
-		llm_session_note_kept(result_id(), task);
+	{
+		bool is_null;
+		bool is_paused = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &is_null));
+		int64 kept_in = result_id();
+
+		llm_session_note_kept(kept_in, task);
+		if (is_paused)
+			llm_notice_kept(job, kept_in);
+	}
 	llm_spi_own_end(&scope);
 	SPI_finish();
 	return same;

@@ -39,6 +39,8 @@ typedef struct LlmNewJob
 
 	int64 not_asked; /* rows left out, since the same question has failed for them */
 	int64 failed_job; /* where that was; -1: in several */
+	int64 kept_rows; /* rows that keep the task of a paused job */
+	int64 kept_job; /* which; -1: several */
 
 	/* enqueue.c's own */
 	int64 recipe; /* llm.recipe.id */
@@ -103,7 +105,7 @@ extern void llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks);
  * Is this task still on its way, for the same role, column, key, recipe, model and
  * input?  Then asking again would pay twice for one answer.
  */
-extern bool llm_enqueue_is_same(int64 task, const LlmNewJob *job, Jsonb *key, text *input);
+extern bool llm_enqueue_is_same(int64 task, LlmNewJob *job, Jsonb *key, text *input);
 
 /* Instructions as a part of a recipe's content, checked (22023). */
 extern Jsonb *llm_enqueue_instructions(text *instructions);

@@ -31,6 +31,7 @@
 #include "base/spi_plan.h"
 #include "base/wake.h"
 #include "bind/enqueue.h"
+#include "bind/notice.h"
 #include "tables/transition.h"
 
 /* Tasks that are compared in one statement: their inputs are decompressed for it. */
@@ -64,7 +65,8 @@ static LlmStatement compare_statement = {
 		   "  AND CASE WHEN f.is_dead THEN j.cell - 'settings'"
 		   "    = w.description - 'settings'"
 		   "   ELSE j.cell = w.description END"
-		   "  AND r.operation = w.operation AND r.spec = w.spec"
+		   "  AND r.operation = w.operation AND r.spec = w.spec,"
+		   " f.is_unsent AND j.state = 'paused'"
 		   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		   "  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
 		   "  AS v(n, task, question, key, input, leaves, fence)"
@@ -80,10 +82,11 @@ static LlmStatement compare_statement = {
 		   "   AND pg_catalog.substr(q.fence, 17) = pg_catalog.substr(v.fence, 17)"
 		   "   AND (pg_catalog.substr(v.fence, 17, 8) <> '\\x0000000000000000'"
 		   "    OR pg_catalog.substr(q.fence, 9, 4) = pg_catalog.substr(v.fence, 9, 4))"
-		   "   AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = q.id) AS is_same"
+		   "   AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = q.id) AS is_same,"
+		   "   q.state IN ('ready', 'waiting') AS is_unsent"
 		   "   FROM llm.queue q WHERE q.id = v.task"
 		   "  UNION ALL SELECT d.job, d.recipe, d.role, d.key, true, d.input = v.input"
-		   "   AND d.leaves IS NOT DISTINCT FROM v.leaves"
+		   "   AND d.leaves IS NOT DISTINCT FROM v.leaves, false"
 		   "   FROM llm.dead_letter d WHERE d.task = v.task) f"
 		   " JOIN llm.job j ON j.id = f.job"
 		   " JOIN llm.recipe r ON r.id = f.recipe"
@@ -233,6 +236,8 @@ compare(const LlmNewTask *tasks, const Found *found, int nfound, Datum *values, 
 			dropped[hit->index] = true;
 			if (hit->is_dead)
 				note_failed(tasks[hit->index].job, DatumGetInt64(result(i, 3)));
+			else if (DatumGetBool(result(i, 5)))
+				llm_notice_kept(tasks[hit->index].job, DatumGetInt64(result(i, 3)));
 		}
 		else if (!is_same && !hit->is_dead)
 		{

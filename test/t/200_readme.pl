@@ -68,7 +68,7 @@ sub names_in_hint
 	return sort split /, /, $names;
 }
 
-my $node = new_node('readme', 'llm_enrich.allow_table_writes = off');
+my $node = new_node('readme', 'llm_enrich.allow_table_writes = off', 'llm_enrich.notices = on');
 my $provider = start_provider('--key', 'sk-readme');
 
 # ---------------------------------------------------------------------------

@@ -41,7 +41,9 @@ sub new_node
 	$node->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = 'llm_enrich'",
 		'restart_after_crash = on', 'max_worker_processes = 16',
 		# for states that are made by hand; 230_guard tries without
-		'llm_enrich.allow_table_writes = on', @conf, '');
+		'llm_enrich.allow_table_writes = on',
+		# numbers of jobs; 188_notices has them on
+		'llm_enrich.notices = off', @conf, '');
 	return $node if exists $option{start} && !$option{start};
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION llm_enrich')
