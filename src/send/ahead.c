@@ -67,34 +67,34 @@ llm_ahead_wanted(const LlmRoute *route)
 }
 
 static bool
-is_overdue(const LlmFlight *flight, TimestampTz now)
+is_overdue(const LlmRequest *request, TimestampTz now)
 {
-	return flight->ahead_since <= TimestampTzPlusMilliseconds(now, -LONGEST_MS);
+	return request->ahead_since <= TimestampTzPlusMilliseconds(now, -LONGEST_MS);
 }
 
 static void
-count_in(LlmFlight *flight)
+count_in(LlmRequest *request)
 {
-	flight->route->ahead++;
+	request->route->ahead++;
 	nwaiting++;
 }
 
 static void
-take_out(LlmFlight *flight)
+take_out(LlmRequest *request)
 {
-	dlist_delete(&flight->node);
-	dlist_delete(&flight->ahead_node);
-	flight->route->ahead--;
+	dlist_delete(&request->node);
+	dlist_delete(&request->ahead_node);
+	request->route->ahead--;
 	nwaiting--;
 }
 
 void
-llm_ahead_add(LlmFlight *flight, TimestampTz now)
+llm_ahead_add(LlmRequest *request, TimestampTz now)
 {
-	flight->ahead_since = now;
-	dlist_push_tail(&waiting, &flight->node);
-	dlist_push_tail(&flight->route->ahead_list, &flight->ahead_node);
-	count_in(flight);
+	request->ahead_since = now;
+	dlist_push_tail(&waiting, &request->node);
+	dlist_push_tail(&request->route->ahead_list, &request->ahead_node);
+	count_in(request);
 }
 
 void
@@ -120,7 +120,7 @@ may_leave(LlmRoute *route, int slots, int in_flight, TimestampTz now)
 	return route->leaving > 0;
 }
 
-LlmFlight *
+LlmRequest *
 llm_ahead_next(int slots, int in_flight, TimestampTz now)
 {
 	dlist_iter iter;
@@ -130,69 +130,96 @@ llm_ahead_next(int slots, int in_flight, TimestampTz now)
 	dlist_foreach(iter, llm_route_all())
 	{
 		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
-		LlmFlight *flight;
+		LlmRequest *request;
 
 		if (route->ahead == 0)
 			continue;
-		flight = dlist_container(LlmFlight, ahead_node, dlist_head_node(&route->ahead_list));
+		request = dlist_container(LlmRequest, ahead_node, dlist_head_node(&route->ahead_list));
 		/* a process that was stopped does not know what has become of its claims */
-		if (is_overdue(flight, now) || !may_leave(route, slots, in_flight, now))
+		if (is_overdue(request, now) || !may_leave(route, slots, in_flight, now))
 			continue;
 		route->leaving--;
-		flight->generation = route->leaving_generation;
-		flight->granted_tokens = route->leaving_tokens;
-		take_out(flight);
-		return flight;
+		request->generation = route->leaving_generation;
+		request->granted_tokens = route->leaving_tokens;
+		take_out(request);
+		return request;
 	}
 	return NULL;
 }
 
-/* Its question is not being asked now: another task that asks the same may go first, or this one again. */
+/* Its questions are not being asked now: other tasks that ask the same may go first, or these again. */
 static void
-take_back(LlmFlight *flight)
+take_back(LlmRequest *request)
 {
-	if (flight->question != NULL)
-		llm_question_close(flight->question);
-	flight->route->enough = 0; /* until answers tell again */
-	take_out(flight);
-	dlist_push_tail(&called_back, &flight->node);
+	for (int i = 0; i < request->nflights; i++)
+	{
+		if (request->flights[i].question != NULL)
+			llm_question_close(request->flights[i].question);
+	}
+	request->route->enough = 0; /* until answers tell again */
+	take_out(request);
+	dlist_push_tail(&called_back, &request->node);
+}
+
+/* May it not leave any more? */
+static bool
+is_to_be_called_back(const LlmRequest *request, bool all, TimestampTz now)
+{
+	return all || request->route->stale || is_overdue(request, now);
+}
+
+/* Tasks of all requests of which that is said; at most. */
+static int
+count_tasks(void)
+{
+	int tasks = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &waiting)
+		tasks += dlist_container(LlmRequest, node, iter.cur)->nflights;
+	return tasks;
 }
 
 uint64
 llm_ahead_call_back(bool all, TimestampTz now)
 {
-	int64 *tasks = palloc(sizeof(int64) * Max(nwaiting, 1));
-	LlmRepeatLead *leads = palloc(sizeof(LlmRepeatLead) * Max(nwaiting, 1));
+	int most = Max(count_tasks(), 1);
+	int64 *tasks = palloc(sizeof(int64) * most);
+	LlmRepeatLead *leads = palloc(sizeof(LlmRepeatLead) * most);
 	int n = 0;
 	int nleads = 0;
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &waiting)
 	{
-		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
+		LlmRequest *request = dlist_container(LlmRequest, node, iter.cur);
 
-		if (!all && !flight->route->stale && !is_overdue(flight, now))
+		if (!is_to_be_called_back(request, all, now))
 			continue;
-		tasks[n++] = flight->task;
-		if (flight->followed || (flight->question != NULL && flight->question->followed))
+		for (int i = 0; i < request->nflights; i++)
 		{
+			const LlmFlight *flight = &request->flights[i];
+
+			tasks[n++] = flight->task;
+			if (!flight->followed && (flight->question == NULL || !flight->question->followed))
+				continue;
 			leads[nleads].task = flight->task;
 			leads[nleads].job = flight->job;
 			leads[nleads++].same_as = flight->same_as;
 		}
-		take_back(flight);
+		take_back(request);
 	}
 	if (n > 0)
 		llm_queue_unclaim(tasks, n);
 	return llm_repeat_promote(leads, nleads);
 }
 
-LlmFlight *
+LlmRequest *
 llm_ahead_next_called_back(void)
 {
 	if (dlist_is_empty(&called_back))
 		return NULL;
-	return dlist_container(LlmFlight, node, dlist_pop_head_node(&called_back));
+	return dlist_container(LlmRequest, node, dlist_pop_head_node(&called_back));
 }
 
 void
@@ -200,14 +227,17 @@ llm_ahead_undo(void)
 {
 	while (!dlist_is_empty(&called_back))
 	{
-		LlmFlight *flight = dlist_container(LlmFlight, node, dlist_tail_node(&called_back));
+		LlmRequest *request = dlist_container(LlmRequest, node, dlist_tail_node(&called_back));
 
-		dlist_delete(&flight->node);
-		if (flight->question != NULL)
-			llm_question_reopen(flight->question);
-		dlist_push_head(&waiting, &flight->node);
-		dlist_push_head(&flight->route->ahead_list, &flight->ahead_node);
-		count_in(flight);
+		dlist_delete(&request->node);
+		for (int i = 0; i < request->nflights; i++)
+		{
+			if (request->flights[i].question != NULL)
+				llm_question_reopen(request->flights[i].question);
+		}
+		dlist_push_head(&waiting, &request->node);
+		dlist_push_head(&request->route->ahead_list, &request->ahead_node);
+		count_in(request);
 	}
 }
 
@@ -216,7 +246,7 @@ llm_ahead_due(void)
 {
 	if (nwaiting == 0)
 		return DT_NOEND;
-	return TimestampTzPlusMilliseconds(dlist_container(LlmFlight, node, dlist_head_node(&waiting))->ahead_since,
+	return TimestampTzPlusMilliseconds(dlist_container(LlmRequest, node, dlist_head_node(&waiting))->ahead_since,
 									   LONGEST_MS);
 }
 

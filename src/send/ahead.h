@@ -22,13 +22,13 @@
 extern void llm_ahead_note_answer(LlmRoute *route, TimestampTz now);
 
 extern int llm_ahead_wanted(const LlmRoute *route);
-extern void llm_ahead_add(LlmFlight *flight, TimestampTz now);
+extern void llm_ahead_add(LlmRequest *request, TimestampTz now);
 
 /* No more are added by this claim: what is there now counts as full. */
 extern void llm_ahead_filled(void);
 
 /* Granted by its limiter, and the caller's from here on; or NULL. */
-extern LlmFlight *llm_ahead_next(int slots, int in_flight, TimestampTz now);
+extern LlmRequest *llm_ahead_next(int slots, int in_flight, TimestampTz now);
 
 /*
  * All of them, or those that have waited for too long, and those of routes that are out of
@@ -37,7 +37,7 @@ extern LlmFlight *llm_ahead_next(int slots, int in_flight, TimestampTz now);
 extern uint64 llm_ahead_call_back(bool all, TimestampTz now);
 
 /* The caller's from here on; or NULL. */
-extern LlmFlight *llm_ahead_next_called_back(void);
+extern LlmRequest *llm_ahead_next_called_back(void);
 
 /* Instead; after the questions of the transaction are gone. */
 extern void llm_ahead_undo(void);

@@ -19,7 +19,7 @@
 #include "send/ahead.h"
 #include "send/air.h"
 
-/* Rows of one transaction; more than that waits for the next pass. */
+/* Rows of one transaction, about; more than that waits for the next pass. */
 #define STORE_ROWS 1000
 
 /* Answers of one transaction together; a single larger one still goes, alone. */
@@ -59,27 +59,32 @@ llm_air_slots(void)
 	return slots;
 }
 
-/* The flight is over; what it brought waits to be stored. */
+/* The request is over; what it brought to each of its flights waits to be stored. */
 static void
-keep_landed(LlmFlight *flight, TimestampTz now)
+keep_landed(LlmRequest *request, TimestampTz now)
 {
-	flight->landed_at = now;
-	dlist_push_tail(&landed, &flight->node);
-	nlanded++;
-	nletters += flight->letter != NULL ? 1 : 0;
-	flight->route->wake_at = Min(flight->route->wake_at, now);
+	for (int i = 0; i < request->nflights; i++)
+	{
+		LlmFlight *flight = &request->flights[i];
+
+		flight->landed_at = now;
+		dlist_push_tail(&landed, &flight->node);
+		nlanded++;
+		nletters += flight->letter != NULL ? 1 : 0;
+	}
+	request->route->wake_at = Min(request->route->wake_at, now);
 }
 
 void
-llm_air_launch(LlmFlight *flight, TimestampTz now)
+llm_air_launch(LlmRequest *request, TimestampTz now)
 {
-	if (flight->recipe != NULL && llm_http_submit(&flight->exchange))
+	if (request->exchange.body != NULL && llm_http_submit(&request->exchange))
 	{
-		dlist_push_tail(&flying, &flight->node);
+		dlist_push_tail(&flying, &request->node);
 		return;
 	}
-	llm_flight_land(flight, now);
-	keep_landed(flight, now);
+	llm_request_land(request, now);
+	keep_landed(request, now);
 }
 
 void
@@ -87,21 +92,21 @@ llm_air_land(bool may_launch)
 {
 	TimestampTz now = llm_clock_steady();
 	LlmHttpExchange *exchange;
-	LlmFlight *flight;
+	LlmRequest *request;
 
 	while ((exchange = llm_http_next_finished()) != NULL)
 	{
-		flight = exchange->owner;
-		dlist_delete(&flight->node);
-		if (llm_flight_land(flight, now) == LLM_OK)
-			llm_ahead_note_answer(flight->route, now);
+		request = exchange->owner;
+		dlist_delete(&request->node);
+		if (llm_request_land(request, now) == LLM_OK)
+			llm_ahead_note_answer(request->route, now);
 		llm_http_release(exchange);
-		keep_landed(flight, now);
+		keep_landed(request, now);
 	}
 	/* too many answers that wait to be stored: first they */
 	while (may_launch && nlanded < 2 * slots &&
-		   (flight = llm_ahead_next(slots, llm_http_in_flight(), now)) != NULL)
-		llm_air_launch(flight, now);
+		   (request = llm_ahead_next(slots, llm_http_in_flight(), now)) != NULL)
+		llm_air_launch(request, now);
 }
 
 void
@@ -141,20 +146,21 @@ llm_air_store_at(void)
 LlmSettlement **
 llm_air_gather(int *n)
 {
-	LlmSettlement **settlements = palloc(sizeof(LlmSettlement *) * Max(1, Min(nlanded, STORE_ROWS)));
+	LlmSettlement **settlements = palloc(sizeof(LlmSettlement *) * Max(nlanded, 1));
 	Size bytes = 0;
 	dlist_iter iter;
 
 	*n = 0;
 	dlist_foreach(iter, &landed)
 	{
-		LlmSettlement *settlement = &dlist_container(LlmFlight, node, iter.cur)->settlement;
+		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
 
-		if (settlement->answer != NULL)
-			bytes += VARSIZE_ANY(settlement->answer);
-		if (*n == STORE_ROWS || (*n > 0 && bytes > STORE_BYTES))
+		if (flight->settlement.answer != NULL)
+			bytes += VARSIZE_ANY(flight->settlement.answer);
+		/* a request is stored whole */
+		if (llm_flight_is_first(flight) && (*n >= STORE_ROWS || (*n > 0 && bytes > STORE_BYTES)))
 			break;
-		settlements[(*n)++] = settlement;
+		settlements[(*n)++] = &flight->settlement;
 	}
 	return settlements;
 }

@@ -25,7 +25,7 @@ extern void llm_air_start(void);
 extern int llm_air_slots(void);
 
 /* Without an answer where it cannot be sent: then it lands at once. */
-extern void llm_air_launch(LlmFlight *flight, TimestampTz now);
+extern void llm_air_launch(LlmRequest *request, TimestampTz now);
 
 /* Let answers land; and, if "may_launch", what was claimed ahead leave. */
 extern void llm_air_land(bool may_launch);
@@ -33,7 +33,7 @@ extern void llm_air_land(bool may_launch);
 /* The same between two steps of a transaction: look for what has come first. */
 extern void llm_air_go_on(bool may_launch);
 
-/* How many have landed and are not stored. */
+/* How many flights have landed and are not stored. */
 extern int llm_air_landed(void);
 
 /* Is a request in flight? */

@@ -41,7 +41,7 @@ claim_by_routes(int taken, TimestampTz now, bool *outdated)
 	int nportions = llm_joblist_plan(llm_air_slots(), llm_http_in_flight() + taken, now, portions);
 	List *claims;
 	int64 *aside;
-	LlmClaimBounds bounds = {.bytes = Min(CLAIM_BYTES, MEMORY_BYTES - (int64) llm_flight_bytes())};
+	LlmClaimBounds bounds = {.bytes = Min(CLAIM_BYTES, MEMORY_BYTES - (int64) llm_request_bytes())};
 
 	*outdated = false;
 	if (nportions == 0)
@@ -68,7 +68,7 @@ claim_by_routes(int taken, TimestampTz now, bool *outdated)
 static bool
 is_memory_full(void)
 {
-	return llm_flight_bytes() >= MEMORY_BYTES;
+	return llm_request_bytes() >= MEMORY_BYTES;
 }
 
 TimestampTz

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * flight.c
- *	  One request from its claim to its settlement.
+ *	  One request and its flights from their claim to their settlement.
  *
- * No transaction is open while a flight is made or landed, and none of this
+ * No transaction is open while a request is made or landed, and none of this
  * looks at a table: everything it needs came with the claim.  All memory of a
- * flight hangs on its own context, which goes when the settlement has been
- * committed, so that an answer survives a store that fails and is tried again.
+ * request hangs on its own context, which goes when the settlements of all its flights have
+ * been committed, so that an answer survives a store that fails and is tried again.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,9 +14,7 @@
 
 #include <time.h>
 
-#include "access/xact.h"
 #include "mb/pg_wchar.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -28,6 +26,7 @@
 #include "limiter/limiter_blame.h"
 #include "limiter/limiter_shared.h"
 #include "send/flight.h"
+#include "send/part.h"
 #include "send/refused.h"
 #include "send/retry.h"
 #include "tables/job.h"
@@ -38,131 +37,20 @@
 /* A usage of more tokens is booked as told, but believed by no average: no model takes so many. */
 #define MOST_TOKENS 1e8
 
-/* Recipes kept although no flight uses them. */
-#define IDLE_RECIPES 64
-
 /* As much of an input is kept as an error may quote from; few quote from the end of a long one. */
 #define QUOTABLE_BYTES 16384
 
 /* The part of a faulty answer that is kept, and told to the model. */
 #define LAST_ANSWER_BYTES 8192
 
-typedef struct SharedFrame
-{
-	const LlmDialect *dialect;
-	LlmEndpoint endpoint; /* what of it is in the bytes */
-	LlmFrame *frame;
-} SharedFrame;
-
-static HTAB *recipes = NULL; /* LlmSharedRecipe by id; sender's life */
-static Size bytes_in_mind = 0; /* bodies of all flights; sender's life */
-
-static void
-create_recipe_table(void)
-{
-	HASHCTL ctl = {0};
-
-	ctl.keysize = sizeof(int64);
-	ctl.entrysize = sizeof(LlmSharedRecipe);
-	recipes = hash_create("llm_enrich recipes", IDLE_RECIPES, &ctl, HASH_ELEM | HASH_BLOBS);
-}
-
-LlmSharedRecipe *
-llm_flight_recipe(int64 id)
-{
-	LlmSharedRecipe *shared;
-	MemoryContext context,
-		saved;
-	LlmRecipe *recipe;
-
-	if (recipes == NULL)
-		create_recipe_table();
-	shared = hash_search(recipes, &id, HASH_FIND, NULL);
-	if (shared != NULL || !IsTransactionState())
-		return shared;
-
-	context = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich recipe", ALLOCSET_SMALL_SIZES);
-	saved = MemoryContextSwitchTo(context);
-	recipe = llm_job_recipe(id);
-	MemoryContextSwitchTo(saved);
-	if (recipe == NULL)
-	{
-		MemoryContextDelete(context);
-		return NULL;
-	}
-	MemoryContextSetParent(context, TopMemoryContext);
-	shared = hash_search(recipes, &id, HASH_ENTER, NULL);
-	shared->context = context;
-	shared->recipe = recipe;
-	shared->frames = NIL;
-	shared->users = 0;
-	return shared;
-}
-
-void
-llm_flight_trim_recipes(void)
-{
-	HASH_SEQ_STATUS scan;
-	LlmSharedRecipe *shared;
-
-	if (recipes == NULL || hash_get_num_entries(recipes) <= IDLE_RECIPES)
-		return;
-	hash_seq_init(&scan, recipes);
-	while ((shared = hash_seq_search(&scan)) != NULL)
-	{
-		if (shared->users > 0)
-			continue;
-		MemoryContextDelete(shared->context);
-		hash_search(recipes, &shared->id, HASH_REMOVE, NULL);
-	}
-}
-
-static char *
-copy_word(const char *word)
-{
-	return word == NULL ? NULL : pstrdup(word);
-}
-
-/* Those parts of an endpoint that are in the bytes of a body. */
-static void
-copy_endpoint(LlmEndpoint *to, const LlmEndpoint *from)
-{
-	*to = (LlmEndpoint){.model = pstrdup(from->model), .habits = from->habits};
-	to->habits.max_tokens_field = copy_word(from->habits.max_tokens_field);
-	to->habits.system_role = copy_word(from->habits.system_role);
-	to->habits.extra_body = copy_word(from->habits.extra_body);
-}
-
-/* The bytes that all requests of a recipe to an endpoint share. */
-static LlmFrame *
-get_frame(LlmSharedRecipe *shared, const LlmRoute *route)
-{
-	ListCell *lc;
-	SharedFrame *shared_frame;
-	MemoryContext saved;
-
-	foreach(lc, shared->frames)
-	{
-		shared_frame = lfirst(lc);
-		if (shared_frame->dialect == route->dialect && llm_dialect_same_body(&shared_frame->endpoint, &route->endpoint))
-			return shared_frame->frame;
-	}
-	saved = MemoryContextSwitchTo(shared->context);
-	shared_frame = palloc(sizeof(SharedFrame));
-	shared_frame->dialect = route->dialect;
-	copy_endpoint(&shared_frame->endpoint, &route->endpoint);
-	shared_frame->frame = route->dialect->prepare(shared->recipe, &shared_frame->endpoint);
-	shared->frames = lappend(shared->frames, shared_frame);
-	MemoryContextSwitchTo(saved);
-	return shared_frame->frame;
-}
+static Size bytes_in_mind = 0; /* bodies of all requests; sender's life */
 
 /* Everything of the exchange but the body. */
 static void
-fill_exchange(LlmFlight *flight)
+fill_exchange(LlmRequest *request)
 {
-	LlmHttpExchange *exchange = &flight->exchange;
-	const LlmRoute *route = flight->route;
+	LlmHttpExchange *exchange = &request->exchange;
+	const LlmRoute *route = request->route;
 
 	exchange->method = route->method;
 	exchange->url = route->url;
@@ -172,7 +60,7 @@ fill_exchange(LlmFlight *flight)
 	exchange->timeout_ms = route->target->timeout_ms;
 	exchange->connect_timeout_ms = route->target->connect_timeout_ms;
 	exchange->answer_limit = (size_t) llm_guc_max_answer_kb * 1024;
-	exchange->owner = flight;
+	exchange->owner = request;
 }
 
 /* The parts of a settlement that the claim and the route tell. */
@@ -184,37 +72,33 @@ start_settlement(LlmFlight *flight)
 
 	s->task = flight->task;
 	s->job = flight->job;
-	s->request = flight->request;
+	s->request = flight->request->id;
+	s->lane = flight->request->lane;
+	s->carried = !llm_flight_is_first(flight);
 	s->attempt = flight->attempt;
 	s->tries = flight->tries;
 	s->key = flight->key;
 	s->server = target->server != NULL ? target->server : "";
 	s->model = target->model != NULL ? target->model : "";
-	s->price = target->price;
+	s->price = flight->request->price;
 }
 
-LlmFlight *
-llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
+/* The flight of a task; the claim is copied. */
+static void
+fill_flight(LlmRequest *request, LlmFlight *flight, const LlmClaim *claim)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich flight", ALLOCSET_SMALL_SIZES);
-	MemoryContext saved = MemoryContextSwitchTo(context);
-	LlmFlight *flight = palloc0(sizeof(LlmFlight));
-	LlmChat chat = {{claim->input, claim->input_len}, claim->last_answer, claim->fault};
-	StringInfoData body;
-
-	flight->context = context;
-	flight->route = route;
-	flight->recipe = recipe;
+	flight->request = request;
+	flight->context = request->context;
+	flight->route = request->route;
+	flight->recipe = request->recipe;
 	flight->task = claim->task;
 	flight->job = claim->job;
-	flight->request = claim->request;
 	flight->attempt = claim->attempt;
 	flight->tries = claim->tries;
 	flight->outages = claim->outages;
 	flight->same_as = claim->same_as;
 	flight->followed = claim->followed;
-	flight->granted_tokens = route->tokens_each;
-	flight->generation = route->generation_granted;
+	flight->input_len = claim->input_len;
 	if (claim->key != NULL)
 	{
 		flight->key = palloc(VARSIZE_ANY(claim->key));
@@ -222,23 +106,60 @@ llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe)
 	}
 	start_settlement(flight);
 	flight->settlement.application = claim->application == NULL ? NULL : pstrdup(claim->application);
+}
+
+/* The bytes to send, and what is kept of them. */
+static void
+fill_body(LlmRequest *request, LlmClaim *const *claims)
+{
+	const LlmClaim *claim = claims[0];
+	LlmChat chat = {{claim->input, claim->input_len}, claim->last_answer, claim->fault};
+	StringInfoData body;
+
+	initStringInfo(&body);
+	request->route->dialect->body(llm_flight_frame(request->recipe, request->route), &chat, &body);
+	request->input = pnstrdup(claim->input, Min(claim->input_len, QUOTABLE_BYTES));
+	request->input_tokens = llm_dialect_estimate_tokens(body.data, body.len);
+	request->exchange.body = body.data;
+	request->exchange.body_len = body.len;
+	request->bytes = body.len;
+	bytes_in_mind += body.len;
+	fill_exchange(request);
+}
+
+LlmRequest *
+llm_request_make(LlmClaim *const *claims, int n, LlmRoute *route, LlmSharedRecipe *recipe)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich request", ALLOCSET_SMALL_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	LlmRequest *request = palloc0(sizeof(LlmRequest));
+
+	request->context = context;
+	request->id = claims[0]->request;
+	request->lane = LLM_LANE_REALTIME;
+	request->route = route;
+	request->recipe = recipe;
+	request->price = route->target->price;
+	request->granted_tokens = route->tokens_each;
+	request->generation = route->generation_granted;
+	request->nflights = n;
+	request->nheld = n;
+	request->flights = palloc0(sizeof(LlmFlight) * n);
+	for (int i = 0; i < n; i++)
+		fill_flight(request, &request->flights[i], claims[i]);
 	if (route->problem == NULL && recipe != NULL)
-	{
-		initStringInfo(&body);
-		route->dialect->body(get_frame(recipe, route), &chat, &body);
-		flight->input = pnstrdup(claim->input, Min(claim->input_len, QUOTABLE_BYTES));
-		flight->input_tokens = llm_dialect_estimate_tokens(body.data, body.len);
-		flight->exchange.body = body.data;
-		flight->exchange.body_len = body.len;
-		flight->bytes = body.len;
-		bytes_in_mind += body.len;
-		fill_exchange(flight);
-	}
+		fill_body(request, claims);
 	MemoryContextSwitchTo(saved);
 	llm_route_use(route);
 	if (recipe != NULL)
 		recipe->users++;
-	return flight;
+	return request;
+}
+
+bool
+llm_flight_is_first(const LlmFlight *flight)
+{
+	return flight == flight->request->flights;
 }
 
 /* What the wire says of an exchange that brought no answer. */
@@ -283,39 +204,18 @@ what_is_used(const LlmRecipe *recipe, const LlmHabits *habits)
 	return used;
 }
 
-/*
- * Read the answer: its class, and in the settlement the checked object or what
- * is wrong with it.
- */
+/* A text: checked, it is the answer of the one flight; or what is wrong with it. */
 static LlmErrorClass
-read_answer(LlmFlight *flight, LlmReply *reply)
+take_text(LlmFlight *flight, LlmReply *reply)
 {
-	LlmHttpExchange *exchange = &flight->exchange;
+	const LlmRecipe *recipe = flight->recipe->recipe;
 	LlmSettlement *s = &flight->settlement;
-	LlmRawAnswer raw = {0};
 	StringInfoData fault;
 
-	raw.status = exchange->status;
-	raw.body = exchange->answer;
-	raw.len = exchange->answer_len;
-	raw.headers = exchange->answer_headers;
-	raw.kind = LLM_REQUEST_CHAT;
-	raw.ninputs = 1;
-	raw.now = (int64) time(NULL);
-	raw.input = (LlmText){flight->input, flight->input == NULL ? 0 : strlen(flight->input)};
-	raw.plain = flight->recipe->recipe->schema == NULL;
-	raw.used = what_is_used(flight->recipe->recipe, &flight->route->endpoint.habits);
-	flight->route->dialect->read(&raw, reply);
-	s->http_status = exchange->status;
-	s->request_id = reply->request_id;
-	if (reply->refused != 0)
-		flight->learned = llm_habit_step(flight->route->dialect, &flight->route->endpoint, reply->refused);
-	flight->lesson = reply->refusal;
 	if (reply->class == LLM_OK)
 	{
 		initStringInfo(&fault);
-		s->answer = flight->recipe->recipe->op->check(flight->recipe->recipe, reply->content,
-													  reply->content_len, &fault);
+		s->answer = recipe->op->check(recipe, reply->content, reply->content_len, &fault);
 		if (s->answer != NULL)
 			return LLM_OK;
 		reply->class = LLM_ERR_INVALID;
@@ -324,6 +224,39 @@ read_answer(LlmFlight *flight, LlmReply *reply)
 	if (reply->content != NULL)
 		s->last_answer = pnstrdup(reply->content, pg_mbcliplen(reply->content, reply->content_len, LAST_ANSWER_BYTES));
 	return reply->class;
+}
+
+/*
+ * Read the answer: its class, and in the settlements the checked objects or what
+ * is wrong with them.
+ */
+static LlmErrorClass
+read_answer(LlmRequest *request, LlmReply *reply)
+{
+	const LlmRecipe *recipe = request->recipe->recipe;
+	LlmHttpExchange *exchange = &request->exchange;
+	LlmRawAnswer raw = {0};
+
+	raw.status = exchange->status;
+	raw.body = exchange->answer;
+	raw.len = exchange->answer_len;
+	raw.headers = exchange->answer_headers;
+	raw.kind = LLM_REQUEST_CHAT;
+	raw.ninputs = request->nflights;
+	raw.now = (int64) time(NULL);
+	raw.input = (LlmText){request->input, request->input == NULL ? 0 : strlen(request->input)};
+	raw.plain = recipe->schema == NULL;
+	raw.used = what_is_used(recipe, &request->route->endpoint.habits);
+	request->route->dialect->read(&raw, reply);
+	for (int i = 0; i < request->nflights; i++)
+	{
+		request->flights[i].settlement.http_status = exchange->status;
+		request->flights[i].settlement.request_id = reply->request_id;
+	}
+	if (reply->refused != 0)
+		request->learned = llm_habit_step(request->route->dialect, &request->route->endpoint, reply->refused);
+	request->lesson = reply->refusal;
+	return take_text(&request->flights[0], reply);
 }
 
 /* What the next requests of the route are expected to use. */
@@ -339,36 +272,56 @@ note_usage(LlmRoute *route, const LlmUsage *usage)
 	route->output_tokens += AVERAGE_WEIGHT * (output - route->output_tokens);
 }
 
+/* Each flight has its part of what the request took. */
+static void
+divide_usage(LlmRequest *request, const LlmUsage *whole, bool estimated)
+{
+	int n = request->nflights;
+	LlmUsage *parts = palloc(sizeof(LlmUsage) * n);
+	int64 *weights = palloc(sizeof(int64) * n);
+
+	for (int i = 0; i < n; i++)
+		weights[i] = (int64) request->flights[i].input_len;
+	llm_part_usage(whole, weights, n, parts);
+	for (int i = 0; i < n; i++)
+	{
+		request->flights[i].settlement.usage = parts[i];
+		request->flights[i].settlement.estimated = estimated;
+	}
+	pfree(parts);
+	pfree(weights);
+}
+
 /* Tokens as told, or estimated where the provider may have billed and told nothing. */
 static void
-fill_usage(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply)
+fill_usage(LlmRequest *request, LlmErrorClass class, const LlmReply *reply)
 {
 	const LlmUsage *usage = &reply->usage;
-	LlmSettlement *s = &flight->settlement;
-	LlmRoute *route = flight->route;
+	LlmRoute *route = request->route;
+	LlmUsage guess = {0};
 
 	if (usage->known)
 	{
-		s->usage = *usage;
+		divide_usage(request, usage, false);
 		if (class == LLM_OK)
 			note_usage(route, usage);
 	}
 	else if (llm_retry_may_be_billed(class))
 	{
-		s->usage.input = flight->input_tokens;
-		s->usage.output = (int64) (route->output_tokens + 0.5);
+		guess.input = request->input_tokens;
+		guess.output = (int64) (route->output_tokens + 0.5);
 		/* what came says more than what came before it */
 		if (reply->content != NULL && reply->content_len > 0)
-			s->usage.output = llm_dialect_estimate_tokens(reply->content, reply->content_len);
-		s->estimated = true;
+			guess.output = llm_dialect_estimate_tokens(reply->content, reply->content_len);
+		divide_usage(request, &guess, true);
 	}
 }
 
 /* When the request left. */
 static TimestampTz
-sent_at(const LlmFlight *flight, TimestampTz now)
+sent_at(const LlmRequest *request, TimestampTz now)
 {
-	return TimestampTzPlusMilliseconds(now, -(int64) flight->exchange.latency_ms);
+	return TimestampTzPlusMilliseconds(now, -(int64) request->exchange.latency_ms);
 }
 
 /* The task's next state. */
@@ -386,7 +339,7 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 		return;
 	}
 	/* asked in a way that the host does not take: in the simpler one from now on, and this is no try */
-	if (flight->learned.name != NULL)
+	if (flight->request->learned.name != NULL)
 	{
 		s->state = LLM_TASK_READY;
 		return;
@@ -423,18 +376,18 @@ typedef struct Ruling
 
 /* A refusal: whose fault is it?  The target is shut for it, or not. */
 static void
-settle_refusal(LlmFlight *flight, LlmLimiter *limiter, LlmErrorClass class, LlmRefusal *refusal,
+settle_refusal(LlmRequest *request, LlmLimiter *limiter, LlmErrorClass class, LlmRefusal *refusal,
 			   TimestampTz now, Ruling *ruling)
 {
-	LlmRoute *route = flight->route;
+	LlmRoute *route = request->route;
 
-	ruling->blame = llm_blame_judge(limiter, class, flight->generation, refusal, now);
+	ruling->blame = llm_blame_judge(limiter, class, request->generation, refusal, now);
 	if (ruling->blame == LLM_BLAME_ROW)
 	{
-		llm_limiter_settle_row(limiter, &route->limits, class, flight->generation, flight->granted_tokens, now);
+		llm_limiter_settle_row(limiter, &route->limits, class, request->generation, request->granted_tokens, now);
 		return;
 	}
-	llm_limiter_settle(limiter, &route->limits, class, flight->generation, flight->granted_tokens, -1,
+	llm_limiter_settle(limiter, &route->limits, class, request->generation, request->granted_tokens, -1,
 					   refusal->told_ms, llm_clock_jitter(), now);
 	if (ruling->blame == LLM_BLAME_IN_DOUBT)
 		llm_limiter_shorten_pause(limiter, llm_blame_doubt_ms(limiter), now);
@@ -442,39 +395,40 @@ settle_refusal(LlmFlight *flight, LlmLimiter *limiter, LlmErrorClass class, LlmR
 
 /* An answer that is no refusal, or none. */
 static void
-settle_answer(LlmFlight *flight, LlmLimiter *limiter, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
+settle_answer(LlmRequest *request, LlmLimiter *limiter, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
 {
 	const LlmUsage *usage = &reply->usage;
 	int64 used = usage->known ? usage->input + usage->cached + usage->cache_write + usage->output : -1;
-	LlmRoute *route = flight->route;
+	const LlmLetterFacts *letter = request->flights[0].settlement.letter;
+	LlmRoute *route = request->route;
 
-	llm_limiter_settle(limiter, &route->limits, class, flight->generation, flight->granted_tokens, used,
+	llm_limiter_settle(limiter, &route->limits, class, request->generation, request->granted_tokens, used,
 					   reply->retry_after_ms, llm_clock_jitter(), now);
 	if (llm_limiter_shows_life(class))
-		llm_blame_note_pass(limiter, flight->generation, sent_at(flight, now));
+		llm_blame_note_pass(limiter, request->generation, sent_at(request, now));
 	if (class != LLM_OK)
 		return;
-	if (flight->letter != NULL && strcmp(flight->settlement.letter->operation, LLM_LETTER_TRIAL) == 0)
+	if (letter != NULL && strcmp(letter->operation, LLM_LETTER_TRIAL) == 0)
 		llm_limiter_note_mended(limiter);
 	llm_limiter_correct(limiter, &route->limits, &reply->requests, &reply->tokens, now);
 }
 
 /* What the limiter learns from the answer, and says of it. */
 static void
-tell_limiter(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, LlmRefusal *refusal,
+tell_limiter(LlmRequest *request, LlmErrorClass class, const LlmReply *reply, LlmRefusal *refusal,
 			 TimestampTz now, Ruling *ruling)
 {
-	LlmLimiter *limiter = llm_route_lock_limiter(flight->route);
+	LlmLimiter *limiter = llm_route_lock_limiter(request->route);
 
 	if (refusal != NULL)
-		settle_refusal(flight, limiter, class, refusal, now, ruling);
+		settle_refusal(request, limiter, class, refusal, now, ruling);
 	else
-		settle_answer(flight, limiter, class, reply, now);
+		settle_answer(request, limiter, class, reply, now);
 	ruling->shut = limiter->half_open;
 	ruling->share = llm_blame_share(limiter);
 	ruling->mends = limiter->mends;
 	llm_limiter_unlock();
-	llm_route_note_settled(flight->route);
+	llm_route_note_settled(request->route);
 }
 
 /* The row that the target was shut for is final: it was not the target. */
@@ -513,133 +467,163 @@ fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, co
 	llm_refused_set_aside(refused, with_target && reply->retry_after_ms <= 0 ? 0 : verdict.not_before,
 						  with_target, ruling->mends);
 	if (refused->refusal.suspect)
-		llm_refused_report(refused, flight->exchange.status == 0 ? llm_error_name(class)
-																 : psprintf("HTTP status %d", flight->exchange.status));
+		llm_refused_report(refused, s->http_status == 0 ? llm_error_name(class)
+														: psprintf("HTTP status %d", s->http_status));
 }
 
 Size
-llm_flight_bytes(void)
+llm_request_bytes(void)
 {
 	return bytes_in_mind;
 }
 
 void
-llm_flight_give_back(LlmFlight *flight)
+llm_request_give_back(LlmRequest *request)
 {
-	llm_route_give_back(flight->route, flight->generation, 1, flight->granted_tokens);
+	llm_route_give_back(request->route, request->generation, 1, request->granted_tokens);
 }
 
 /* What the answer, or its absence, says; fills *reply. */
 static LlmErrorClass
-read_exchange(LlmFlight *flight, LlmReply *reply)
+read_exchange(LlmRequest *request, LlmReply *reply)
 {
-	LlmHttpExchange *exchange = &flight->exchange;
+	LlmHttpExchange *exchange = &request->exchange;
 	LlmErrorClass class = wire_class(exchange);
 
 	reply->retry_after_ms = -1;
-	if (flight->recipe == NULL)
+	if (request->recipe == NULL)
 	{
 		reply->message = "the recipe of the task is gone, or made by another version";
 		return LLM_ERR_BAD_REQUEST;
 	}
 	if (class == LLM_OK)
-		return read_answer(flight, reply);
+		return read_answer(request, reply);
 	reply->message = pstrdup(exchange->failure != NULL ? exchange->failure : "no answer");
 	return class;
 }
 
-/* A refusal, as the limiter is to see it; what is known of its task is in *refused, but for letters. */
+/* A refusal, as the limiter is to see it; what is known of its task comes in, but for letters. */
 static LlmRefusal
-recall_refusal(const LlmFlight *flight, const LlmReply *reply, TimestampTz now, LlmRefusedTask **refused)
+recall_refusal(const LlmFlight *flight, const LlmReply *reply, TimestampTz now)
 {
-	LlmRefusal refusal = {.row = llm_refused_row(flight->task)};
+	LlmRefusal refusal = {0};
 
-	*refused = NULL;
 	if (flight->letter == NULL)
-	{
-		*refused = llm_refused_recall(flight->task, flight->job);
-		refusal = (*refused)->refusal;
-		refusal.row = llm_refused_row(flight->task);
-	}
-	refusal.sent_at = sent_at(flight, now);
+		refusal = llm_refused_recall(flight->task, flight->job)->refusal;
+	refusal.row = llm_refused_row(flight->task);
+	refusal.sent_at = sent_at(flight->request, now);
 	refusal.told_ms = reply->retry_after_ms;
 	return refusal;
 }
 
-LlmErrorClass
-llm_flight_land(LlmFlight *flight, TimestampTz now)
+/* The task of a request that was refused as the limiter has judged. */
+static void
+land_refused(LlmFlight *flight, LlmErrorClass class, const LlmRefusal *refusal, const Ruling *ruling,
+			 const LlmReply *reply, TimestampTz now)
 {
-	MemoryContext saved = MemoryContextSwitchTo(flight->context);
+	LlmRefusedTask *refused = llm_refused_recall(flight->task, flight->job);
+
+	refused->refusal = *refusal;
+	refused->refusal.row = llm_refused_row(flight->task);
+	refused->refusal.refused_at = now;
+	refused->refusals++;
+	refused->counted += refusal->counts;
+	fill_refusal(flight, class, refused, ruling, reply, now);
+}
+
+/* The request was not refused, or somebody waits for it. */
+static void
+land_flight(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
+{
+	llm_refused_forget(flight->task);
+	fill_verdict(flight, class, class == LLM_OK ? NULL : reply->message, now);
+}
+
+LlmErrorClass
+llm_request_land(LlmRequest *request, TimestampTz now)
+{
+	MemoryContext saved = MemoryContextSwitchTo(request->context);
 	LlmReply reply = {0};
-	LlmErrorClass class = read_exchange(flight, &reply);
-	LlmRefusedTask *refused = NULL;
+	LlmErrorClass class = read_exchange(request, &reply);
+	bool is_refusal = llm_retry_is_refusal(class);
+	LlmRefusal refusal = {0};
 	Ruling ruling = {LLM_BLAME_TARGET};
 
-	flight->class = class;
-	flight->settlement.latency_ms = flight->exchange.latency_ms;
-	fill_usage(flight, class, &reply);
-	if (llm_retry_is_refusal(class))
+	fill_usage(request, class, &reply);
+	/* it is one request: its first task stands for all */
+	if (is_refusal)
+		refusal = recall_refusal(&request->flights[0], &reply, now);
+	tell_limiter(request, class, &reply, is_refusal ? &refusal : NULL, now, &ruling);
+	for (int i = 0; i < request->nflights; i++)
 	{
-		LlmRefusal refusal = recall_refusal(flight, &reply, now, &refused);
+		LlmFlight *flight = &request->flights[i];
 
-		tell_limiter(flight, class, &reply, &refusal, now, &ruling);
-		if (refused != NULL)
-		{
-			refused->refusal = refusal;
-			refused->refusal.refused_at = now;
-			refused->refusals++;
-			refused->counted += refusal.counts;
-		}
+		flight->class = class;
+		flight->settlement.latency_ms = request->exchange.latency_ms;
+		if (is_refusal && flight->letter == NULL)
+			land_refused(flight, class, &refusal, &ruling, &reply, now);
+		else
+			land_flight(flight, class, &reply, now);
 	}
-	else
-		tell_limiter(flight, class, &reply, NULL, now, &ruling);
-	if (refused != NULL)
-		fill_refusal(flight, class, refused, &ruling, &reply, now);
-	else
-	{
-		llm_refused_forget(flight->task);
-		fill_verdict(flight, class, class == LLM_OK ? NULL : reply.message, now);
-	}
-	llm_route_note_way(flight->route, class, flight->learned.name != NULL);
-	flight->route->cause = flight->exchange.cause;
+	llm_route_note_way(request->route, class, request->learned.name != NULL);
+	request->route->cause = request->exchange.cause;
 	if (ruling.blame == LLM_BLAME_TARGET)
-		llm_route_note_answer(flight->route, class, reply.message, ruling.shut);
+		llm_route_note_answer(request->route, class, reply.message, ruling.shut);
 	else
-		llm_route_note_doubtful(flight->route);
+		llm_route_note_doubtful(request->route);
 	MemoryContextSwitchTo(saved);
 	return class;
 }
 
-/* A crash of ours is not charged to the task, which is asked again. */
-LlmFlight *
-llm_flight_orphan(const LlmClaim *claim, TimestampTz now)
+/* Crashes of ours are not charged to the tasks, which are asked again. */
+LlmRequest *
+llm_request_orphan(LlmClaim *const *claims, int n, TimestampTz now)
 {
-	LlmJobRow *job = llm_job_get(claim->job);
+	LlmJobRow *job = llm_job_get(claims[0]->job);
 	LlmRoute *route = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
-	LlmFlight *flight = llm_flight_make(claim, route, llm_flight_recipe(claim->recipe));
-	LlmSettlement *s = &flight->settlement;
+	LlmRequest *request = llm_request_make(claims, n, route, llm_flight_recipe(claims[0]->recipe));
+	LlmUsage guess = {.output = (int64) (route->output_tokens + 0.5)};
 
 	/* its length was wanted; many of them may be all that was in memory when the sender died of that */
-	if (flight->exchange.body != NULL)
-		pfree(unconstify(char *, flight->exchange.body));
-	flight->exchange.body = NULL;
-	s->outcome = "unknown";
-	s->error = "the sender ended before the answer came";
-	s->usage.input = Max(flight->input_tokens, llm_dialect_estimate_tokens(claim->input, claim->input_len));
-	s->usage.output = (int64) (route->output_tokens + 0.5);
-	s->estimated = true;
-	s->state = LLM_TASK_READY;
-	return flight;
+	if (request->exchange.body != NULL)
+		pfree(unconstify(char *, request->exchange.body));
+	request->exchange.body = NULL;
+	for (int i = 0; i < n; i++)
+	{
+		LlmSettlement *s = &request->flights[i].settlement;
+
+		guess.input += llm_dialect_estimate_tokens(claims[i]->input, claims[i]->input_len);
+		s->outcome = "unknown";
+		s->error = "the sender ended before the answer came";
+		s->state = LLM_TASK_READY;
+	}
+	guess.input = Max(guess.input, request->input_tokens);
+	divide_usage(request, &guess, true);
+	return request;
 }
 
 void
 llm_flight_free(LlmFlight *flight)
 {
-	bytes_in_mind -= flight->bytes;
-	if (flight->recipe != NULL)
-		flight->recipe->users--;
+	LlmRequest *request = flight->request;
+
 	if (flight->question != NULL)
 		llm_question_forget(flight->question);
-	llm_route_release(flight->route);
-	MemoryContextDelete(flight->context);
+	if (--request->nheld > 0)
+		return;
+	bytes_in_mind -= request->bytes;
+	if (request->recipe != NULL)
+		request->recipe->users--;
+	llm_route_release(request->route);
+	MemoryContextDelete(request->context);
+}
+
+void
+llm_request_free(LlmRequest *request)
+{
+	LlmFlight *flights = request->flights;
+	int n = request->nflights;
+
+	for (int i = 0; i < n; i++)
+		llm_flight_free(&flights[i]);
 }

@@ -1,12 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * flight.h
- *	  A flight is one request on its way: from a claimed task to a settlement.
+ *	  A request on its way, and its flights: one for each task that it carries, from
+ *	  its claim to its settlement.
  *
  *	  make()    after the claim has committed: build the body
  *	  (http.h)  submit, wait
- *	  land()    read and check the answer, decide what becomes of the task
- *	  free()    when the settlement has committed
+ *	  land()    read and check the answer, decide what becomes of each task
+ *	  free()    of each flight, when its settlement has committed; the request goes with the last
+ *
+ * What is sent, limited and answered is the request's.  What is asked, checked, settled and
+ * booked is the flight's: its row of the ledger has its part of what the request took, and
+ * the parts add up to the whole.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,31 +22,22 @@
 
 #include "catalog/habit.h"
 #include "http/http.h"
+#include "send/flight_recipe.h"
 #include "send/question.h"
 #include "send/route.h"
 #include "tables/queue.h"
 
-/* A recipe, and its frames by dialect and model; shared by many flights. */
-typedef struct LlmSharedRecipe
-{
-	int64 id; /* hash key: must be first */
-	MemoryContext context;
-	LlmRecipe *recipe;
-	List *frames; /* of SharedFrame */
-	int users;
-} LlmSharedRecipe;
+typedef struct LlmRequest LlmRequest;
 
 typedef struct LlmFlight
 {
-	dlist_node node;
-	MemoryContext context; /* everything of the flight, and this struct */
-	LlmHttpExchange exchange;
-	Size bytes; /* of the body, as long as the flight lives */
-	LlmRoute *route;
-	LlmSharedRecipe *recipe;
+	dlist_node node; /* among what has landed (air.c) */
+	LlmRequest *request;
+	MemoryContext context; /* the request's: no flight's memory goes before the others' */
+	LlmRoute *route; /* the request's */
+	LlmSharedRecipe *recipe; /* likewise */
 	int64 task;
 	int64 job;
-	int64 request;
 	int attempt;
 	int tries;
 	int outages;
@@ -51,42 +47,64 @@ typedef struct LlmFlight
 	struct LlmLetter *letter; /* of an immediate call, which waits for the answer; or NULL (letters.h) */
 	LlmErrorClass class; /* set by land() */
 	Jsonb *key;
-	LlmLearned learned; /* the host's answer taught us that; a name of NULL: nothing */
-	const char *lesson; /* its sentence */
-	char *input; /* the beginning of the row's text; NULL when nothing was sent */
-	int64 input_tokens; /* estimate of this request's input */
-	int64 granted_tokens; /* what the limiter was told */
-	uint32 generation; /* of the limiter then */
-	dlist_node ahead_node; /* in route->ahead_list */
-	TimestampTz ahead_since; /* claimed then, and has not left (ahead.c) */
+	size_t input_len; /* of the row's text: its weight in the request */
 	TimestampTz landed_at;
 	LlmSettlement settlement; /* filled by land() */
 } LlmFlight;
 
-/* The recipe by id, NULL when it is gone.  Loaded at first use, which is inside a transaction. */
-extern LlmSharedRecipe *llm_flight_recipe(int64 id);
-
-/* Drop recipes that no flight uses, when there are many. */
-extern void llm_flight_trim_recipes(void);
-
-/* The route was just granted what this flight uses, or the task is claimed ahead and asks for it as it leaves. */
-extern LlmFlight *llm_flight_make(const LlmClaim *claim, LlmRoute *route, LlmSharedRecipe *recipe);
-
-/* Bodies of all flights there are. */
-extern Size llm_flight_bytes(void);
-
-/* It was not sent after all: the limiter gets back what it granted. */
-extern void llm_flight_give_back(LlmFlight *flight);
-
-/* Read the finished exchange; fills flight->settlement and tells the limiter. */
-extern LlmErrorClass llm_flight_land(LlmFlight *flight, TimestampTz now);
+struct LlmRequest
+{
+	dlist_node node; /* among those in flight, or claimed ahead */
+	MemoryContext context; /* everything of the request and its flights, and this struct */
+	int64 id; /* llm.ledger.request */
+	const char *lane; /* llm.ledger.lane */
+	LlmRoute *route;
+	LlmSharedRecipe *recipe; /* all of its tasks are of this one; NULL: it is gone */
+	int64 price; /* llm.price.id, 0: none known */
+	LlmHttpExchange exchange;
+	Size bytes; /* of the body, as long as the request lives */
+	char *input; /* the beginnings of its rows' texts; NULL when nothing was sent */
+	int64 input_tokens; /* estimate of its input */
+	int64 granted_tokens; /* what the limiter was told */
+	uint32 generation; /* of the limiter then */
+	dlist_node ahead_node; /* in route->ahead_list */
+	TimestampTz ahead_since; /* claimed then, and has not left (ahead.c) */
+	LlmLearned learned; /* the host's answer taught us that; a name of NULL: nothing */
+	const char *lesson; /* its sentence */
+	int nflights;
+	int nheld; /* of these, not freed */
+	LlmFlight *flights; /* an array */
+};
 
 /*
- * A task that a dead sender left claimed, as a flight of which nothing more will
- * be known: settled at once.  Inside a transaction.
+ * One request for all of these tasks, n of them, which are of this route and recipe; the first
+ * one's claim has its number.  The route was just granted what it uses, or it is claimed ahead
+ * and asks for that as it leaves.
  */
-extern LlmFlight *llm_flight_orphan(const LlmClaim *claim, TimestampTz now);
+extern LlmRequest *llm_request_make(LlmClaim *const *claims, int n, LlmRoute *route, LlmSharedRecipe *recipe);
 
+/* Bodies of all requests there are. */
+extern Size llm_request_bytes(void);
+
+/* It was not sent after all: the limiter gets back what it granted. */
+extern void llm_request_give_back(LlmRequest *request);
+
+/* Read the finished exchange; fills the settlements of the flights and tells the limiter. */
+extern LlmErrorClass llm_request_land(LlmRequest *request, TimestampTz now);
+
+/*
+ * Tasks that a dead sender left claimed for one request, of which nothing more will be
+ * known: settled at once.  Inside a transaction.
+ */
+extern LlmRequest *llm_request_orphan(LlmClaim *const *claims, int n, TimestampTz now);
+
+/* All of its flights at once. */
+extern void llm_request_free(LlmRequest *request);
+
+/* One; the request goes with the last, and the flight with it. */
 extern void llm_flight_free(LlmFlight *flight);
+
+/* Is it the first of its request, by which what is done once per request is done? */
+extern bool llm_flight_is_first(const LlmFlight *flight);
 
 #endif /* LLM_FLIGHT_H */

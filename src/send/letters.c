@@ -336,6 +336,8 @@ static LlmFlight *
 make_flight(LlmLetter *letter, const Grant *from)
 {
 	LlmClaim claim = {0};
+	LlmClaim *claims[] = {&claim};
+	LlmRequest *request;
 	LlmFlight *flight;
 
 	claim.task = letter->task;
@@ -347,11 +349,14 @@ make_flight(LlmLetter *letter, const Grant *from)
 	claim.input_len = letter->question.input_len;
 	claim.fault = unconstify(char *, letter->fault);
 	claim.last_answer = unconstify(char *, letter->last_answer);
-	flight = llm_flight_make(&claim, from->route, llm_flight_recipe(letter->recipe));
-	flight->generation = from->generation;
-	flight->granted_tokens = from->tokens;
+	request = llm_request_make(claims, lengthof(claims), from->route, llm_flight_recipe(letter->recipe));
+	request->lane = LLM_LANE_IMMEDIATE;
+	request->generation = from->generation;
+	request->granted_tokens = from->tokens;
+	flight = &request->flights[0];
 	flight->letter = letter;
 	flight->settlement.letter = &letter->facts;
+	flight->settlement.lane = request->lane;
 	flight->route->letters++;
 	letter->attempt++;
 	dlist_delete(&letter->node);
@@ -474,7 +479,7 @@ store_rows(void)
 		row->server = flight->settlement.server;
 		row->model = flight->settlement.model;
 		row->price = flight->settlement.price;
-		row->input_tokens = flight->input_tokens;
+		row->input_tokens = flight->request->input_tokens;
 		row->output_tokens = (int64) (flight->route->output_tokens + 0.5);
 	}
 	llm_letter_row_add(rows, n);
@@ -482,8 +487,8 @@ store_rows(void)
 	{
 		LlmFlight *flight = lfirst(lc);
 
-		flight->request = rows[foreach_current_index(lc)].request;
-		flight->settlement.request = flight->request;
+		flight->request->id = rows[foreach_current_index(lc)].request;
+		flight->settlement.request = flight->request->id;
 	}
 }
 
@@ -535,7 +540,7 @@ take_flight_back(LlmFlight *flight)
 	letter->attempt--;
 	dlist_push_tail(&waiting, &letter->node);
 	flight->route->letters--;
-	llm_flight_give_back(flight);
+	llm_request_give_back(flight->request);
 	llm_flight_free(flight);
 }
 

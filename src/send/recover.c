@@ -25,11 +25,43 @@
 #define ORPHAN_ROWS 500
 #define ORPHAN_BYTES (16 * 1024 * 1024)
 
+static int
+compare_requests(const ListCell *a, const ListCell *b)
+{
+	int64 left = ((const LlmClaim *) lfirst(a))->request;
+	int64 right = ((const LlmClaim *) lfirst(b))->request;
+
+	return (left > right) - (left < right);
+}
+
+/* The requests that carried these tasks; a list of LlmRequest. */
+static List *
+make_requests(List *orphans, TimestampTz now)
+{
+	int n = list_length(orphans);
+	LlmClaim **claims = palloc(sizeof(LlmClaim *) * Max(n, 1));
+	List *requests = NIL;
+	int from = 0;
+	ListCell *lc;
+
+	list_sort(orphans, compare_requests);
+	foreach(lc, orphans)
+		claims[foreach_current_index(lc)] = lfirst(lc);
+	for (int i = 1; i <= n; i++)
+	{
+		if (i < n && claims[i]->request == claims[from]->request)
+			continue;
+		requests = lappend(requests, llm_request_orphan(&claims[from], i - from, now));
+		from = i;
+	}
+	return requests;
+}
+
 /* One transaction of recover(): how many it settled, or -1 when the extension is gone. */
 static int
 recover_some(TimestampTz now)
 {
-	LlmFlight **flights;
+	List *requests = NIL;
 	LlmSettlement **settlements;
 	List *orphans;
 	ListCell *lc;
@@ -45,13 +77,14 @@ recover_some(TimestampTz now)
 		return -1; /* the sender ends */
 	}
 	orphans = llm_queue_orphans(ORPHAN_ROWS, ORPHAN_BYTES);
-	flights = palloc(sizeof(LlmFlight *) * Max(list_length(orphans), 1));
 	settlements = palloc(sizeof(LlmSettlement *) * Max(list_length(orphans), 1));
-	foreach(lc, orphans)
+	requests = make_requests(orphans, now);
+	foreach(lc, requests)
 	{
-		flights[n] = llm_flight_orphan(lfirst(lc), now);
-		settlements[n] = &flights[n]->settlement;
-		n++;
+		LlmRequest *request = lfirst(lc);
+
+		for (int i = 0; i < request->nflights; i++)
+			settlements[n++] = &request->flights[i].settlement;
 	}
 	if (n > 0)
 	{
@@ -62,8 +95,8 @@ recover_some(TimestampTz now)
 	llm_spi_commit();
 	if (cancelled)
 		llm_shmem_wake(MyDatabaseId, LLM_WORKER_WRITER);
-	for (int i = 0; i < n; i++)
-		llm_flight_free(flights[i]);
+	foreach(lc, requests)
+		llm_request_free(lfirst(lc));
 	MemoryContextDelete(context);
 	return n;
 }

@@ -36,7 +36,7 @@ typedef struct LlmRoute
 	bool alone; /* nobody else has, or wants, requests in flight at the target */
 
 	/* ahead.c */
-	dlist_head ahead_list; /* LlmFlight: claimed, and no grant was asked for yet */
+	dlist_head ahead_list; /* LlmRequest: claimed, and no grant was asked for yet */
 	int ahead; /* so many */
 	int leaving; /* of these, granted just now */
 	uint32 leaving_generation;

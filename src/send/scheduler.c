@@ -247,8 +247,9 @@ store_habits(LlmPass *pass)
 
 		if (left-- == 0)
 			break;
-		if (flight->learned.name != NULL)
-			llm_habit_note(flight->settlement.server, flight->settlement.model, &flight->learned, flight->lesson);
+		if (llm_flight_is_first(flight) && flight->request->learned.name != NULL)
+			llm_habit_note(flight->settlement.server, flight->settlement.model, &flight->request->learned,
+						   flight->request->lesson);
 	}
 }
 
@@ -409,18 +410,21 @@ call_back(LlmPass *pass)
 static void
 forget_called_back(LlmPass *pass)
 {
-	LlmFlight *flight;
+	LlmRequest *request;
 
-	while ((flight = llm_ahead_next_called_back()) != NULL)
+	while ((request = llm_ahead_next_called_back()) != NULL)
 	{
-		LlmJob *job = llm_joblist_find(flight->job);
-
-		if (job != NULL)
+		for (int i = 0; i < request->nflights; i++)
 		{
+			const LlmFlight *flight = &request->flights[i];
+			LlmJob *job = llm_joblist_find(flight->job);
+
+			if (job == NULL)
+				continue;
 			job->flights--;
 			llm_joblist_put_back(job, flight->task);
 		}
-		llm_flight_free(flight);
+		llm_request_free(request);
 		pass->writer_has_work = true;
 	}
 }
@@ -585,21 +589,22 @@ launch_claims(const LlmPass *pass, TimestampTz now)
 	forboth(lc, pass->claims, lq, pass->questions)
 	{
 		LlmClaim *claimed = lfirst(lc);
-		LlmFlight *flight;
+		LlmRequest *request;
 
 		if (claimed->follows)
 			continue;
-		flight = llm_flight_make(claimed, llm_joblist_find(claimed->job)->route, llm_flight_recipe(claimed->recipe));
-		flight->question = lfirst(lq);
+		request = llm_request_make(&claimed, 1, llm_joblist_find(claimed->job)->route,
+								   llm_flight_recipe(claimed->recipe));
+		request->flights[0].question = lfirst(lq);
 		if (claimed->ahead)
-			llm_ahead_add(flight, now);
+			llm_ahead_add(request, now);
 		else
-			llm_air_launch(flight, now);
+			llm_air_launch(request, now);
 	}
 	llm_ahead_filled();
 	llm_letters_launched(pass->letters);
 	foreach(lc, pass->letters)
-		llm_air_launch(lfirst(lc), now);
+		llm_air_launch(((LlmFlight *) lfirst(lc))->request, now);
 	llm_air_land(may_launch_ahead());
 }
 

@@ -177,7 +177,6 @@ fill_from_job(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *fact
 	set_fact(row, LEDGER_COLUMN, facts, LLM_FACT_COLUMN);
 	row->values[LEDGER_KEY] = JsonbPGetDatum(s->key);
 	set_fact(row, LEDGER_OPERATION, facts, LLM_FACT_OPERATION);
-	set_text(row, LEDGER_LANE, "realtime");
 	set_fact(row, LEDGER_TAGS, facts, LLM_FACT_TAGS);
 }
 
@@ -192,7 +191,6 @@ fill_from_letter(LedgerRow *row, const LlmLetterFacts *letter)
 	row->nulls[LEDGER_COLUMN] = true;
 	row->nulls[LEDGER_KEY] = true;
 	set_text(row, LEDGER_OPERATION, letter->operation);
-	set_text(row, LEDGER_LANE, "immediate");
 	row->values[LEDGER_TAGS] = PointerGetDatum(letter->tags);
 	row->nulls[LEDGER_TAGS] = (letter->tags == NULL);
 }
@@ -210,6 +208,7 @@ fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
 		fill_from_letter(row, s->letter);
 	else
 		fill_from_job(row, s, facts);
+	set_text(row, LEDGER_LANE, s->lane);
 	set_text(row, LEDGER_SERVER, s->server);
 	set_text(row, LEDGER_MODEL, s->model);
 	set_text(row, LEDGER_OUTCOME, s->outcome);
@@ -275,7 +274,7 @@ static void
 start_sum(JobSum *sum, const LlmSettlement *s, const LedgerRow *row)
 {
 	sum->job = s->job;
-	sum->requests = 1;
+	sum->requests = s->carried ? 0 : 1;
 	sum->input = s->usage.input + s->usage.cached + s->usage.cache_write;
 	sum->output = s->usage.output;
 	sum->cost = row->values[LEDGER_COST];

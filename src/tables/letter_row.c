@@ -175,6 +175,7 @@ read_orphan(uint64 i)
 	Datum value;
 
 	s->letter = facts;
+	s->lane = LLM_LANE_IMMEDIATE;
 	s->request = get_int64(i, 1);
 	s->task = get_int64(i, 2);
 	s->attempt = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &isnull));

@@ -69,8 +69,12 @@ typedef struct LlmLetterFacts
 	Jsonb *tags; /* or NULL */
 } LlmLetterFacts;
 
+/* Values of llm.ledger.lane: the way that a request went. */
+#define LLM_LANE_REALTIME "realtime"
+#define LLM_LANE_IMMEDIATE "immediate"
+
 /*
- * What became of one request: a row of the ledger and the next state of its
+ * What became of one task in one request: a row of the ledger and the next state of the
  * task.  Strings may be NULL unless said otherwise.
  */
 typedef struct LlmSettlement
@@ -79,6 +83,8 @@ typedef struct LlmSettlement
 	int64 job; /* 0 for an immediate call */
 	const LlmLetterFacts *letter; /* of an immediate call, which has no row of the queue; else NULL */
 	int64 request;
+	bool carried; /* another settlement counts the request: they were in it together */
+	const char *lane; /* not NULL */
 	int attempt;
 	int tries; /* charged failures before this request */
 	Jsonb *key;

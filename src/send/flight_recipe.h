@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * flight_recipe.h
+ *	  Recipes of what is on its way, each loaded once, and the bytes that their
+ *	  requests share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_FLIGHT_RECIPE_H
+#define LLM_FLIGHT_RECIPE_H
+
+#include "base/llm_enrich.h"
+
+#include "send/route.h"
+
+/* A recipe, and its frames by dialect and model; shared by many requests. */
+typedef struct LlmSharedRecipe
+{
+	int64 id; /* hash key: must be first */
+	MemoryContext context;
+	LlmRecipe *recipe;
+	List *frames; /* of SharedFrame */
+	int users;
+} LlmSharedRecipe;
+
+/* The recipe by id, NULL when it is gone.  Loaded at first use, which is inside a transaction. */
+extern LlmSharedRecipe *llm_flight_recipe(int64 id);
+
+/* The bytes that all requests of a recipe to the route's endpoint share; the recipe's. */
+extern LlmFrame *llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route);
+
+/* Drop recipes that no request uses, when there are many. */
+extern void llm_flight_trim_recipes(void);
+
+#endif /* LLM_FLIGHT_RECIPE_H */
