@@ -584,6 +584,8 @@ GRANT SELECT ON llm.cost_by_role TO PUBLIC;
 -- Options of a model, and providers that are known by name.
 ALTER TABLE llm.model ADD COLUMN options jsonb CHECK (pg_catalog.jsonb_typeof(options) OPERATOR(pg_catalog.=) 'object');
 COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, extra_body, max_tokens_field, system_role';
+ALTER TABLE llm.model ADD COLUMN fallback text CHECK (fallback OPERATOR(pg_catalog.<>) alias);
+COMMENT ON COLUMN llm.model.fallback IS 'alias of the model that is asked while this one does not answer, refuses everybody or has refused a row; NULL: none';
 DROP FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int);
 DROP FUNCTION llm.alter_model(text, text, text, boolean, int, int, int);
 CREATE FUNCTION llm.add_model(
@@ -600,11 +602,12 @@ CREATE FUNCTION llm.add_model(
 	requests_per_minute int DEFAULT NULL,
 	tokens_per_minute int DEFAULT NULL,
 	max_concurrency int DEFAULT NULL,
-	options jsonb DEFAULT NULL
+	options jsonb DEFAULT NULL,
+	fallback text DEFAULT NULL
 ) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'llm_enrich_add_model';
-COMMENT ON FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int, jsonb)
+COMMENT ON FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int, jsonb, text)
 	IS 'let calls use a model of a server by an alias; prices not given are looked up in llm.price_list';
 
 CREATE FUNCTION llm.alter_model(
@@ -615,12 +618,13 @@ CREATE FUNCTION llm.alter_model(
 	requests_per_minute int DEFAULT NULL,
 	tokens_per_minute int DEFAULT NULL,
 	max_concurrency int DEFAULT NULL,
-	options jsonb DEFAULT NULL
+	options jsonb DEFAULT NULL,
+	fallback text DEFAULT NULL
 ) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'llm_enrich_alter_model';
-COMMENT ON FUNCTION llm.alter_model(text, text, text, boolean, int, int, int, jsonb)
-	IS 'change what is given of a model; a limit of 0 takes it away, as do options of {}';
+COMMENT ON FUNCTION llm.alter_model(text, text, text, boolean, int, int, int, jsonb, text)
+	IS 'change what is given of a model; a limit of 0 takes it away, as do options of {} and an empty fallback';
 
 -- Providers that are known by name; a dialect that this build does not have has none.
 CREATE FUNCTION llm.read_providers(
@@ -1063,6 +1067,11 @@ COMMENT ON FUNCTION llm.forget_habits(text, text) IS
 	'forget what hosts were found not to take (NULL: of all servers, all models), so that it is found out again; how many rows';
 REVOKE ALL ON FUNCTION llm.forget_habits(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION llm.forget_habits(text, text) TO llm_admin;
+
+-- Fallbacks.
+ALTER TABLE llm.queue ADD COLUMN fallback boolean NOT NULL DEFAULT false;
+ALTER TABLE llm.queue ALTER COLUMN fallback SET STATISTICS 0;
+COMMENT ON COLUMN llm.queue.fallback IS 'its model''s target has refused it: only the model''s fallback is asked from then on';
 
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$

@@ -19,7 +19,8 @@ CREATE TABLE llm.model (
 	tokens_per_minute int CHECK (tokens_per_minute OPERATOR(pg_catalog.>) 0),
 	max_concurrency int CHECK (max_concurrency OPERATOR(pg_catalog.>) 0),
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	options jsonb CHECK (pg_catalog.jsonb_typeof(options) OPERATOR(pg_catalog.=) 'object')
+	options jsonb CHECK (pg_catalog.jsonb_typeof(options) OPERATOR(pg_catalog.=) 'object'),
+	fallback text CHECK (fallback OPERATOR(pg_catalog.<>) alias)
 );
 CREATE UNIQUE INDEX model_default ON llm.model (is_default) WHERE is_default;
 COMMENT ON TABLE llm.model IS 'models that calls may name; see llm.add_model()';
@@ -32,6 +33,7 @@ COMMENT ON COLUMN llm.model.tokens_per_minute IS 'limit besides the server''s; t
 COMMENT ON COLUMN llm.model.max_concurrency IS 'limit of simultaneous requests besides the server''s; the tighter one holds';
 COMMENT ON COLUMN llm.model.created_at IS 'start of the transaction that added it';
 COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, extra_body, max_tokens_field, system_role';
+COMMENT ON COLUMN llm.model.fallback IS 'alias of the model that is asked while this one does not answer, refuses everybody or has refused a row; NULL: none';
 
 CREATE TABLE llm.price (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -174,11 +176,12 @@ CREATE FUNCTION llm.add_model(
 	requests_per_minute int DEFAULT NULL,
 	tokens_per_minute int DEFAULT NULL,
 	max_concurrency int DEFAULT NULL,
-	options jsonb DEFAULT NULL
+	options jsonb DEFAULT NULL,
+	fallback text DEFAULT NULL
 ) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'llm_enrich_add_model';
-COMMENT ON FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int, jsonb)
+COMMENT ON FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int, jsonb, text)
 	IS 'let calls use a model of a server by an alias; prices not given are looked up in llm.price_list';
 
 CREATE FUNCTION llm.alter_model(
@@ -189,12 +192,13 @@ CREATE FUNCTION llm.alter_model(
 	requests_per_minute int DEFAULT NULL,
 	tokens_per_minute int DEFAULT NULL,
 	max_concurrency int DEFAULT NULL,
-	options jsonb DEFAULT NULL
+	options jsonb DEFAULT NULL,
+	fallback text DEFAULT NULL
 ) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'llm_enrich_alter_model';
-COMMENT ON FUNCTION llm.alter_model(text, text, text, boolean, int, int, int, jsonb)
-	IS 'change what is given of a model; a limit of 0 takes it away, as do options of {}';
+COMMENT ON FUNCTION llm.alter_model(text, text, text, boolean, int, int, int, jsonb, text)
+	IS 'change what is given of a model; a limit of 0 takes it away, as do options of {} and an empty fallback';
 
 CREATE FUNCTION llm.drop_model(alias text) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE

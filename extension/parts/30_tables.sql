@@ -158,7 +158,8 @@ CREATE TABLE llm.queue (
 	answer jsonb,
 	cell bigint,
 	fence bytea,
-	leaves jsonb
+	leaves jsonb,
+	fallback boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 CREATE INDEX queue_ready ON llm.queue (job, id) WHERE state = 'ready';
 CREATE INDEX queue_settled ON llm.queue (job, landed, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
@@ -203,6 +204,7 @@ COMMENT ON COLUMN llm.queue.answer IS 'checked answer, until it is in its cell';
 COMMENT ON COLUMN llm.queue.cell IS 'number of a quiet cell: a hash of table, column and key';
 COMMENT ON COLUMN llm.queue.fence IS 'of a quiet cell: what it held, and which row it was in';
 COMMENT ON COLUMN llm.queue.leaves IS 'of a quiet cell: values of the expression around the call that were evaluated with the row';
+COMMENT ON COLUMN llm.queue.fallback IS 'its model''s target has refused it: only the model''s fallback is asked from then on';
 
 -- What ANALYZE happens to see of a queue is wrong a second later, and turned an index scan
 -- into a look at every row. Without statistics the planner trusts the indexes.

@@ -44,9 +44,9 @@ static const char *const limit_names[LIMITS] = {
 
 static LlmStatement insert_model = {
 	"INSERT INTO llm.model (alias, server, model, is_default, requests_per_minute, tokens_per_minute, max_concurrency,"
-	" options) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (alias) DO NOTHING",
-	8,
-	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID, JSONBOID}};
+	" options, fallback) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (alias) DO NOTHING",
+	9,
+	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID, JSONBOID, TEXTOID}};
 
 static LlmStatement select_model = {
 	"SELECT server, model FROM llm.model WHERE alias = $1",
@@ -59,13 +59,19 @@ static LlmStatement update_model = {
 	" requests_per_minute = CASE WHEN $5 IS NULL THEN requests_per_minute ELSE NULLIF($5, 0) END,"
 	" tokens_per_minute = CASE WHEN $6 IS NULL THEN tokens_per_minute ELSE NULLIF($6, 0) END,"
 	" max_concurrency = CASE WHEN $7 IS NULL THEN max_concurrency ELSE NULLIF($7, 0) END,"
-	" options = CASE WHEN $8 IS NULL THEN options ELSE NULLIF($8, '{}') END"
+	" options = CASE WHEN $8 IS NULL THEN options ELSE NULLIF($8, '{}') END,"
+	" fallback = CASE WHEN $9 IS NULL THEN fallback ELSE NULLIF($9, '') END"
 	" WHERE alias = $1",
-	8,
-	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID, JSONBOID}};
+	9,
+	{TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, INT4OID, INT4OID, JSONBOID, TEXTOID}};
 
 static LlmStatement clear_default = {
 	"UPDATE llm.model SET is_default = false WHERE is_default AND alias <> $1",
+	1,
+	{TEXTOID}};
+
+static LlmStatement select_falling_back = {
+	"SELECT alias FROM llm.model WHERE fallback = $1 ORDER BY alias LIMIT 1",
 	1,
 	{TEXTOID}};
 
@@ -121,6 +127,23 @@ get_options(FunctionCallInfo fcinfo, int i, Datum *value, char *null)
 	*value = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
 	if (!PG_ARGISNULL(i))
 		llm_habit_check_model(PG_GETARG_JSONB_P(i));
+}
+
+/* Fallback from argument number i: another model, or "" for none where that takes one away. */
+static char *
+get_fallback(FunctionCallInfo fcinfo, int i, const char *alias, bool may_be_empty, Datum *value, char *null)
+{
+	char *fallback = i >= PG_NARGS() || PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+
+	*null = fallback == NULL ? 'n' : ' ';
+	*value = fallback == NULL ? (Datum) 0 : PG_GETARG_DATUM(i);
+	if (fallback == NULL || (may_be_empty && fallback[0] == '\0'))
+		return NULL;
+	if (strcmp(fallback, alias) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" cannot be its own fallback", alias)));
+	return fallback;
 }
 
 static bool
@@ -289,6 +312,35 @@ refuse_alias(const char *alias)
 			 errhint("The models are in llm.model.")));
 }
 
+/* Between begin_writing() and end_writing(): a fallback is a model that there is. */
+static void
+check_fallback(const char *fallback)
+{
+	Datum value;
+
+	if (fallback == NULL)
+		return;
+	value = CStringGetTextDatum(fallback);
+	if (llm_spi_execute(&select_model, &value, NULL, false) == 0)
+		refuse_alias(fallback);
+}
+
+/* The same: raise for a model that others have as their fallback. */
+static void
+check_no_fallback(const char *alias)
+{
+	Datum value = CStringGetTextDatum(alias);
+	const char *other;
+
+	if (llm_spi_execute(&select_falling_back, &value, NULL, false) == 0)
+		return;
+	other = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("model \"%s\" is the fallback of model \"%s\"", alias, other),
+			 errhint("SELECT llm.alter_model(%s, fallback => '...'); where '' is none.", quote_literal_cstr(other))));
+}
+
 /*
  * Lock the tables and read a model's server and name, after which the caller's right is
  * checked; only then anything is written.  The strings belong to the current context.
@@ -311,7 +363,7 @@ lock_model(const char *alias, char **server, char **model)
 }
 
 /*
- * SQL: llm.add_model(alias, server, model, is_default, six prices, three limits, options).
+ * SQL: llm.add_model(alias, server, model, is_default, six prices, three limits, options, fallback).
  */
 Datum
 llm_enrich_add_model(PG_FUNCTION_ARGS)
@@ -324,8 +376,9 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 	bool admin = is_admin();
 	LlmOwnScope scope;
 	LlmPrices prices;
-	Datum values[5 + LIMITS];
-	char nulls[5 + LIMITS];
+	Datum values[6 + LIMITS];
+	char nulls[6 + LIMITS];
+	char *fallback;
 	bool priced;
 	int i;
 
@@ -336,6 +389,7 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 	memset(nulls, ' ', sizeof(nulls));
 	get_limits(fcinfo, 4 + LLM_PRICES, 1, &values[4], &nulls[4]);
 	get_options(fcinfo, 4 + LLM_PRICES + LIMITS, &values[4 + LIMITS], &nulls[4 + LIMITS]);
+	fallback = get_fallback(fcinfo, 5 + LLM_PRICES + LIMITS, alias, false, &values[5 + LIMITS], &nulls[5 + LIMITS]);
 	check_right(server->servername);
 	if (is_default)
 		check_default_right();
@@ -343,6 +397,7 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 	begin_writing(&scope);
 	if (!admin)
 		check_alias(alias, caller);
+	check_fallback(fallback);
 	values[0] = CStringGetTextDatum(alias);
 	values[1] = CStringGetTextDatum(server->servername);
 	values[2] = CStringGetTextDatum(model);
@@ -363,8 +418,8 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 }
 
 /*
- * SQL: llm.alter_model(alias, server, model, is_default, three limits, options); NULL: as it
- * is, a limit of 0: none, options of {}: none.
+ * SQL: llm.alter_model(alias, server, model, is_default, three limits, options, fallback); NULL: as
+ * it is, a limit of 0: none, options of {}: none, a fallback of '': none.
  */
 Datum
 llm_enrich_alter_model(PG_FUNCTION_ARGS)
@@ -375,12 +430,14 @@ llm_enrich_alter_model(PG_FUNCTION_ARGS)
 	char *old_server;
 	char *old_model;
 	LlmOwnScope scope;
-	Datum values[5 + LIMITS] = {0};
-	char nulls[5 + LIMITS];
+	char *fallback;
+	Datum values[6 + LIMITS] = {0};
+	char nulls[6 + LIMITS];
 
 	memset(nulls, ' ', sizeof(nulls));
 	get_limits(fcinfo, 4, 0, &values[4], &nulls[4]);
 	get_options(fcinfo, 4 + LIMITS, &values[4 + LIMITS], &nulls[4 + LIMITS]);
+	fallback = get_fallback(fcinfo, 5 + LIMITS, alias, true, &values[5 + LIMITS], &nulls[5 + LIMITS]);
 	lock_model(alias, &old_server, &old_model);
 	if (server_name != NULL)
 	{
@@ -391,6 +448,7 @@ llm_enrich_alter_model(PG_FUNCTION_ARGS)
 		check_default_right();
 
 	begin_writing(&scope);
+	check_fallback(fallback);
 	values[0] = CStringGetTextDatum(alias);
 	values[1] = server_name != NULL ? CStringGetTextDatum(server_name) : (Datum) 0;
 	nulls[1] = server_name != NULL ? ' ' : 'n';
@@ -423,6 +481,7 @@ llm_enrich_drop_model(PG_FUNCTION_ARGS)
 
 	lock_model(alias, &server, &model);
 	begin_writing(&scope);
+	check_no_fallback(alias);
 	values[0] = CStringGetTextDatum(alias);
 	llm_spi_execute(&delete_model, values, NULL, false);
 	end_writing(&scope);

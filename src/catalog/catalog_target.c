@@ -79,6 +79,7 @@ typedef struct Model
 	int64 price;
 	Jsonb *options; /* or NULL */
 	Jsonb *learned; /* habits of its host; or NULL */
+	char *fallback; /* or NULL */
 } Model;
 
 static LlmStatement select_model = {
@@ -91,7 +92,7 @@ static LlmStatement select_model = {
 	"   WHERE p.server = m.server AND p.model = m.model"
 	"   AND t.at > $2 AND t.at < 'infinity'::pg_catalog.timestamptz)"
 	", m.options, (SELECT pg_catalog.jsonb_object_agg(h.name, h.value) FROM llm.habit h"
-	"   WHERE h.server = m.server AND h.model = m.model)"
+	"   WHERE h.server = m.server AND h.model = m.model), m.fallback"
 	" FROM llm.model m"
 	" WHERE CASE WHEN $1 IS NULL THEN m.is_default ELSE m.alias = $1 END",
 	2,
@@ -174,6 +175,7 @@ copy_model(Model *model, MemoryContext context)
 	HeapTuple row = SPI_tuptable->vals[0];
 	TupleDesc desc = SPI_tuptable->tupdesc;
 	int64 change = get_number(9, true);
+	const char *fallback = SPI_getvalue(row, desc, 12);
 
 	model->alias = MemoryContextStrdup(context, SPI_getvalue(row, desc, 1));
 	model->server = MemoryContextStrdup(context, SPI_getvalue(row, desc, 2));
@@ -185,6 +187,7 @@ copy_model(Model *model, MemoryContext context)
 	model->price = get_number(8, true);
 	model->options = get_object(10, context);
 	model->learned = get_object(11, context);
+	model->fallback = fallback == NULL ? NULL : MemoryContextStrdup(context, fallback);
 	if (change != 0)
 		llm_catalog_watch_time(change);
 }
@@ -542,6 +545,7 @@ fill_from_model(LlmTarget *target, const Model *model, MemoryContext context)
 	MemoryContext saved;
 
 	target->alias = MemoryContextStrdup(context, model->alias);
+	target->fallback = model->fallback == NULL ? NULL : MemoryContextStrdup(context, model->fallback);
 	target->server = MemoryContextStrdup(context, model->server);
 	target->model = MemoryContextStrdup(context, model->model);
 	target->endpoint.model = target->model;

@@ -38,6 +38,7 @@ typedef struct LlmTarget
 	LlmErrorClass problem_class; /* CONFIG, or AUTH when the role may not use the server */
 
 	const char *alias;
+	const char *fallback; /* alias of the model that is asked where this one cannot be; or NULL */
 	const char *server;
 	Oid server_oid;
 	const char *model; /* the provider's name */

@@ -265,6 +265,7 @@ open_circuit(LlmLimiter *limiter, TimestampTz now)
 	limiter->probing = false;
 	limiter->streak = 0;
 	limiter->accepted = 0;
+	limiter->out = false;
 	limiter->silent_window = 0;
 	limiter->told_before_check = 0;
 	limiter->pause_class = LLM_OK;
@@ -318,6 +319,7 @@ slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double
 	if (!probe)
 		llm_window_narrow(limiter);
 	cool_down(limiter, retry_after_ms, jitter, now);
+	limiter->out = (probe && class == LLM_ERR_OVERLOADED);
 	if (probe || class != LLM_ERR_RATE_LIMITED)
 		return;
 	llm_pace_note_refusal(limiter, accepted, now);
@@ -348,6 +350,7 @@ note_alive(LlmLimiter *limiter)
 	{
 		limiter->half_open = false;
 		limiter->probing = false;
+		limiter->out = false;
 		limiter->pause_class = LLM_OK;
 		limiter->told_before_check = 0;
 		if (limiter->silent_window > 0)
@@ -359,8 +362,15 @@ note_alive(LlmLimiter *limiter)
 	llm_pace_note_answer(limiter);
 }
 
+/* Not where it is this machine that has no descriptor, or no memory. */
+static bool
+is_providers_silence(LlmErrorClass class)
+{
+	return class == LLM_ERR_TRANSIENT || class == LLM_ERR_TIMEOUT || class == LLM_ERR_UNKNOWN;
+}
+
 static void
-note_no_answer(LlmLimiter *limiter, double jitter, int64 retry_after_ms, TimestampTz now)
+note_no_answer(LlmLimiter *limiter, LlmErrorClass class, double jitter, int64 retry_after_ms, TimestampTz now)
 {
 	double window = limiter->window;
 
@@ -368,11 +378,13 @@ note_no_answer(LlmLimiter *limiter, double jitter, int64 retry_after_ms, Timesta
 	if (limiter->half_open)
 	{
 		cool_down(limiter, retry_after_ms, jitter, now);
+		limiter->out = is_providers_silence(class);
 		limiter->silences_refuted = 0;
 	}
 	else if (limiter->streak >= OUTAGE_STREAK << limiter->silences_refuted)
 	{
 		cool_down(limiter, retry_after_ms, jitter, now);
+		limiter->out = is_providers_silence(class);
 		limiter->silent_window = window;
 	}
 }
@@ -381,6 +393,7 @@ static void
 pause_target(LlmLimiter *limiter, LlmErrorClass class, TimestampTz now)
 {
 	open_circuit(limiter, now);
+	limiter->out = true;
 	limiter->pause_class = class;
 	limiter->paused_until = now + pause_us(class);
 }
@@ -421,7 +434,7 @@ llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass c
 				slow_down(limiter, class, retry_after_ms, jitter, now);
 				break;
 			case MEANS_NO_ANSWER:
-				note_no_answer(limiter, jitter, retry_after_ms, now);
+				note_no_answer(limiter, class, jitter, retry_after_ms, now);
 				break;
 			case MEANS_PAUSE:
 				pause_target(limiter, class, now);
@@ -507,6 +520,7 @@ llm_limiter_unpause(LlmLimiter *limiter)
 	if (limiter->pause_class == LLM_OK)
 		return;
 	open_circuit(limiter, limiter->quiet_since);
+	limiter->out = true; /* until the next answer says that it is not */
 	limiter->not_before = 0;
 	limiter->cooldown_us = 0;
 	limiter->mends++;

@@ -158,6 +158,7 @@ typedef struct LlmLimiter
 	TimestampTz probed_at; /* its first request left */
 	int accepted; /* requests of the generation that the provider dealt with */
 	bool half_open; /* cooling, or waiting for the probe's answer */
+	bool out; /* half_open for want of an answer, or since somebody has to mend something: no limit */
 	bool probing; /* the one probe after a cool-down is out */
 	int streak; /* answers in a row that never came, since the last one that did */
 	int silences_refuted; /* cool-downs for want of answers in a row that the first probe after them refuted */

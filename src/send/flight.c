@@ -98,6 +98,7 @@ fill_flight(LlmRequest *request, LlmFlight *flight, const LlmClaim *claim)
 	flight->outages = claim->outages;
 	flight->same_as = claim->same_as;
 	flight->followed = claim->followed;
+	flight->elsewhere = claim->elsewhere;
 	flight->input_len = claim->input_len;
 	if (claim->key != NULL)
 	{
@@ -324,6 +325,24 @@ sent_at(const LlmRequest *request, TimestampTz now)
 	return TimestampTzPlusMilliseconds(now, -(int64) request->exchange.latency_ms);
 }
 
+/* Is there somebody else to ask, who was not asked yet? */
+static bool
+may_hop(const LlmFlight *flight, TimestampTz now)
+{
+	return !flight->hopped && !flight->elsewhere && llm_route_fallback_now(flight->route, now) != NULL;
+}
+
+/* Refused for good where it was to go: the fallback is asked, from now on nobody else, and it has all its tries. */
+static void
+hop(LlmSettlement *s, const char *failure, const char *message)
+{
+	s->charged = false;
+	s->state = LLM_TASK_READY;
+	s->elsewhere = true;
+	s->failure = failure;
+	s->message = message;
+}
+
 /* The task's next state. */
 static void
 fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, TimestampTz now)
@@ -348,6 +367,11 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 							   llm_clock_jitter(), now);
 	s->charged = verdict.charged;
 	s->outage = verdict.outage;
+	if (verdict.final && class == LLM_ERR_REFUSED && may_hop(flight, now))
+	{
+		hop(s, verdict.reason, message);
+		return;
+	}
 	if (verdict.final)
 	{
 		s->state = LLM_TASK_FAILED;
@@ -456,7 +480,10 @@ fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, co
 	s->charged = verdict.charged;
 	if (verdict.final)
 	{
-		s->state = LLM_TASK_FAILED;
+		if (may_hop(flight, now))
+			hop(s, verdict.reason, reply->message);
+		else
+			s->state = LLM_TASK_FAILED;
 		s->failure = verdict.reason;
 		s->message = reply->message;
 		absolve(flight, now);
@@ -464,6 +491,9 @@ fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, co
 		return;
 	}
 	s->state = LLM_TASK_READY;
+	/* the target is shut for it: not for this task, which goes to the fallback */
+	if (with_target && llm_limiter_refusal_kind(class) == LLM_REFUSAL_PAUSE && may_hop(flight, now))
+		return;
 	llm_refused_set_aside(refused, with_target && reply->retry_after_ms <= 0 ? 0 : verdict.not_before,
 						  with_target, ruling->mends);
 	if (refused->refusal.suspect)

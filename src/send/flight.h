@@ -43,6 +43,8 @@ typedef struct LlmFlight
 	int outages;
 	int64 same_as; /* task that it followed before; 0: none */
 	bool followed; /* as it was claimed, others waited for its answer */
+	bool elsewhere; /* its model's target has refused it before */
+	bool hopped; /* it goes to the fallback of its model, whose own fallback does not count */
 	LlmQuestion *question; /* for others that ask the same meanwhile; or NULL */
 	struct LlmLetter *letter; /* of an immediate call, which waits for the answer; or NULL (letters.h) */
 	LlmErrorClass class; /* set by land() */

@@ -313,6 +313,13 @@ llm_joblist_wants_more(void)
 	return left_out && (ngone >= JOBS_GONE || njobs == 0);
 }
 
+/* May a task of the job be claimed now, as far as the job itself is concerned? */
+static bool
+is_claimable(const LlmJob *job)
+{
+	return !job->exhausted && (job->max_concurrency == 0 || job->flights < job->max_concurrency);
+}
+
 void
 llm_joblist_route(TimestampTz now)
 {
@@ -323,11 +330,20 @@ llm_joblist_route(TimestampTz now)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
-		if (changed || job->route == NULL)
-			job->route = llm_route_find(job->model, job->role, now);
-		job->route->wanted = true;
+		if (changed || job->home == NULL)
+			job->home = llm_route_find(job->model, job->role, now);
+		llm_route_want(job->home);
+		job->route = llm_route_now(job->home, is_claimable(job), now, &job->probes);
 	}
 	routed_version = llm_route_version();
+}
+
+LlmRoute *
+llm_joblist_destination(const LlmJob *job, const LlmClaim *claim)
+{
+	LlmRoute *other = claim->elsewhere ? llm_route_fallback(job->home) : NULL;
+
+	return other != NULL ? other : job->route;
 }
 
 void
@@ -352,15 +368,8 @@ llm_joblist_reread(void)
 		if (row->model == NULL ? job->model == NULL : job->model != NULL && strcmp(row->model, job->model) == 0)
 			continue;
 		job->model = row->model == NULL ? NULL : MemoryContextStrdup(job->context, row->model);
-		job->route = NULL;
+		job->home = NULL;
 	}
-}
-
-/* May a task of the job be claimed now, as far as the job itself is concerned? */
-static bool
-is_claimable(const LlmJob *job)
-{
-	return !job->exhausted && (job->max_concurrency == 0 || job->flights < job->max_concurrency);
 }
 
 /*
@@ -483,7 +492,7 @@ llm_joblist_claimed(List *claims)
 		if (claim->follows)
 			continue; /* it is not sent: its grant goes back */
 		job->flights++;
-		claim->ahead = (job->route->granted == 0);
+		claim->ahead = (job->route->granted == 0 || llm_joblist_destination(job, claim) != job->route);
 		if (!claim->ahead)
 			job->route->granted--;
 	}
@@ -546,14 +555,19 @@ static TimestampTz
 wake_of(const LlmJob *job, int slots, int in_flight)
 {
 	const LlmRoute *route = job->route;
+	TimestampTz wake_at = DT_NOEND;
 
 	if (!is_claimable(job))
 		return DT_NOEND;
-	if (route == NULL)
+	if (route == NULL || job->home == NULL || job->probes)
 		return DT_NOBEGIN;
 	if (route->problem != NULL)
 		return route->expires_at;
-	return llm_route_room(route, slots, in_flight) > 0 ? route->wake_at : DT_NOEND;
+	if (llm_route_room(route, slots, in_flight) <= 0)
+		return DT_NOEND;
+	if (route != job->home)
+		wake_at = llm_route_look_at(job->home);
+	return Min(route->wake_at, wake_at);
 }
 
 TimestampTz

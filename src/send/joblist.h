@@ -29,7 +29,9 @@ typedef struct LlmJob
 	const char *model; /* alias, or NULL */
 	int priority;
 	bool shared; /* tasks are added to it as time goes, not in the order of their ids */
-	LlmRoute *route; /* good until the next refresh of the routes */
+	LlmRoute *home; /* its model's; good until the next refresh of the routes, as is the next one */
+	LlmRoute *route; /* where its tasks go in this pass: there, or to the fallback */
+	bool probes; /* there, since one request is to try it; the others go on in the next pass */
 	int64 after; /* tasks up to this id are not ready, as far as known */
 	bool exhausted; /* nothing ready above "after", as far as known */
 	int max_concurrency; /* requests in flight, at most; 0: no matter */
@@ -73,6 +75,9 @@ extern void llm_joblist_claimed(List *claims);
 extern void llm_joblist_undo(void);
 
 extern LlmJob *llm_joblist_find(int64 id);
+
+/* Where a task that was claimed goes: what its model's target has refused goes to the fallback. */
+extern LlmRoute *llm_joblist_destination(const LlmJob *job, const LlmClaim *claim);
 
 /* A task of the job is ready again. */
 extern void llm_joblist_put_back(LlmJob *job, int64 task);

@@ -33,7 +33,10 @@ typedef struct LlmLetter
 	const char *fault; /* what was wrong with the last answer, or NULL */
 	const char *last_answer;
 
-	LlmRoute *route; /* good within a pass */
+	LlmRoute *home; /* of its model; good within a pass, as is the next one */
+	LlmRoute *route; /* where it goes now: there, or to the fallback */
+	bool probes; /* it goes there to try it */
+	bool elsewhere; /* it was refused there */
 	TimestampTz waits_since; /* by which patience counts */
 	bool troubled; /* it has come back since without being charged */
 	TimestampTz not_before;

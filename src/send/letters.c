@@ -167,6 +167,21 @@ prepare(LlmLetter *letter)
 											letter->question.spec);
 }
 
+/* Where it goes now.  Who tries a model on purpose wants no other. */
+static LlmRoute *
+find_route(LlmLetter *letter, TimestampTz now)
+{
+	LlmRoute *other = NULL;
+
+	letter->probes = false;
+	letter->home = llm_route_find(letter->question.model, letter->question.role, now);
+	if (llm_letters_is_trial(letter))
+		return letter->home;
+	if (letter->elsewhere)
+		other = llm_route_fallback(letter->home);
+	return other != NULL ? other : llm_route_now(letter->home, letter->not_before <= now, now, &letter->probes);
+}
+
 /* Find the routes of all, and end those that nobody waits for, or that can never be sent. */
 static void
 find_routes(TimestampTz now)
@@ -190,7 +205,7 @@ find_routes(TimestampTz now)
 						"Set \"llm_enrich.enabled\" to on and reload the configuration.");
 			continue;
 		}
-		route = letter->route = llm_route_find(letter->question.model, letter->question.role, now);
+		route = letter->route = find_route(letter, now);
 		if (route->problem != NULL)
 			end_waiting(letter, LLM_LETTER_UNUSABLE, route->problem, route->target->hint);
 		else
@@ -254,6 +269,11 @@ look_at_rest(const LlmRoute *route, bool asked, TimestampTz now)
 
 		if (letter->route != route)
 			continue;
+		if (letter->probes)
+		{
+			letter->wake_at = DT_NOBEGIN; /* it could not try it, and goes on */
+			continue;
+		}
 		tried = is_tried(letter, reason);
 		if (reason == LLM_WAIT_PAUSED)
 			end_waiting(letter, llm_letters_is_trial(letter) ? LLM_LETTER_IMPATIENT : LLM_LETTER_UNUSABLE,
@@ -345,6 +365,7 @@ make_flight(LlmLetter *letter, const Grant *from)
 	claim.tries = letter->tries;
 	claim.attempt = letter->attempt + 1;
 	claim.outages = letter->outages;
+	claim.elsewhere = letter->elsewhere;
 	claim.input = unconstify(char *, letter->question.input);
 	claim.input_len = letter->question.input_len;
 	claim.fault = unconstify(char *, letter->fault);
@@ -355,6 +376,7 @@ make_flight(LlmLetter *letter, const Grant *from)
 	request->granted_tokens = from->tokens;
 	flight = &request->flights[0];
 	flight->letter = letter;
+	flight->hopped = (from->route != letter->home);
 	flight->settlement.letter = &letter->facts;
 	flight->settlement.lane = request->lane;
 	flight->route->letters++;

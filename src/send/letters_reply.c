@@ -108,10 +108,12 @@ is_unusable(LlmErrorClass class)
 }
 
 static bool
-is_again(const LlmFlight *flight)
+is_again(const LlmFlight *flight, TimestampTz now)
 {
-	return !llm_letters_is_trial(flight->letter) && !is_unusable(flight->class) &&
-		   llm_task_is_open(flight->settlement.state);
+	if (llm_letters_is_trial(flight->letter) || !llm_task_is_open(flight->settlement.state))
+		return false;
+	return !is_unusable(flight->class) || flight->settlement.elsewhere ||
+		   (!flight->hopped && llm_route_fallback_now(flight->route, now) != NULL);
 }
 
 /* Back to those that wait. */
@@ -125,6 +127,7 @@ wait_again(const LlmFlight *flight, TimestampTz now)
 	llm_mailbox_set_sent(&letter->taken, false);
 	letter->tries += s->charged ? 1 : 0;
 	letter->outages += s->outage ? 1 : 0;
+	letter->elsewhere = letter->elsewhere || s->elsewhere;
 	if (flight->class == LLM_ERR_INVALID)
 	{
 		letter->fault = s->message == NULL ? NULL : pstrdup(s->message);
@@ -172,7 +175,7 @@ llm_letters_deliver(LlmFlight *flight, TimestampTz now)
 
 	flight->route->letters--;
 	add_bill(letter, &flight->settlement);
-	if (!letter->told && llm_mailbox_is_wanted(&letter->taken) && is_again(flight))
+	if (!letter->told && llm_mailbox_is_wanted(&letter->taken) && is_again(flight, now))
 		wait_again(flight, now);
 	else
 	{

@@ -150,6 +150,16 @@ llm_refused_set_aside(LlmRefusedTask *refused, TimestampTz until, bool target_sh
 	wake_at = DT_NOBEGIN;
 }
 
+void
+llm_refused_wait(int64 task, int64 job, TimestampTz until)
+{
+	LlmJob *found = llm_joblist_find(job);
+
+	llm_refused_set_aside(llm_refused_recall(task, job), until, false,
+						  found == NULL || found->route == NULL ? 0 : found->route->mends);
+	(void) llm_refused_stored(task);
+}
+
 bool
 llm_refused_stored(int64 task)
 {

@@ -51,6 +51,9 @@ extern LlmRefusedTask *llm_refused_recall(int64 task, int64 job);
 
 extern void llm_refused_set_aside(LlmRefusedTask *refused, TimestampTz until, bool target_shut, uint32 mends);
 
+/* A task that is ready is not to be claimed before that time; it was not refused now. */
+extern void llm_refused_wait(int64 task, int64 job, TimestampTz until);
+
 /* Is it set aside?  Then its job is not to look for it. */
 extern bool llm_refused_stored(int64 task);
 

@@ -184,6 +184,7 @@ retire(LlmRoute *route)
 	version++;
 	if (route->reported)
 		llm_route_report(route, NULL, NULL);
+	llm_route_end_fallback(route);
 	route->stale = true;
 	dlist_push_tail(&retired, &route->node);
 	if (route->in_flight == 0)
@@ -219,12 +220,15 @@ replace_route(LlmRoute *route, TimestampTz now)
 		successor->proven = route->proven && llm_dialect_same_body(&route->endpoint, &successor->endpoint);
 		successor->reported = successor->reported || route->reported;
 		successor->shut_until = route->shut_until;
+		successor->probe_at = route->probe_at;
 	}
 	else if (route->reported && !successor->reported)
 		llm_route_report(successor, NULL, NULL);
 	if (successor->problem == NULL && (!same || route->generation == GENERATION_NONE))
 		unpause(successor);
 	route->reported = false; /* now the successor's affair */
+	successor->replaced = route->replaced;
+	route->replaced = false;
 	retire(route);
 }
 
@@ -269,24 +273,43 @@ llm_route_version(void)
 }
 
 LlmRoute *
-llm_route_find(const char *alias, Oid role, TimestampTz now)
+llm_route_look_up(const char *alias, Oid role)
 {
 	dlist_iter iter;
-	LlmRoute *route;
 
 	dlist_foreach(iter, &routes)
 	{
-		route = dlist_container(LlmRoute, node, iter.cur);
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
 		if (route->role != role)
 			continue;
 		if (alias == NULL ? route->alias == NULL : route->alias != NULL && strcmp(alias, route->alias) == 0)
-		{
-			route->wanted = true;
 			return route;
-		}
 	}
-	route = make_route(alias, role, now);
+	return NULL;
+}
+
+void
+llm_route_want(LlmRoute *route)
+{
+	LlmRoute *other = route->target->fallback == NULL ? NULL : llm_route_look_up(route->target->fallback, route->role);
+
 	route->wanted = true;
+	if (other != NULL)
+		other->wanted = true;
+}
+
+LlmRoute *
+llm_route_find(const char *alias, Oid role, TimestampTz now)
+{
+	LlmRoute *route = llm_route_look_up(alias, role);
+
+	if (route == NULL)
+		route = make_route(alias, role, now);
+	/* one hop: the fallback's own is nobody's here */
+	if (route->target->fallback != NULL && llm_route_look_up(route->target->fallback, role) == NULL)
+		(void) make_route(route->target->fallback, role, now);
+	llm_route_want(route);
 	return route;
 }
 
@@ -423,6 +446,8 @@ note_limiter(LlmRoute *route, const LlmLimiter *limiter)
 	bool paused = (limiter->pause_class != LLM_OK);
 
 	route->shut = limiter->half_open;
+	route->out = limiter->half_open && limiter->out;
+	route->probing = limiter->half_open && limiter->probing;
 	route->shut_until = !limiter->half_open ? 0 : paused ? limiter->paused_until
 														 : limiter->not_before;
 	route->pause_class = limiter->pause_class;
@@ -516,7 +541,7 @@ llm_route_is_shut(LlmRoute *route, TimestampTz now, TimestampTz *gate)
 			llm_limiter_unlock();
 		}
 		else if (route->shut_until <= now)
-			route->shut = false;
+			route->shut = route->out = route->probing = false;
 		if (route->shut)
 			route->wait_reason = route->pause_class != LLM_OK ? LLM_WAIT_PAUSED : LLM_WAIT_COOLDOWN;
 		else if (route->wait_reason == LLM_WAIT_PAUSED || route->wait_reason == LLM_WAIT_COOLDOWN)

@@ -75,6 +75,10 @@ typedef struct LlmRoute
 	TimestampTz shut_until; /* as the limiter said last: holds also when it is gone */
 	TimestampTz looked_at; /* by is_shut() */
 	bool shut; /* as found then */
+	bool out; /* so is this: of the limiter, see there */
+	bool probing; /* and this */
+	TimestampTz probe_at; /* while its fallback is asked: it gets no request to try before */
+	bool replaced; /* its fallback is asked, as llm.health says */
 	uint32 mends; /* of the limiter then */
 	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
 	TimestampTz wake_at;
@@ -95,7 +99,15 @@ extern bool llm_route_are_current(void);
 
 /* Changes when a route has gone out of use: a caller that keeps one over a refresh must find it again. */
 extern uint64 llm_route_version(void);
+
+/* With it goes the route of its model's fallback, if there is one. */
 extern LlmRoute *llm_route_find(const char *alias, Oid role, TimestampTz now);
+
+/* One that there is already, or NULL; also outside of a transaction. */
+extern LlmRoute *llm_route_look_up(const char *alias, Oid role);
+
+/* Somebody still asks for it, and for its fallback. */
+extern void llm_route_want(LlmRoute *route);
 extern void llm_route_use(LlmRoute *route);
 extern void llm_route_release(LlmRoute *route);
 
@@ -124,6 +136,25 @@ extern bool llm_route_shares_limiter(const LlmRoute *a, const LlmRoute *b);
 
 extern void llm_route_note_settled(LlmRoute *route);
 extern void llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each);
+
+/*
+ * Fallbacks (route_fallback.c).  Where to send now what is for a route: there, unless it is out and its
+ * fallback is not.  One that is out gets a request to try when its time has come: with "may_probe" that may be
+ * the caller's, and *probe says that it is.
+ */
+extern LlmRoute *llm_route_now(LlmRoute *route, bool may_probe, TimestampTz now, bool *probe);
+
+/* Its fallback, where that may be asked at all; or NULL. */
+extern LlmRoute *llm_route_fallback(const LlmRoute *route);
+
+/* The same, if it is not out itself. */
+extern LlmRoute *llm_route_fallback_now(const LlmRoute *route, TimestampTz now);
+
+/* When llm_route_now() may say something else of a route whose fallback is asked. */
+extern TimestampTz llm_route_look_at(const LlmRoute *route);
+
+/* It is asked again, or goes: llm.health need not tell of its fallback. */
+extern void llm_route_end_fallback(LlmRoute *route);
 
 /* Keys may have changed: the next refresh replaces all routes, and lets paused targets try. */
 extern void llm_route_forget_all(void);

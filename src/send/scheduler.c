@@ -68,6 +68,9 @@
 /* No back-off is so long: what waits for longer does so by a clock that was set back. */
 #define LONGEST_WAIT_S 1200
 
+/* A task that only its model's fallback may answer is claimed again after so long, if that had no place for it. */
+#define ELSEWHERE_MS 1000
+
 /* Tasks of a dropped table that fail in one pass. */
 #define GONE_ROWS 1000
 
@@ -422,7 +425,10 @@ forget_called_back(LlmPass *pass)
 			if (job == NULL)
 				continue;
 			job->flights--;
-			llm_joblist_put_back(job, flight->task);
+			if (flight->elsewhere && flight->hopped)
+				llm_refused_wait(flight->task, flight->job, TimestampTzPlusMilliseconds(pass->now, ELSEWHERE_MS));
+			else
+				llm_joblist_put_back(job, flight->task);
 		}
 		llm_request_free(request);
 		pass->writer_has_work = true;
@@ -589,12 +595,15 @@ launch_claims(const LlmPass *pass, TimestampTz now)
 	forboth(lc, pass->claims, lq, pass->questions)
 	{
 		LlmClaim *claimed = lfirst(lc);
+		LlmJob *job = llm_joblist_find(claimed->job);
 		LlmRequest *request;
+		LlmRoute *route;
 
 		if (claimed->follows)
 			continue;
-		request = llm_request_make(&claimed, 1, llm_joblist_find(claimed->job)->route,
-								   llm_flight_recipe(claimed->recipe));
+		route = llm_joblist_destination(job, claimed);
+		request = llm_request_make(&claimed, 1, route, llm_flight_recipe(claimed->recipe));
+		request->flights[0].hopped = (route != job->home);
 		request->flights[0].question = lfirst(lq);
 		if (claimed->ahead)
 			llm_ahead_add(request, now);

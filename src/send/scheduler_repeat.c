@@ -58,7 +58,7 @@ llm_scheduler_repeat_ask(List *claims)
 		LlmRoute *route = llm_joblist_find(claim->job)->route;
 		LlmQuestion *question = NULL;
 
-		if (claim->same_as == 0 && is_shareable(llm_flight_recipe(claim->recipe)))
+		if (claim->same_as == 0 && !claim->elsewhere && is_shareable(llm_flight_recipe(claim->recipe)))
 			question = llm_question_ask(route, claim->recipe, claim->input, claim->input_len, claim->task);
 		if (question != NULL && question->task != claim->task)
 		{

@@ -99,8 +99,9 @@ read_claim(uint64 i)
 	claim->application = get_text(row, desc, 12, NULL);
 	claim->same_as = get_int64(row, desc, 13);
 	claim->followed = DatumGetBool(SPI_getbinval(row, desc, 14, &isnull));
-	if (desc->natts > 14)
-		claim->cut = DatumGetBool(SPI_getbinval(row, desc, 15, &isnull));
+	claim->elsewhere = DatumGetBool(SPI_getbinval(row, desc, 15, &isnull));
+	if (desc->natts > 15)
+		claim->cut = DatumGetBool(SPI_getbinval(row, desc, 16, &isnull));
 	return claim;
 }
 

@@ -51,6 +51,7 @@ typedef struct LlmClaim
 	bool followed; /* others wait for its answer */
 	bool follows; /* it has been put back, to wait for another one's */
 	bool ahead; /* there was no grant for it yet */
+	bool elsewhere; /* its model's target has refused it: the fallback is asked */
 	bool cut; /* its claim left tasks, for all their bytes */
 	Jsonb *key; /* NULL where nothing is to be written */
 	char *input;
@@ -108,6 +109,7 @@ typedef struct LlmSettlement
 	TimestampTz not_before; /* waiting: until then */
 	bool charged;
 	bool outage; /* one more that counts for the back-off */
+	bool elsewhere; /* its model's target has refused it: the fallback is asked from now on */
 	Jsonb *answer; /* answered */
 	const char *failure; /* failed: short name; else the last error's */
 	const char *message; /* failed: sentence; else the fault to tell the model */

@@ -35,6 +35,7 @@ typedef enum QueueColumn
 	QUEUE_MESSAGE,
 	QUEUE_LAST_ANSWER,
 	QUEUE_ANSWER,
+	QUEUE_FALLBACK,
 	QUEUE_COLUMNS
 } QueueColumn;
 
@@ -52,6 +53,7 @@ static const LlmStoreColumn queue_columns[] = {
 	{"message", TEXTOID},
 	{"last_answer", TEXTOID},
 	{"answer", JSONBOID},
+	{"fallback", BOOLOID},
 };
 
 StaticAssertDecl(lengthof(queue_columns) == QUEUE_COLUMNS, "a name for each column");
@@ -153,6 +155,8 @@ change_row(TupleTableSlot *row, const int *columns, const LlmSettlement *s, bool
 	add_to_column(row, columns[QUEUE_OUTAGES], s->outage ? 1 : 0);
 	set_column(row, columns[QUEUE_ANSWER], PointerGetDatum(s->answer), s->answer == NULL);
 	set_column(row, columns[QUEUE_LANDED], Int64GetDatum(transaction), !settled);
+	if (s->elsewhere)
+		set_column(row, columns[QUEUE_FALLBACK], BoolGetDatum(true), false);
 	if (s->failure != NULL)
 	{
 		set_text_column(row, columns[QUEUE_ERROR], s->failure);

@@ -99,7 +99,7 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
 	" CASE WHEN q.error = 'invalid_output' THEN q.message END, q.last_answer, q.application_name,"      \
 	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL" \
 	" AND (SELECT true FROM llm.queue f WHERE f.same_as = ANY (ARRAY[q.id, q.same_as])"                 \
-	"  AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"
+	"  AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL, q.fallback"
 
 /* Of dead letters "d": those of a selection, arguments 1 to 7.  And the key columns of one "m" with its job "j", if any. */
 #define LLM_LETTERS                                                                   \

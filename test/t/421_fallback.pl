@@ -1,0 +1,206 @@
+# A model that does not answer, refuses everybody or has refused a row is answered for by its
+# fallback, and is asked again as soon as it is well. Two providers, each with its own meter.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use LLMTest;
+
+my $node = new_node('fallback', 'llm_enrich.max_tries = 2', 'llm_enrich.keep_answers = 0',
+	"llm_enrich.patience = '20s'");
+my $first = start_provider();
+my $second = start_provider();
+
+setup_model($node, $first, server => 'first', options => { max_concurrency => 8 });
+setup_model($node, $second, server => 'second', alias => 'slow', is_default => 0,
+	prices => { input_per_mtok => '1', output_per_mtok => '10' },
+	options => { max_concurrency => 8 });
+$node->safe_psql('postgres', q(
+	SELECT llm.alter_model('fast', fallback => 'slow');
+	CREATE TABLE ticket (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text, label jsonb);
+	CREATE ROLE analyst;
+	GRANT USAGE ON FOREIGN SERVER first TO analyst;
+	GRANT SELECT, INSERT, UPDATE ON ticket TO analyst));
+
+# So many rows with a text of their own, by a role; what tells their requests on the ledger.
+my $calls = 0;
+
+sub ask
+{
+	my ($n, $text, %with) = @_;
+
+	$text .= ' ' . ++$calls;
+	$node->safe_psql('postgres', ($with{role} ? "SET ROLE $with{role};" : '') . qq(
+		INSERT INTO ticket (body, label) SELECT '$text ' || i, llm_classify('$text ' || i, '{billing,bug}')
+		FROM generate_series(1, $n) i));
+	return "key->>'id' IN (SELECT id::text FROM ticket WHERE body LIKE '$text %')";
+}
+
+# Requests that brought answers, by server.
+sub answered
+{
+	my $which = shift;
+
+	return $node->safe_psql('postgres', qq(
+		SELECT string_agg(server || ' ' || n, ', ' ORDER BY server)
+		FROM (SELECT server, count(*) AS n FROM llm.ledger WHERE $which AND outcome = 'ok' GROUP BY 1) l));
+}
+
+# All requests, in order.
+sub story
+{
+	my $which = shift;
+
+	return $node->safe_psql('postgres', "SELECT string_agg(server || ' ' || outcome, ', ' ORDER BY attempt) FROM llm.ledger WHERE $which");
+}
+
+sub wait_for
+{
+	wait_idle($node);
+	return $_[0];
+}
+
+# Until the first one answers again: each row asked may be the one that tries it.
+sub until_well
+{
+	foreach (1 .. 60)
+	{
+		return 1 if answered(wait_for(ask(1, 'is it well'))) eq 'first 1';
+		wait_forward($node, 'SELECT true');
+	}
+	return 0;
+}
+
+is(answered(wait_for(ask(10, 'all is well'))), 'first 10', 'a model that answers is asked itself');
+is($second->meter->{requests}, 0, 'and its fallback is not');
+
+# An answer that refuses everybody.
+sub refusal
+{
+	my ($status, $code) = @_;
+
+	return { status => $status, body => { error => { message => "That is $code.", type => $code, code => $code } } };
+}
+
+# What is wrong with the first one, and whether somebody has to mend it.
+foreach my $case (
+	[ 'an outage', { error_500 => 1 } ],
+	[ 'a refused key', refusal(401, 'invalid_api_key') ],
+	[ 'a spent quota', refusal(429, 'insufficient_quota') ],
+	[ 'an unknown model', refusal(404, 'model_not_found') ],
+	[ 'an overload', { error_503 => 1 } ])
+{
+	my ($what, $script) = @{$case};
+
+	$first->script($script);
+	my $before = $first->meter->{requests};
+	my $rows = wait_for(ask(60, $what));
+	my $tried = $first->meter->{requests} - $before;
+
+	is(answered($rows), 'second 60', "$what: the fallback answers all");
+	cmp_ok($tried, '<=', 30, "$what: few requests are lost on the first one ($tried)");
+	like($node->safe_psql('postgres', q(SELECT problem || ' ' || hint FROM llm.health WHERE subject = 'fallback of model "fast"')),
+		qr/^model "slow" at server "second" is asked instead: .*llm\.check\('fast'\)/, "$what: llm.health says so");
+	is($node->safe_psql('postgres', qq(
+		SELECT count(*) FROM llm.ledger WHERE $rows AND server = 'second' AND outcome = 'ok'
+			AND cost = (input_tokens * 1 + output_tokens * 10) / 1000000.0)), 60, "$what: at the price of who answers");
+	$first->script({});
+	ok(until_well(), "$what: it is asked again when it is well");
+	my $quiet = $second->meter->{requests};
+	is(answered(wait_for(ask(20, 'well again'))), 'first 20', "$what: and new tasks go there");
+	is($second->meter->{requests}, $quiet, "$what: no ping-pong");
+	is($node->safe_psql('postgres', q(SELECT count(*) FROM llm.health WHERE subject = 'fallback of model "fast"')), 0,
+		"$what: llm.health has forgotten it");
+}
+
+# One row, and others that pass.
+$first->script({ sequence => [ { match => 'nasty', action => 'refusal', times => -1 } ] });
+my $rows = wait_for(ask(1, 'nasty'));
+is(story($rows),
+	'first refused, second ok', 'a row that is refused is asked once more, at the fallback');
+is(answered(wait_for(ask(5, 'nice'))), 'first 5', 'others are not');
+$second->script({ sequence => [ { match => 'nasty', action => 'refusal', times => -1 } ] });
+$rows = wait_for(ask(1, 'nasty'));
+is(story($rows),
+	'first refused, second refused', 'refused there, too: no third time');
+is($node->safe_psql('postgres', "SELECT reason FROM llm.dead_letter WHERE $rows"), 'refused', 'it has failed');
+$second->script({ sequence => [ map { { match => 'nasty', action => $_ } } qw(wrong_label error_500) ] });
+$rows = wait_for(ask(1, 'nasty'));
+is(story($rows),
+	'first refused, second invalid, second error, second ok', 'whatever happens at the fallback, it stays there');
+$second->script({});
+
+# A limit is none of these.
+$first->script({ sequence => [ { action => 'rate_limit', retry_after => 0.2, times => 3 } ] });
+is(answered(wait_for(ask(10, 'limited'))), 'first 10', 'a rate limit is waited for');
+$first->script({});
+
+# Statements that wait.
+$first->script(refusal(401, 'invalid_api_key'));
+is($node->safe_psql('postgres', q(SELECT count(llm_classify('immediate ' || i, '{billing,bug}')) FROM generate_series(1, 10) i)), 10,
+	'immediate calls are answered by the fallback');
+is($node->safe_psql('postgres', q(SELECT string_agg(DISTINCT server, ',') FROM llm.ledger WHERE lane = 'immediate' AND outcome = 'ok')),
+	'second', 'and the ledger says so');
+like($node->safe_psql('postgres', q(SELECT * FROM llm.check('fast'))), qr/first.*That is invalid_api_key/s, 'llm.check asks the model that it names');
+$first->script({ sequence => [ { match => 'nasty', action => 'refusal', times => -1 } ] });
+$node->safe_psql('postgres', q(SELECT * FROM llm.check('fast')));
+ok(until_well(), 'well again');
+is($node->safe_psql('postgres', q(SELECT llm_classify('nasty immediate', '{billing,bug}') IS NOT NULL)), 't',
+	'a refused call is asked at the fallback');
+
+# Who may not use the fallback's server does not.
+$first->script(refusal(401, 'invalid_api_key'));
+my $untouched = $second->meter->{requests};
+$rows = ask(5, 'analyst', role => 'analyst');
+$node->poll_query_until('postgres', "SELECT reason IS NOT NULL FROM llm.job WHERE role_name = 'analyst'") or die 'it does not wait';
+is($second->meter->{requests}, $untouched, 'P9: without USAGE on its server the fallback is not asked');
+like($node->safe_psql('postgres', q(SELECT problem || ' ' || hint FROM llm.health WHERE subject = 'model "slow"')),
+	qr/role "analyst" may not use server "second" GRANT USAGE/, 'and llm.health says what to type');
+$node->safe_psql('postgres', 'GRANT USAGE ON FOREIGN SERVER second TO analyst');
+is(answered(wait_for($rows)), 'second 5', 'with it, it is');
+$first->script({});
+ok(until_well(), 'well again');
+
+# Each other's fallback, and both down.
+$node->safe_psql('postgres', q(SELECT llm.alter_model('slow', fallback => 'fast')));
+$first->script({ error_500 => 1 });
+is(answered(wait_for(ask(30, 'cycle'))), 'second 30', 'a cycle: one hop');
+$second->script({ error_500 => 1 });
+$rows = ask(20, 'both');
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM llm.job WHERE state = 'open' AND reason LIKE 'cooling down%'") or die 'it does not wait';
+is($node->safe_psql('postgres', "SELECT count(*) FROM llm.dead_letter WHERE $rows"), 0, 'both down: tasks wait');
+my $asked = $first->meter->{requests} + $second->meter->{requests};
+$first->script({});
+$second->script({});
+wait_forward($node, "SELECT NOT EXISTS (SELECT FROM llm.queue)");
+is($node->safe_psql('postgres', "SELECT count(*) FROM ticket WHERE body LIKE 'both %' AND label->>'label' IS NOT NULL"), 20, 'P2: and are answered by whoever comes back');
+cmp_ok($asked, '<', 1000, 'no storm meanwhile');
+
+wait_idle($node);
+ledger_equals_meter($node, $first, 'P3: the ledger is the meter of the first one', server => 'first');
+ledger_equals_meter($node, $second, 'P3: and of the second one', server => 'second');
+
+# What may be typed.
+sub refused
+{
+	my ($sql, $pattern, $name) = @_;
+	my ($code, $out, $err) = $node->psql('postgres', $sql);
+
+	return like($err, $pattern, $name);
+}
+
+refused(q(SELECT llm.alter_model('fast', fallback => 'fast')), qr/model "fast" cannot be its own fallback/, 'not its own');
+refused(q(SELECT llm.alter_model('fast', fallback => 'none')), qr/model "none" does not exist/, 'not one that is not there');
+refused(q(SELECT llm.add_model('new', server => 'first', model => 'sim-1', fallback => '')), qr/model "" does not exist/, 'nor none at all');
+refused(q(SELECT llm.drop_model('slow')), qr/model "slow" is the fallback of model "fast".*alter_model\('fast', fallback/s,
+	'one that is used is not dropped');
+$node->safe_psql('postgres', q(SELECT llm.alter_model('fast', fallback => ''); SELECT llm.drop_model('slow')));
+is($node->safe_psql('postgres', q(SELECT fallback IS NULL FROM llm.model WHERE alias = 'fast')), 't', 'and taken away it is');
+
+done_testing();
