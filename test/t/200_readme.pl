@@ -158,7 +158,7 @@ is(($node->psql('started', script_of(section('README.md', 'Quick start'), 'start
 $node->safe_psql('started', 'SET llm_enrich.allow_table_writes = on; DELETE FROM llm.ledger');
 
 run_page('README.md', 'readme');
-is($node->safe_psql('readme', 'SELECT count(*) FROM tickets WHERE num_nulls(category, parts, summary, reply) > 0'),
+is($node->safe_psql('readme', 'SELECT count(*) FROM tickets WHERE num_nulls(kind, parts, summary, reply) > 0'),
 	0, 'every cell that was asked for is filled');
 
 foreach my $page (grep { m{^docs/} && $text{$_} =~ /^```sql$/m } @pages)
