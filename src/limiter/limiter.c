@@ -9,18 +9,18 @@
  * Both rates are kept by buckets (limiter_bucket.c).  Where no rate is told by the
  * options, the one that answers tell in their headers stands in.
  *
- * Concurrency adapts as TCP does (limiter_window.c), from one request up: a target
- * of which nothing is known, and one that was shut, is asked by one request first.
- * A target that keeps refusing the second request after each cool-down is not
- * narrow but slow, and gets a pace (limiter_pace.c), which stands in for a told rate.
+ * Concurrency adapts as TCP does (limiter_window.c).  It starts with one request,
+ * both for a new target and for one that was shut.  A target that refuses the second
+ * request after each cool-down limits the rate, not the number in flight: it gets a
+ * pace (limiter_pace.c), which is used like a told rate.
  *
- * A circuit opens at a 429 (or kin), at a run of requests that got no answer, and at
- * answers that somebody must mend; the requests that were in flight then tell nothing
- * new and are not listened to, or one 429 among a hundred would become a hundred
- * cool-downs.
+ * The circuit opens at a 429 or a similar refusal, after several requests in a row
+ * without an answer, and at errors that a person has to fix.  Answers to requests that
+ * were in flight at that moment are ignored: otherwise one overload with a hundred
+ * requests in flight would count as a hundred cool-downs.
  *
- * The wall clock may be set back, so no time that lies ahead is believed to be
- * farther away than it was when it was written down.
+ * The wall clock may be set back.  So a stored time in the future is never taken to be
+ * further away than the wait that it was computed from.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,8 +44,8 @@
 #define TOLD_CAP_MS (INT64CONST(24) * 3600 * 1000)
 
 /*
- * So many requests without any answer in a row are an outage, not bad luck.  Twice as many
- * each time that the first probe was answered: then some inputs are what fails.
+ * This many requests in a row without an answer are an outage.  The number doubles each
+ * time that the first probe was answered, because then certain inputs fail, not the target.
  */
 #define OUTAGE_STREAK 5
 #define MOST_REFUTED 6
@@ -112,7 +112,7 @@ llm_limiter_shows_life(LlmErrorClass class)
 	return meaning_of(class) == MEANS_ALIVE;
 }
 
-/* A looser one stands until nobody has told it for a while: the tighter ones must not wait for what it let out. */
+/* The loosest limit stays in force until no alias has told it for a while. */
 void
 llm_limiter_tell_concurrency(LlmLimiter *limiter, int max_concurrency, TimestampTz now)
 {
@@ -124,7 +124,7 @@ llm_limiter_tell_concurrency(LlmLimiter *limiter, int max_concurrency, Timestamp
 	limiter->concurrency_told_at = now;
 }
 
-/* The places in flight that are free: all that is in flight counts for the limit, this generation for the window. */
+/* Free places: everything in flight counts against the limit, only this generation against the window. */
 static int
 free_places(const LlmLimiter *limiter)
 {
@@ -140,8 +140,8 @@ pause_us(LlmErrorClass class)
 }
 
 /*
- * When a circuit that is not closed lets its probe go.  Each end is at most its own
- * length away, however the clock was set.
+ * When the probe of an open circuit may leave.  Never further away than the length of
+ * the pause or cool-down, even if the clock was set back.
  */
 static TimestampTz
 gate_opens_at(LlmLimiter *limiter, TimestampTz now)
@@ -156,7 +156,7 @@ gate_opens_at(LlmLimiter *limiter, TimestampTz now)
 }
 
 /*
- * What an open circuit leaves of "want": nothing, or one probe.
+ * What an open circuit allows: nothing, or one probe.
  */
 static int
 pass_circuit(LlmLimiter *limiter, TimestampTz now, LlmWaitReason *reason, TimestampTz *wake_at)
@@ -174,8 +174,8 @@ pass_circuit(LlmLimiter *limiter, TimestampTz now, LlmWaitReason *reason, Timest
 }
 
 /*
- * What the places in flight leave of "want".  Where the window is what is short, it may
- * grow for want of an answer: *wake_at is when it is to be asked again for that.
+ * How many of "want" have a free place.  The window may grow while no answer comes;
+ * *wake_at is when to ask again for that reason.
  */
 static int
 pass_window(LlmLimiter *limiter, int want, TimestampTz now, TimestampTz *wake_at)
@@ -226,7 +226,7 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 	if (limiter->half_open)
 		n = Min(n, pass_circuit(limiter, now, reason, wake_at));
 
-	/* Each gate that leaves less than the ones before it is the one to wait for. */
+	/* The last gate that reduces the number gives the reason and the time to wait. */
 	fit = pass_window(limiter, n, now, &at);
 	if (fit < n)
 	{
@@ -254,8 +254,8 @@ llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 }
 
 /*
- * Open the circuit: what is in flight from now on belongs to the past, and what leaves
- * after it leaves as to a target of which nothing is known.
+ * Open the circuit.  Requests in flight now belong to the old generation; the next ones
+ * start as for a new target.
  */
 static void
 open_circuit(LlmLimiter *limiter, TimestampTz now)
@@ -297,18 +297,18 @@ cool_down(LlmLimiter *limiter, int64 retry_after_ms, double jitter, TimestampTz 
 	TimestampTz told = limiter->told_before_check;
 
 	open_circuit(limiter, now);
-	/* many 429s that told 50 ms are no reason to stay away for a minute when one answer is lost */
+	/* only cool-downs without a told time lengthen the back-off: many 429s with "50 ms" must not */
 	if (retry_after_ms <= 0 && limiter->failures < PG_INT32_MAX)
 		limiter->failures++;
 	limiter->cooldown_us = MS_TO_US(cooldown_ms(limiter->failures, retry_after_ms, jitter));
-	/* a check that was refused does not shorten what it came before */
+	/* a check that was refused does not shorten the cool-down it went ahead of */
 	limiter->cooldown_us = Max(limiter->cooldown_us, told - now);
 	limiter->not_before = now + limiter->cooldown_us;
 }
 
 /*
- * A 429 or its kin; called with the place of the refused request still taken.  What a
- * probe meets says how long to stay away, and nothing about how much may be sent.
+ * A 429 or a similar refusal; the place of the refused request is still taken.  When a
+ * probe is refused, that lengthens the cool-down, but says nothing about the right window.
  */
 static void
 slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double jitter, TimestampTz now)
@@ -326,7 +326,7 @@ slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double
 	llm_bucket_keep_for_probe(limiter, now);
 }
 
-/* It was none: as much may be in flight again as before. */
+/* The silence was no outage: the window gets its old size back. */
 static void
 refute_silence(LlmLimiter *limiter)
 {
@@ -336,9 +336,9 @@ refute_silence(LlmLimiter *limiter)
 }
 
 /*
- * The provider answered.  The probe's answer closes the circuit; only the next one
- * ends the row of cool-downs, so that a target which bears just its probes is asked
- * less and less often.
+ * The provider answered.  The probe's answer closes the circuit, but only the next answer
+ * resets the back-off.  So a target that answers nothing but probes is asked less and less
+ * often.
  */
 static void
 note_alive(LlmLimiter *limiter)
@@ -399,8 +399,8 @@ pause_target(LlmLimiter *limiter, LlmErrorClass class, TimestampTz now)
 }
 
 /*
- * What the provider did not count, of what was taken from the buckets: tokens beyond
- * those used; and all of a refused request, where the buckets follow its own count.
+ * Put back into the buckets what the provider did not count: tokens that were not used
+ * and, in buckets that follow the provider's own count, all of a refused request.
  */
 static void
 return_unused(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
@@ -500,7 +500,7 @@ llm_limiter_give_back(LlmLimiter *limiter, const LlmLimits *limits, uint32 gener
 	{
 		limiter->probing = false;
 		limiter->occupied = Max(0, limiter->occupied - n);
-		limiter->held_by = LLM_WAIT_NONE; /* there was less to send than might have left */
+		limiter->held_by = LLM_WAIT_NONE; /* there was less to send than was granted */
 	}
 }
 

@@ -45,7 +45,7 @@ typedef enum LlmWaitReason
 	LLM_WAIT_CONCURRENCY,
 	LLM_WAIT_COOLDOWN, /* after a 429 or an outage */
 	LLM_WAIT_PAUSED, /* key or model paused: see pause_class */
-	LLM_WAIT_ROOM /* of so many targets at a time no limiter was free (limiter_shared.h) */
+	LLM_WAIT_ROOM /* too many targets: no limiter was free (limiter_shared.h) */
 } LlmWaitReason;
 
 /* Fills continuously, up to what it can hold. */
@@ -61,7 +61,7 @@ typedef struct LlmBucket
 typedef struct LlmToldBucket
 {
 	int per_minute; /* as the options tell it; 0: a free place */
-	TimestampTz told_at; /* by who asked last */
+	TimestampTz told_at; /* when an alias last told it */
 	LlmBucket bucket;
 } LlmToldBucket;
 
@@ -74,12 +74,12 @@ typedef struct LlmBuckets
 	double learned_limit;
 } LlmBuckets;
 
-/* Refusals that ask for less, and those that somebody has to mend. */
+/* Refusals that ask us to send less, and those that a person has to fix. */
 typedef enum LlmRefusalKind
 {
-	LLM_REFUSAL_SLOW_DOWN, /* 429, 503 and kin */
+	LLM_REFUSAL_SLOW_DOWN, /* 429, 503 and similar */
 	LLM_REFUSAL_PAUSE, /* the key, the quota, the model, the address */
-	LLM_REFUSAL_NONE /* any other answer, and none */
+	LLM_REFUSAL_NONE /* any other answer, and no answer */
 } LlmRefusalKind;
 
 #define LLM_REFUSAL_KINDS LLM_REFUSAL_NONE
@@ -87,9 +87,9 @@ typedef enum LlmRefusalKind
 /* What is known of refusals of one kind. */
 typedef struct LlmDoubt
 {
-	double credit; /* refusals that passes have paid for */
-	int refuted; /* times that a refusal was no fault of the target's */
-	int needed; /* so many make it chance; 0: the first number */
+	double credit; /* refusals that are put down to chance before the target is blamed */
+	int refuted; /* how often a refusal turned out not to be the target's fault */
+	int needed; /* how many of these make refusals chance; 0: the initial number */
 	bool by_chance; /* refusals do not depend on what we send */
 } LlmDoubt;
 
@@ -97,13 +97,13 @@ typedef struct LlmDoubt
 typedef struct LlmBlameNotes
 {
 	LlmDoubt doubts[LLM_REFUSAL_KINDS];
-	TimestampTz passed_sent_at; /* when the last one of those left that were not refused */
-	double rows_passed; /* lately */
-	double rows_refused; /* lately, each row once */
+	TimestampTz passed_sent_at; /* when the latest request that was not refused had left */
+	double rows_passed; /* recently */
+	double rows_refused; /* recently, each row once */
 	uint64 fresh_row; /* refused for the first time since the last pass; 0: none */
-	bool fresh_several; /* and another one */
+	bool fresh_several; /* several such rows */
 	int shut_in_doubt; /* in a row, since the last pass */
-	int level; /* in flight as the last generation was refused */
+	int level; /* requests in flight when the last generation was refused */
 	int siblings_passed; /* of what was in flight then */
 	int siblings_refused;
 	bool probe_refused; /* since then */
@@ -126,10 +126,10 @@ typedef struct LlmBlameNotes
 typedef struct LlmLimiter
 {
 	int in_flight;
-	int concurrency; /* the loosest max_concurrency told lately; 0 = none yet */
+	int concurrency; /* the loosest max_concurrency told recently; 0 = none yet */
 	TimestampTz concurrency_told_at;
-	LlmWaitReason held_by; /* what left less than wanted at the last grant; NONE when nothing did */
-	TimestampTz turned_away_at; /* last found no place free: somebody who had none (route.c) */
+	LlmWaitReason held_by; /* why the last grant was less than wanted; NONE when it was not */
+	TimestampTz turned_away_at; /* when a route with nothing in flight last found no free place (route.c) */
 
 	/* limiter_bucket.c */
 	LlmBuckets requests;
@@ -137,21 +137,21 @@ typedef struct LlmLimiter
 	LlmBucket paced; /* requests, where there is a pace */
 
 	/* limiter_window.c */
-	double window; /* so many of a generation may be in flight; 0 = nothing was sent yet */
-	int occupied; /* so many of this generation are */
+	double window; /* how many of a generation may be in flight; 0 = nothing was sent yet */
+	int occupied; /* how many of this generation are in flight */
 	double threshold; /* below it the window grows fast; 0 = not known */
 	TimestampTz quiet_since; /* the last answer, or what has counted as one */
 
 	/* limiter_pace.c */
-	double pace; /* found out, per second; 0 = none */
-	double pace_borne; /* the one before it was raised; 0 = it was not raised */
+	double pace; /* learned, per second; 0 = none */
+	double pace_borne; /* the pace before it was raised, which the target took; 0 = not raised */
 	int pace_answers; /* since the pace was last changed */
-	int pace_patience; /* so many before it is raised */
+	int pace_patience; /* answers before it is raised */
 	bool pace_met; /* a raise was refused */
-	bool pace_halved; /* it was refused without one, after few answers, since it was last raised */
-	int short_generations; /* in a row, that ended after very few answers */
-	double short_pace; /* the fastest that one of these has shown, per second */
-	double generation_answers; /* of a generation, on the average lately; 0 = not known */
+	bool pace_halved; /* halved since the last raise: refused after few answers without a raise */
+	int short_generations; /* consecutive generations that ended after very few answers */
+	double short_pace; /* the fastest rate in one of these, per second */
+	double generation_answers; /* answers per generation, moving average; 0 = not known */
 
 	/* the circuit */
 	uint32 generation; /* cool-downs and pauses so far; wraps around */
@@ -160,17 +160,17 @@ typedef struct LlmLimiter
 	bool half_open; /* cooling, or waiting for the probe's answer */
 	bool out; /* half_open for want of an answer, or since somebody has to mend something: no limit */
 	bool probing; /* the one probe after a cool-down is out */
-	int streak; /* answers in a row that never came, since the last one that did */
-	int silences_refuted; /* cool-downs for want of answers in a row that the first probe after them refuted */
-	int failures; /* cool-downs in a row of which no length was told, for the back-off */
-	double silent_window; /* the window before a cool-down for want of answers; 0: it is none */
+	int streak; /* consecutive requests without an answer */
+	int silences_refuted; /* consecutive cool-downs after silence whose first probe was answered */
+	int failures; /* consecutive cool-downs without a told length, for the back-off */
+	double silent_window; /* the window before a cool-down after silence; 0: this is no such cool-down */
 	int64 cooldown_us; /* length of the running cool-down */
 	TimestampTz not_before; /* end of the cool-down */
-	TimestampTz told_before_check; /* what it was when a check went before it; 0: none did */
+	TimestampTz told_before_check; /* not_before as it was when a check went ahead of it; 0: none did */
 	LlmErrorClass pause_class; /* LLM_OK, or why the target is paused */
 	TimestampTz paused_until; /* probed then, or when the catalog changes */
 
-	uint32 mends; /* what kept it shut has been mended, or a check has found that it has: so often */
+	uint32 mends; /* how often the cause of a pause was fixed, or a check found it fixed */
 
 	LlmBlameNotes blame; /* limiter_blame.c */
 } LlmLimiter;
@@ -185,48 +185,48 @@ typedef struct LlmToldLimit
 
 /*
  * How many of "want" requests of about "tokens_each" tokens may leave now.  When
- * fewer than wanted: *reason says why, *wake_at when to ask again (DT_NOEND when
- * only a finished request can change it).  Note limiter->generation with what was
- * granted: settle() and give_back() ask for it.
+ * fewer than wanted, *reason says why and *wake_at when to ask again (DT_NOEND when
+ * only a finished request can change it).  The caller keeps limiter->generation with
+ * the request: settle() and give_back() need it.
  *
- * Of max_concurrency the loosest that was told lately holds for all that is in flight.
- * Whoever asks for an alias with a tighter one wants no more than that leaves.
+ * The loosest max_concurrency told recently limits everything in flight.  The caller
+ * itself keeps an alias to a tighter one.
  */
 extern int llm_limiter_grant(LlmLimiter *limiter, const LlmLimits *limits, int want,
 							 int64 tokens_each, TimestampTz now,
 							 LlmWaitReason *reason, TimestampTz *wake_at);
 
 /*
- * One request for somebody who asks on purpose how the target is: as grant(), but it leaves
- * although a cool-down or a pause is not over, unless a probe is out.
+ * One request of llm.check(): as grant(), but it may leave during a cool-down or a pause,
+ * unless a probe is in flight.
  */
 extern int llm_limiter_grant_check(LlmLimiter *limiter, const LlmLimits *limits, int64 tokens_each,
 								   TimestampTz now, LlmWaitReason *reason, TimestampTz *wake_at);
 
 /*
- * Somebody has requests in flight, and may have so many; 0 = any number.  Who asks tells
- * it by that; this is for who has nothing more to ask for.
+ * Tells the max_concurrency of a route that has requests in flight but asks for no more;
+ * 0 = no limit.  grant() tells it by itself.
  */
 extern void llm_limiter_tell_concurrency(LlmLimiter *limiter, int max_concurrency, TimestampTz now);
 
 /*
  * One granted request came back.  generation is the limiter's when it was granted;
  * tokens_estimated is what grant() was told, tokens_used what the provider counted
- * (-1 unknown: the estimate stands); retry_after_ms -1 when not told; jitter in
- * [0,1) is the caller's random number.
+ * (-1: unknown, the estimate stands); retry_after_ms is -1 when not told; jitter is
+ * the caller's random number in [0,1).
  */
 extern void llm_limiter_settle(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
 							   uint32 generation, int64 tokens_estimated, int64 tokens_used,
 							   int64 retry_after_ms, double jitter, TimestampTz now);
 
 /*
- * The same for a refusal that says nothing about the target (limiter_blame.h): its place is
- * free, and where it was the probe, another one may leave.
+ * The same for a refusal that says nothing about the target (limiter_blame.h): it frees its
+ * place, and if it was the probe, another one may leave.
  */
 extern void llm_limiter_settle_row(LlmLimiter *limiter, const LlmLimits *limits, LlmErrorClass class,
 								   uint32 generation, int64 tokens_estimated, TimestampTz now);
 
-/* After settle() shut the target: it is tried in so short a time, or as it was told if that is sooner. */
+/* After settle() has paused the target: probe it after this many ms, if that is sooner than planned. */
 extern void llm_limiter_shorten_pause(LlmLimiter *limiter, int64 ms, TimestampTz now);
 
 extern LlmRefusalKind llm_limiter_refusal_kind(LlmErrorClass class);
@@ -234,13 +234,13 @@ extern LlmRefusalKind llm_limiter_refusal_kind(LlmErrorClass class);
 /* Does an answer of this class show that the provider dealt with the request? */
 extern bool llm_limiter_shows_life(LlmErrorClass class);
 
-/* n requests, granted with these limits in that generation, were not sent: as if never granted. */
+/* n requests that were granted with these limits in this generation were not sent: undoes the grant. */
 extern void llm_limiter_give_back(LlmLimiter *limiter, const LlmLimits *limits, uint32 generation, int n,
 								  int64 tokens_each, TimestampTz now);
 
 /*
- * Take in what the headers of a successful answer told of requests and tokens left.
- * It limits only what the options do not, and no longer than answers tell it.
+ * Learn from the headers of a successful answer how many requests and tokens are left.
+ * This limits only what the options do not limit, and only while answers keep telling it.
  */
 extern void llm_limiter_correct(LlmLimiter *limiter, const LlmLimits *limits,
 								const LlmToldLimit *requests, const LlmToldLimit *tokens,
@@ -258,7 +258,7 @@ extern int64 llm_limiter_parse_count(const char *value);
 /* The catalog changed: a paused target may be probed at once. */
 extern void llm_limiter_unpause(LlmLimiter *limiter);
 
-/* Somebody asked on purpose, and was answered: nobody need wait for what was told before. */
+/* llm.check() was answered: waits that were told before are over. */
 extern void llm_limiter_note_mended(LlmLimiter *limiter);
 
 extern const char *llm_limiter_reason_name(LlmWaitReason reason);

@@ -3,11 +3,11 @@
  * limiter_blame.c
  *	  Whose fault a refusal is: the target's, or that of the row that was asked about.
  *
- * The rule is in limiter_blame.h.  A true limit is met by many at a time when it is far
- * exceeded, and again and again at about the same number in flight when it is exceeded by
- * little.  Refusals by chance come one at a time, at any number.  So chance is: few of what
- * was in flight beside the refused request were refused, too; and the next refusal met a
- * number in flight that is at least a third larger or smaller.
+ * The rule is in limiter_blame.h.  When we exceed a real limit by far, many requests are
+ * refused together; when we exceed it by little, refusals come again and again at about the
+ * same number in flight.  Refusals by chance come one at a time, at any number in flight.  So
+ * two things together mean chance: few of the other requests in flight were refused, and the
+ * next refusal came with at least a third more or fewer in flight.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,43 +15,43 @@
 
 #include "limiter/limiter_blame.h"
 
-/* A refusal so shortly after a pass was sent may be the row's. */
+/* When another row passed within this time before a refusal, the row may be at fault. */
 #define BESIDE_US INT64CONST(5000000)
 
-/* What has passed by then says something about the key. */
+/* A pass within this time says that the key is good. */
 #define LATELY_US (INT64CONST(600) * 1000 * 1000)
 
-/* Shut in doubt: so long, and five times as long each time, but not for longer than that. */
+/* First pause while in doubt, five times longer each time; after MOST_DOUBTS the target is blamed. */
 #define DOUBT_MS 1000
 #define MOST_DOUBTS 3
 
-/* What a pass pays for, of a refusal, and how many refusals at most. */
+/* The part of a refusal that a pass earns, and the most that can be saved. */
 #define PAYS_SLOW_DOWN 0.05
 #define PAYS_PAUSE 0.12
 #define MOST_CREDIT 4.0
 
-/* By chance, as a multiple of how often rows are refused. */
+/* The same where refusals are by chance, as a multiple of the share of rows refused. */
 #define CHANCE_MARGIN 3.0
 #define LEAST_CHANCE 0.03
 #define MOST_CHANCE 0.3
 
-/* Refutations that make refusals chance: at first, and at most. */
+/* Refutations needed to call refusals chance: at first, and at most. */
 #define NEEDED_SLOW_DOWN 2
 #define NEEDED_PAUSE 1
 #define NEEDED_MOST 64
 
-/* Numbers in flight differ clearly from here on. */
+/* Two numbers in flight differ clearly when both hold. */
 #define LEVEL_RATIO (4.0 / 3.0)
 #define LEVEL_GAP 3
 
-/* Of the requests beside a refused one, more than that refused are no chance. */
+/* If more of the other requests in flight were refused than this, it is no chance. */
 #define SIBLINGS_FREE 1
 #define SIBLINGS_PART 0.1
 
-/* Rows are counted up to here; then all counts are halved. */
+/* At this many rows the counts are halved. */
 #define ROWS_COUNTED 1024.0
 
-/* Before anything is known, one row in twenty. */
+/* The share assumed before anything is known: one row in twenty. */
 #define FIRST_REFUSED 0.05
 #define FIRST_ROWS 1.0
 
@@ -73,7 +73,7 @@ count_row(LlmBlameNotes *notes, double *count)
 	notes->rows_refused /= 2;
 }
 
-/* What a pass pays for. */
+/* The part of a refusal that a pass earns now. */
 static double
 pays(const LlmLimiter *limiter, LlmRefusalKind kind)
 {
@@ -85,7 +85,7 @@ pays(const LlmLimiter *limiter, LlmRefusalKind kind)
 	return Min(share, MOST_CHANCE);
 }
 
-/* So much is saved up: more where refusals come by chance, and those of all that is in flight may come at once. */
+/* The most credit: more where refusals are by chance, since all requests in flight may meet theirs at once. */
 static double
 most_credit(const LlmLimiter *limiter, LlmRefusalKind kind)
 {
@@ -96,7 +96,7 @@ most_credit(const LlmLimiter *limiter, LlmRefusalKind kind)
 	return most;
 }
 
-/* Refusals do not depend on what we send: what was in flight when they came says nothing about a limit. */
+/* Refusals do not depend on what we send, so the number in flight when they came is no limit. */
 static void
 call_it_chance(LlmLimiter *limiter, LlmRefusalKind kind)
 {
@@ -131,7 +131,7 @@ llm_blame_note_pass(LlmLimiter *limiter, uint32 generation, TimestampTz sent_at)
 			notes->siblings_passed++;
 		return;
 	}
-	/* the first probe after a target was shut in doubt: it was not the target */
+	/* the first probe after a pause in doubt has passed: the target was not to blame */
 	if (notes->shut_in_doubt == 1)
 		note_refuted(limiter, LLM_REFUSAL_PAUSE);
 	notes->shut_in_doubt = 0;
@@ -145,7 +145,7 @@ llm_blame_note_pass(LlmLimiter *limiter, uint32 generation, TimestampTz sent_at)
 	}
 }
 
-/* Passes have paid for one more. */
+/* Takes one refusal from the credit; false when there is none. */
 static bool
 is_paid_for(LlmLimiter *limiter, LlmErrorClass class, LlmRefusalKind kind, int64 told_ms)
 {
@@ -159,7 +159,7 @@ is_paid_for(LlmLimiter *limiter, LlmErrorClass class, LlmRefusalKind kind, int64
 	return true;
 }
 
-/* Was the last refusal that ended a generation the only one of its kind, and did the first probe after it pass? */
+/* Was the refusal that ended the last generation a single one, and did the first probe after it pass? */
 static bool
 came_alone(const LlmBlameNotes *notes)
 {
@@ -168,7 +168,7 @@ came_alone(const LlmBlameNotes *notes)
 	return !notes->probe_refused && notes->siblings_refused <= SIBLINGS_FREE + SIBLINGS_PART * siblings;
 }
 
-/* A generation is about to end by a refusal.  Has it come at another number in flight than the last one? */
+/* A refusal is about to end this generation.  Did it come at a clearly different number in flight than the last? */
 static bool
 is_unlike_a_limit(const LlmLimiter *limiter)
 {
@@ -178,7 +178,7 @@ is_unlike_a_limit(const LlmLimiter *limiter)
 	return low > 0 && high - low >= LEVEL_GAP && high >= low * LEVEL_RATIO;
 }
 
-/* Look for chance in refusals that ask for less; true when they are. */
+/* Are refusals that ask us to slow down chance? */
 static bool
 look_for_chance(LlmLimiter *limiter)
 {
@@ -187,7 +187,7 @@ look_for_chance(LlmLimiter *limiter)
 
 	if (doubt->by_chance)
 	{
-		/* more than the passes paid for: no chance after all */
+		/* the credit is used up: not chance after all */
 		doubt->by_chance = false;
 		doubt->refuted = 0;
 		doubt->needed = Min(Max(doubt->needed, NEEDED_SLOW_DOWN) * 2, NEEDED_MOST);
@@ -203,7 +203,7 @@ look_for_chance(LlmLimiter *limiter)
 	return doubt->by_chance;
 }
 
-/* A target that has answered lately is shut for a short time first, until another row has been tried. */
+/* A target that answered recently is paused for a short time first, until another row has been tried. */
 static LlmBlame
 blame_target(LlmLimiter *limiter, LlmRefusalKind kind, TimestampTz now)
 {
@@ -235,8 +235,8 @@ llm_blame_doubt_ms(const LlmLimiter *limiter)
 }
 
 /*
- * Brings up to date what is known of the row, and what counts against it: this refusal, and
- * the last one when it did not count then, and something has passed since.
+ * Update what is known of the row, and what counts against it: this refusal, and the one
+ * before if it did not count then and something has passed since.
  */
 static void
 judge_row(LlmBlameNotes *notes, LlmRefusal *refusal)
@@ -270,7 +270,7 @@ llm_blame_judge(LlmLimiter *limiter, LlmErrorClass class, uint32 generation, Llm
 	{
 		if (generation + 1 == limiter->generation)
 			notes->siblings_refused++;
-		return LLM_BLAME_TARGET; /* which was shut since */
+		return LLM_BLAME_TARGET; /* it has been shut since */
 	}
 	if (limiter->half_open)
 	{

@@ -4,23 +4,23 @@
  *	  Requests and tokens per minute.
  *
  * Each rate is a token bucket that fills continuously and holds very little: a
- * provider that allows 60 requests a minute may allow one a second and no burst.
- * They run a little below the told rate, since the way to the provider squeezes
- * gaps.  A request of more tokens than the bucket can hold passes when it is full,
- * and overdraws it.
+ * provider that allows 60 requests a minute may mean one a second and no burst.
+ * Buckets fill a little slower than the told rate, because the network can shorten the
+ * gaps between requests.  A request of more tokens than a bucket can hold may leave when
+ * the bucket is full; its level is then below zero.
  *
- * Several aliases may have the same target, and be told different rates.  Each told
- * rate has a bucket; a request must fit into its own and into all looser ones, and is
- * taken from these.  So the tighter alias is kept to its rate and does not suffer from
- * what a looser one sends, and all together are kept to the loosest rate.  A rate that
- * nobody told for a while (the option was changed) holds nobody up any more; it is
- * still counted for, so that its bucket is right when it is told again.
+ * Several aliases may share a target and have different rates in their options.  Each
+ * told rate has a bucket.  A request must fit into the bucket of its own rate and into
+ * those of all looser rates, and is taken from all of these.  So an alias keeps to its
+ * own rate, is not slowed by what looser aliases send, and all together keep to the
+ * loosest rate.  A rate that no alias has told for a while (the option was changed)
+ * holds nothing back, but its bucket is still updated in case it is told again.
  *
- * There are few places.  Where more rates are told at the same time, the ones without
- * a place keep to the next tighter that has one.
+ * There is room for LLM_TOLD_PLACES rates.  If more are in use, a rate without a place
+ * uses the bucket of the next tighter one.
  *
- * The rates that answers tell are the target's.  They hold back where the options tell
- * nothing, and count everything.  So is the pace, which holds back everybody.
+ * Rates from answers' headers apply to the target as a whole: all requests count, and
+ * they hold back where the options tell no rate.  The pace holds back all requests.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,41 +30,41 @@
 
 #include "limiter/limiter_bucket.h"
 
-/* Sent at most, as a share of the told rate: gaps of a second may shrink by 75 ms on the way. */
+/* The share of the told rate that is used: a gap of a second may arrive 75 ms shorter. */
 #define PACE 0.93
 
 /*
- * What a requests bucket holds: one request, and 1% so that a late wake-up is made
- * up for (two requests are still 6% farther apart than told), or what 50 ms bring.
+ * What a bucket of requests holds: one request and 1%, to make up for a late wake-up
+ * (two requests are still 6% further apart than told); or what flows in within 50 ms.
  */
 #define REQUESTS_HELD 1.01
 #define REQUESTS_HELD_S 0.05
 
-/* A tokens bucket holds what one second brings: providers count tokens by the minute. */
+/* A bucket of tokens holds what flows in within a second: providers count tokens by the minute. */
 #define TOKENS_HELD_S 1.0
 
 /*
- * No bucket is overdrawn by more than this brings: providers count by the minute, and an
- * absurd usage that one of them reports must not hold anyone up for longer.
+ * No level falls below what flows in within this time.  Providers count by the minute, and
+ * an absurd usage that one of them reports must not hold anything up for longer.
  */
 #define DEBT_S 60.0
 
-/* No wait for a bucket is longer, whatever it comes to: it must fit into an int64. */
+/* The longest wait for a bucket; keeps the arithmetic within an int64. */
 #define LONGEST_WAIT_US 86400e6
 
 /*
- * A bucket that is right as of later than now is left alone: its time only goes forward.
- * Farther ahead than this it cannot be, and would stand still.
+ * A bucket that was refilled at a later time than now is left alone.  If that time is
+ * further ahead than this, the clock was set back, and the bucket would never fill.
  */
 #define BELIEVED_AHEAD_US (INT64CONST(60) * 1000 * 1000)
 
-/* Who waits asks every few seconds (route.c), and tells its options each time. */
+/* A route that waits asks every few seconds (route.c), and tells its options each time. */
 #define TOLD_HOLDS_US (INT64CONST(10) * 1000 * 1000)
 
-/* What a bucket must hold for one request to pass: a request, or a token. */
+/* The least level at which one request may leave: one request, or one token. */
 #define LEAST 1.0
 
-/* A bucket this much short of full, or of one request, passes: doubles are not exact. */
+/* Tolerance when comparing levels: doubles are not exact. */
 #define ROUNDING 1e-6
 
 /* A bucket as seen by a request that is counted in it. */
@@ -73,7 +73,7 @@ typedef struct View
 	LlmBucket *bucket;
 	double rate; /* per second */
 	double capacity;
-	bool holds; /* the request must fit into it */
+	bool holds; /* the request must fit into it, not only be counted */
 } View;
 
 #define MOST_VIEWS (LLM_TOLD_PLACES + 2)
@@ -108,7 +108,7 @@ find_place(LlmBuckets *buckets, int per_minute)
 	return NULL;
 }
 
-/* The place not used for longest, the first of all a free one; NULL when all are in use. */
+/* A free place, or else the one unused for longest; NULL when all are in use. */
 static LlmToldBucket *
 find_idle_place(LlmBuckets *buckets, TimestampTz now)
 {
@@ -141,8 +141,8 @@ find_next_tighter(LlmBuckets *buckets, int per_minute)
 }
 
 /*
- * The rate that is kept for this told one: itself, or where it found no place the next
- * tighter; 0 for none.
+ * The rate used for this told one: itself or, if it has no place, the next tighter one;
+ * 0 for none.
  */
 static int
 kept_rate(LlmBuckets *buckets, int per_minute, TimestampTz now)
@@ -156,8 +156,8 @@ kept_rate(LlmBuckets *buckets, int per_minute, TimestampTz now)
 }
 
 /*
- * The place for a rate that has none; NULL when it has to keep to a tighter one's.  The
- * tightest of all has none to keep to: it takes the place of the next, which keeps to it.
+ * A place for a rate that has none; NULL when it has to use a tighter rate's.  The tightest
+ * of all cannot do that: it takes the place of the next one, which then uses its bucket.
  */
 static LlmToldBucket *
 choose_place(LlmBuckets *buckets, int per_minute, TimestampTz now)
@@ -201,9 +201,9 @@ llm_bucket_tell(LlmLimiter *limiter, const LlmLimits *limits, TimestampTz now)
 }
 
 /*
- * Bring a bucket up to now; a fresh one is full.  A sender takes the time before it
- * stores answers, and asks after it: others may have asked later by then, and what has
- * flowed in since must not flow in for them once more.
+ * Bring a bucket up to now; a fresh one is full.  "now" may be older than the last refill
+ * by another sender, since a sender reads the clock before it stores answers.  Nothing must
+ * flow in twice for the same time.
  */
 static void
 refill(const View *view, TimestampTz now)
@@ -258,9 +258,9 @@ view_buckets(LlmLimiter *limiter, const LlmLimits *limits, LlmBucketKind kind, T
 }
 
 /*
- * How many fit into one bucket; when fewer than wanted, *wake_at is when the next will.  One
- * request may overdraw a bucket of tokens: if each had to wait until there is enough for it,
- * smaller ones of others would keep the level below that for ever.
+ * How many fit into one bucket; when fewer than wanted, *wake_at is when the next one will.
+ * One request may take a bucket of tokens below zero.  If a large request had to wait until
+ * the level is high enough, smaller ones of others could keep it below that for ever.
  */
 static int
 fit_into(const View *view, int want, double each, TimestampTz *wake_at)

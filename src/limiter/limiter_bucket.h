@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * limiter_bucket.h
- *	  Requests and tokens per minute: what the options tell, what answers tell,
- *	  and what was found out.
+ *	  Requests and tokens per minute: told by options, told by answers, or learned.
  *
  * For limiter.c alone, which holds the limiter's lock and says when:
  *
@@ -26,29 +25,29 @@ typedef enum LlmBucketKind
 	LLM_BUCKETS_OF_TOKENS
 } LlmBucketKind;
 
-/* Was it told so short a time ago that it must be believed to hold still? */
+/* Was it told so recently that it still applies? */
 extern bool llm_bucket_told_lately(TimestampTz told_at, TimestampTz now);
 
-/* Somebody asks whose options tell these rates. */
+/* A route with these rates in its options is about to ask. */
 extern void llm_bucket_tell(LlmLimiter *limiter, const LlmLimits *limits, TimestampTz now);
 
 /*
- * How many of "want" units of size "each" may leave for one with these limits; when
- * fewer, *wake_at is when the next may.  One that is larger than a bucket needs a full one.
+ * How many of "want" units of size "each" may leave for a route with these limits.  When
+ * fewer, *wake_at is when the next may.  A unit larger than a bucket needs a full one.
  */
 extern int llm_bucket_fit(LlmLimiter *limiter, const LlmLimits *limits, LlmBucketKind kind,
 						  int want, double each, TimestampTz now, TimestampTz *wake_at);
 
-/* So much leaves for one with these limits or, less than 0, comes back. */
+/* Takes an amount out of the buckets of a route with these limits; a negative amount puts it back. */
 extern void llm_bucket_debit(LlmLimiter *limiter, const LlmLimits *limits, LlmBucketKind kind,
 							 double amount, TimestampTz now);
 
-/* Refused, so that buckets which follow the provider's own count take it back. */
+/* A request was refused: buckets that follow the provider's own count get it back. */
 extern void llm_bucket_uncount(LlmLimiter *limiter, LlmBucketKind kind, double amount, TimestampTz now);
 
 extern void llm_bucket_learn(LlmLimiter *limiter, LlmBucketKind kind, const LlmToldLimit *told, TimestampTz now);
 
-/* The bucket of the pace has room for the probe when the cool-down that begins now ends. */
+/* Makes sure that the pace allows the probe when the cool-down that begins now ends. */
 extern void llm_bucket_keep_for_probe(LlmLimiter *limiter, TimestampTz now);
 
 #endif /* LLM_LIMITER_BUCKET_H */

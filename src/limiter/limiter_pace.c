@@ -1,22 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * limiter_pace.c
- *	  The rate that a target bears, found out where nobody told one.
+ *	  The rate that a target accepts, learned where none is told.
  *
- * A provider that allows one request a second, and does not say so, takes the
- * probe after each cool-down and refuses the next request: one 429 for each
- * answer.  When so few were answered some times in a row, and not many more before,
- * it is no accident, and what was answered from one probe to the next is what the
- * provider allows in that time: that becomes the pace.  Of those times the fastest
- * counts, since a request that hangs makes one long; and a little less of it, since
- * what a small burst leaves over is answered besides.
+ * A provider that allows one request a second, and does not say so, answers the probe
+ * after each cool-down and refuses the next request: one 429 per answer.  When several
+ * generations in a row end after so few answers, and those before were not much longer,
+ * that is no accident.  The number of answers from one probe to the next is what the
+ * provider allows in that time, and becomes the pace.  The fastest of these generations
+ * counts, since a request that hangs makes one look slow.  The pace is a little below
+ * that rate, since some of the answers may come from a small burst allowance.
  *
- * The time may have been rounded up (Retry-After has whole seconds), so a pace that
- * was borne for a while is raised: doubled, until a raise is refused for the first
- * time, then by a tenth, after twice as many answers each time.  A refusal after a
- * raise takes it back.  A refusal without one, after few answers, halves the pace,
- * once before it is raised again.  Any other refusal shows that the pace is not what
- * matters (refusals by chance, a key that others use too), and there is none from then on.
+ * The measured time may be too long (Retry-After has whole seconds).  So a pace that was
+ * accepted for a while is raised: doubled until a raise is refused for the first time,
+ * then by a tenth, after twice as many answers each time.  A refusal after a raise takes
+ * the raise back.  A refusal after few answers without a raise halves the pace, once
+ * between two raises.  Any other refusal shows that the rate is not the cause (refusals
+ * by chance, others using the same key), and the pace is dropped.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,38 +25,39 @@
 #include "limiter/limiter_pace.h"
 
 /*
- * Generations of so few answers, in a row.  Where one request in ten is refused by
- * chance, a generation is so short one time in four, four of them once in two hundred.
+ * A short generation has at most FEW_ANSWERS; SHORT_GENERATIONS in a row make a pace.  If
+ * one request in ten is refused by chance, one generation in four is that short, and four
+ * in a row happen once in two hundred times.
  */
 #define FEW_ANSWERS 3
 #define SHORT_GENERATIONS 4
 
 /*
- * The last generation's part in the average, in which none counts for more than so many
- * answers: six of one answer each bring it from there to FEW_ANSWERS.
+ * Weight of the last generation in the moving average, and the most that one counts for:
+ * six generations of one answer bring the average from there to FEW_ANSWERS.
  */
 #define AVERAGE_PART 0.25
 #define MANY_ANSWERS 12
 
-/* Answers at a pace before it is raised; fewer where they would take longer than that, in seconds. */
+/* Answers before a pace is raised; fewer if they would take longer than PATIENCE_SECONDS. */
 #define PATIENCE 8
 #define PATIENCE_LEAST 2
 #define PATIENCE_SECONDS 10
 #define PATIENCE_MOST 256
 
 /*
- * Halved again and again, it gets no slower than that, a second: as far apart are probes at
- * the most, and from slower ones it would not come back in a day.
+ * The slowest pace, per second.  Probes are at most that far apart, and from a slower pace
+ * it would take more than a day to recover.
  */
 #define SLOWEST (1 / 60.0)
 
-/* So much of the fastest short generation is the pace. */
+/* The pace as a share of the rate in the fastest short generation. */
 #define PACE_PART 0.95
 
 #define FIRST_RAISE 2.0
 #define LATER_RAISE 1.1
 
-/* How many answers a pace is to be borne for, as long as no raise was refused. */
+/* Answers before the pace is raised, as long as no raise was refused. */
 static int
 first_patience(double pace)
 {
@@ -78,7 +79,7 @@ llm_pace_note_answer(LlmLimiter *limiter)
 		limiter->pace_patience = first_patience(limiter->pace);
 }
 
-/* No pace, and nothing that tells one. */
+/* Drop the pace and what was collected to find one. */
 static void
 forget_pace(LlmLimiter *limiter)
 {
@@ -87,7 +88,7 @@ forget_pace(LlmLimiter *limiter)
 	limiter->short_pace = 0;
 }
 
-/* A generation has ended where there is no pace: after so many answers, in this time from probe to probe. */
+/* Without a pace, a generation has ended: its number of answers, and the time from probe to probe. */
 static void
 look_for_pace(LlmLimiter *limiter, int accepted, int64 us)
 {

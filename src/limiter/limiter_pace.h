@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * limiter_pace.h
- *	  The rate that a target bears, found out where nobody told one.
+ *	  The rate that a target accepts, learned where none is told.
  *
  * For limiter.c alone, which holds the limiter's lock and says when:
  *

@@ -17,8 +17,7 @@
 #include "base/shmem.h"
 
 /*
- * Targets with requests in flight or limits to remember: in the whole cluster, and those that
- * one role of one database was the first to ask for.
+ * The most limiters: in the whole cluster, and those that one role of one database created.
  */
 #define LLM_MAX_LIMITERS 1024
 #define LLM_MAX_LIMITERS_OF_ROLE 128
@@ -37,20 +36,21 @@ typedef struct LlmLimiterSlot
 extern const LlmShmemPart llm_limiter_memory;
 
 /*
- * The limiter of (host, key, model).  lock() returns it with the lock held: plain arithmetic
- * only until unlock().  What a process has in flight when it exits is taken off again.
+ * The limiter of (host, key, model).  lock() returns it with the lock held; until unlock()
+ * only plain arithmetic is allowed.  When a process exits, its requests in flight are
+ * subtracted.
  *
- * Where there is none it is created for the role, in a free slot; or else in one that has
- * nothing in flight: of the role's own when it has as many as it may, otherwise one that
- * nobody waits for, or one of the role with the most.  NULL, and no lock is held, when no
- * such slot is there or none is to be created.
+ * If there is none and "create" is set, one is created for the role: in a free slot, or else
+ * in one with nothing in flight.  A role at its limit reuses a slot of its own; otherwise a
+ * slot that no route waits for, or one of the role that has most.  Returns NULL, without the
+ * lock, when there is no such slot or "create" is not set.
  */
 extern LlmLimiter *llm_limiter_lock(const char *host, uint64 key_fingerprint, const char *model, Oid role, bool create);
 extern void llm_limiter_unlock(void);
 
 /*
- * Copies of those that are shut and that somebody asked for within recent_ms before now, in
- * an array palloc'ed in the caller's context; returns their number.
+ * Copies of the limiters that are shut and were asked for within the last recent_ms.  The
+ * array is palloc'ed in the caller's context; returns its length.
  */
 extern int llm_limiter_copy_waiting(TimestampTz now, int64 recent_ms, LlmLimiterSlot **copies);
 

@@ -3,19 +3,19 @@
  * limiter_window.c
  *	  How many requests may be in flight to a target.
  *
- * A window of requests, as TCP has one of bytes.  It begins with one request, and
- * with one more after its answer; then two leave at once, and no more until that was
- * borne.  So a wrong key, and a provider that takes no two requests at a time, have
- * no more than one to refuse.  After that the window grows fourfold each round trip,
- * up to half of where a refusal was met before, and from there by one each round
- * trip.  Only what the window held back makes it grow.
+ * A window of requests, as TCP has one of bytes.  One request leaves first, and one more
+ * after its answer; then two leave at once, and no more until these were accepted.  So
+ * with a wrong key, or a provider that refuses parallel requests, only one request is
+ * refused.  After that the window grows fourfold each round trip up to half of the number
+ * at which a refusal came before, and from there by one each round trip.  It grows only
+ * when the window is what holds requests back.
  *
- * A model takes seconds to answer, but a provider refuses at once.  So half a
- * second in which nothing came back counts as a round of good answers, or one
- * slow answer would keep all others waiting.
+ * A model takes seconds to answer, but a provider refuses at once.  So half a second
+ * without any answer counts as a round of good answers; otherwise one slow answer would
+ * keep all others waiting.
  *
- * What was in flight when the circuit opened takes no place in the window: it may
- * hang for minutes, and would keep those out that are to show how the target is now.
+ * Requests that were in flight when the circuit opened take no place in the window.  They
+ * may hang for minutes, and would block those that show how the target is now.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,19 +23,19 @@
 
 #include "limiter/limiter_window.h"
 
-/* A refusal is back by then, as a rule. */
+/* By this time a refusal has usually come back. */
 #define SILENCE_US INT64CONST(500000)
 
-/* A window of this size has borne two requests at once. */
+/* A window of this size has had two requests at once accepted. */
 #define SMALL 4.0
 
-/* For each answer while it grows fast, and is not small: fourfold a round trip. */
+/* Growth per answer while it grows fast and is not small: fourfold each round trip. */
 #define FAST_STEP 3.0
 
-/* A refusal with fewer in flight tells of a rate, not of a number at a time. */
+/* A refusal with fewer in flight is about the rate, not about the number in flight. */
 #define NARROWED_FROM 4
 
-/* The second answer of a generation is the first to a request that was not sent to try. */
+/* The first answer of a generation is the probe's; growth starts with the second. */
 #define ANSWERS_TO_TRUST 2
 
 void
@@ -53,8 +53,7 @@ grows_fast(const LlmLimiter *limiter)
 }
 
 /*
- * Grow by so much, as far as there is any use in it.  A window as wide as the limit has
- * overcome what once narrowed it.
+ * Grow, at most to the limit.  A window as wide as the limit forgets what once narrowed it.
  */
 static void
 widen(LlmLimiter *limiter, double by)

@@ -17,11 +17,11 @@
 
 #include "limiter/limiter.h"
 
-/* From here on the target is asked as if nothing was known of it. */
+/* Start as for a new target. */
 extern void llm_window_begin(LlmLimiter *limiter, TimestampTz now);
 
 /*
- * Nothing has come back for a while: that counts as a good sign.  When it will be one
+ * A while without any answer counts as a good sign.  Returns when that will be the case
  * next; DT_NOEND when only an answer can widen the window.
  */
 extern TimestampTz llm_window_hear_silence(LlmLimiter *limiter, TimestampTz now);
@@ -29,7 +29,7 @@ extern TimestampTz llm_window_hear_silence(LlmLimiter *limiter, TimestampTz now)
 /* The target has dealt with one more request. */
 extern void llm_window_note_answer(LlmLimiter *limiter);
 
-/* It refused one, whose place is still taken. */
+/* The target refused a request; its place is still taken. */
 extern void llm_window_narrow(LlmLimiter *limiter);
 
 #endif /* LLM_LIMITER_WINDOW_H */
