@@ -329,12 +329,12 @@ static LlmStatement transitions[] = {
 			   "  AND ($7 IS NULL OR EXISTS (SELECT FROM unnest($7, $8) AS r(first, last)"
 			   "   WHERE q.id >= r.first AND q.id <= r.last))"
 			   "  AND COALESCE(q.outcome, 'answered') = 'answered' AND q.state <> ALL ('{cancelled,superseded,failed}')),"
-			   " free AS MATERIALIZED (SELECT mine.id FROM mine"
-			   "  WHERE CASE WHEN mine.is_free THEN llm.lock_task(mine.place) ELSE false END),"
+			   " tried AS MATERIALIZED (SELECT mine.id, CASE WHEN mine.is_free THEN llm.lock_task(mine.place)"
+			   "  ELSE false END AS is_locked FROM mine),"
+			   " free AS (SELECT tried.id FROM tried WHERE tried.is_locked),"
 			   " stopped AS (UPDATE llm.queue q SET " IS_OVER("cancelled") OF("free") " RETURNING q.id),"
-			   " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM mine"
-			   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id = mine.id)"
-			   "  AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = mine.id) RETURNING task)"
+			   " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM tried mine"
+			   "  WHERE NOT mine.is_locked AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = mine.id) RETURNING task)"
 			   " SELECT (SELECT pg_catalog.count(*) FROM stopped) + (SELECT pg_catalog.count(*) FROM asked)",
 		.nargs = 8,
 		.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, INT8ARRAYOID, INT8ARRAYOID},
@@ -362,11 +362,12 @@ static LlmStatement transitions[] = {
 	[LLM_EVENT_OVERTAKE] = {
 		.sql = "WITH old AS MATERIALIZED (SELECT q.id, q.ctid AS place, q.state IN ('ready', 'waiting') AS is_free"
 			   "  FROM llm.queue q WHERE q.id = ANY ($1) AND q.state <> ALL ('{cancelled,superseded,failed}')),"
-			   " free AS MATERIALIZED (SELECT old.id FROM old"
-			   "  WHERE CASE WHEN old.is_free THEN llm.lock_task(old.place) ELSE false END),"
+			   " tried AS MATERIALIZED (SELECT old.id, CASE WHEN old.is_free THEN llm.lock_task(old.place)"
+			   "  ELSE false END AS is_locked FROM old),"
+			   " free AS (SELECT tried.id FROM tried WHERE tried.is_locked),"
 			   " stopped AS (UPDATE llm.queue q SET " IS_OVER("superseded") OF("free") "),"
-			   " noted AS (INSERT INTO llm.cancellation (task, superseded) SELECT old.id, true FROM old"
-			   "  WHERE NOT EXISTS (SELECT FROM free WHERE free.id = old.id))"
+			   " noted AS (INSERT INTO llm.cancellation (task, superseded) SELECT tried.id, true FROM tried"
+			   "  WHERE NOT tried.is_locked)"
 			   " SELECT pg_catalog.count(*) FROM old",
 		.nargs = 1,
 		.args = {INT8ARRAYOID},
