@@ -126,9 +126,10 @@ ORDER BY c.id;
 -- itself.  So the sums are never behind, and they stay when old rows of the ledger are deleted.
 --
 -- One table for each grain: the finest has every dimension; the two coarse ones answer the usual
--- questions without reading it.  A dimension that a grain does not keep is NULL there.
+-- questions without reading it, and the totals are counters since the extension came.  A dimension
+-- that a grain does not keep is NULL there.
 CREATE TABLE llm.ledger_sum (
-	grain text NOT NULL CHECK (grain IN ('quarter', 'hour', 'day')),
+	grain text NOT NULL CHECK (grain IN ('quarter', 'hour', 'day', 'total')),
 	start timestamptz NOT NULL,
 	hash uuid NOT NULL,
 	role text NOT NULL,
@@ -159,9 +160,10 @@ CREATE TABLE llm.ledger_sum (
 CREATE TABLE llm.ledger_sum_quarter PARTITION OF llm.ledger_sum FOR VALUES IN ('quarter') WITH (fillfactor = 80);
 CREATE TABLE llm.ledger_sum_hour PARTITION OF llm.ledger_sum FOR VALUES IN ('hour') WITH (fillfactor = 80);
 CREATE TABLE llm.ledger_sum_day PARTITION OF llm.ledger_sum FOR VALUES IN ('day') WITH (fillfactor = 80);
+CREATE TABLE llm.ledger_sum_total PARTITION OF llm.ledger_sum FOR VALUES IN ('total') WITH (fillfactor = 50);
 COMMENT ON TABLE llm.ledger_sum IS 'llm.ledger summed by time and dimensions; see llm.bill()';
-COMMENT ON COLUMN llm.ledger_sum.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome) or day (relation, column, operation, tags)';
-COMMENT ON COLUMN llm.ledger_sum.start IS 'start of the quarter-hour, hour or day, by UTC';
+COMMENT ON COLUMN llm.ledger_sum.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
 COMMENT ON COLUMN llm.ledger_sum.hash IS 'MD5 of the dimensions';
 COMMENT ON COLUMN llm.ledger_sum.role IS 'role that asked';
 COMMENT ON COLUMN llm.ledger_sum.server IS 'foreign server';
@@ -187,8 +189,8 @@ COMMENT ON COLUMN llm.ledger_sum.saved IS 'US dollars that cached tokens and sha
 COMMENT ON COLUMN llm.ledger_sum.unpriced IS 'rows of the ledger whose price is not known';
 COMMENT ON COLUMN llm.ledger_sum.latency_ms IS 'milliseconds of all requests together';
 COMMENT ON TABLE llm.ledger_sum_quarter IS 'llm.ledger_sum of grain quarter';
-COMMENT ON COLUMN llm.ledger_sum_quarter.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome) or day (relation, column, operation, tags)';
-COMMENT ON COLUMN llm.ledger_sum_quarter.start IS 'start of the quarter-hour, hour or day, by UTC';
+COMMENT ON COLUMN llm.ledger_sum_quarter.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum_quarter.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
 COMMENT ON COLUMN llm.ledger_sum_quarter.hash IS 'MD5 of the dimensions';
 COMMENT ON COLUMN llm.ledger_sum_quarter.role IS 'role that asked';
 COMMENT ON COLUMN llm.ledger_sum_quarter.server IS 'foreign server';
@@ -214,8 +216,8 @@ COMMENT ON COLUMN llm.ledger_sum_quarter.saved IS 'US dollars that cached tokens
 COMMENT ON COLUMN llm.ledger_sum_quarter.unpriced IS 'rows of the ledger whose price is not known';
 COMMENT ON COLUMN llm.ledger_sum_quarter.latency_ms IS 'milliseconds of all requests together';
 COMMENT ON TABLE llm.ledger_sum_hour IS 'llm.ledger_sum of grain hour';
-COMMENT ON COLUMN llm.ledger_sum_hour.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome) or day (relation, column, operation, tags)';
-COMMENT ON COLUMN llm.ledger_sum_hour.start IS 'start of the quarter-hour, hour or day, by UTC';
+COMMENT ON COLUMN llm.ledger_sum_hour.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum_hour.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
 COMMENT ON COLUMN llm.ledger_sum_hour.hash IS 'MD5 of the dimensions';
 COMMENT ON COLUMN llm.ledger_sum_hour.role IS 'role that asked';
 COMMENT ON COLUMN llm.ledger_sum_hour.server IS 'foreign server';
@@ -241,8 +243,8 @@ COMMENT ON COLUMN llm.ledger_sum_hour.saved IS 'US dollars that cached tokens an
 COMMENT ON COLUMN llm.ledger_sum_hour.unpriced IS 'rows of the ledger whose price is not known';
 COMMENT ON COLUMN llm.ledger_sum_hour.latency_ms IS 'milliseconds of all requests together';
 COMMENT ON TABLE llm.ledger_sum_day IS 'llm.ledger_sum of grain day';
-COMMENT ON COLUMN llm.ledger_sum_day.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome) or day (relation, column, operation, tags)';
-COMMENT ON COLUMN llm.ledger_sum_day.start IS 'start of the quarter-hour, hour or day, by UTC';
+COMMENT ON COLUMN llm.ledger_sum_day.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum_day.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
 COMMENT ON COLUMN llm.ledger_sum_day.hash IS 'MD5 of the dimensions';
 COMMENT ON COLUMN llm.ledger_sum_day.role IS 'role that asked';
 COMMENT ON COLUMN llm.ledger_sum_day.server IS 'foreign server';
@@ -267,6 +269,33 @@ COMMENT ON COLUMN llm.ledger_sum_day.wasted IS 'the part of cost that brought no
 COMMENT ON COLUMN llm.ledger_sum_day.saved IS 'US dollars that cached tokens and shared or kept answers would have cost';
 COMMENT ON COLUMN llm.ledger_sum_day.unpriced IS 'rows of the ledger whose price is not known';
 COMMENT ON COLUMN llm.ledger_sum_day.latency_ms IS 'milliseconds of all requests together';
+COMMENT ON TABLE llm.ledger_sum_total IS 'llm.ledger_sum of grain total';
+COMMENT ON COLUMN llm.ledger_sum_total.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum_total.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
+COMMENT ON COLUMN llm.ledger_sum_total.hash IS 'MD5 of the dimensions';
+COMMENT ON COLUMN llm.ledger_sum_total.role IS 'role that asked';
+COMMENT ON COLUMN llm.ledger_sum_total.server IS 'foreign server';
+COMMENT ON COLUMN llm.ledger_sum_total.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.ledger_sum_total.relation IS 'table or view';
+COMMENT ON COLUMN llm.ledger_sum_total.column_name IS 'column';
+COMMENT ON COLUMN llm.ledger_sum_total.operation IS 'classify, extract, summarize, complete and so on';
+COMMENT ON COLUMN llm.ledger_sum_total.lane IS 'realtime, batch, immediate or cache';
+COMMENT ON COLUMN llm.ledger_sum_total.outcome IS 'outcome of the requests, as in llm.ledger';
+COMMENT ON COLUMN llm.ledger_sum_total.tags IS 'those tags of the call that llm_enrich.bill_tags names';
+COMMENT ON COLUMN llm.ledger_sum_total.requests IS 'HTTP requests';
+COMMENT ON COLUMN llm.ledger_sum_total.tasks IS 'tasks whose first row on the ledger is among these';
+COMMENT ON COLUMN llm.ledger_sum_total.answers IS 'tasks that got an answer, kept or shared ones included';
+COMMENT ON COLUMN llm.ledger_sum_total.input_tokens IS 'uncached input tokens';
+COMMENT ON COLUMN llm.ledger_sum_total.cached_tokens IS 'input tokens read from the provider''s cache';
+COMMENT ON COLUMN llm.ledger_sum_total.cache_write_tokens IS 'input tokens written to the provider''s cache';
+COMMENT ON COLUMN llm.ledger_sum_total.output_tokens IS 'output tokens, reasoning included';
+COMMENT ON COLUMN llm.ledger_sum_total.reasoning_tokens IS 'reasoning tokens';
+COMMENT ON COLUMN llm.ledger_sum_total.cost IS 'US dollars, estimates included; NULL when no price is known of any';
+COMMENT ON COLUMN llm.ledger_sum_total.estimated_cost IS 'the part of cost that is estimated';
+COMMENT ON COLUMN llm.ledger_sum_total.wasted IS 'the part of cost that brought no answer';
+COMMENT ON COLUMN llm.ledger_sum_total.saved IS 'US dollars that cached tokens and shared or kept answers would have cost';
+COMMENT ON COLUMN llm.ledger_sum_total.unpriced IS 'rows of the ledger whose price is not known';
+COMMENT ON COLUMN llm.ledger_sum_total.latency_ms IS 'milliseconds of all requests together';
 
 CREATE TABLE llm.ledger_summed (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -378,6 +407,7 @@ GRANT SELECT ON llm.ledger_sum, llm.ledger_summed, llm.ledger_unsummed, llm.ende
 SELECT pg_catalog.pg_extension_config_dump('llm.ledger_sum_quarter', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.ledger_sum_hour', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.ledger_sum_day', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.ledger_sum_total', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.ledger_summed', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.ended_sum', '');
 
@@ -1072,6 +1102,149 @@ GRANT EXECUTE ON FUNCTION llm.forget_habits(text, text) TO llm_admin;
 ALTER TABLE llm.queue ADD COLUMN fallback boolean NOT NULL DEFAULT false;
 ALTER TABLE llm.queue ALTER COLUMN fallback SET STATISTICS 0;
 COMMENT ON COLUMN llm.queue.fallback IS 'its model''s target has refused it: only the model''s fallback is asked from then on';
+-- What monitoring scrapes: counters that only grow, and what waits now.  Both are read from a few
+-- rows, however long the ledger and the queue are.  Operators have operands of one type here.
+CREATE VIEW llm.stat WITH (security_invoker = true) AS
+SELECT s.server, s.model, s.outcome,
+	pg_catalog.sum(s.requests)::bigint AS requests, pg_catalog.sum(s.tasks)::bigint AS tasks,
+	pg_catalog.sum(s.answers)::bigint AS answers, pg_catalog.sum(s.input_tokens)::bigint AS input_tokens,
+	pg_catalog.sum(s.cached_tokens)::bigint AS cached_tokens,
+	pg_catalog.sum(s.cache_write_tokens)::bigint AS cache_write_tokens,
+	pg_catalog.sum(s.output_tokens)::bigint AS output_tokens,
+	pg_catalog.sum(s.reasoning_tokens)::bigint AS reasoning_tokens,
+	pg_catalog.trim_scale(COALESCE(pg_catalog.sum(s.cost), 0::numeric)) AS cost,
+	pg_catalog.trim_scale(COALESCE(pg_catalog.sum(s.estimated_cost), 0::numeric)) AS estimated_cost,
+	pg_catalog.trim_scale(COALESCE(pg_catalog.sum(s.wasted), 0::numeric)) AS wasted,
+	pg_catalog.trim_scale(COALESCE(pg_catalog.sum(s.saved), 0::numeric)) AS saved,
+	pg_catalog.sum(s.unpriced)::bigint AS unpriced, pg_catalog.sum(s.latency_ms)::bigint AS latency_ms
+FROM (
+	SELECT t.server, t.model, t.outcome, t.requests, t.tasks, t.answers, t.input_tokens, t.cached_tokens,
+		t.cache_write_tokens, t.output_tokens, t.reasoning_tokens, t.cost, t.estimated_cost, t.wasted, t.saved,
+		t.unpriced, t.latency_ms
+	FROM llm.ledger_sum t WHERE t.grain = 'total'
+	UNION ALL
+	SELECT u.server, u.model, u.outcome, CASE WHEN u.request IS NOT NULL
+		AND pg_catalog.row_number() OVER (PARTITION BY u.request ORDER BY u.id) = 1::bigint THEN 1 ELSE 0 END,
+		u.tasks, u.answers, u.input_tokens, u.cached_tokens, u.cache_write_tokens, u.output_tokens, u.reasoning_tokens,
+		u.cost, u.estimated_cost, u.wasted, u.saved, u.unpriced, u.latency_ms
+	FROM llm.ledger_unsummed u) s
+GROUP BY s.server, s.model, s.outcome;
+COMMENT ON VIEW llm.stat IS 'counters since CREATE EXTENSION by server, model and outcome, quick to read; for pg_monitor about a second behind';
+COMMENT ON COLUMN llm.stat.server IS 'foreign server';
+COMMENT ON COLUMN llm.stat.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.stat.outcome IS 'outcome of the requests, as in llm.ledger';
+COMMENT ON COLUMN llm.stat.requests IS 'HTTP requests';
+COMMENT ON COLUMN llm.stat.tasks IS 'tasks whose first row on the ledger is among these';
+COMMENT ON COLUMN llm.stat.answers IS 'tasks that got an answer, kept or shared ones included';
+COMMENT ON COLUMN llm.stat.input_tokens IS 'uncached input tokens';
+COMMENT ON COLUMN llm.stat.cached_tokens IS 'input tokens read from the provider''s cache';
+COMMENT ON COLUMN llm.stat.cache_write_tokens IS 'input tokens written to the provider''s cache';
+COMMENT ON COLUMN llm.stat.output_tokens IS 'output tokens, reasoning included';
+COMMENT ON COLUMN llm.stat.reasoning_tokens IS 'reasoning tokens';
+COMMENT ON COLUMN llm.stat.cost IS 'US dollars, estimates included';
+COMMENT ON COLUMN llm.stat.estimated_cost IS 'the part of cost that is estimated';
+COMMENT ON COLUMN llm.stat.wasted IS 'the part of cost that brought no answer';
+COMMENT ON COLUMN llm.stat.saved IS 'US dollars that cached tokens and shared or kept answers would have cost';
+COMMENT ON COLUMN llm.stat.unpriced IS 'rows of the ledger whose price is not known';
+COMMENT ON COLUMN llm.stat.latency_ms IS 'milliseconds of all requests together';
+GRANT SELECT ON llm.stat TO PUBLIC;
+
+-- Jobs of all roles as figures: monitoring may know how much waits, and not whose.  Of a job that
+-- single rows share no number of tasks is kept: they are counted up to 10,000.
+CREATE FUNCTION llm.stat_jobs()
+	RETURNS TABLE (state text, jobs bigint, waiting bigint, oldest timestamptz)
+	LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE ROWS 2
+	SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT s.state, count(j.id), COALESCE(sum(CASE
+			WHEN j.total IS NOT NULL THEN j.total - j.done - j.failed - j.superseded - j.cancelled - j.row_gone
+			ELSE (SELECT count(*) FROM (SELECT FROM llm.queue q WHERE q.job = j.id AND q.state = 'ready' LIMIT 10000) r)
+				+ (SELECT count(*) FROM (SELECT FROM llm.queue q WHERE q.job = j.id AND q.state = 'waiting' LIMIT 10000) w)
+			END), 0)::bigint,
+		min(j.created_at)
+	FROM (VALUES ('open'), ('paused')) s(state) LEFT JOIN llm.job j ON j.state = s.state AND j.state <> 'finished'
+	GROUP BY s.state
+$$;
+COMMENT ON FUNCTION llm.stat_jobs() IS 'open and paused jobs of all roles: how many, their tasks that are not final, the oldest; for pg_monitor and llm_admin';
+REVOKE ALL ON FUNCTION llm.stat_jobs() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION llm.stat_jobs() TO pg_monitor, llm_admin;
+
+-- The invoice beside the ledger.  Days are those of UTC, as providers count.  What a day's doubtful
+-- requests can account for is told day by day; the gap itself is known for the whole time only.
+CREATE FUNCTION llm.reconcile(server text, since timestamptz, until timestamptz, billed numeric DEFAULT NULL)
+	RETURNS TABLE (day date, requests bigint, cost numeric, estimated_cost numeric, unknown bigint, unpriced bigint,
+		invoice numeric, gap numeric, explained numeric, why text)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 40
+	SET search_path = pg_catalog, pg_temp
+	SET TimeZone = 'UTC'
+	AS $$
+#variable_conflict use_column
+DECLARE
+	v_total record;
+	v_gap numeric;
+BEGIN
+	IF $1 IS NULL OR $2 IS NULL OR $3 IS NULL THEN
+		RAISE EXCEPTION 'llm.reconcile() needs a server and a time' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'SELECT * FROM llm.reconcile(''openai'', ''2026-11-01'', ''2026-12-01'', billed => 123.45);';
+	END IF;
+
+	FOR v_total IN
+		WITH part AS (
+			-- what has no price is worked out at the last price that is known by now
+			SELECT b.day, b.requests, COALESCE(b.cost, 0) AS cost, b.estimated_cost, b.unpriced,
+				CASE WHEN b.outcome IN ('timeout', 'unknown', 'cancelled') THEN b.requests ELSE 0 END AS unknown,
+				CASE WHEN b.cost IS NULL AND b.unpriced > 0 THEN (
+					SELECT (b.input_tokens * p.input_per_mtok
+						+ b.cached_tokens * COALESCE(p.cached_input_per_mtok, p.input_per_mtok)
+						+ b.cache_write_tokens * COALESCE(p.cache_write_per_mtok, p.input_per_mtok)
+						+ b.output_tokens * p.output_per_mtok) * 0.000001
+					FROM llm.price p WHERE p.server = b.server AND p.model = b.model
+					ORDER BY p.valid_from DESC LIMIT 1) END AS missing
+			FROM llm.bill('{day,server,model,outcome}', $2, $3) b WHERE b.server = $1
+		)
+		SELECT p.day, GROUPING(p.day) = 1 AS whole, sum(p.requests)::bigint AS requests, sum(p.cost) AS cost,
+			sum(p.estimated_cost) AS estimated_cost, sum(p.unknown)::bigint AS unknown, sum(p.unpriced)::bigint AS unpriced,
+			COALESCE(sum(p.missing), 0) AS missing
+		FROM part p GROUP BY GROUPING SETS ((p.day), ()) ORDER BY GROUPING(p.day) DESC, p.day
+	LOOP
+		-- the whole comes first and says which way the gap goes
+		IF v_total.whole THEN
+			v_gap := $4 - COALESCE(v_total.cost, 0);
+		END IF;
+		day := v_total.day;
+		requests := COALESCE(v_total.requests, 0);
+		cost := trim_scale(COALESCE(v_total.cost, 0));
+		estimated_cost := trim_scale(COALESCE(v_total.estimated_cost, 0));
+		unknown := COALESCE(v_total.unknown, 0);
+		unpriced := COALESCE(v_total.unpriced, 0);
+		invoice := CASE WHEN v_total.whole THEN $4 END;
+		gap := CASE WHEN v_total.whole THEN trim_scale(v_gap) END;
+		explained := trim_scale(CASE WHEN v_gap < 0 THEN - estimated_cost WHEN v_gap > 0 THEN round(v_total.missing, 12) END);
+		why := concat_ws('; ',
+			CASE WHEN unknown > 0 THEN format('%s %s no whole answer, booked by an estimate', unknown,
+				CASE unknown WHEN 1 THEN 'request brought' ELSE 'requests brought' END) END,
+			CASE WHEN estimated_cost > 0 AND unknown = 0 THEN 'the provider told no usage of some answers' END,
+			CASE WHEN unpriced > 0 THEN format('%s without a price, booked as nothing: llm.set_price()', unpriced) END);
+		IF v_total.whole THEN
+			why := concat_ws('; ', CASE
+				WHEN requests = 0 AND unpriced = 0 THEN format('the ledger has nothing of server "%s" at that time', $1)
+				WHEN abs(v_gap) < 0.01 THEN 'they agree to the cent'
+				WHEN v_gap < 0 AND - v_gap <= estimated_cost THEN 'the invoice is lower by no more than what is estimated'
+				WHEN v_gap < 0 THEN format('the invoice is lower by %s%%: a discount, or a price in llm.price that is too high',
+					round(-100 * v_gap / cost, 1))
+				WHEN v_gap > 0 AND v_gap <= explained THEN 'the invoice is higher by no more than what has no price'
+				WHEN v_gap > 0 AND unpriced > 0 AND explained = 0 THEN 'the invoice is higher: what has no price is on it'
+				WHEN v_gap > 0 AND cost > 0 THEN format('the invoice is higher by %s%%: the key is used elsewhere, too, '
+					'or a price in llm.price is too low', round(100 * v_gap / cost, 1))
+				WHEN v_gap > 0 THEN 'the invoice is higher: the key is used elsewhere, too, or no price is known' END, NULLIF(why, ''));
+		END IF;
+		why := NULLIF(why, '');
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION llm.reconcile(text, timestamptz, timestamptz, numeric) IS
+	'a provider''s invoice beside the ledger: a row for the whole time, with the gap, and one for each day (UTC), with likely causes';
 
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$

@@ -3,9 +3,10 @@
 -- itself.  So the sums are never behind, and they stay when old rows of the ledger are deleted.
 --
 -- One table for each grain: the finest has every dimension; the two coarse ones answer the usual
--- questions without reading it.  A dimension that a grain does not keep is NULL there.
+-- questions without reading it, and the totals are counters since the extension came.  A dimension
+-- that a grain does not keep is NULL there.
 CREATE TABLE llm.ledger_sum (
-	grain text NOT NULL CHECK (grain IN ('quarter', 'hour', 'day')),
+	grain text NOT NULL CHECK (grain IN ('quarter', 'hour', 'day', 'total')),
 	start timestamptz NOT NULL,
 	hash uuid NOT NULL,
 	role text NOT NULL,
@@ -36,9 +37,10 @@ CREATE TABLE llm.ledger_sum (
 CREATE TABLE llm.ledger_sum_quarter PARTITION OF llm.ledger_sum FOR VALUES IN ('quarter') WITH (fillfactor = 80);
 CREATE TABLE llm.ledger_sum_hour PARTITION OF llm.ledger_sum FOR VALUES IN ('hour') WITH (fillfactor = 80);
 CREATE TABLE llm.ledger_sum_day PARTITION OF llm.ledger_sum FOR VALUES IN ('day') WITH (fillfactor = 80);
+CREATE TABLE llm.ledger_sum_total PARTITION OF llm.ledger_sum FOR VALUES IN ('total') WITH (fillfactor = 50);
 COMMENT ON TABLE llm.ledger_sum IS 'llm.ledger summed by time and dimensions; see llm.bill()';
-COMMENT ON COLUMN llm.ledger_sum.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome) or day (relation, column, operation, tags)';
-COMMENT ON COLUMN llm.ledger_sum.start IS 'start of the quarter-hour, hour or day, by UTC';
+COMMENT ON COLUMN llm.ledger_sum.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
 COMMENT ON COLUMN llm.ledger_sum.hash IS 'MD5 of the dimensions';
 COMMENT ON COLUMN llm.ledger_sum.role IS 'role that asked';
 COMMENT ON COLUMN llm.ledger_sum.server IS 'foreign server';
@@ -64,8 +66,8 @@ COMMENT ON COLUMN llm.ledger_sum.saved IS 'US dollars that cached tokens and sha
 COMMENT ON COLUMN llm.ledger_sum.unpriced IS 'rows of the ledger whose price is not known';
 COMMENT ON COLUMN llm.ledger_sum.latency_ms IS 'milliseconds of all requests together';
 COMMENT ON TABLE llm.ledger_sum_quarter IS 'llm.ledger_sum of grain quarter';
-COMMENT ON COLUMN llm.ledger_sum_quarter.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome) or day (relation, column, operation, tags)';
-COMMENT ON COLUMN llm.ledger_sum_quarter.start IS 'start of the quarter-hour, hour or day, by UTC';
+COMMENT ON COLUMN llm.ledger_sum_quarter.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum_quarter.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
 COMMENT ON COLUMN llm.ledger_sum_quarter.hash IS 'MD5 of the dimensions';
 COMMENT ON COLUMN llm.ledger_sum_quarter.role IS 'role that asked';
 COMMENT ON COLUMN llm.ledger_sum_quarter.server IS 'foreign server';
@@ -91,8 +93,8 @@ COMMENT ON COLUMN llm.ledger_sum_quarter.saved IS 'US dollars that cached tokens
 COMMENT ON COLUMN llm.ledger_sum_quarter.unpriced IS 'rows of the ledger whose price is not known';
 COMMENT ON COLUMN llm.ledger_sum_quarter.latency_ms IS 'milliseconds of all requests together';
 COMMENT ON TABLE llm.ledger_sum_hour IS 'llm.ledger_sum of grain hour';
-COMMENT ON COLUMN llm.ledger_sum_hour.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome) or day (relation, column, operation, tags)';
-COMMENT ON COLUMN llm.ledger_sum_hour.start IS 'start of the quarter-hour, hour or day, by UTC';
+COMMENT ON COLUMN llm.ledger_sum_hour.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum_hour.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
 COMMENT ON COLUMN llm.ledger_sum_hour.hash IS 'MD5 of the dimensions';
 COMMENT ON COLUMN llm.ledger_sum_hour.role IS 'role that asked';
 COMMENT ON COLUMN llm.ledger_sum_hour.server IS 'foreign server';
@@ -118,8 +120,8 @@ COMMENT ON COLUMN llm.ledger_sum_hour.saved IS 'US dollars that cached tokens an
 COMMENT ON COLUMN llm.ledger_sum_hour.unpriced IS 'rows of the ledger whose price is not known';
 COMMENT ON COLUMN llm.ledger_sum_hour.latency_ms IS 'milliseconds of all requests together';
 COMMENT ON TABLE llm.ledger_sum_day IS 'llm.ledger_sum of grain day';
-COMMENT ON COLUMN llm.ledger_sum_day.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome) or day (relation, column, operation, tags)';
-COMMENT ON COLUMN llm.ledger_sum_day.start IS 'start of the quarter-hour, hour or day, by UTC';
+COMMENT ON COLUMN llm.ledger_sum_day.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum_day.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
 COMMENT ON COLUMN llm.ledger_sum_day.hash IS 'MD5 of the dimensions';
 COMMENT ON COLUMN llm.ledger_sum_day.role IS 'role that asked';
 COMMENT ON COLUMN llm.ledger_sum_day.server IS 'foreign server';
@@ -144,6 +146,33 @@ COMMENT ON COLUMN llm.ledger_sum_day.wasted IS 'the part of cost that brought no
 COMMENT ON COLUMN llm.ledger_sum_day.saved IS 'US dollars that cached tokens and shared or kept answers would have cost';
 COMMENT ON COLUMN llm.ledger_sum_day.unpriced IS 'rows of the ledger whose price is not known';
 COMMENT ON COLUMN llm.ledger_sum_day.latency_ms IS 'milliseconds of all requests together';
+COMMENT ON TABLE llm.ledger_sum_total IS 'llm.ledger_sum of grain total';
+COMMENT ON COLUMN llm.ledger_sum_total.grain IS 'quarter (of an hour, every dimension), hour (server, model, lane, outcome), day (relation, column, operation, tags) or total (server, model, outcome)';
+COMMENT ON COLUMN llm.ledger_sum_total.start IS 'start of the quarter-hour, hour or day, by UTC; of a total -infinity';
+COMMENT ON COLUMN llm.ledger_sum_total.hash IS 'MD5 of the dimensions';
+COMMENT ON COLUMN llm.ledger_sum_total.role IS 'role that asked';
+COMMENT ON COLUMN llm.ledger_sum_total.server IS 'foreign server';
+COMMENT ON COLUMN llm.ledger_sum_total.model IS 'provider''s name of the model';
+COMMENT ON COLUMN llm.ledger_sum_total.relation IS 'table or view';
+COMMENT ON COLUMN llm.ledger_sum_total.column_name IS 'column';
+COMMENT ON COLUMN llm.ledger_sum_total.operation IS 'classify, extract, summarize, complete and so on';
+COMMENT ON COLUMN llm.ledger_sum_total.lane IS 'realtime, batch, immediate or cache';
+COMMENT ON COLUMN llm.ledger_sum_total.outcome IS 'outcome of the requests, as in llm.ledger';
+COMMENT ON COLUMN llm.ledger_sum_total.tags IS 'those tags of the call that llm_enrich.bill_tags names';
+COMMENT ON COLUMN llm.ledger_sum_total.requests IS 'HTTP requests';
+COMMENT ON COLUMN llm.ledger_sum_total.tasks IS 'tasks whose first row on the ledger is among these';
+COMMENT ON COLUMN llm.ledger_sum_total.answers IS 'tasks that got an answer, kept or shared ones included';
+COMMENT ON COLUMN llm.ledger_sum_total.input_tokens IS 'uncached input tokens';
+COMMENT ON COLUMN llm.ledger_sum_total.cached_tokens IS 'input tokens read from the provider''s cache';
+COMMENT ON COLUMN llm.ledger_sum_total.cache_write_tokens IS 'input tokens written to the provider''s cache';
+COMMENT ON COLUMN llm.ledger_sum_total.output_tokens IS 'output tokens, reasoning included';
+COMMENT ON COLUMN llm.ledger_sum_total.reasoning_tokens IS 'reasoning tokens';
+COMMENT ON COLUMN llm.ledger_sum_total.cost IS 'US dollars, estimates included; NULL when no price is known of any';
+COMMENT ON COLUMN llm.ledger_sum_total.estimated_cost IS 'the part of cost that is estimated';
+COMMENT ON COLUMN llm.ledger_sum_total.wasted IS 'the part of cost that brought no answer';
+COMMENT ON COLUMN llm.ledger_sum_total.saved IS 'US dollars that cached tokens and shared or kept answers would have cost';
+COMMENT ON COLUMN llm.ledger_sum_total.unpriced IS 'rows of the ledger whose price is not known';
+COMMENT ON COLUMN llm.ledger_sum_total.latency_ms IS 'milliseconds of all requests together';
 
 CREATE TABLE llm.ledger_summed (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -255,6 +284,7 @@ GRANT SELECT ON llm.ledger_sum, llm.ledger_summed, llm.ledger_unsummed, llm.ende
 SELECT pg_catalog.pg_extension_config_dump('llm.ledger_sum_quarter', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.ledger_sum_hour', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.ledger_sum_day', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.ledger_sum_total', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.ledger_summed', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.ended_sum', '');
 

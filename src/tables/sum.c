@@ -31,16 +31,18 @@
 	" sum(unpriced)::int8, sum(latency_ms)::int8"
 
 /*
- * Rows of one request are neighbours on the ledger, and no cut is made between them, since the
- * request would count twice: those at the end of a full set are left to the next one.
+ * A request is counted with the first of its tasks.  Its rows are neighbours on the ledger, and no
+ * cut is made between them: those at the end of a full set are left to the next one.
  */
 static LlmStatement sum_statement = {
 	.sql = "WITH head AS MATERIALIZED (SELECT u.* FROM llm.ledger_unsummed u ORDER BY u.id LIMIT $1),"
 		   " cut AS MATERIALIZED (SELECT CASE WHEN count(*) = $1 AND min(h.request) <> max(h.request)"
 		   "  THEN (SELECT l.request FROM head l ORDER BY l.id DESC LIMIT 1) END AS request FROM head h),"
-		   " new AS (SELECT h.* FROM head h, cut WHERE h.request IS DISTINCT FROM cut.request OR cut.request IS NULL),"
+		   " new AS (SELECT h.*, CASE WHEN h.request IS NOT NULL"
+		   "   AND row_number() OVER (PARTITION BY h.request ORDER BY h.id) = 1 THEN 1 ELSE 0 END AS first"
+		   "  FROM head h, cut WHERE h.request IS DISTINCT FROM cut.request OR cut.request IS NULL),"
 		   " unit AS MATERIALIZED (SELECT start, role, server, model, relation, column_name, operation, lane, outcome,"
-		   "  tags, count(DISTINCT request) AS requests, sum(tasks) AS tasks, sum(answers) AS answers,"
+		   "  tags, sum(first) AS requests, sum(tasks) AS tasks, sum(answers) AS answers,"
 		   "  sum(input_tokens) AS input_tokens, sum(cached_tokens) AS cached_tokens,"
 		   "  sum(cache_write_tokens) AS cache_write_tokens, sum(output_tokens) AS output_tokens,"
 		   "  sum(reasoning_tokens) AS reasoning_tokens, sum(cost) AS cost,"
@@ -54,7 +56,9 @@ static LlmStatement sum_statement = {
 		   "  UNION ALL SELECT 'hour', date_trunc('hour', start, 'UTC'), role, server, model, NULL, NULL, NULL, lane,"
 		   "   outcome, NULL, " SUMS_OF_MEASURES " FROM unit GROUP BY 2, role, server, model, lane, outcome"
 		   "  UNION ALL SELECT 'day', date_trunc('day', start, 'UTC'), role, NULL, NULL, relation, column_name, operation,"
-		   "   NULL, NULL, tags, " SUMS_OF_MEASURES " FROM unit GROUP BY 2, role, relation, column_name, operation, tags),"
+		   "   NULL, NULL, tags, " SUMS_OF_MEASURES " FROM unit GROUP BY 2, role, relation, column_name, operation, tags"
+		   "  UNION ALL SELECT 'total', '-infinity', role, server, model, NULL, NULL, NULL, NULL, outcome, NULL,"
+		   "   " SUMS_OF_MEASURES " FROM unit GROUP BY role, server, model, outcome),"
 		   " named (grain, start, role, server, model, relation, column_name, operation, lane, outcome, tags,"
 		   "  " MEASURES ") AS (SELECT * FROM grains),"
 		   " stored AS (INSERT INTO llm.ledger_sum AS s (grain, start, hash, role, server, model, relation,"

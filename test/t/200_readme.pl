@@ -211,7 +211,7 @@ is_deeply([ map { [ $_->[0], $measured{ $_->[0] } ] } @figures ], \@figures, 'th
 # ---------------------------------------------------------------------------
 
 # In backquotes and beginning with a folder of ours; NAME, NN and A stand for what is to come.
-my $named_file = qr{`((?:src|extension|test|sql|expected|tools|script|docs|bench|\.ci)/[\w./-]*\w)`};
+my $named_file = qr{`((?:src|extension|test|sql|expected|tools|script|docs|bench|monitoring|\.ci)/[\w./-]*\w)`};
 my @missing;
 
 foreach my $page (sort keys %text)
