@@ -24,7 +24,7 @@ char *llm_guc_carry_settings;
 bool llm_guc_enabled = true;
 int llm_guc_idle_timeout_ms = 60000;
 int llm_guc_max_answer_kb = 16384;
-int llm_guc_max_connections = 256;
+int llm_guc_max_connections = 1024;
 int llm_guc_max_immediate_calls = 1000;
 int llm_guc_max_in_flight = 64;
 double llm_guc_max_retry_share = 0.5;
@@ -108,8 +108,8 @@ llm_guc_init(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("llm_enrich.max_connections",
 							"Sets the number of simultaneous requests per database.",
-							"Every request is one connection, and one file descriptor of the sender.",
-							&llm_guc_max_connections, 256, 1, 10000,
+							"Each request is one connection; there are no more than the system lets a process open.",
+							&llm_guc_max_connections, 1024, 1, 10000,
 							at_start, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("llm_enrich.max_immediate_calls",

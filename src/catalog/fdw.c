@@ -26,6 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
+#include "base/guc.h"
 #include "catalog/fdw.h"
 #include "catalog/fdw_habit.h"
 #include "catalog/preset.h"
@@ -53,6 +54,7 @@ typedef struct FdwOption
 	bool superuser_only; /* it reads a file, or changes where a request and the key go */
 } FdwOption;
 
+static void check_concurrency(const char *name, const char *value);
 static void check_count(const char *name, const char *value);
 static void check_dialect(const char *name, const char *value);
 static void check_duration(const char *name, const char *value);
@@ -71,7 +73,7 @@ static const FdwOption fdw_options[] = {
 	{ForeignServerRelationId, "api_key_env", check_variable, true},
 	{ForeignServerRelationId, "requests_per_minute", check_count, false},
 	{ForeignServerRelationId, "tokens_per_minute", check_count, false},
-	{ForeignServerRelationId, "max_concurrency", check_count, false},
+	{ForeignServerRelationId, "max_concurrency", check_concurrency, false},
 	{ForeignServerRelationId, "timeout", check_duration, false},
 	{ForeignServerRelationId, "connect_timeout", check_duration, false},
 	{ForeignServerRelationId, "headers", llm_habit_check_headers, false},
@@ -269,6 +271,22 @@ check_count(const char *name, const char *value)
 				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
 				 errdetail("It must be a whole number between 1 and %d.", INT_MAX),
 				 errhint("Omit the option for no limit.")));
+}
+
+/* More than one target ever gets is no error, and does not come true. */
+static void
+check_concurrency(const char *name, const char *value)
+{
+	int most = llm_guc_max_connections - llm_guc_max_connections / 4;
+	int count;
+
+	check_count(name, value);
+	if (parse_count(value, &count) && count > most)
+		ereport(NOTICE,
+				(errmsg("option \"%s\" is %d, and one target has %d requests in flight at most", name, count, most),
+				 errdetail("That is three quarters of \"llm_enrich.max_connections\", now %d.", llm_guc_max_connections),
+				 errhint("ALTER SYSTEM SET llm_enrich.max_connections = %d; then restart the server.",
+						 (int) Min((int64) count * 4 / 3 + 1, 10000))));
 }
 
 static void

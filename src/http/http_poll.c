@@ -38,6 +38,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "http/http_descriptors.h"
 #include "http/http_poll.h"
 
 #define POSTMASTER_CHECK_US INT64CONST(1000000)
@@ -69,7 +70,7 @@ void
 llm_http_poll_start(void)
 {
 	Assert(epoll_fd < 0);
-	if (!AcquireExternalFD())
+	if (!llm_http_descriptors_take())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not start sending requests: too many open files"),
@@ -77,7 +78,7 @@ llm_http_poll_start(void)
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0)
 	{
-		ReleaseExternalFD();
+		llm_http_descriptors_release();
 		ereport(ERROR,
 				(errcode_for_socket_access(),
 				 errmsg("could not start sending requests: %m")));
@@ -162,7 +163,7 @@ forget(int fd)
 		watches[fd].own = false;
 	}
 	nsockets--;
-	ReleaseExternalFD();
+	llm_http_descriptors_release();
 }
 
 static ino_t
@@ -196,7 +197,7 @@ remember(int fd)
 }
 
 /*
- * Called from within libcurl.  AcquireExternalFD() may close files that fd.c keeps
+ * Called from within libcurl.  To take a descriptor may close files that fd.c keeps
  * open for convenience, and does not raise.
  */
 int
@@ -204,7 +205,7 @@ llm_http_poll_open(int family, int type, int protocol, bool *no_descriptor)
 {
 	int fd;
 
-	if (!AcquireExternalFD())
+	if (!llm_http_descriptors_take())
 	{
 		*no_descriptor = true;
 		return -1;
@@ -214,7 +215,7 @@ llm_http_poll_open(int family, int type, int protocol, bool *no_descriptor)
 	{
 		if (errno == EMFILE || errno == ENFILE)
 			*no_descriptor = true;
-		ReleaseExternalFD();
+		llm_http_descriptors_release();
 		return -1;
 	}
 	remember(fd);
@@ -235,9 +236,9 @@ llm_http_poll_can_open(int in_use)
 {
 	if (nsockets > in_use)
 		return true;
-	if (!AcquireExternalFD())
+	if (!llm_http_descriptors_take())
 		return false;
-	ReleaseExternalFD();
+	llm_http_descriptors_release();
 	return true;
 }
 

@@ -11,11 +11,12 @@
  */
 #include "postgres.h"
 
-#include "storage/fd.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
 #include "base/guc.h"
+#include "base/shmem.h"
+#include "http/http_descriptors.h"
 #include "send/ahead.h"
 #include "send/air.h"
 
@@ -33,6 +34,9 @@
 #define STORE_DELAY_AHEAD_MS 40
 #define STORE_AT_ONCE_AHEAD 256
 
+/* What bounds a database's requests, as llm.health names it. */
+#define SUBJECT "llm_enrich.max_connections"
+
 /* All static: the sender's life. */
 static dlist_head flying = DLIST_STATIC_INIT(flying);
 static dlist_head landed = DLIST_STATIC_INIT(landed);
@@ -43,13 +47,22 @@ static int slots;
 void
 llm_air_start(void)
 {
-	/* AcquireExternalFD() leaves a third of the descriptors to the likes of us; some are libcurl's own. */
-	slots = Max(1, Min(llm_guc_max_connections, max_safe_fds / 3 - 8));
+	int limit;
+
+	slots = llm_http_descriptors_room(llm_guc_max_connections, &limit);
 	if (slots < llm_guc_max_connections)
-		ereport(LOG,
-				(errmsg("\"llm_enrich.max_connections\" is %d, but there are descriptors for %d connections only",
-						llm_guc_max_connections, slots),
-				 errhint("Raise \"max_files_per_process\" and the operating system's limit.")));
+	{
+		char *problem = psprintf("there are descriptors for %d simultaneous requests, not for %d", slots,
+								 llm_guc_max_connections);
+		char *hint = psprintf("Raise the operating system's hard limit of open files for the server, now %d, or set"
+							  " llm_enrich.max_connections = %d.",
+							  limit, slots);
+
+		llm_shmem_report_problem(SUBJECT, problem, hint);
+		ereport(LOG, (errmsg("\"llm_enrich.max_connections\": %s", problem), errhint("%s", hint)));
+	}
+	else
+		llm_shmem_report_problem(SUBJECT, NULL, NULL);
 	llm_http_start(slots);
 }
 
