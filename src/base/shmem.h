@@ -96,6 +96,14 @@ extern void llm_shmem_report_extension(bool present);
 extern bool llm_shmem_is_probe(LlmWorkerKind kind);
 
 /*
+ * Has a database with work no process?  Then who has nothing to do leaves at once, and a sender that
+ * has had its share lets others go first: come_again() before it ends, and the launcher starts it in
+ * its turn.
+ */
+extern bool llm_shmem_is_starving(void);
+extern void llm_shmem_come_again(LlmWorkerKind kind);
+
+/*
  * An idle worker wants to end.  False when somebody asked for it since the last
  * call (or its start): its latch is set then, so that it looks once more.  After
  * true it must end: from then on the launcher is asked.

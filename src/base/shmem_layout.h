@@ -102,6 +102,7 @@ typedef struct LlmShared
 	TimestampTz launcher_since;
 	pg_atomic_uint64 clock_ahead; /* us; a test's, see clock.c */
 	bool sweep_wanted; /* the launcher is to look at pg_database now */
+	bool starving; /* a database with work has no process: who can do without one is to leave */
 	bool crowded; /* an entry had to make room: knowledge of it was lost */
 	Oid oids[LLM_MAX_DATABASES]; /* dense, for the search; InvalidOid: free */
 	LlmDatabase databases[LLM_MAX_DATABASES];
@@ -128,6 +129,9 @@ extern void llm_shmem_free(LlmDatabase *entry);
 
 /* Lock held. */
 extern void llm_shmem_wake_launcher(void);
+
+/* By the launcher: some database with work has no process, or all have one. */
+extern void llm_shmem_report_starving(bool starving);
 
 /*
  * Flag a worker as wanted and set its latch, or the launcher's when it does not run.

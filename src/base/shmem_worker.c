@@ -173,6 +173,45 @@ llm_shmem_is_probe(LlmWorkerKind kind)
 	return probe;
 }
 
+void
+llm_shmem_report_starving(bool starving)
+{
+	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
+	llm_shared->starving = starving;
+	for (int i = 0; starving && i < LLM_MAX_DATABASES; i++)
+	{
+		for (int kind = 0; kind < LLM_WORKER_KINDS; kind++)
+		{
+			if (llm_shared->databases[i].workers[kind].latch != NULL)
+				SetLatch(llm_shared->databases[i].workers[kind].latch);
+		}
+	}
+	LWLockRelease(llm_shared->lock);
+}
+
+bool
+llm_shmem_is_starving(void)
+{
+	bool starving;
+
+	LWLockAcquire(llm_shared->lock, LW_SHARED);
+	starving = llm_shared->starving;
+	LWLockRelease(llm_shared->lock);
+	return starving;
+}
+
+void
+llm_shmem_come_again(LlmWorkerKind kind)
+{
+	LlmWorkerEntry *worker;
+
+	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
+	worker = my_worker(kind);
+	if (worker != NULL)
+		worker->wanted = LLM_WANTED_WORK;
+	LWLockRelease(llm_shared->lock);
+}
+
 bool
 llm_shmem_leave(LlmWorkerKind kind)
 {

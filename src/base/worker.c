@@ -223,6 +223,26 @@ cancel_lock_wait(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
+/* The hook that was there before ours; set once in a process of ours. */
+static emit_log_hook_type previous_emit_log = NULL;
+
+/* emit_log_hook: that the server, or a command, ends a process of ours is no failure of anything. */
+static void
+tell_end_quietly(ErrorData *error)
+{
+	if (error->elevel == FATAL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		error->elevel = LOG;
+	if (previous_emit_log != NULL)
+		previous_emit_log(error);
+}
+
+void
+llm_worker_end_quietly(void)
+{
+	previous_emit_log = emit_log_hook;
+	emit_log_hook = tell_end_quietly;
+}
+
 bool
 llm_worker_start(LlmWorkerKind kind, Datum arg)
 {
@@ -231,6 +251,7 @@ llm_worker_start(LlmWorkerKind kind, Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, cancel_lock_wait);
+	llm_worker_end_quietly();
 	if (!llm_shmem_enter(database, kind))
 		return false;
 	BackgroundWorkerUnblockSignals();
@@ -247,7 +268,7 @@ llm_worker_may_leave(LlmWorkerKind kind, bool worked, TimestampTz idle_since)
 {
 	if (kind == LLM_WORKER_SENDER && !llm_guc_enabled)
 		return true; /* tasks that come meanwhile are found when sending is switched on */
-	if ((worked || !llm_shmem_is_probe(kind)) &&
+	if ((worked || !llm_shmem_is_probe(kind)) && !llm_shmem_is_starving() &&
 		llm_clock_steady() < TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms))
 		return false;
 	return llm_shmem_leave(kind);

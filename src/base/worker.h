@@ -33,6 +33,9 @@
  */
 extern bool llm_worker_start(LlmWorkerKind kind, Datum arg);
 
+/* In a process of ours: SIGTERM ends it as ever, and the log does not call that fatal. */
+extern void llm_worker_end_quietly(void);
+
 /*
  * Nothing to do since idle_since (worked: there was something before).  True: return
  * from main at once, without looking again.  False: sleep until the latch is set, at

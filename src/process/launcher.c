@@ -33,6 +33,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/shmem_layout.h"
+#include "base/worker.h"
 #include "process/launcher.h"
 #include "process/launcher_census.h"
 
@@ -279,30 +280,42 @@ start_worker(const Start *start, TimestampTz now)
 
 /*
  * Start what is wanted, one database after the other, its sender first.  When
- * processes run out, that database is the first at the next attempt.  Returns when
- * there may be something to start again.
+ * processes run out, that database is the first at the next attempt, and those that have
+ * one and need it least are told.  Returns when there may be something to start again.
  */
 static TimestampTz
 start_workers(TimestampTz now)
 {
 	TimestampTz next_at = DT_NOEND;
+	bool none_free = false;
+	bool starving = false;
+	int first = turn;
 	Start start;
 	int step;
 	int kind;
 
 	for (step = 0; step < LLM_MAX_DATABASES; step++)
 	{
-		start.entry = (turn + step) % LLM_MAX_DATABASES;
+		start.entry = (first + step) % LLM_MAX_DATABASES;
 		for (kind = 0; kind < LLM_WORKER_KINDS; kind++)
 		{
 			start.kind = (LlmWorkerKind) kind;
-			if (!is_due(&start, now, &next_at) || start_worker(&start, now))
+			if (!is_due(&start, now, &next_at))
 				continue;
-			turn = start.entry;
-			return TimestampTzPlusMilliseconds(now, RETRY_MS);
+			if (none_free)
+				note_no_process(&start);
+			else if (start_worker(&start, now))
+				continue;
+			else
+			{
+				none_free = true;
+				turn = start.entry;
+			}
+			starving = starving || start.wanted == LLM_WANTED_WORK;
 		}
 	}
-	return next_at;
+	llm_shmem_report_starving(starving);
+	return none_free ? Min(next_at, TimestampTzPlusMilliseconds(now, RETRY_MS)) : next_at;
 }
 
 /* Sleep until then at the latest; woken by our latch: a wish, an end, a signal. */
@@ -349,6 +362,7 @@ llm_launcher_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, LLM_SIG_IGN); /* pg_cancel_backend: there is no statement to cancel */
+	llm_worker_end_quietly();
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	enter_launcher();

@@ -29,6 +29,9 @@
 /* A wait is never longer than that, whatever is asked for: ms. */
 #define LONGEST_WAIT_MS 60000
 
+/* Where another database has no process, a sender that has work lets go after so long: ms. */
+#define SHARE_MS 10000
+
 /* Milliseconds from now until "at", rounded up. */
 static long
 wait_ms(TimestampTz at)
@@ -52,9 +55,27 @@ reload_if_asked(void)
 	llm_scheduler_wake();
 }
 
+/*
+ * Is its place to be another database's, which has none?  Then it sends nothing more, stores what comes, and
+ * is started again in its turn.
+ */
+static bool
+has_had_its_share(TimestampTz began)
+{
+	static bool over = false; /* it has been, and it ends */
+
+	if (!over && llm_clock_steady() >= TimestampTzPlusMilliseconds(began, SHARE_MS) && llm_shmem_is_starving())
+	{
+		over = true;
+		llm_shmem_come_again(LLM_WORKER_SENDER);
+	}
+	return over;
+}
+
 void
 llm_sender_main(Datum arg)
 {
+	TimestampTz began = llm_clock_steady();
 	TimestampTz idle_since = 0;
 	bool worked = false;
 	uint32 heard;
@@ -84,8 +105,9 @@ llm_sender_main(Datum arg)
 				return;
 			wake_at = Min(wake_at, TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms));
 		}
-		if (!llm_shmem_report_worker(LLM_WORKER_SENDER, llm_scheduler_is_idle() ? "idle" : "working",
-									 llm_http_in_flight(), llm_scheduler_slots()) &&
+		if ((!llm_shmem_report_worker(LLM_WORKER_SENDER, llm_scheduler_is_idle() ? "idle" : "working",
+									  llm_http_in_flight(), llm_scheduler_slots()) ||
+			 has_had_its_share(began)) &&
 			llm_scheduler_drain())
 			return;
 		if (llm_worker_was_woken(heard))

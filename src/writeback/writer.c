@@ -34,6 +34,9 @@
  */
 #define GATHER_MS 20
 
+/* Where another database has no process, a writer that waits for answers leaves after so long: ms. */
+#define SPARED_MS 1000
+
 /* Sleep until the latch is set or the time has come. */
 static void
 wait_until(TimestampTz wake_at)
@@ -57,12 +60,38 @@ gather(TimestampTz began)
 	}
 }
 
-/* Has it been idle for so long that it may leave? */
+/* Has it been idle for so long? */
 static bool
-idle_for_long(TimestampTz idle_since)
+idle_for(TimestampTz idle_since, int ms)
 {
-	return idle_since != 0 &&
-		   TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms) <= llm_clock_steady();
+	return idle_since != 0 && TimestampTzPlusMilliseconds(idle_since, ms) <= llm_clock_steady();
+}
+
+/* Is it to be asked whether anything is to come?  At once, where another database has no process. */
+static bool
+may_be_over(TimestampTz idle_since)
+{
+	return idle_for(idle_since, llm_guc_idle_timeout_ms) || (idle_since != 0 && llm_shmem_is_starving());
+}
+
+/* When an idle writer is to look again, at the latest. */
+static TimestampTz
+look_again_at(TimestampTz idle_since)
+{
+	if (llm_shmem_is_starving())
+		return TimestampTzPlusMilliseconds(llm_clock_steady(), SPARED_MS);
+	return TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms);
+}
+
+/*
+ * Jobs are open, and nothing of them is to be written: the sender calls, or the minute's sweep looks
+ * again.  May it leave its process to another database meanwhile?
+ */
+static bool
+can_be_spared(TimestampTz idle_since, TimestampTz wake_at)
+{
+	return llm_shmem_is_starving() && idle_for(idle_since, SPARED_MS) &&
+		   wake_at > TimestampTzPlusMilliseconds(llm_clock_steady(), LONGEST_WAIT_MS);
 }
 
 void
@@ -79,7 +108,7 @@ llm_writer_main(Datum arg)
 		uint32 heard = llm_shmem_woken();
 		TimestampTz began = llm_clock_steady();
 		TimestampTz wake_at;
-		LlmPassResult result = llm_writeback_pass(!worked || idle_for_long(idle_since), &wake_at);
+		LlmPassResult result = llm_writeback_pass(!worked || may_be_over(idle_since), &wake_at);
 
 		if (result == LLM_PASS_NO_EXTENSION)
 			return;
@@ -95,15 +124,16 @@ llm_writer_main(Datum arg)
 		else
 		{
 			/* asked whether it could leave, and it could not: not before another while */
-			if (idle_since == 0 || (result == LLM_PASS_NOTHING && idle_for_long(idle_since)))
+			if (idle_since == 0 || (result == LLM_PASS_NOTHING && idle_for(idle_since, llm_guc_idle_timeout_ms)))
 				idle_since = llm_clock_steady();
 			if (!llm_shmem_report_worker(LLM_WORKER_WRITER, "idle", 0, 0))
 				return;
-			if (result == LLM_PASS_EMPTY && llm_worker_may_leave(LLM_WORKER_WRITER, worked, idle_since))
+			if ((result == LLM_PASS_EMPTY || can_be_spared(idle_since, wake_at)) &&
+				llm_worker_may_leave(LLM_WORKER_WRITER, worked, idle_since))
 				return;
 			if (llm_worker_was_woken(heard))
 				SetLatch(MyLatch);
-			wait_until(Min(wake_at, TimestampTzPlusMilliseconds(idle_since, llm_guc_idle_timeout_ms)));
+			wait_until(Min(wake_at, look_again_at(idle_since)));
 		}
 		CHECK_FOR_INTERRUPTS();
 		(void) llm_worker_reload_settings_if_asked();
