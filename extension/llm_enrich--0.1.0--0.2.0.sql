@@ -52,6 +52,11 @@ ALTER TABLE llm.ledger ALTER COLUMN at SET DEFAULT llm.clock();
 ALTER TABLE llm.job ADD COLUMN cell_kind text NOT NULL DEFAULT 'marker' CHECK (cell_kind IN ('marker', 'quiet')),
 	ADD COLUMN cell jsonb;
 ALTER TABLE llm.job ADD COLUMN max_concurrency int CHECK (max_concurrency > 0);
+ALTER TABLE llm.job ADD COLUMN announced text NOT NULL DEFAULT 'open';
+UPDATE llm.job SET announced = state;
+CREATE INDEX job_untold ON llm.job (id) WHERE state <> announced AND NOT (state = 'open' AND announced = 'budget')
+	OR state = 'open' AND announced <> 'budget' AND pg_catalog.starts_with(reason, 'budget');
+COMMENT ON COLUMN llm.job.announced IS 'state that was told last by NOTIFY and in the log; budget: it met one';
 COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task is pending; quiet: it keeps its value';
 COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
 ALTER TABLE llm.queue ADD COLUMN cell bigint, ADD COLUMN fence bytea, ADD COLUMN leaves jsonb;
@@ -105,7 +110,7 @@ WITH busy AS (
 	WHERE j.state <> 'finished' OR j.finished_at > (SELECT llm.clock() - interval '1 hour')
 )
 SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS role, c.operation, c.model,
-	CASE WHEN c.final >= c.all_tasks THEN 'finished' ELSE c.state END AS state,
+	c.state,
 	c.all_tasks AS total, c.done, c.failed,
 	c.superseded + c.cancelled + c.row_gone AS dropped,
 	c.all_tasks - c.final AS waiting,

@@ -64,11 +64,14 @@ CREATE TABLE llm.job (
 	shape_put_off text,
 	cell_kind text NOT NULL DEFAULT 'marker' CHECK (cell_kind IN ('marker', 'quiet')),
 	cell jsonb,
-	max_concurrency int CHECK (max_concurrency > 0)
+	max_concurrency int CHECK (max_concurrency > 0),
+	announced text NOT NULL DEFAULT 'open'
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
 CREATE INDEX job_deadline ON llm.job (deadline) WHERE deadline IS NOT NULL AND state <> 'finished';
+CREATE INDEX job_untold ON llm.job (id) WHERE state <> announced AND NOT (state = 'open' AND announced = 'budget')
+	OR state = 'open' AND announced <> 'budget' AND pg_catalog.starts_with(reason, 'budget');
 COMMENT ON TABLE llm.job IS 'one row per call site of a statement; single-row statements share one per role, column, recipe and day';
 COMMENT ON COLUMN llm.job.id IS 'number of the job';
 COMMENT ON COLUMN llm.job.created_at IS 'start of the transaction that queued it';
@@ -104,6 +107,7 @@ COMMENT ON COLUMN llm.job.shape_put_off IS 'the same when it was found changed; 
 COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task is pending; quiet: it keeps its value';
 COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
 COMMENT ON COLUMN llm.job.max_concurrency IS 'requests of the job in flight at a time, at most; NULL: as many as its target takes';
+COMMENT ON COLUMN llm.job.announced IS 'state that was told last by NOTIFY and in the log; budget: it met one';
 COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
 
 -- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer

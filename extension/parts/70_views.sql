@@ -64,7 +64,7 @@ WITH busy AS (
 	WHERE j.state <> 'finished' OR j.finished_at > (SELECT llm.clock() - interval '1 hour')
 )
 SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS role, c.operation, c.model,
-	CASE WHEN c.final >= c.all_tasks THEN 'finished' ELSE c.state END AS state,
+	c.state,
 	c.all_tasks AS total, c.done, c.failed,
 	c.superseded + c.cancelled + c.row_gone AS dropped,
 	c.all_tasks - c.final AS waiting,
@@ -86,7 +86,7 @@ COMMENT ON COLUMN llm.progress.column_name IS 'column that gets the answers';
 COMMENT ON COLUMN llm.progress.role IS 'role that asked';
 COMMENT ON COLUMN llm.progress.operation IS 'classify, extract, summarize, complete and so on';
 COMMENT ON COLUMN llm.progress.model IS 'model alias asked for; NULL: the default';
-COMMENT ON COLUMN llm.progress.state IS 'open, paused or finished';
+COMMENT ON COLUMN llm.progress.state IS 'open, paused or finished, as in llm.job: what single rows share is open until its day is over';
 COMMENT ON COLUMN llm.progress.total IS 'tasks queued';
 COMMENT ON COLUMN llm.progress.done IS 'answers in their cells';
 COMMENT ON COLUMN llm.progress.failed IS 'tasks that failed, see llm.dead_letter';

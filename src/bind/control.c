@@ -274,7 +274,10 @@ llm_control_pause(const LlmSelection *selection)
 	nulls[6] = ' ';
 	paused = llm_control_count(&pause_statement, values, nulls);
 	if (paused > 0)
+	{
 		tell_sender();
+		llm_wake_at_commit(LLM_WORKER_WRITER); /* it announces that */
+	}
 	return paused;
 }
 

@@ -54,6 +54,13 @@
 #define PAUSE_MS 60000
 #define PAUSE_QUOTA_MS 300000
 
+/*
+ * A target that is shut for so long is worth a line in the log.  A refusal that asks for less is met
+ * each minute where a limit per minute is, and is said when it is for longer.
+ */
+#define LONG_SHUT_MS 10000
+#define LONG_SLOW_DOWN_MS 60000
+
 #define MS_TO_US(ms) ((ms) *INT64CONST(1000))
 
 /* What an answer says about its target, whatever it means for its task. */
@@ -530,6 +537,20 @@ void
 llm_limiter_note_mended(LlmLimiter *limiter)
 {
 	limiter->mends++;
+}
+
+LlmLimiterTurn
+llm_limiter_turn(LlmLimiter *limiter, LlmErrorClass class, TimestampTz now, TimestampTz *until)
+{
+	int64 least_ms = meaning_of(class) == MEANS_SLOW_DOWN ? LONG_SLOW_DOWN_MS : LONG_SHUT_MS;
+
+	*until = limiter->half_open ? gate_opens_at(limiter, now) : now;
+	if (limiter->shut_said != limiter->half_open && (!limiter->half_open || *until - now >= MS_TO_US(least_ms)))
+	{
+		limiter->shut_said = limiter->half_open;
+		return limiter->half_open ? LLM_TURN_SHUT : LLM_TURN_OPEN;
+	}
+	return LLM_TURN_NONE;
 }
 
 const char *

@@ -170,6 +170,7 @@ typedef struct LlmLimiter
 	LlmErrorClass pause_class; /* LLM_OK, or why the target is paused */
 	TimestampTz paused_until; /* probed then, or when the catalog changes */
 
+	bool shut_said; /* llm_limiter_turn() has told that it is shut, and not yet that it is open */
 	uint32 mends; /* how often the cause of a pause was fixed, or a check found it fixed */
 
 	LlmBlameNotes blame; /* limiter_blame.c */
@@ -260,6 +261,21 @@ extern void llm_limiter_unpause(LlmLimiter *limiter);
 
 /* llm.check() was answered: waits that were told before are over. */
 extern void llm_limiter_note_mended(LlmLimiter *limiter);
+
+/* What is to be told of a target, once each. */
+typedef enum LlmLimiterTurn
+{
+	LLM_TURN_NONE,
+	LLM_TURN_SHUT, /* for a while that somebody may want to know of */
+	LLM_TURN_OPEN /* again */
+} LlmLimiterTurn;
+
+/*
+ * After settle(): has an answer of this class shut the target for long, or opened it again?
+ * *until is when it is tried next.
+ */
+extern LlmLimiterTurn llm_limiter_turn(LlmLimiter *limiter, LlmErrorClass class, TimestampTz now,
+									   TimestampTz *until);
 
 extern const char *llm_limiter_reason_name(LlmWaitReason reason);
 

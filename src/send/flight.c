@@ -443,6 +443,8 @@ tell_limiter(LlmRequest *request, LlmErrorClass class, const LlmReply *reply, Ll
 			 TimestampTz now, Ruling *ruling)
 {
 	LlmLimiter *limiter = llm_route_lock_limiter(request->route);
+	LlmLimiterTurn turn;
+	TimestampTz until;
 
 	if (refusal != NULL)
 		settle_refusal(request, limiter, class, refusal, now, ruling);
@@ -451,7 +453,9 @@ tell_limiter(LlmRequest *request, LlmErrorClass class, const LlmReply *reply, Ll
 	ruling->shut = limiter->half_open;
 	ruling->share = llm_blame_share(limiter);
 	ruling->mends = limiter->mends;
+	turn = llm_limiter_turn(limiter, class, now, &until);
 	llm_limiter_unlock();
+	llm_route_log_turn(request->route, turn, class, until);
 	llm_route_note_settled(request->route);
 }
 

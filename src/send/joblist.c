@@ -629,9 +629,10 @@ keep_reason(LlmJob *job)
 	job->reason = reason == NULL ? NULL : MemoryContextStrdup(job->context, reason);
 }
 
-void
+bool
 llm_joblist_store_reasons(void)
 {
+	bool budget = false;
 	int64 *ids = palloc(sizeof(int64) * Max(njobs, 1));
 	const char **reasons = palloc(sizeof(char *) * Max(njobs, 1));
 	int n = 0;
@@ -645,6 +646,7 @@ llm_joblist_store_reasons(void)
 			continue;
 		ids[n] = job->id;
 		reasons[n] = current_reason(job);
+		budget = budget || (reasons[n] != NULL && strncmp(reasons[n], "budget", strlen("budget")) == 0);
 		n++;
 	}
 	if (n > 0)
@@ -656,6 +658,7 @@ llm_joblist_store_reasons(void)
 		if (job != NULL)
 			keep_reason(job);
 	}
+	return budget;
 }
 
 void

@@ -90,7 +90,7 @@ extern TimestampTz llm_joblist_wake_at(int slots, int in_flight);
 
 /* Store why jobs wait, where that has changed; inside a transaction. */
 extern bool llm_joblist_reasons_changed(void);
-extern void llm_joblist_store_reasons(void);
+extern bool llm_joblist_store_reasons(void); /* true: a job has met a budget */
 
 /* Forget jobs that have nothing to send and nothing in flight. */
 extern void llm_joblist_trim(void);

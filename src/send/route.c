@@ -639,6 +639,25 @@ llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message,
 }
 
 void
+llm_route_log_turn(const LlmRoute *route, LlmLimiterTurn turn, LlmErrorClass class, TimestampTz until)
+{
+	const char *why = "it asks for less";
+
+	if (llm_limiter_refusal_kind(class) == LLM_REFUSAL_PAUSE)
+		why = llm_error_pause_text(class);
+	else if (is_no_answer(class))
+		why = "it does not answer";
+	if (turn == LLM_TURN_SHUT)
+		ereport(LOG,
+				(errmsg("model \"%s\" (%s / %s) waits until %s: %s", route->target->alias, route->host,
+						route->target->model, timestamptz_to_str(llm_clock_to_wall(until)), why),
+				 errhint("See llm.health.")));
+	else if (turn == LLM_TURN_OPEN)
+		ereport(LOG,
+				(errmsg("model \"%s\" (%s / %s) goes on", route->target->alias, route->host, route->target->model)));
+}
+
+void
 llm_route_note_doubtful(LlmRoute *route)
 {
 	if (!route->stale)

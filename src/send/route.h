@@ -180,6 +180,13 @@ extern void llm_route_report(LlmRoute *route, const char *problem, const char *h
  */
 extern void llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message, bool shut);
 
+/*
+ * Tell the log that the target is shut for long, or goes on.  No word of the provider's, which
+ * may be somebody's input.
+ */
+extern void llm_route_log_turn(const LlmRoute *route, LlmLimiterTurn turn, LlmErrorClass class,
+							   TimestampTz until);
+
 /* The same for a refusal that may be the row's fault alone: nothing is said of the target. */
 extern void llm_route_note_doubtful(LlmRoute *route);
 /* One text for llm.job.reason; NULL when the route does not wait. */

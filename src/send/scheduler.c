@@ -35,6 +35,7 @@
 #include "send/scheduler_repeat.h"
 #include "send/share.h"
 #include "send/step.h"
+#include "send/store_trouble.h"
 #include "tables/job.h"
 #include "tables/ledger.h"
 #include "tables/sum.h"
@@ -331,8 +332,7 @@ look_around(LlmPass *pass)
 	bool all = woken_all || pass->sweep;
 	bool look = woken || due_at <= pass->now; /* the writer promotes tasks, too */
 
-	if (pass->sweep)
-		llm_job_close_days();
+	pass->writer_has_work |= pass->sweep && llm_job_close_days(); /* it announces that they are over */
 	if (llm_joblist_wants_more())
 		all = true;
 	if (look)
@@ -452,7 +452,7 @@ store_reasons(LlmPass *pass)
 {
 	if (reasons_due(pass) > pass->now)
 		return;
-	llm_joblist_store_reasons();
+	pass->writer_has_work |= llm_joblist_store_reasons(); /* it announces budgets that are met */
 	reasons_at = TimestampTzPlusMilliseconds(pass->now, REASONS_MS);
 }
 
@@ -649,9 +649,11 @@ llm_scheduler_pass(void)
 		return next_pass_at(&pass);
 	if (!transact(&pass))
 	{
+		llm_store_trouble_note(pass.failure);
 		retry_at = TimestampTzPlusMilliseconds(pass.now, STORE_RETRY_MS);
 		return retry_at;
 	}
+	llm_store_trouble_note(NULL);
 	woken = false;
 	woken_all = false;
 	if (pass.sweep)

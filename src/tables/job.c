@@ -207,7 +207,7 @@ llm_job_set_reasons(int64 *jobs, const char **reasons, int n)
 	return stored;
 }
 
-void
+bool
 llm_job_close_days(void)
 {
 	int n = (int) llm_spi_execute(&lock_days_statement, NULL, NULL, false);
@@ -221,4 +221,5 @@ llm_job_close_days(void)
 	SPI_freetuptable(SPI_tuptable);
 	if (n > 0)
 		llm_spi_execute(&close_statement, values, NULL, false);
+	return n > 0;
 }

@@ -49,7 +49,7 @@ extern LlmRecipe *llm_job_recipe(int64 recipe);
  */
 extern int llm_job_set_reasons(int64 *jobs, const char **reasons, int n);
 
-/* Close jobs of past days that have no task left. */
-extern void llm_job_close_days(void);
+/* Close jobs of past days that have no task left; true: there may have been some. */
+extern bool llm_job_close_days(void);
 
 #endif /* LLM_JOB_H */

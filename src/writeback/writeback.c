@@ -39,6 +39,7 @@
 #include "base/shmem.h"
 #include "base/spi.h"
 #include "writeback/writeback.h"
+#include "writeback/writeback_announce.h"
 #include "writeback/writeback_cells.h"
 #include "writeback/writeback_progress.h"
 #include "writeback/writeback_queue.h"
@@ -67,6 +68,9 @@
 
 /* Settled rows that were passed over, since somebody held them, are found again after so long. */
 #define ANEW_MS 60000
+
+/* A job that could not be announced is looked for again after so long. */
+#define UNTOLD_MS 1000
 
 /* Jobs, and rows, whose troubles are remembered; when full, all is forgotten, which only costs a few tries. */
 #define MAX_TROUBLES 4096
@@ -600,9 +604,9 @@ fail_roleless(void)
 		roles_changed = true;
 }
 
-/* The jobs that have something, and when the next waiting row is due. */
+/* The jobs that have something, and when the next waiting row is due.  "untold": jobs have to be announced. */
 static List *
-look_at_queue(bool ask_empty, TimestampTz *wake_at, bool *empty)
+look_at_queue(bool ask_empty, TimestampTz *wake_at, bool *empty, bool *untold)
 {
 	TimestampTz now = llm_clock_steady();
 	List *jobs;
@@ -627,6 +631,7 @@ look_at_queue(bool ask_empty, TimestampTz *wake_at, bool *empty)
 				   TimestampTzPlusMilliseconds(llm_clock_steady(), LLM_LOCK_DELAY_MS));
 	if (held)
 		*wake_at = Min(*wake_at, TimestampTzPlusMilliseconds(llm_clock_steady(), CANCEL_DELAY_MS));
+	*untold = llm_writeback_announce_wanted();
 	*empty = ask_empty && jobs == NIL && last_job == 0 && llm_writeback_is_empty();
 	return jobs;
 }
@@ -649,6 +654,7 @@ llm_writeback_pass(bool ask_empty, TimestampTz *wake_at)
 	LlmPassResult result;
 	List *jobs;
 	bool empty;
+	bool untold;
 
 	MemoryContextReset(pass_context);
 	MemoryContextSwitchTo(pass_context);
@@ -660,9 +666,11 @@ llm_writeback_pass(bool ask_empty, TimestampTz *wake_at)
 		CommitTransactionCommand();
 		return LLM_PASS_NO_EXTENSION;
 	}
-	jobs = look_at_queue(ask_empty, wake_at, &empty);
+	jobs = look_at_queue(ask_empty, wake_at, &empty, &untold);
 	llm_writeback_commit();
 
+	if (untold && !llm_writeback_announce())
+		*wake_at = Min(*wake_at, TimestampTzPlusMilliseconds(llm_clock_steady(), UNTOLD_MS));
 	result = serve_jobs(jobs, wake_at);
 	return result == LLM_PASS_NOTHING && empty ? LLM_PASS_EMPTY : result;
 }

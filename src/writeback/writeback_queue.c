@@ -487,7 +487,6 @@ put_off(LlmWriteJob *job, const char *shape)
 	values[1] = CStringGetTextDatum(shape);
 	values[2] = CStringGetTextDatum(reason);
 	execute(&put_off_statement, values);
-	ereport(LOG, (errmsg("job " INT64_FORMAT " was %s", job->id, reason)));
 }
 
 bool

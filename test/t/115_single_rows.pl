@@ -70,6 +70,8 @@ sending($node, 'on');
 wait_idle($node);
 insert($session[1], 103);
 wait_idle($node);
+is($node->safe_psql('postgres', q(SELECT DISTINCT p.state, j.state, p.waiting FROM llm.progress p JOIN llm.job j ON j.id = p.job)),
+	'open|open|0', 'llm.progress and llm.job agree about a job of the day that waits for nothing');
 is($node->safe_psql('postgres', $seen), 'clerk shop ok, clerk desk cached, agent desk ok', 'P3: the ledger names who asked');
 is($node->safe_psql('postgres', "SELECT count(DISTINCT job) FROM llm.ledger WHERE (key->>'id')::int > 100"), 2, 'of two jobs');
 $provider->script({ sequence => [ { match => 'row 104 ', action => 'refusal' } ] });

@@ -116,10 +116,13 @@ my $full = qr/ERROR: .*could not (?:extend|write).*No space left on device/;
 $log = $node->wait_for_log($full, $log) foreach 1 .. 3;
 is($provider->meter->{requests}, SLOTS, 'P3: while answers cannot be stored, nothing is asked');
 is(sql("SELECT count(*) FROM llm.queue WHERE state = 'claimed'"), SLOTS, 'nor claimed');
+like(sql("SELECT state || ': ' || problem FROM llm.health WHERE subject = 'store'"),
+	qr/^waiting: answers cannot be stored: could not (?:extend|write).*No space left on device/, 'llm.health says so');
 my $sender = sender();
 wish(disk_full => 0);
 wait_idle($node);
 is(sender(), $sender, 'the sender is the same');
+is(sql("SELECT count(*) FROM llm.health WHERE subject = 'store'"), 0, 'llm.health has forgotten it');
 is(sql("SELECT count(*) FROM llm.ledger WHERE outcome <> 'ok'"), 0, 'P4: the answers that it kept are stored when there is room');
 every_row_is_answered('disk full');
 ledger_equals_meter($node, $provider, 'P3: disk full: ledger equals meter');

@@ -1118,6 +1118,35 @@ test_parsing(void)
 	is(llm_limiter_parse_count(NULL), -1, "no count");
 }
 
+/* What there is to say after an answer of that class. */
+static LlmLimiterTurn
+turn_after(LlmErrorClass class, int64 retry_after_ms)
+{
+	TimestampTz until;
+
+	(void) grant(1, 1);
+	settle_as(limiter.generation, class, retry_after_ms, 0.9);
+	return llm_limiter_turn(&limiter, class, now, &until);
+}
+
+/* A target that is shut for long is said once, and that it is open once. */
+static void
+test_turns(void)
+{
+	proven(0, 0, 100);
+	is(turn_after(LLM_OK, 0), LLM_TURN_NONE, "nothing to say of a target that answers");
+	is(turn_after(LLM_ERR_AUTH, 0), LLM_TURN_SHUT, "the key is refused");
+	now += 61 * SECOND;
+	is(turn_after(LLM_ERR_AUTH, 0), LLM_TURN_NONE, "it was said already");
+	now += 61 * SECOND;
+	is(turn_after(LLM_OK, 0), LLM_TURN_OPEN, "it goes on");
+	is(turn_after(LLM_OK, 0), LLM_TURN_NONE, "which was said, too");
+	is(turn_after(LLM_ERR_RATE_LIMITED, 20000), LLM_TURN_NONE, "a limit per minute is nothing to say");
+	now += 30 * SECOND;
+	is(turn_after(LLM_OK, 0), LLM_TURN_NONE, "nor that it is over");
+	is(turn_after(LLM_ERR_RATE_LIMITED, 86400000), LLM_TURN_SHUT, "a day of it is");
+}
+
 int
 main(void)
 {
@@ -1149,5 +1178,6 @@ main(void)
 	test_pace_after_many();
 	test_learned_limits();
 	test_parsing();
+	test_turns();
 	return finish();
 }
