@@ -1250,6 +1250,29 @@ END
 $$;
 COMMENT ON FUNCTION llm.reconcile(text, timestamptz, timestamptz, numeric) IS
 	'a provider''s invoice beside the ledger: a row for the whole time, with the gap, and one for each day (UTC), with likely causes';
+-- Functions that return more than jsonb.
+CREATE FUNCTION llm_filter(input text, condition text,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS boolean
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_filter(text, text, text, text, jsonb, jsonb)
+	IS 'ask whether a condition holds for a text';
+
+CREATE FUNCTION llm_score(input text, criterion text, min float8 DEFAULT 0, max float8 DEFAULT 1,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS float8
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_score(text, text, float8, float8, text, text, jsonb, jsonb)
+	IS 'ask how far a text meets a criterion, as a number from min to max';
+
+DROP FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb);
+CREATE FUNCTION llm.preview(operation text, input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
+	schema jsonb DEFAULT NULL, max_words int DEFAULT NULL, model text DEFAULT NULL, instructions text DEFAULT NULL,
+	examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL, condition text DEFAULT NULL, criterion text DEFAULT NULL,
+	min float8 DEFAULT NULL, max float8 DEFAULT NULL)
+RETURNS jsonb LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_preview';
+COMMENT ON FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb, text, text, float8, float8)
+	IS 'return the request body of a call (operation: classify, extract, filter ..) and send nothing';
 
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$

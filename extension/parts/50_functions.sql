@@ -29,6 +29,20 @@ CREATE FUNCTION llm_complete(prompt text, schema jsonb DEFAULT NULL,
 COMMENT ON FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb)
 	IS 'ask anything: {"text": ".."}, or an object that satisfies a JSON schema';
 
+CREATE FUNCTION llm_filter(input text, condition text,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS boolean
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_filter(text, text, text, text, jsonb, jsonb)
+	IS 'ask whether a condition holds for a text';
+
+CREATE FUNCTION llm_score(input text, criterion text, min float8 DEFAULT 0, max float8 DEFAULT 1,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS float8
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_score(text, text, float8, float8, text, text, jsonb, jsonb)
+	IS 'ask how far a text meets a criterion, as a number from min to max';
+
 -- The planner hook puts these into statements with such calls.  They are open to PUBLIC, since
 -- every role that may run the statement runs them; the first argument keeps SQL from calling them.
 CREATE FUNCTION llm.issue(magic internal, spec bytea, VARIADIC args "any") RETURNS jsonb

@@ -17,6 +17,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -36,6 +37,8 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/json.h"
+#include "base/json_sql.h"
 #include "base/shmem.h"
 #include "catalog/catalog_target.h"
 #include "operation/input.h"
@@ -50,6 +53,7 @@ typedef struct CallSite
 	MemoryContext context; /* of "asked", reset when it changes */
 	const LlmOperation *op;
 	const char *name;
+	Oid returns;
 	bool in_where; /* the planner hook says so */
 	int nargs;
 	LlmArg args[FUNC_MAX_ARGS]; /* of the arguments but the input */
@@ -57,6 +61,7 @@ typedef struct CallSite
 	StringInfoData content; /* of the arguments that "asked" was made from */
 	bool has_asked;
 	LlmLetterQuestion asked; /* all but the input */
+	const char *value_key; /* the answer's own value, where that is what the function returns */
 	TimestampTz deadline; /* DT_NOEND: none */
 } CallSite;
 
@@ -97,6 +102,7 @@ read_signature(CallSite *site, Oid function)
 		elog(ERROR, "cache lookup failed for function %u", function);
 	site->name = pstrdup(NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname));
 	site->op = find_operation(site->name);
+	site->returns = ((Form_pg_proc) GETSTRUCT(tuple))->prorettype;
 	site->nargs = get_func_arg_info(tuple, &types, &names, &modes);
 	for (int i = INPUT + 1; i < site->nargs; i++)
 	{
@@ -144,6 +150,17 @@ check_model(const char *model)
 		checked_command = 0;
 }
 
+/* The member of an answer that is its own value; in the current context. */
+static const char *
+own_value_of(const LlmOperation *op, Jsonb *spec)
+{
+	const LlmRecipe *recipe = llm_operation_load(0, op->name, spec);
+
+	if (recipe == NULL || recipe->value_key == NULL)
+		elog(ERROR, "an answer of %s() has no value of its own", op->function);
+	return recipe->value_key;
+}
+
 /* Make what the rows with these arguments share; raises on bad ones. */
 static void
 make_asked(FunctionCallInfo fcinfo, CallSite *site)
@@ -171,6 +188,7 @@ make_asked(FunctionCallInfo fcinfo, CallSite *site)
 	options = llm_argument_jsonb(&args, LLM_ARG_OPTIONS);
 	llm_operation_job_options(options, NULL, &asked->tags, &deadline);
 	site->deadline = llm_operation_deadline(deadline);
+	site->value_key = site->returns == JSONBOID ? NULL : own_value_of(site->op, asked->spec);
 	MemoryContextSwitchTo(saved);
 	site->has_asked = true;
 }
@@ -410,6 +428,24 @@ llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo)
 	return ahead;
 }
 
+/* The answer as the function's type has it. */
+static Datum
+return_answer(FunctionCallInfo fcinfo, const CallSite *site, Jsonb *answer)
+{
+	JsonbValue tree;
+	const JsonbValue *value = NULL;
+	LlmJsonInput input;
+
+	if (site->returns == JSONBOID)
+		PG_RETURN_JSONB_P(answer);
+	if (llm_json_tree(answer, &tree))
+		value = llm_json_get(&tree, site->value_key);
+	if (value == NULL)
+		elog(ERROR, "an answer of %s() has no \"%s\"", site->name, site->value_key);
+	llm_json_input(&input, site->returns);
+	return llm_json_to_datum(&input, value, &fcinfo->isnull);
+}
+
 /*
  * SQL: llm_classify(...) and its like, where the planner hook has not deferred them.
  */
@@ -439,5 +475,5 @@ llm_enrich_call(PG_FUNCTION_ARGS)
 	answer = ask(site, input);
 	if (answer == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(answer);
+	return return_answer(fcinfo, site, answer);
 }

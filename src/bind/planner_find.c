@@ -367,14 +367,19 @@ check_relations(Query *query, Finder *finder)
 	foreach(cell, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst(cell);
-		bool streams = is_streamed(query, foreach_current_index(cell) + 1);
+		int varno = foreach_current_index(cell) + 1;
+		bool streams = is_streamed(query, varno);
 
 		if (rte->rtekind == RTE_SUBQUERY)
 			find_in_query(rte->subquery, finder, streams);
 		foreach(row, rte->values_lists)
 		{
 			foreach(value, lfirst_node(List, row))
+			{
+				finder->value_type = llm_quiet_lifted_type(varno, foreach_current_index(value) + 1, finder);
 				check_value(lfirst(value), finder, streams);
+				finder->value_type = InvalidOid;
+			}
 		}
 		check_use((Node *) rte->functions, finder, PLACE_CLAUSE);
 		check_use((Node *) rte->tablefunc, finder, PLACE_CLAUSE);

@@ -82,14 +82,17 @@ llm_quiet_call_of(TargetEntry *entry, Finder *finder)
 	return lift != NULL ? lift->call : llm_planner_any_call((Node *) entry->expr);
 }
 
-/* A bare call in a VALUES list, coerced to a type that cannot show its marker; NULL: it is none. */
+/*
+ * A bare call in a VALUES list, coerced to a type that cannot show its marker, that returns the
+ * same type as the first one of its column; NULL: it is none.
+ */
 static FuncExpr *
-lifted_call(Node *value)
+lifted_call(Node *value, const FuncExpr *first)
 {
 	FuncExpr *call = (FuncExpr *) strip_implicit(value);
 
-	if (!llm_planner_is_call((Node *) call) || call->funcresulttype != JSONBOID ||
-		llm_planner_column_fault(exprType(value)) == NULL)
+	if (!llm_planner_is_call((Node *) call) || llm_planner_column_fault(exprType(value)) == NULL ||
+		(first != NULL && first->funcresulttype != call->funcresulttype))
 		return NULL;
 	return call;
 }
@@ -104,9 +107,7 @@ lift_column(Query *query, int varno, int column, LlmFound *found)
 
 	foreach(row, rte->values_lists)
 	{
-		FuncExpr *call = lifted_call(list_nth(lfirst(row), column - 1));
-
-		lift->call = lift->call != NULL ? lift->call : call;
+		lift->call = lift->call != NULL ? lift->call : lifted_call(list_nth(lfirst(row), column - 1), NULL);
 	}
 	if (lift->call == NULL)
 		return;
@@ -114,7 +115,7 @@ lift_column(Query *query, int varno, int column, LlmFound *found)
 	{
 		List *values = lfirst(row);
 		ListCell *value = list_nth_cell(values, column - 1);
-		FuncExpr *call = lifted_call(lfirst(value));
+		FuncExpr *call = lifted_call(lfirst(value), lift->call);
 
 		if (call != NULL)
 			lfirst(value) = makeNullConst(exprType(lfirst(value)), exprTypmod(lfirst(value)),
@@ -130,6 +131,21 @@ lift_column(Query *query, int varno, int column, LlmFound *found)
 	lift->column = column;
 	lift->carrier = list_length(rte->coltypes);
 	found->lifts = lappend(found->lifts, lift);
+}
+
+Oid
+llm_quiet_lifted_type(int varno, int column, Finder *finder)
+{
+	ListCell *cell;
+
+	foreach(cell, finder->found->lifts)
+	{
+		LlmFoundLift *lift = lfirst(cell);
+
+		if (lift->query == finder->level->query && lift->varno == varno && lift->carrier == column)
+			return lift->call->funcresulttype;
+	}
+	return InvalidOid;
 }
 
 void
@@ -584,6 +600,7 @@ find_lifted(TargetEntry *entry, LlmFoundQuiet *quiet, Finder *finder)
 
 	quiet->call = lift->call;
 	choice = (CaseExpr *) make_branch(carrier, quiet, finder);
+	((LlmFoundBranch *) linitial(quiet->branches))->returns = lift->call->funcresulttype;
 	choice->casetype = exprType((Node *) entry->expr);
 	choice->casecollid = exprCollation((Node *) entry->expr);
 	choice->defresult = entry->expr;

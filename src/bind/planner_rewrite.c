@@ -102,6 +102,8 @@ rewrite_call(LlmFoundCall *found, int number, Oid issue)
 		elog(ERROR, "function %s was called with %d arguments", site.name, list_length(call->args));
 	call->args = list_concat(llm_rewrite_fixed_args(llm_defer_write_site(&site)), call->args);
 	call->funcid = issue;
+	call->funcresulttype = JSONBOID; /* a marker, whatever the answer will be */
+	call->funccollid = InvalidOid;
 	call->funcformat = COERCE_EXPLICIT_CALL;
 	ReleaseSysCache(tuple);
 }

@@ -284,14 +284,14 @@ accept_labels(const Classify *own, const JsonbValue *labels, StringInfo fault)
 }
 
 static Jsonb *
-check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
+check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
 	const Classify *own = recipe->private_data;
 	const char *key = own->multi ? "labels" : "label";
 	JsonbValue answer;
 	JsonbValue *value;
 
-	if (!llm_validate_object(str, len, &answer, fault))
+	if (!llm_validate_object(given->str, given->len, &answer, fault))
 		return NULL;
 	value = llm_json_get(&answer, key);
 	if (value == NULL || answer.val.object.nPairs != 1)

@@ -33,20 +33,21 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 }
 
 static Jsonb *
-check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
+check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
 	JsonbValue answer;
 	JsonbPair pair[1];
 
 	if (recipe->schema == NULL)
 	{
-		if (!llm_validate_text(str, len, fault))
+		if (!llm_validate_text(given->str, given->len, fault))
 			return NULL;
-		llm_json_set_pair(pair, "text", llm_json_make_string(str, len));
+		llm_json_set_pair(pair, "text", llm_json_make_string(given->str, given->len));
 		answer = llm_json_make_object(pair, 1);
 		return llm_json_store(&answer);
 	}
-	if (!llm_validate_object(str, len, &answer, fault) || !llm_validate(recipe->private_data, &answer, fault))
+	if (!llm_validate_object(given->str, given->len, &answer, fault) ||
+		!llm_validate(recipe->private_data, &answer, fault))
 		return NULL;
 	return llm_json_store(&answer);
 }

@@ -43,11 +43,12 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 }
 
 static Jsonb *
-check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
+check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
 	JsonbValue answer;
 
-	if (!llm_validate_object(str, len, &answer, fault) || !llm_validate(recipe->private_data, &answer, fault))
+	if (!llm_validate_object(given->str, given->len, &answer, fault) ||
+		!llm_validate(recipe->private_data, &answer, fault))
 		return NULL;
 	return llm_json_store(&answer);
 }

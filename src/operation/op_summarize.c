@@ -91,14 +91,14 @@ count_words(const char *str, int len)
 }
 
 static Jsonb *
-check(const LlmRecipe *recipe, const char *str, size_t len, StringInfo fault)
+check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
 	const Summarize *own = recipe->private_data;
 	JsonbValue answer;
 	JsonbValue *summary;
 	int words;
 
-	if (!llm_validate_object(str, len, &answer, fault))
+	if (!llm_validate_object(given->str, given->len, &answer, fault))
 		return NULL;
 	summary = llm_json_get(&answer, "summary");
 	if (summary == NULL || summary->type != jbvString || answer.val.object.nPairs != 1)

@@ -15,10 +15,9 @@
 #include "operation/spec.h"
 
 static const LlmOperation *const operations[] = {
-	&llm_op_classify,
-	&llm_op_complete,
-	&llm_op_extract,
-	&llm_op_summarize,
+#define LLM_OPERATION(name) &llm_op_##name,
+#include "operation/operation_list.h"
+#undef LLM_OPERATION
 };
 
 const LlmOperation *

@@ -5,7 +5,7 @@
  *	  question, and a provider's text into a checked answer or a named fault.
  *
  * Pure: no SPI, no I/O, no clock.  A new function is one op_*.c, one line in
- * operation.c and one SQL part.
+ * operation_list.h and its SQL.
  *
  *	  find()             by name
  *	  make_spec()        in the user's statement: check the arguments, raise
@@ -52,11 +52,21 @@ typedef struct LlmRecipe
 	void *private_data; /* the operation's own */
 } LlmRecipe;
 
+/* What a model gave, and what it was asked about.  Both are borrowed; the input is NULL where nobody knows it. */
+typedef struct LlmCandidate
+{
+	const char *str;
+	size_t len;
+	const char *input;
+	size_t input_len;
+} LlmCandidate;
+
 struct LlmOperation
 {
 	const char *name; /* "classify", as in llm.recipe.operation and llm.ledger.operation */
 	const char *function; /* "llm_classify" */
 	uint64 takes; /* arguments that not all operations have, see LLM_TAKES() */
+	uint64 needs; /* those of them that must be given */
 
 	/*
 	 * Check the arguments of a call and make the recipe's canonical content.
@@ -77,13 +87,12 @@ struct LlmOperation
 	 * that goes into the cell.  On failure NULL and one sentence in "fault",
 	 * written to be told to the model.  Never raises for what the text holds.
 	 */
-	Jsonb *(*check)(const LlmRecipe *recipe, const char *text, size_t len, StringInfo fault);
+	Jsonb *(*check)(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault);
 };
 
-extern const LlmOperation llm_op_classify;
-extern const LlmOperation llm_op_complete;
-extern const LlmOperation llm_op_extract;
-extern const LlmOperation llm_op_summarize;
+#define LLM_OPERATION(name) extern const LlmOperation llm_op_##name;
+#include "operation/operation_list.h"
+#undef LLM_OPERATION
 
 /* NULL when there is no such operation. */
 extern const LlmOperation *llm_operation_find(const char *name);

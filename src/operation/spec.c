@@ -66,13 +66,6 @@ llm_spec_refuse(LlmArg arg, const char *hint)
 			 errhint("%s", hint)));
 }
 
-/* A flag that is set; one that is not never comes here. */
-void
-llm_argument_flag(LlmSpec *spec, LlmArg arg, Datum value)
-{
-	llm_spec_add(spec, llm_arguments[arg].name, llm_json_make_bool(true));
-}
-
 void
 llm_argument_schema(LlmSpec *spec, LlmArg arg, Datum value)
 {
@@ -149,6 +142,7 @@ read_example(const LlmRecipe *recipe, const JsonbValue *example, int number)
 	JsonbValue *output = llm_json_get(example, "output");
 	StringInfoData str;
 	StringInfoData fault;
+	LlmCandidate given;
 
 	if (input == NULL || output == NULL || example->val.object.nPairs != 2)
 		refuse_example(number, "It must be an object with the keys \"input\" and \"output\", and no other.");
@@ -166,7 +160,8 @@ read_example(const LlmRecipe *recipe, const JsonbValue *example, int number)
 	initStringInfo(&str);
 	initStringInfo(&fault);
 	append_example_answer(&str, recipe, output);
-	if (recipe->op->check(recipe, str.data, str.len, &fault) == NULL)
+	given = (LlmCandidate){str.data, str.len, input->val.string.val, input->val.string.len};
+	if (recipe->op->check(recipe, &given, &fault) == NULL)
 		refuse_example(number, psprintf("Its \"output\" would not be accepted as an answer. %s", fault.data));
 	llm_json_set_pair(&pairs[0], "input", *input);
 	llm_json_set_pair(&pairs[1], "output", *output);
@@ -206,6 +201,20 @@ check_taken(const LlmOperation *op, LlmArg arg)
 				 errhint("Omit \"%s\".", llm_arguments[arg].name)));
 }
 
+/* Refuse a call that lacks one of the arguments that it cannot do without. */
+static void
+check_needed(const LlmOperation *op, const LlmCallArgs *args)
+{
+	for (int arg = 0; arg < LLM_ARGS; arg++)
+	{
+		if ((op->needs & (UINT64CONST(1) << arg)) != 0 && !args->given[arg])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s needs argument \"%s\"", op->function, llm_arguments[arg].name),
+					 errhint("Give it a value that is not NULL.")));
+	}
+}
+
 Jsonb *
 llm_spec_make(const LlmOperation *op, const LlmCallArgs *args)
 {
@@ -219,6 +228,7 @@ llm_spec_make(const LlmOperation *op, const LlmCallArgs *args)
 		if (args->given[arg])
 			check_taken(op, arg);
 	}
+	check_needed(op, args);
 	for (arg = 0; arg < LLM_ARGS; arg++)
 	{
 		if (args->given[arg] && llm_arguments[arg].check != NULL)

@@ -29,6 +29,12 @@ extern bool llm_validate(const LlmSchema *schema, const JsonbValue *value, Strin
  */
 extern bool llm_validate_object(const char *str, size_t len, JsonbValue *object, StringInfo fault);
 
+/*
+ * The only member of the object that a model gave, or NULL and one sentence where it is no
+ * object, or has other members.  In the current context; borrows from the text.
+ */
+extern JsonbValue *llm_validate_member(const char *str, size_t len, const char *key, StringInfo fault);
+
 /* Is the text fit to be stored: valid UTF-8, no NUL, not blank?  Else false and one sentence. */
 extern bool llm_validate_text(const char *str, size_t len, StringInfo fault);
 

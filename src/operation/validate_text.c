@@ -137,6 +137,23 @@ llm_validate_object(const char *str, size_t len, JsonbValue *object, StringInfo 
 	return false;
 }
 
+JsonbValue *
+llm_validate_member(const char *str, size_t len, const char *key, StringInfo fault)
+{
+	JsonbValue *answer = palloc(sizeof(JsonbValue));
+	JsonbValue *value;
+
+	if (!llm_validate_object(str, len, answer, fault))
+		return NULL;
+	value = llm_json_get(answer, key);
+	if (value == NULL || answer->val.object.nPairs != 1)
+	{
+		appendStringInfo(fault, "The answer must have the property \"%s\" and no other.", key);
+		return NULL;
+	}
+	return value;
+}
+
 bool
 llm_validate_text(const char *str, size_t len, StringInfo fault)
 {

@@ -406,19 +406,27 @@ llm_enrich_test_read(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(reply_jsonb(&reply, raw.ninputs));
 }
 
-/* SQL: (operation text, spec jsonb, answer bytea or text) → jsonb */
+/* SQL: (operation text, spec jsonb, answer bytea or text[, input text]) → jsonb */
 Datum
 llm_enrich_test_check(PG_FUNCTION_ARGS)
 {
 	LlmRecipe *recipe = load_recipe(PG_GETARG_DATUM(0), PG_GETARG_JSONB_P(1));
 	bytea *answer = PG_GETARG_BYTEA_PP(2);
+	LlmCandidate given = {VARDATA_ANY(answer), VARSIZE_ANY_EXHDR(answer), NULL, 0};
 	StringInfoData fault;
 	Jsonb *checked;
 	JsonbPair pair[1];
 	JsonbValue result;
 
+	if (PG_NARGS() > 3)
+	{
+		text *input = PG_GETARG_TEXT_PP(3);
+
+		given.input = VARDATA_ANY(input);
+		given.input_len = VARSIZE_ANY_EXHDR(input);
+	}
 	initStringInfo(&fault);
-	checked = recipe->op->check(recipe, VARDATA_ANY(answer), VARSIZE_ANY_EXHDR(answer), &fault);
+	checked = recipe->op->check(recipe, &given, &fault);
 	if (checked != NULL)
 		PG_RETURN_JSONB_P(checked);
 	llm_json_set_pair(pair, "fault", llm_json_make_string(fault.data, fault.len));
@@ -471,6 +479,7 @@ run_round(const LlmDialect *dialect, const LlmRecipe *recipe, const LlmFrame *fr
 	StringInfoData body;
 	StringInfoData fault;
 	LlmReply reply;
+	LlmCandidate given;
 	LlmChat chat = {.input = {VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)}};
 
 	initStringInfo(&body);
@@ -479,7 +488,8 @@ run_round(const LlmDialect *dialect, const LlmRecipe *recipe, const LlmFrame *fr
 	if (reply.class != LLM_OK)
 		elog(ERROR, "the answer was not read as whole");
 	initStringInfo(&fault);
-	if (recipe->op->check(recipe, reply.content, reply.content_len, &fault) == NULL)
+	given = (LlmCandidate){reply.content, reply.content_len, chat.input.at, chat.input.len};
+	if (recipe->op->check(recipe, &given, &fault) == NULL)
 		elog(ERROR, "the answer was not accepted: %s", fault.data);
 }
 

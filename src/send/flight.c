@@ -211,12 +211,14 @@ take_text(LlmFlight *flight, LlmReply *reply)
 {
 	const LlmRecipe *recipe = flight->recipe->recipe;
 	LlmSettlement *s = &flight->settlement;
+	LlmCandidate given = {reply->content, reply->content_len, flight->input, 0};
 	StringInfoData fault;
 
 	if (reply->class == LLM_OK)
 	{
 		initStringInfo(&fault);
-		s->answer = recipe->op->check(recipe, reply->content, reply->content_len, &fault);
+		given.input_len = given.input == NULL ? 0 : strlen(given.input);
+		s->answer = recipe->op->check(recipe, &given, &fault);
 		if (s->answer != NULL)
 			return LLM_OK;
 		reply->class = LLM_ERR_INVALID;

@@ -40,16 +40,15 @@
 
 #include "base/compat.h"
 #include "base/json.h"
+#include "base/json_sql.h"
 #include "base/pinned.h"
 #include "writeback/writeback_value.h"
 
 /* A parameter: $1 is the answer, the others are leaves. */
 typedef struct CellParam
 {
-	Oid type;
+	LlmJsonInput input;
 	Oid collation;
-	FmgrInfo input;
-	Oid io_param;
 } CellParam;
 
 struct LlmCellValue
@@ -126,16 +125,14 @@ member_string(const JsonbValue *object, const char *key)
 static void
 read_param(CellParam *param, const char *type, const char *collation)
 {
+	Oid oid;
 	int32 typmod;
-	Oid input;
 
 	if (type == NULL)
 		elog(ERROR, "a parameter has no type");
-	llm_parse_type(type, &param->type, &typmod);
-	param->collation = collation == NULL ? get_typcollation(param->type)
-										 : get_collation_oid(llm_name_list(collation), false);
-	getTypeInputInfo(param->type, &input, &param->io_param);
-	fmgr_info(input, &param->input);
+	llm_parse_type(type, &oid, &typmod);
+	param->collation = collation == NULL ? get_typcollation(oid) : get_collation_oid(llm_name_list(collation), false);
+	llm_json_input(&param->input, oid);
 }
 
 static void
@@ -162,7 +159,7 @@ make_param(const LlmCellValue *cell, int number)
 
 	param->paramkind = PARAM_EXTERN;
 	param->paramid = number;
-	param->paramtype = cell->params[number - 1].type;
+	param->paramtype = cell->params[number - 1].input.type;
 	param->paramtypmod = -1;
 	param->paramcollid = cell->params[number - 1].collation;
 	param->location = -1;
@@ -252,7 +249,7 @@ start_evaluation(LlmCellValue *cell, Expr *expr)
 	for (int i = 0; i < cell->nparams; i++)
 	{
 		cell->values->params[i].pflags = 0; /* not a constant: it differs from row to row */
-		cell->values->params[i].ptype = cell->params[i].type;
+		cell->values->params[i].ptype = cell->params[i].input.type;
 	}
 	cell->estate->es_param_list_info = cell->values;
 	cell->expr = ExecInitExprWithParams(expression_planner(expr), cell->values);
@@ -290,60 +287,15 @@ llm_cell_value_prepare(Jsonb *description, Oid relation, const char *column)
 	return cell;
 }
 
-/* A JSON value as text: strings as they are, null as NULL. */
-static char *
-json_text(const JsonbValue *value)
-{
-	StringInfoData out;
-
-	if (value->type == jbvNull)
-		return NULL;
-	if (value->type == jbvString)
-		return llm_json_cstring(value);
-	initStringInfo(&out);
-	llm_json_append(&out, value);
-	return out.data;
-}
-
-/* A JSON array as an array of SQL. */
-static Datum
-array_value(const JsonbValue *list, Oid element)
-{
-	int n = list->val.array.nElems;
-	Datum *values = palloc(Max(n, 1) * sizeof(Datum));
-	bool *nulls = palloc0(Max(n, 1) * sizeof(bool));
-	int lower = 1;
-	int16 length;
-	bool by_value;
-	char align;
-	Oid input;
-	Oid io_param;
-	FmgrInfo function;
-
-	get_typlenbyvalalign(element, &length, &by_value, &align);
-	getTypeInputInfo(element, &input, &io_param);
-	fmgr_info(input, &function);
-	for (int i = 0; i < n; i++)
-	{
-		char *words = json_text(&list->val.array.elems[i]);
-
-		nulls[i] = words == NULL;
-		values[i] = words == NULL ? (Datum) 0 : InputFunctionCall(&function, words, io_param, -1);
-	}
-	return PointerGetDatum(n == 0 ? construct_empty_array(element)
-								  : construct_md_array(values, nulls, 1, &n, &lower, element, length, by_value, align));
-}
-
 /* The call's value, as the function would return it. */
 static void
 answer_value(LlmCellValue *cell, Jsonb *answer, ParamExternData *param)
 {
-	CellParam *type = &cell->params[0];
+	LlmJsonInput *input = &cell->params[0].input;
 	JsonbValue tree;
 	const JsonbValue *value = &tree;
-	char *words;
 
-	if (type->type == JSONBOID && !cell->is_own)
+	if (input->type == JSONBOID && !cell->is_own)
 	{
 		param->value = JsonbPGetDatum(answer);
 		param->isnull = false;
@@ -353,15 +305,7 @@ answer_value(LlmCellValue *cell, Jsonb *answer, ParamExternData *param)
 		elog(ERROR, "answer nests too deep");
 	if (cell->value_key != NULL && llm_json_get(&tree, cell->value_key) != NULL)
 		value = llm_json_get(&tree, cell->value_key);
-	param->isnull = false;
-	if (value->type == jbvArray && OidIsValid(get_element_type(type->type)))
-	{
-		param->value = array_value(value, get_element_type(type->type));
-		return;
-	}
-	words = json_text(value);
-	param->isnull = words == NULL;
-	param->value = words == NULL ? (Datum) 0 : InputFunctionCall(&type->input, words, type->io_param, -1);
+	param->value = llm_json_to_datum(input, value, &param->isnull);
 }
 
 /* All parameters of a row. */
@@ -377,13 +321,7 @@ row_params(LlmCellValue *cell, const LlmWriteRow *row)
 	if (cell->nparams > 1 && (leaves.type != jbvArray || leaves.val.array.nElems != cell->nparams - 1))
 		elog(ERROR, "a cell has not as many leaves as its expression");
 	for (int i = 1; i < cell->nparams; i++)
-	{
-		CellParam *param = &cell->params[i];
-		char *words = json_text(&leaves.val.array.elems[i - 1]);
-
-		params[i].isnull = words == NULL;
-		params[i].value = words == NULL ? (Datum) 0 : InputFunctionCall(&param->input, words, param->io_param, -1);
-	}
+		params[i].value = llm_json_to_datum(&cell->params[i].input, &leaves.val.array.elems[i - 1], &params[i].isnull);
 	return params;
 }
 

@@ -191,6 +191,7 @@ static void
 read_as(const LlmDialect *dialect, const LlmRawAnswer *raw)
 {
 	LlmReply reply;
+	LlmCandidate given;
 	StringInfoData fault;
 	Jsonb *answer;
 
@@ -200,7 +201,8 @@ read_as(const LlmDialect *dialect, const LlmRawAnswer *raw)
 	if (reply.class != LLM_OK)
 		return;
 	initStringInfo(&fault);
-	answer = make_recipe()->op->check(make_recipe(), reply.content, reply.content_len, &fault);
+	given = (LlmCandidate){reply.content, reply.content_len, NULL, 0};
+	answer = make_recipe()->op->check(make_recipe(), &given, &fault);
 	must((answer == NULL) == (fault.len > 0));
 	if (answer == NULL)
 		ask_again(dialect, &reply, fault.data);

@@ -42,6 +42,9 @@ static const struct
 				" {\"const\": 2.50}, {\"exclusiveMinimum\": 10, \"exclusiveMaximum\": 20}, {\"minItems\": 2, \"items\": {\"type\": \"number\"}}]}}}"},
 };
 
+/* What all of them were asked about. */
+static const char *const input = "Call Anna Berg, +49 30 123456, or write to anna@example.com.";
+
 static LlmRecipe *
 find_recipe(int i)
 {
@@ -63,6 +66,7 @@ run(const uint8 *data, size_t size)
 	Jsonb *answer;
 	Jsonb *again;
 	StringInfoData fault;
+	LlmCandidate given;
 	JsonbValue tree;
 	char *str;
 
@@ -73,7 +77,8 @@ run(const uint8 *data, size_t size)
 	str = palloc(size - 1);
 	memcpy(str, data + 1, size - 1);
 	initStringInfo(&fault);
-	answer = recipe->op->check(recipe, str, size - 1, &fault);
+	given = (LlmCandidate){str, size - 1, input, strlen(input)};
+	answer = recipe->op->check(recipe, &given, &fault);
 	if (answer == NULL)
 	{
 		must(fault.len > 0 && fault.len <= LONGEST_FAULT && llm_json_is_utf8(fault.data, fault.len));
@@ -85,7 +90,9 @@ run(const uint8 *data, size_t size)
 	{
 		const JsonbValue *words = llm_json_get(&tree, "text");
 
-		again = recipe->op->check(recipe, words->val.string.val, words->val.string.len, &fault);
+		given.str = words->val.string.val;
+		given.len = words->val.string.len;
+		again = recipe->op->check(recipe, &given, &fault);
 	}
 	else
 	{
@@ -93,7 +100,9 @@ run(const uint8 *data, size_t size)
 
 		initStringInfo(&written);
 		llm_json_append(&written, &tree);
-		again = recipe->op->check(recipe, written.data, written.len, &fault);
+		given.str = written.data;
+		given.len = written.len;
+		again = recipe->op->check(recipe, &given, &fault);
 	}
 	must(again != NULL && compareJsonbContainers(&answer->root, &again->root) == 0);
 }

@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * operation_list.h
+ *	  The operations, sorted by name: LLM_OPERATION(x) is llm_op_x in op_x.c.
+ *
+ * Included by operation.h and operation.c, each with a macro of its own; hence without a
+ * guard.
+ *
+ *-------------------------------------------------------------------------
+ */
+LLM_OPERATION(classify)
+LLM_OPERATION(complete)
+LLM_OPERATION(extract)
+LLM_OPERATION(filter)
+LLM_OPERATION(score)
+LLM_OPERATION(summarize)
