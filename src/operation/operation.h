@@ -49,10 +49,11 @@ typedef struct LlmRecipe
 	const char *system; /* instructions for the model, UTF-8, never NULL */
 	const char *value_key; /* the member of an answer that is its own value; NULL: the whole object is */
 	LlmParams params;
+	bool reads_input; /* check() compares the answer with what was asked about */
 	void *private_data; /* the operation's own */
 } LlmRecipe;
 
-/* What a model gave, and what it was asked about.  Both are borrowed; the input is NULL where nobody knows it. */
+/* What a model gave, and what it was asked about; NULL unless the recipe reads it.  Both are borrowed. */
 typedef struct LlmCandidate
 {
 	const char *str;

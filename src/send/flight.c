@@ -100,6 +100,12 @@ fill_flight(LlmRequest *request, LlmFlight *flight, const LlmClaim *claim)
 	flight->followed = claim->followed;
 	flight->elsewhere = claim->elsewhere;
 	flight->input_len = claim->input_len;
+	if (request->recipe != NULL && request->recipe->recipe->reads_input)
+	{
+		flight->input = pnstrdup(claim->input, claim->input_len);
+		request->bytes += claim->input_len;
+		bytes_in_mind += claim->input_len;
+	}
 	if (claim->key != NULL)
 	{
 		flight->key = palloc(VARSIZE_ANY(claim->key));
@@ -123,7 +129,7 @@ fill_body(LlmRequest *request, LlmClaim *const *claims)
 	request->input_tokens = llm_dialect_estimate_tokens(body.data, body.len);
 	request->exchange.body = body.data;
 	request->exchange.body_len = body.len;
-	request->bytes = body.len;
+	request->bytes += body.len;
 	bytes_in_mind += body.len;
 	fill_exchange(request);
 }
@@ -211,13 +217,12 @@ take_text(LlmFlight *flight, LlmReply *reply)
 {
 	const LlmRecipe *recipe = flight->recipe->recipe;
 	LlmSettlement *s = &flight->settlement;
-	LlmCandidate given = {reply->content, reply->content_len, flight->input, 0};
+	LlmCandidate given = {reply->content, reply->content_len, flight->input, flight->input_len};
 	StringInfoData fault;
 
 	if (reply->class == LLM_OK)
 	{
 		initStringInfo(&fault);
-		given.input_len = given.input == NULL ? 0 : strlen(given.input);
 		s->answer = recipe->op->check(recipe, &given, &fault);
 		if (s->answer != NULL)
 			return LLM_OK;

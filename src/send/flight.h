@@ -50,6 +50,7 @@ typedef struct LlmFlight
 	LlmErrorClass class; /* set by land() */
 	Jsonb *key;
 	size_t input_len; /* of the row's text: its weight in the request */
+	char *input; /* that text, where the check of an answer reads it; else NULL */
 	TimestampTz landed_at;
 	LlmSettlement settlement; /* filled by land() */
 } LlmFlight;
@@ -64,7 +65,7 @@ struct LlmRequest
 	LlmSharedRecipe *recipe; /* all of its tasks are of this one; NULL: it is gone */
 	int64 price; /* llm.price.id, 0: none known */
 	LlmHttpExchange exchange;
-	Size bytes; /* of the body, as long as the request lives */
+	Size bytes; /* of the body and the rows' texts, as long as the request lives */
 	char *input; /* the beginnings of its rows' texts; NULL when nothing was sent */
 	int64 input_tokens; /* estimate of its input */
 	int64 granted_tokens; /* what the limiter was told */
