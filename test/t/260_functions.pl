@@ -36,14 +36,16 @@ $provider->script({
 		'seven' => '{"score": 7}',
 		'quarter' => '{"score": 0.25}' }
 });
-sql(q(CREATE TABLE t (id int PRIMARY KEY, body text, ok boolean, x float8, i int, n numeric(6,3), words text, doc jsonb);
+sql(q(CREATE TABLE t (id int PRIMARY KEY, body text, ok boolean, x float8, i int, n numeric(6,3), words text,
+	doc jsonb);
 	INSERT INTO t (id, body) VALUES (1, 'yes'), (2, 'no'), (3, 'yes again'), (4, NULL);));
 
 # ---------------------------------------------------------------------------
 # In a SELECT
 # ---------------------------------------------------------------------------
 
-is(sql(q(SELECT llm_filter('yes', 'is it?'), llm_filter('no', 'is it?'), llm_filter(NULL, 'is it?') IS NULL)), 't|f|t',
+is(sql(q(SELECT llm_filter('yes', 'is it?'), llm_filter('no', 'is it?'), llm_filter(NULL, 'is it?') IS NULL)),
+	't|f|t',
 	'llm_filter() gives a boolean');
 is(sql(q(SELECT llm_score('seven', 'how much?', 0, 10), llm_score('quarter', 'how much?') + 1)), '7|1.25',
 	'llm_score() gives a number');
@@ -65,7 +67,8 @@ sql(q(UPDATE t SET body = CASE id WHEN 1 THEN 'seven' ELSE 'quarter' END;
 wait_idle($node);
 is(sql('SELECT id, x, i, n FROM t WHERE id < 4 ORDER BY id'), "1|7|8|2.333\n2|0.25|2|0.083\n3|0.25|3|0.083",
 	'P5: a number in columns of three types, and in expressions');
-sql(q(INSERT INTO t (id, body, ok) VALUES (5, 'five', llm_filter('yes', 'is it?')), (6, 'six', false), (7, 'seven', llm_filter('no', 'is it?')),
+sql(q(INSERT INTO t (id, body, ok) VALUES (5, 'five', llm_filter('yes', 'is it?')), (6, 'six', false),
+	(7, 'seven', llm_filter('no', 'is it?')),
 	(1, 'one', llm_filter('no', 'is it?')) ON CONFLICT (id) DO UPDATE SET ok = EXCLUDED.ok));
 wait_idle($node);
 is(sql('SELECT id, ok FROM t WHERE id IN (1, 5, 6, 7) ORDER BY id'), "1|f\n5|t\n6|f\n7|f", 'P5: rows of VALUES, and EXCLUDED');
