@@ -39,3 +39,59 @@ SELECT answer, pg_temp.chk('score', '{"criterion": "x", "min": 0, "max": 10}', a
 	'{"score": 0.1234567890123456789}', '{"score": 1e-9}', '{"score": 10.000000000000000000001}', '{"score": -0.1}', '{"score": "7"}', '{"score": null}', '{"score": 7, "n": 1}', '7']) answer;
 SELECT pg_temp.chk('score', '{"criterion": "x", "min": 0, "max": 1}', '{"score": 0.' || repeat('0', 350) || '1}');
 SELECT pg_temp.refused('score', '{"criterion": "x", "examples": [{"input": "a", "output": 2}]}');
+
+-- translate
+SELECT pg_temp.spec('translate', '{"to_language": "de"}');
+SELECT pg_temp.load('translate', pg_temp.spec('translate', '{"to_language": "French", "from_language": "German"}'));
+SELECT args, pg_temp.refused('translate', args) FROM jsonb_array_elements('[{}, {"to_language": "\t"}, {"from_language": "de"}]') args;
+SELECT length(pg_temp.refused('translate', jsonb_build_object('to_language', repeat('ä', 101))));
+SELECT answer, pg_temp.chk('translate', '{"to_language": "de"}', answer) FROM unnest(ARRAY['{"translation": "Hallo\n"}', '{"translation": " "}',
+	'{"translation": 5}', '{"text": "Hallo"}', 'Hallo']) answer;
+
+-- redact
+CREATE FUNCTION pg_temp.redacted(text, jsonb, text, text) RETURNS jsonb LANGUAGE C STRICT AS 'llm_enrich', 'llm_enrich_test_check';
+SELECT pg_temp.spec('redact', '{}');
+SELECT pg_temp.load('redact', pg_temp.spec('redact', '{}')) ->> 'system';
+SELECT pg_temp.load('redact', pg_temp.spec('redact', '{"kinds": ["email", "license plate", "date_of_birth"]}')) ->> 'system';
+SELECT args, pg_temp.refused('redact', args) FROM jsonb_array_elements('[{"kinds": []}, {"kinds": ["name", null]}, {"kinds": ["name", " "]}, {"kinds": ["a", "b", "a"]},
+	{"kinds": ["date_of_birth", "Date of Birth"]}, {"kinds": ["straße"]}, {"kinds": ["[x]"]}, {"kinds": ["IP address", "name"]}]') args;
+-- the answer is the input but for placeholders
+SELECT answer, pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', answer)::text, input) AS checked
+FROM (VALUES
+	('Call Anna at 030 1234567.', 'Call [NAME] at [PHONE].'),
+	('Call Anna at 030 1234567.', 'Call Anna at 030 1234567.'),
+	('Call Anna at 030 1234567.', '[NAME]'),
+	('Call Anna at 030 1234567.', 'Call [NAME] at [PHONE]'),
+	('Call Anna at 030 1234567.', 'Call [NAME] on [PHONE].'),
+	('Call Anna at 030 1234567.', 'Please call [NAME] at [PHONE].'),
+	('Call Anna at 030 1234567.', 'Call [NAME] at [PHONE]. Thanks.'),
+	('Call Anna at 030 1234567.', 'Call Anna'),
+	('Call Anna at 030 1234567.', 'Call [PERSON] at [PHONE].'),
+	('Call Anna at 030 1234567.', 'Call [NAME][EMAIL] at [PHONE].'),
+	('Call Anna at 030 1234567.', 'Call Anna[NAME] at 030 1234567.'),
+	('Call Anna at 030 1234567.', 'call [NAME] at [PHONE].'),
+	(E'\n  Anna wrote \n', '[NAME] wrote'),
+	('Ärger mit Jürgen Öz', 'Ärger mit [NAME]'),
+	('ä', '[NAME]'),
+	('ä', '[NAME][NAME]'),
+	('aaaaab', '[NAME]aab'),
+	('abcabcabd', '[NAME]abcabd'),
+	('abab', '[NAME]ab[EMAIL]b'),
+	('[NAME] is Anna', '[NAME] is [NAME]'),
+	('see [1] and Bob', 'see [1] and [NAME]'),
+	('see [1] and Bob', 'see [2] and [NAME]')) v(input, answer);
+-- what has a form that a program knows must be gone
+SELECT input, pg_temp.redacted('redact', spec, jsonb_build_object('redacted', input)::text, input) ->> 'fault'
+FROM (VALUES
+	('{}'::jsonb, 'write to a.b+c@mail.example.com now'), ('{}', 'a@b'), ('{}', '@ x@ y @z.com'), ('{}', 'é@example.com'), ('{"kinds": ["name"]}', 'a@example.com'),
+	('{}', 'pay 4111 1111 1111 1111 today'), ('{}', '4111-1111-1111-1112'), ('{}', '5500000000000004'), ('{}', '1700000000000'), ('{}', 'x4111111111111111'), ('{"kinds": ["email"]}', '4111111111111111'),
+	('{}', 'DE89 3704 0044 0532 0130 00 for ANNA'), ('{}', 'GB82WEST12345698765432'), ('{}', 'DE88 3704 0044 0532 0130 00'), ('{}', 'XDE89370400440532013000')) v(spec, input);
+SELECT pg_temp.redacted('redact', '{}', answer, 'Anna') FROM unnest(ARRAY['{"redacted": 5}', '{"text": "[NAME]"}', '[NAME]']) answer;
+SELECT pg_temp.spec('redact', '{"kinds": ["name"], "examples": [{"input": "Hi Bob", "output": "Hi [NAME]"}]}');
+SELECT pg_temp.refused('redact', '{"kinds": ["name"], "examples": [{"input": "Hi Bob", "output": "Hello [NAME]"}]}');
+-- time is linear, whatever the texts
+SELECT pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', '[NAME]' || repeat('a', 300000) || 'b[NAME]')::text, repeat('a', 600000));
+SELECT pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', repeat('[NAME]a', 100000))::text, repeat('ba', 100000)) = jsonb_build_object('redacted', repeat('[NAME]a', 100000));
+SELECT pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', repeat('@', 300000))::text, repeat('@', 300000)) IS NOT NULL,
+	pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', repeat('AA00 ', 100000))::text, repeat('AA00 ', 100000)) IS NOT NULL;
+SELECT pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', '[NAME]')::text, repeat('long ', 1000)) ->> 'fault';

@@ -43,6 +43,20 @@ CREATE FUNCTION llm_score(input text, criterion text, min float8 DEFAULT 0, max 
 COMMENT ON FUNCTION llm_score(text, text, float8, float8, text, text, jsonb, jsonb)
 	IS 'ask how far a text meets a criterion, as a number from min to max';
 
+CREATE FUNCTION llm_translate(input text, to_language text, from_language text DEFAULT NULL,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS text
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_translate(text, text, text, text, text, jsonb, jsonb)
+	IS 'ask for a text in another language';
+
+CREATE FUNCTION llm_redact(input text, kinds text[] DEFAULT NULL,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS text
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_redact(text, text[], text, text, jsonb, jsonb)
+	IS 'ask for a text with placeholders for names, addresses and the like; the text goes to the provider';
+
 -- The planner hook puts these into statements with such calls.  They are open to PUBLIC, since
 -- every role that may run the statement runs them; the first argument keeps SQL from calling them.
 CREATE FUNCTION llm.issue(magic internal, spec bytea, VARIADIC args "any") RETURNS jsonb

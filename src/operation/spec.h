@@ -44,11 +44,14 @@ pg_noreturn extern void llm_spec_refuse(LlmArg arg, const char *hint);
 
 /* Checks of arguments, see argument_list.h.  Each stands with the operation that has it, or in spec.c. */
 extern void llm_argument_words(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_name(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_names(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_number(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_flag(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_labels(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_schema(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_max_words(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_kinds(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_instructions(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_examples(LlmSpec *spec, LlmArg arg, Datum value);

@@ -40,6 +40,10 @@ static const struct
 				" {\"type\": \"object\", \"properties\": {\"l\": {\"$ref\": \"#/$defs/node\"}, \"r\": {\"$ref\": \"#\"}}, \"maxProperties\": 2}]}}}}"},
 	{"extract", "{\"schema\": {\"type\": \"object\", \"minProperties\": 1, \"additionalProperties\": {\"anyOf\": [{\"enum\": [1, \"a\", null, {\"b\": [true]}]},"
 				" {\"const\": 2.50}, {\"exclusiveMinimum\": 10, \"exclusiveMaximum\": 20}, {\"minItems\": 2, \"items\": {\"type\": \"number\"}}]}}}"},
+	{"filter", "{\"condition\": \"it is spam\"}"},
+	{"score", "{\"criterion\": \"urgency\", \"min\": -0.5, \"max\": 1e3}"},
+	{"translate", "{\"to_language\": \"de\"}"},
+	{"redact", "{\"kinds\": [\"name\", \"email\", \"phone\", \"card\", \"iban\"]}"},
 };
 
 /* What all of them were asked about. */

@@ -17,6 +17,7 @@
 #include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <ctype.h>
 #include <string.h>
 
 #define SUMMARY_WORDS 12
@@ -263,6 +264,42 @@ add_mark_and_fit(const Maker *maker, const Node *node, bool marked)
 }
 
 /*
+ * Add the input with placeholders for words with "@" in them, and for telephone numbers.
+ */
+static void
+add_redacted(const Maker *maker)
+{
+	Span input = maker->chat->input;
+	size_t i = 0;
+
+	while (i < input.len)
+	{
+		size_t end = i;
+		size_t digits = 0;
+		bool email = false;
+
+		while (end < input.len && !isspace((unsigned char) input.at[end]))
+			email = email || input.at[end++] == '@';
+		if (!email)
+		{
+			for (end = i; end < input.len && strchr("+-() 0123456789", input.at[end]) != NULL; end++)
+				digits += input.at[end] >= '0' && input.at[end] <= '9';
+			while (end > i && input.at[end - 1] == ' ')
+				end--;
+		}
+		if (email || digits >= 7)
+		{
+			buf_text(&text, email ? "[EMAIL]" : "[PHONE]");
+			i = end;
+		}
+		while (i < input.len && (i < end || isspace((unsigned char) input.at[i]) == 0))
+			buf_char(&text, input.at[i++]);
+		while (i < input.len && isspace((unsigned char) input.at[i]))
+			buf_char(&text, input.at[i++]);
+	}
+}
+
+/*
  * Choose what a free string says; returns whether it carries the mark.
  */
 static bool
@@ -274,6 +311,8 @@ add_by_name(const Maker *maker, Span name, size_t turn)
 		add_object(maker);
 	else if (span_is_nocase(name, "mark"))
 		buf_add(&text, maker->chat->mark.at, maker->chat->mark.len);
+	else if (span_is_nocase(name, "redacted"))
+		add_redacted(maker);
 	else
 	{
 		if (turn > 0 || span_is_nocase(name, "label"))
