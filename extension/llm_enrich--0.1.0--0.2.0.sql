@@ -1279,15 +1279,22 @@ CREATE FUNCTION llm_redact(input text, kinds text[] DEFAULT NULL,
 COMMENT ON FUNCTION llm_redact(text, text[], text, text, jsonb, jsonb)
 	IS 'ask for a text with placeholders for names, addresses and the like; the text goes to the provider';
 
+CREATE FUNCTION llm_sentiment(input text, aspects text[] DEFAULT NULL,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_sentiment(text, text[], text, text, jsonb, jsonb)
+	IS 'ask how the writer of a text feels, {"sentiment": ".."}, and about which aspects, {"aspects": {..}}';
+
 DROP FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb);
 CREATE FUNCTION llm.preview(operation text, input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
 	schema jsonb DEFAULT NULL, max_words int DEFAULT NULL, model text DEFAULT NULL, instructions text DEFAULT NULL,
 	examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL, condition text DEFAULT NULL, criterion text DEFAULT NULL,
 	min float8 DEFAULT NULL, max float8 DEFAULT NULL, to_language text DEFAULT NULL, from_language text DEFAULT NULL,
-	kinds text[] DEFAULT NULL)
+	kinds text[] DEFAULT NULL, aspects text[] DEFAULT NULL)
 RETURNS jsonb LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_preview';
 COMMENT ON FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb, text, text, float8, float8,
-	text, text, text[])
+	text, text, text[], text[])
 	IS 'return the request body of a call (operation: classify, extract, filter ..) and send nothing';
 
 -- This stays last: all tables that are there by now refuse what replication brings.

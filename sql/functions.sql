@@ -95,3 +95,14 @@ SELECT pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', repeat('[
 SELECT pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', repeat('@', 300000))::text, repeat('@', 300000)) IS NOT NULL,
 	pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', repeat('AA00 ', 100000))::text, repeat('AA00 ', 100000)) IS NOT NULL;
 SELECT pg_temp.redacted('redact', '{}', jsonb_build_object('redacted', '[NAME]')::text, repeat('long ', 1000)) ->> 'fault';
+
+-- sentiment
+SELECT pg_temp.spec('sentiment', '{}'), pg_temp.spec('sentiment', '{"aspects": ["price", "service"]}');
+SELECT pg_temp.load('sentiment', pg_temp.spec('sentiment', '{}'));
+SELECT pg_temp.load('sentiment', pg_temp.spec('sentiment', '{"aspects": ["price", "service"]}'));
+SELECT pg_temp.refused('sentiment', '{"aspects": ["price", "price"]}'), pg_temp.refused('sentiment', '{"aspects": ["llm_enrich"]}');
+SELECT answer, pg_temp.chk('sentiment', '{}', answer) FROM unnest(ARRAY['{"sentiment": "mixed"}', '{"sentiment": "good"}', '{"sentiment": null}', '{}',
+	'{"sentiment": "mixed", "aspects": {}}']) answer;
+SELECT answer, pg_temp.chk('sentiment', '{"aspects": ["price"]}', answer) FROM unnest(ARRAY['{"sentiment": "mixed", "aspects": {"price": "unknown"}}',
+	'{"sentiment": "mixed"}', '{"sentiment": "mixed", "aspects": {}}', '{"sentiment": "mixed", "aspects": {"price": "bad"}}',
+	'{"sentiment": "mixed", "aspects": {"price": "neutral", "color": "neutral"}}']) answer;

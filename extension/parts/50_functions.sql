@@ -57,6 +57,13 @@ CREATE FUNCTION llm_redact(input text, kinds text[] DEFAULT NULL,
 COMMENT ON FUNCTION llm_redact(text, text[], text, text, jsonb, jsonb)
 	IS 'ask for a text with placeholders for names, addresses and the like; the text goes to the provider';
 
+CREATE FUNCTION llm_sentiment(input text, aspects text[] DEFAULT NULL,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_sentiment(text, text[], text, text, jsonb, jsonb)
+	IS 'ask how the writer of a text feels, {"sentiment": ".."}, and about which aspects, {"aspects": {..}}';
+
 -- The planner hook puts these into statements with such calls.  They are open to PUBLIC, since
 -- every role that may run the statement runs them; the first argument keeps SQL from calling them.
 CREATE FUNCTION llm.issue(magic internal, spec bytea, VARIADIC args "any") RETURNS jsonb

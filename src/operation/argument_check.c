@@ -98,6 +98,8 @@ llm_argument_names(LlmSpec *spec, LlmArg arg, Datum value)
 		if (nulls[i])
 			llm_spec_refuse(arg, "A name must not be NULL.");
 		names[i] = read_name(arg, DatumGetTextPP(elements[i]));
+		if (llm_json_string_is(&names[i], LLM_MARKER_KEY))
+			llm_spec_refuse(arg, psprintf("The name \"%s\" is reserved.", LLM_MARKER_KEY));
 	}
 	sorted = palloc(n * sizeof(JsonbValue));
 	memcpy(sorted, names, n * sizeof(JsonbValue));

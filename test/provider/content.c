@@ -13,11 +13,11 @@
 #define _GNU_SOURCE
 #include "provider.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <ctype.h>
 #include <string.h>
 
 #define SUMMARY_WORDS 12
