@@ -245,8 +245,18 @@ RESET ROLE;
 SELECT provider, count(*), bool_and(input_per_mtok > 0) AS priced FROM llm.price_list GROUP BY provider ORDER BY provider;
 SELECT * FROM llm.price_list WHERE model IN ('gpt-5-mini', 'claude-haiku-4-5', 'deepseek-v4-pro') ORDER BY model;
 
+-- a server that models name
+CREATE SERVER catalog_dropped FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'http://127.0.0.1:9/v1');
+SELECT llm.add_model('dropped_a', 'catalog_dropped', 'x', input_per_mtok => 1, output_per_mtok => 1);
+SELECT llm.add_model('stays', 'catalog_own', 'y', input_per_mtok => 1, output_per_mtok => 1, fallback => 'dropped_a');
+DROP SERVER IF EXISTS catalog_nowhere, catalog_dropped;
+DROP SERVER catalog_dropped CASCADE;
+SELECT alias, server, fallback FROM llm.model WHERE alias IN ('dropped_a', 'stays');
+
 DROP USER MAPPING FOR PUBLIC SERVER catalog_openai;
-DROP SERVER catalog_openai, catalog_own, catalog_stranger;
+SET client_min_messages = warning;
+DROP SERVER catalog_openai, catalog_own, catalog_stranger CASCADE;
+RESET client_min_messages;
 DROP FOREIGN DATA WRAPPER catalog_other;
 TRUNCATE llm.model, llm.price;
 REVOKE USAGE ON FOREIGN DATA WRAPPER llm_enrich FROM catalog_owner;

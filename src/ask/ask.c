@@ -95,9 +95,10 @@ llm_ask_trial_text(const LlmLetterReply *reply)
 		return psprintf("not sent: %s%s%s", reply->message, reply->hint != NULL ? ". " : "",
 						reply->hint != NULL ? reply->hint : "");
 	if (strcmp(reply->booked, "ok") != 0)
-		return psprintf("%s: \"%s\" at server \"%s\": %s%s", reply->booked, reply->model, reply->server,
+		return psprintf("%s: \"%s\" at server \"%s\": %s%s%s%s", reply->booked, reply->model, reply->server,
 						reply->message != NULL ? reply->message : "no answer",
-						reply->http_status == 0 ? "" : psprintf(" (HTTP status %d)", reply->http_status));
+						reply->http_status == 0 ? "" : psprintf(" (HTTP status %d)", reply->http_status),
+						reply->hint != NULL ? "\n" : "", reply->hint != NULL ? reply->hint : "");
 	return psprintf("ok: \"%s\" at server \"%s\" answered in %d ms; " INT64_FORMAT " input and " INT64_FORMAT
 					" output tokens; %s%s",
 					reply->model, reply->server, reply->latency_ms,

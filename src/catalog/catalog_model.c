@@ -23,6 +23,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
@@ -486,6 +487,68 @@ llm_enrich_drop_model(PG_FUNCTION_ARGS)
 	llm_spi_execute(&delete_model, values, NULL, false);
 	end_writing(&scope);
 	PG_RETURN_VOID();
+}
+
+/* Between begin_writing() and end_writing(), as the next one. */
+static void
+drop_models(const char *name)
+{
+	static LlmStatement delete_models = {
+		"DELETE FROM llm.model WHERE server = $1 RETURNING alias",
+		1,
+		{TEXTOID}};
+	static LlmStatement forget_fallbacks = {
+		"UPDATE llm.model m SET fallback = NULL WHERE m.fallback IS NOT NULL"
+		" AND NOT EXISTS (SELECT FROM llm.model o WHERE o.alias = m.fallback)"};
+	Datum value = CStringGetTextDatum(name);
+
+	llm_spi_execute(&delete_models, &value, NULL, false);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		ereport(NOTICE,
+				(errmsg("drop cascades to model \"%s\"", SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1))));
+	llm_spi_execute(&forget_fallbacks, NULL, NULL, false);
+}
+
+static void
+refuse_drop(const char *name)
+{
+	static LlmStatement select_models = {
+		"SELECT pg_catalog.string_agg(pg_catalog.format('\"%s\"', m.alias), ', ' ORDER BY m.alias), pg_catalog.min(m.alias)"
+		" FROM llm.model m WHERE m.server = $1",
+		1,
+		{TEXTOID}};
+	Datum value = CStringGetTextDatum(name);
+	const char *aliases;
+
+	llm_spi_execute(&select_models, &value, NULL, false);
+	aliases = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (aliases == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot drop server \"%s\" because models use it", name),
+			 errdetail("Models: %s.", aliases),
+			 errhint("SELECT llm.drop_model(%s); or DROP SERVER %s CASCADE; for all of them.",
+					 quote_literal_cstr(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2)),
+					 quote_identifier(name))));
+}
+
+void
+llm_catalog_drop_server(const char *name, bool cascade)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+	LlmOwnScope scope;
+
+	if (server == NULL || !check_function_bodies || !llm_spi_extension_exists() ||
+		strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, LLM_FDW_NAME) != 0 ||
+		!llm_owns_server(server->serverid, GetUserId()))
+		return;
+	begin_writing(&scope);
+	if (cascade)
+		drop_models(name);
+	else
+		refuse_drop(name);
+	end_writing(&scope);
 }
 
 /*

@@ -240,6 +240,31 @@ list_names(LlmStatement *statement)
 	return found > 0 ? names.data : NULL;
 }
 
+char *
+llm_catalog_known_models(const char *server)
+{
+	static LlmStatement select_known = {
+		"SELECT pg_catalog.string_agg(l.model, ', ' ORDER BY l.model) FROM llm.price_list l"
+		" JOIN pg_catalog.pg_foreign_server s ON s.srvname = $1::pg_catalog.name"
+		" WHERE l.provider = COALESCE((SELECT o.option_value FROM pg_catalog.pg_options_to_table(s.srvoptions) o"
+		"  WHERE o.option_name = 'provider'), (SELECT o.option_value FROM pg_catalog.pg_options_to_table(s.srvoptions) o"
+		"  WHERE o.option_name = 'dialect'))",
+		1,
+		{TEXTOID}};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum value = CStringGetTextDatum(server);
+	LlmOwnScope scope;
+	char *names = NULL;
+
+	begin_reading(&scope);
+	if (llm_spi_execute(&select_known, &value, NULL, true) > 0)
+		names = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (names != NULL)
+		names = MemoryContextStrdup(caller, psprintf(" Known names: %s.", names));
+	end_reading(&scope);
+	return names == NULL ? pstrdup("") : names;
+}
+
 /* How to add a model, and a server first where there is none. */
 static char *
 add_model_hint(const char *alias)

@@ -70,6 +70,15 @@ extern void llm_catalog_check_call(const char *alias, Oid role);
  */
 extern void llm_catalog_check_server_name(const char *name);
 
+/* " Known names: ..." of the models that the price list has for a server's provider; "" where it has none. */
+extern char *llm_catalog_known_models(const char *server);
+
+/*
+ * Before the current role drops a server: raise while models name it, or with "cascade" drop them, too.  Nothing
+ * of that in a script of pg_dump's, which drops the extension next.
+ */
+extern void llm_catalog_drop_server(const char *name, bool cascade);
+
 /* In the sender, inside a transaction, or in a user's statement.  Result in the current context. */
 extern LlmTarget *llm_catalog_target(const char *alias, Oid role);
 

@@ -32,6 +32,17 @@ llm_dialect_find(const char *name)
 }
 
 const char *
+llm_dialect_advice(const LlmDialect *dialect, LlmErrorClass class)
+{
+	for (const LlmAdvice *row = dialect->advice; row != NULL && row->class != LLM_OK; row++)
+	{
+		if (row->class == class)
+			return row->text;
+	}
+	return NULL;
+}
+
+const char *
 llm_dialect_names(void)
 {
 	StringInfoData buf;

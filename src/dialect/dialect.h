@@ -145,9 +145,17 @@ typedef struct LlmReply
 	LlmToldLimit requests; /* rate limits that the headers tell */
 	LlmToldLimit tokens;
 	LlmUsage usage;
+	bool may_be_billed; /* something was answered, which nobody can read */
 	int refused; /* one LLM_USED_… bit: the host does not take that, and a simpler way may do; 0: none */
 	char *refusal; /* its sentence, without what it quotes from the row; with "refused" */
 } LlmReply;
+
+/* What an error of that class means at that provider, and where to look: one or two sentences. */
+typedef struct LlmAdvice
+{
+	LlmErrorClass class; /* LLM_OK: the table ends */
+	const char *text;
+} LlmAdvice;
 
 typedef struct LlmDialect
 {
@@ -157,6 +165,7 @@ typedef struct LlmDialect
 	int simpler; /* LLM_USED_… bits of that for which the dialect has a simpler way, told by the habits */
 	const char *max_tokens_field; /* what caps output, and what older hosts have instead: with LLM_USED_CAP */
 	const char *other_max_tokens_field;
+	const LlmAdvice *advice;
 
 	/* What path a kind of request has, and which headers of its own; see llm_dialect_address(). */
 	void (*address)(const LlmEndpoint *endpoint, LlmRequestKind kind, LlmAddress *address);
@@ -176,6 +185,9 @@ typedef struct LlmDialect
 
 /* NULL when there is no such dialect. */
 extern const LlmDialect *llm_dialect_find(const char *name);
+
+/* What is advised for a class; NULL: nothing. */
+extern const char *llm_dialect_advice(const LlmDialect *dialect, LlmErrorClass class);
 
 /* "openai, ..." for hints. */
 extern const char *llm_dialect_names(void);

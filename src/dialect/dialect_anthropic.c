@@ -287,12 +287,22 @@ read_answer(const LlmRawAnswer *raw, LlmReply *reply)
 	llm_dialect_settle(raw, class, problem, &taken, reply);
 }
 
+static const LlmAdvice advice[] = {
+	{LLM_ERR_AUTH, "Anthropic's keys begin with sk-ant-; see API keys in its console."},
+	{LLM_ERR_QUOTA, "The credit balance or the spending limit of the workspace is used up; see Billing and Limits in Anthropic's console."},
+	{LLM_ERR_UNKNOWN_MODEL, "Anthropic's names look like claude-haiku-4-5; one without a date follows the newest of its kind."},
+	{LLM_ERR_RATE_LIMITED, "Requests, input and output tokens per minute are counted apart; see Limits in Anthropic's console."},
+	{LLM_ERR_OVERLOADED, "Anthropic has no room for anybody at the moment (529); it is no limit of yours."},
+	{LLM_OK, NULL},
+};
+
 const LlmDialect llm_dialect_anthropic = {
 	.name = "anthropic",
 	.key_header = "x-api-key: %s",
 	.simpler = LLM_USED_FORM,
 	.max_tokens_field = "max_tokens",
 	.other_max_tokens_field = "max_tokens",
+	.advice = advice,
 	.address = make_address,
 	.prepare = prepare,
 	.body = llm_dialect_openai_body,

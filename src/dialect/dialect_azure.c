@@ -40,6 +40,15 @@ make_address(const LlmEndpoint *endpoint, LlmRequestKind kind, LlmAddress *addre
 		address->url = psprintf("%s%s/%s", base, between, path);
 }
 
+static const LlmAdvice advice[] = {
+	{LLM_ERR_AUTH, "The key is one of the two under Keys and Endpoint of that very resource; for a token of Entra ID set key_header to 'Authorization: Bearer %s'."},
+	{LLM_ERR_QUOTA, "The quota of the subscription is used up; see Quotas in the Azure portal."},
+	{LLM_ERR_UNKNOWN_MODEL, "What Azure wants is the name of a deployment of this resource, not that of the model; one that was just made takes five minutes."},
+	{LLM_ERR_RATE_LIMITED, "Each deployment has tokens per minute of its own; see Quotas in the Azure portal."},
+	{LLM_ERR_CONFIG, "base_url is 'https://NAME.openai.azure.com', query 'api-version=...'."},
+	{LLM_OK, NULL},
+};
+
 const LlmDialect llm_dialect_azure = {
 	.name = "azure",
 	.key_header = "api-key: %s",
@@ -47,6 +56,7 @@ const LlmDialect llm_dialect_azure = {
 	.simpler = LLM_USED_FORM | LLM_USED_CAP | LLM_USED_ROLE,
 	.max_tokens_field = "max_completion_tokens",
 	.other_max_tokens_field = "max_tokens",
+	.advice = advice,
 	.address = make_address,
 	.prepare = llm_dialect_openai_prepare,
 	.body = llm_dialect_openai_body,

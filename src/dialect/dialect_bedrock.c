@@ -186,12 +186,22 @@ read_answer(const LlmRawAnswer *raw, LlmReply *reply)
 	llm_dialect_settle(raw, class, problem, &taken, reply);
 }
 
+static const LlmAdvice advice[] = {
+	{LLM_ERR_AUTH, "It has to be a Bedrock API key of this region, and its role needs bedrock:InvokeModel."},
+	{LLM_ERR_QUOTA, "See Service Quotas of Amazon Bedrock in this region."},
+	{LLM_ERR_UNKNOWN_MODEL, "Bedrock's names look like anthropic.claude-haiku-4-5-20251001-v1:0, often with the region's prefix (us., eu.); access to a model is granted under Model access."},
+	{LLM_ERR_RATE_LIMITED, "Bedrock has a quota per model and region; see Service Quotas."},
+	{LLM_ERR_CONFIG, "base_url is 'https://bedrock-runtime.REGION.amazonaws.com'."},
+	{LLM_OK, NULL},
+};
+
 const LlmDialect llm_dialect_bedrock = {
 	.name = "bedrock",
 	.key_header = "Authorization: Bearer %s",
 	.simpler = LLM_USED_FORM,
 	.max_tokens_field = "maxTokens",
 	.other_max_tokens_field = "maxTokens",
+	.advice = advice,
 	.address = make_address,
 	.prepare = prepare,
 	.body = append_body,

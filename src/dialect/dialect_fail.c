@@ -323,6 +323,7 @@ llm_dialect_fail(const LlmRawAnswer *raw, const LlmErrorSigns *signs, LlmReply *
 {
 	char *said = NULL;
 
+	reply->may_be_billed = false;
 	reply->code = llm_dialect_clean_slice(&signs->code);
 	if (reply->code == NULL)
 		reply->code = llm_dialect_clean_slice(&signs->type);

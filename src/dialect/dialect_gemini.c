@@ -228,6 +228,15 @@ read_answer(const LlmRawAnswer *raw, LlmReply *reply)
 	}
 }
 
+static const LlmAdvice advice[] = {
+	{LLM_ERR_AUTH, "Gemini's keys are made in Google AI Studio; the Generative Language API must be enabled for their project, and a restriction of the key must let this machine through."},
+	{LLM_ERR_QUOTA, "The quota of the key's project is used up; see Usage in Google AI Studio."},
+	{LLM_ERR_UNKNOWN_MODEL, "Gemini's names look like gemini-2.5-flash, without models/ before them."},
+	{LLM_ERR_RATE_LIMITED, "Limits hold per project and model, and depend on its tier; see Usage in Google AI Studio."},
+	{LLM_ERR_CONFIG, "base_url ends in /v1beta."},
+	{LLM_OK, NULL},
+};
+
 const LlmDialect llm_dialect_gemini = {
 	.name = "gemini",
 	.key_header = "x-goog-api-key: %s",
@@ -235,6 +244,7 @@ const LlmDialect llm_dialect_gemini = {
 	.simpler = LLM_USED_FORM,
 	.max_tokens_field = "maxOutputTokens",
 	.other_max_tokens_field = "maxOutputTokens",
+	.advice = advice,
 	.address = make_address,
 	.prepare = prepare,
 	.body = append_body,

@@ -26,6 +26,15 @@ append_embed(const LlmEndpoint *endpoint, const LlmEmbed *ask, StringInfo body)
 	llm_dialect_openai_embed_as(endpoint, ask, &names, body);
 }
 
+static const LlmAdvice advice[] = {
+	{LLM_ERR_AUTH, "Mistral's keys are made in its console under API keys, and are in force after a few minutes."},
+	{LLM_ERR_QUOTA, "The plan's limit or the spending limit of the workspace is used up; see Limits in Mistral's console."},
+	{LLM_ERR_UNKNOWN_MODEL, "Mistral's names look like mistral-small-latest."},
+	{LLM_ERR_RATE_LIMITED, "Limits hold per workspace and model; see Limits in Mistral's console."},
+	{LLM_ERR_CONFIG, "base_url ends in /v1."},
+	{LLM_OK, NULL},
+};
+
 const LlmDialect llm_dialect_mistral = {
 	.name = "mistral",
 	.key_header = "Authorization: Bearer %s",
@@ -33,6 +42,7 @@ const LlmDialect llm_dialect_mistral = {
 	.simpler = LLM_USED_FORM | LLM_USED_ROLE,
 	.max_tokens_field = "max_tokens",
 	.other_max_tokens_field = "max_tokens",
+	.advice = advice,
 	.address = llm_dialect_openai_address,
 	.prepare = prepare,
 	.body = llm_dialect_openai_body,

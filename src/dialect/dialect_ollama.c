@@ -129,6 +129,14 @@ read_answer(const LlmRawAnswer *raw, LlmReply *reply)
 }
 
 /* An own server takes as many inputs as one likes; more only delay the first. */
+static const LlmAdvice advice[] = {
+	{LLM_ERR_AUTH, "Ollama itself wants no key: something before it does."},
+	{LLM_ERR_UNKNOWN_MODEL, "Ollama has what was pulled: 'ollama list' shows the names, 'ollama pull NAME' brings one."},
+	{LLM_ERR_OVERLOADED, "Its queue is full: lower max_concurrency, or raise OLLAMA_NUM_PARALLEL or OLLAMA_MAX_QUEUE there."},
+	{LLM_ERR_CONFIG, "base_url is without a path: 'http://127.0.0.1:11434'."},
+	{LLM_OK, NULL},
+};
+
 const LlmDialect llm_dialect_ollama = {
 	.name = "ollama",
 	.key_header = "Authorization: Bearer %s",
@@ -136,6 +144,7 @@ const LlmDialect llm_dialect_ollama = {
 	.simpler = LLM_USED_FORM | LLM_USED_ROLE,
 	.max_tokens_field = "num_predict",
 	.other_max_tokens_field = "num_predict",
+	.advice = advice,
 	.address = make_address,
 	.prepare = prepare,
 	.body = llm_dialect_openai_body,

@@ -160,6 +160,15 @@ llm_dialect_openai_address(const LlmEndpoint *endpoint, LlmRequestKind kind, Llm
 }
 
 /* OpenAI takes 2,048 inputs; some others of this form fewer, which the caller's own bound sees to. */
+static const LlmAdvice advice[] = {
+	{LLM_ERR_AUTH, "Keys are made on the provider's page of API keys; a key of a project is good for that project's models only."},
+	{LLM_ERR_QUOTA, "The credit or the monthly limit is used up; see Billing and Limits on the provider's page."},
+	{LLM_ERR_UNKNOWN_MODEL, "GET {base_url}/models lists the names that the key may use."},
+	{LLM_ERR_RATE_LIMITED, "See Limits on the provider's page: they hold per model, and grow with the tier."},
+	{LLM_ERR_CONFIG, "base_url usually ends in /v1, without /chat/completions."},
+	{LLM_OK, NULL},
+};
+
 const LlmDialect llm_dialect_openai = {
 	.name = "openai",
 	.key_header = "Authorization: Bearer %s",
@@ -167,6 +176,7 @@ const LlmDialect llm_dialect_openai = {
 	.simpler = LLM_USED_FORM | LLM_USED_CAP | LLM_USED_ROLE,
 	.max_tokens_field = "max_completion_tokens",
 	.other_max_tokens_field = "max_tokens",
+	.advice = advice,
 	.address = llm_dialect_openai_address,
 	.prepare = llm_dialect_openai_prepare,
 	.body = llm_dialect_openai_body,

@@ -206,6 +206,8 @@ llm_dialect_reply(LlmReply *reply, LlmErrorClass class, const char *message)
 	memset(reply, 0, sizeof(*reply));
 	reply->class = class;
 	reply->message = message == NULL ? NULL : pstrdup(message);
+	/* a stream of events, as yet the only answer by which a host shows that it is asked in a wrong way */
+	reply->may_be_billed = (class == LLM_ERR_CONFIG);
 	reply->retry_after_ms = -1;
 	forget_limit(&reply->requests);
 	forget_limit(&reply->tokens);

@@ -20,6 +20,7 @@
 #include "ask/ask.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "bind/control.h"
@@ -346,6 +347,8 @@ llm_enrich_check(PG_FUNCTION_ARGS)
 	llm_letter_write_question(&question, &bytes);
 	posted = llm_ask_wait(&bytes, CHECK_PATIENCE_MS, &reply);
 	answer = llm_ask_trial_text(&reply);
+	if (reply.reason != NULL && strcmp(reply.reason, llm_error_name(LLM_ERR_UNKNOWN_MODEL)) == 0)
+		answer = psprintf("%s%s", answer, llm_catalog_known_models(reply.server));
 	llm_mailbox_drop(posted);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));
 }

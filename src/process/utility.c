@@ -13,7 +13,7 @@
  *
  * Our tables get no trigger, rule or policy of a user, and no lock but that of a reader
  * (guard.c).  A server gets no name that models use, unless an administrator gives it
- * (catalog_model.c).
+ * (catalog_model.c).  One that models name is not dropped without them.
  *
  * The hook looks at the kind of the statement only, so others pay next to nothing.
  *
@@ -192,6 +192,20 @@ names_extension(const DropStmt *stmt)
 	return false;
 }
 
+/* Models name servers; a table of ours is no object that PostgreSQL would know to depend on one. */
+static void
+before_drop(const DropStmt *stmt)
+{
+	ListCell *cell;
+
+	if (names_extension(stmt))
+		before_extension_change();
+	if (stmt->removeType != OBJECT_FOREIGN_SERVER)
+		return;
+	foreach(cell, stmt->objects)
+		llm_catalog_drop_server(strVal(lfirst(cell)), stmt->behavior == DROP_CASCADE);
+}
+
 /* A database's workers are in the way; a server's name may be one that models use. */
 static void
 before_rename(const RenameStmt *stmt)
@@ -238,8 +252,7 @@ before_command(Node *stmt)
 			before_rename((RenameStmt *) stmt);
 			break;
 		case T_DropStmt:
-			if (names_extension((DropStmt *) stmt))
-				before_extension_change();
+			before_drop((DropStmt *) stmt);
 			break;
 		case T_AlterExtensionStmt:
 			if (strcmp(((AlterExtensionStmt *) stmt)->extname, LLM_LIBRARY) == 0)

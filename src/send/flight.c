@@ -314,7 +314,7 @@ fill_usage(LlmRequest *request, LlmErrorClass class, const LlmReply *reply)
 		if (class == LLM_OK)
 			note_usage(route, usage);
 	}
-	else if (llm_retry_may_be_billed(class))
+	else if (llm_retry_may_be_billed(class) || reply->may_be_billed)
 	{
 		guess.input = request->input_tokens;
 		guess.output = (int64) (route->output_tokens + 0.5);
@@ -605,6 +605,8 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 			land_refused(flight, class, &refusal, &ruling, &reply, now);
 		else
 			land_flight(flight, class, &reply, now);
+		if (reply.may_be_billed)
+			flight->settlement.outcome = llm_retry_outcome(LLM_ERR_UNKNOWN);
 	}
 	llm_route_note_way(request->route, class, request->learned.name != NULL);
 	request->route->cause = request->exchange.cause;

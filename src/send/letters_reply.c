@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "send/letter_state.h"
 #include "send/letters.h"
 #include "send/route_hint.h"
@@ -148,6 +149,7 @@ reply(const LlmFlight *flight)
 {
 	const LlmSettlement *s = &flight->settlement;
 	LlmLetterReply answer = {.outcome = LLM_LETTER_FAILED};
+	const char *failure = s->failure;
 
 	if (flight->class == LLM_OK)
 		answer.outcome = LLM_LETTER_ANSWERED;
@@ -156,11 +158,17 @@ reply(const LlmFlight *flight)
 		answer.outcome = LLM_LETTER_UNUSABLE;
 		answer.hint = llm_route_hint(flight->route->target, flight->class, flight->route->cause);
 	}
+	if (llm_letters_is_trial(flight->letter))
+	{
+		answer.hint = llm_route_trial_hint(flight->route->target, flight->class, flight->route->cause,
+										   s->http_status != 0);
+		failure = llm_error_name(flight->class);
+	}
 	answer.answer = s->answer;
 	answer.latency_ms = s->latency_ms;
 	answer.http_status = s->http_status;
 	answer.booked = s->outcome;
-	answer.reason = s->failure;
+	answer.reason = failure;
 	answer.message = s->error;
 	answer.server = s->server;
 	answer.model = s->model;

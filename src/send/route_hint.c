@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 
 #include "catalog/fdw.h"
+#include "dialect/dialect.h"
 #include "send/route_hint.h"
 
 /* Where the key comes from says how to give another one. */
@@ -67,14 +68,10 @@ way_hint(const LlmTarget *target, LlmHttpCause cause)
 	return NULL;
 }
 
-/* What to type so that the target can be used; NULL for classes that need no action. */
-char *
-llm_route_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause)
+/* What to type; NULL for classes that need no action. */
+static char *
+what_to_type(const LlmTarget *target, LlmErrorClass class)
 {
-	char *way = way_hint(target, cause);
-
-	if (way != NULL)
-		return way;
 	switch (class)
 	{
 		case LLM_ERR_AUTH:
@@ -89,4 +86,44 @@ llm_route_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause)
 		default:
 			return NULL;
 	}
+}
+
+/* What the provider's own advice is, and how the key goes to it. */
+static char *
+advise(const LlmTarget *target, LlmErrorClass class)
+{
+	const LlmDialect *dialect = llm_dialect_find(target->dialect);
+	const char *header = target->endpoint.key_header;
+	const char *words = dialect == NULL ? NULL : llm_dialect_advice(dialect, class);
+	int name;
+
+	if (class != LLM_ERR_AUTH || dialect == NULL)
+		return words == NULL ? NULL : pstrdup(words);
+	header = header != NULL ? header : dialect->key_header;
+	name = (int) strcspn(header, ":");
+	return psprintf("The key is sent in the header \"%.*s\". %s", name, header, words == NULL ? "" : words);
+}
+
+char *
+llm_route_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause)
+{
+	char *way = way_hint(target, cause);
+	char *type = way != NULL ? way : what_to_type(target, class);
+	char *advice = way != NULL || type == NULL ? NULL : advise(target, class);
+
+	return advice == NULL ? type : psprintf("%s %s", advice, type);
+}
+
+char *
+llm_route_trial_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause, bool answered)
+{
+	char *hint = llm_route_hint(target, class, cause);
+
+	if (hint != NULL || class == LLM_OK)
+		return hint;
+	if (!answered && (class == LLM_ERR_TRANSIENT || class == LLM_ERR_TIMEOUT || class == LLM_ERR_UNKNOWN))
+		return psprintf("Can this machine reach %s? If the address is wrong: ALTER SERVER %s OPTIONS (SET base_url '...');"
+						" behind a proxy: ALTER SERVER %s OPTIONS (ADD proxy 'http://HOST:PORT');",
+						target->endpoint.base_url, quote_identifier(target->server), quote_identifier(target->server));
+	return advise(target, class);
 }

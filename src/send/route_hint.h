@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * route_hint.h
- *	  What to type so that a target can be used.  For route.c alone.
+ *	  What to type so that a target can be used.  The provider's own advice comes first.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,5 +15,8 @@
 
 /* In the current context; NULL for classes that nobody has to do anything about. */
 extern char *llm_route_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause);
+
+/* The same for who tried it on purpose: also where waiting would help. */
+extern char *llm_route_trial_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause, bool answered);
 
 #endif /* LLM_ROUTE_HINT_H */
