@@ -38,6 +38,7 @@ COMMENT ON COLUMN llm.queue.last_answer IS 'last invalid answer';
 COMMENT ON COLUMN llm.dead_letter.column_name IS 'column that the answer was for';
 COMMENT ON COLUMN llm.dead_letter.tries IS 'tries: invalid answers, and requests without an answer';
 COMMENT ON COLUMN llm.dead_letter.last_answer IS 'last invalid answer, as it came';
+COMMENT ON COLUMN llm.progress.state IS 'open, paused or finished, as in llm.job: what single rows share is open until its day is over';
 COMMENT ON COLUMN llm.progress.why IS 'what they wait for, if not just for their turn';
 COMMENT ON COLUMN llm.progress.bar IS 'final tasks as a bar and in percent';
 
