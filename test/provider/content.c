@@ -279,7 +279,7 @@ add_redacted(const Maker *maker)
 		bool email = false;
 
 		while (end < input.len && !isspace((unsigned char) input.at[end]))
-			email = email || input.at[end++] == '@';
+			email = (input.at[end++] == '@') || email;
 		if (!email)
 		{
 			for (end = i; end < input.len && strchr("+-() 0123456789", input.at[end]) != NULL; end++)
