@@ -42,7 +42,8 @@ is_out(LlmRoute *route, TimestampTz now)
 {
 	TimestampTz gate;
 
-	return llm_route_is_shut(route, now, &gate) && route->out;
+	/* one with a problem (an unknown model) may have no host, and so no limiter */
+	return route->problem == NULL && llm_route_is_shut(route, now, &gate) && route->out;
 }
 
 LlmRoute *
