@@ -23,6 +23,7 @@
 #include "cell/image.h"
 #include "writeback/writeback_cells.h"
 #include "writeback/writeback_diag.h"
+#include "writeback/writeback_leaf.h"
 #include "writeback/writeback_session.h"
 #include "writeback/writeback_sql.h"
 #include "writeback/writeback_value.h"
@@ -179,6 +180,11 @@ write_rows(void *arg)
 	LlmWriteRow **locked = palloc(sizeof(LlmWriteRow *) * attempt->n);
 	int n = 0;
 
+	if (attempt->target->is_leaf && !attempt->target->is_quiet)
+	{
+		llm_writeback_lock_and_write(attempt->target, attempt->rows, attempt->n, attempt->written);
+		return;
+	}
 	attempt->locking = true;
 	llm_writeback_lock(attempt->target, attempt->rows, attempt->n, true);
 	attempt->locking = false;
@@ -262,6 +268,84 @@ write_one_by_one(LlmWriteJob *job, Attempt *all)
 	}
 }
 
+static int
+compare_tasks(const void *a, const void *b)
+{
+	const LlmWriteRow *left = *(LlmWriteRow *const *) a;
+	const LlmWriteRow *right = *(LlmWriteRow *const *) b;
+
+	return left->task < right->task ? -1 : left->task > right->task;
+}
+
+static int
+compare_places(const void *a, const void *b)
+{
+	const LlmWriteRow *left = *(LlmWriteRow *const *) a;
+	const LlmWriteRow *right = *(LlmWriteRow *const *) b;
+
+	if (left->leaf != right->leaf)
+		return left->leaf < right->leaf ? -1 : 1;
+	return compare_tasks(a, b);
+}
+
+/* Rows of one partition, in order of their tasks. */
+static void
+write_partition(LlmWriteJob *job, const Attempt *all, LlmWriteRow **rows, int n, const char *column, char **keys)
+{
+	LlmWriteTarget target;
+	Attempt attempt = {.target = &target, .rows = rows, .n = n, .written = all->written};
+	LlmLeafWay way = llm_writeback_leaf_way(all->target, job, rows[0]->leaf, column, keys, &target);
+
+	bool undone;
+
+	memset(attempt.written, 0, sizeof(bool) * n);
+	/* what an error has undone goes by the partitioned table, where it has its full meaning */
+	undone = way != LLM_LEAF_WRITE || try_rows(&attempt) != NULL;
+	for (int i = 0; undone && i < n; i++)
+		rows[i]->locked = false;
+	for (int i = 0; way == LLM_LEAF_LOCKED && i < n; i++)
+		rows[i]->fate = LLM_FATE_WAITING;
+}
+
+/*
+ * Partition by partition, each row in the one that it was bound in.  What could not be written
+ * so is left in "all"; behind it stands what a trigger has suppressed, which is not tried again,
+ * and how many these are is returned.  What half of the time was not enough for comes again.
+ */
+static int
+write_by_partition(LlmWriteJob *job, Attempt *all, const char *column, char **keys)
+{
+	LlmWriteRow **sorted = palloc(sizeof(LlmWriteRow *) * all->n);
+	int done = 0;
+	int left = 0;
+	int suppressed = 0;
+
+	memcpy(sorted, all->rows, sizeof(LlmWriteRow *) * all->n);
+	qsort(sorted, all->n, sizeof(LlmWriteRow *), compare_places);
+	while (done < all->n && (done == 0 || !llm_writeback_half_time_is_over()))
+	{
+		int end = done + 1;
+
+		while (end < all->n && sorted[end]->leaf == sorted[done]->leaf)
+			end++;
+		write_partition(job, all, sorted + done, end - done, column, keys);
+		done = end;
+	}
+	qsort(sorted, done, sizeof(LlmWriteRow *), compare_tasks);
+	for (int i = 0; i < done; i++)
+	{
+		if (sorted[i]->fate == LLM_FATE_OPEN && !sorted[i]->locked)
+			all->rows[left++] = sorted[i];
+	}
+	all->n = left;
+	for (int i = 0; i < done; i++)
+	{
+		if (sorted[i]->fate == LLM_FATE_OPEN && sorted[i]->locked)
+			all->rows[left + suppressed++] = sorted[i];
+	}
+	return suppressed;
+}
+
 /* For try_work(). */
 static void
 diagnose_rows(void *arg)
@@ -283,6 +367,7 @@ explain_rows(LlmWriteJob *job, Attempt *all)
 			diagnosis.rows[diagnosis.n++] = all->rows[i];
 	if (diagnosis.n == 0)
 		return;
+	qsort(diagnosis.rows, diagnosis.n, sizeof(LlmWriteRow *), compare_tasks);
 	error = try_work(diagnose_rows, &diagnosis);
 	for (int i = 0; error != NULL && i < diagnosis.n; i++)
 	{
@@ -473,6 +558,7 @@ llm_writeback_cells(LlmWriteJob *job)
 	const char *reason = NULL;
 	char *explanation = NULL;
 	ErrorData *error;
+	int suppressed = 0;
 
 	/* Not waited for: an open ALTER TABLE costs nothing but this job's turn. */
 	if (!ConditionalLockRelationOid(job->relation, RowExclusiveLock))
@@ -499,9 +585,9 @@ llm_writeback_cells(LlmWriteJob *job)
 	for (int i = 0; i < job->nrows; i++)
 		if (job->rows[i].fate == LLM_FATE_OPEN)
 			all.rows[all.n++] = &job->rows[i];
-	if (all.n == 0)
-		return;
-	error = try_rows(&all);
+	if (all.n > 0 && llm_writeback_leaf_may(&target, column))
+		suppressed = write_by_partition(job, &all, column, keys);
+	error = all.n > 0 ? try_rows(&all) : NULL;
 	if (error != NULL && all.locking && llm_writeback_is_lock_error(error->sqlerrcode))
 	{
 		block(job);
@@ -509,6 +595,7 @@ llm_writeback_cells(LlmWriteJob *job)
 	}
 	if (error != NULL)
 		write_one_by_one(job, &all);
+	all.n += suppressed;
 	explain_rows(job, &all);
 	look_for_let_go(&all);
 }

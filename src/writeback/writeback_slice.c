@@ -8,6 +8,10 @@
  * are tried when no ordinary table has work, and are paid for otherwise: for each part
  * of the writer's time that a slow table takes from others, these have had ten before.
  *
+ * What a set costs whatever its size (a statement over a thousand partitions) is no reason
+ * to make it small: where one row alone takes longer than a set should, a second one shows
+ * what a row costs, and that decides.
+ *
  * The jobs of a slow table, which may be different roles', share its turns.
  *
  * A single row may be too long even for a slice.  In a quiet time it may take all of
@@ -52,6 +56,8 @@ llm_slice_init(LlmSlice *slice)
 	slice->need_us = 0;
 	slice->turn_at = 0;
 	slice->turn_job = 0;
+	slice->one_us = 0;
+	slice->dear = false;
 }
 
 /* The next higher id after the last one, and from the top to the lowest. */
@@ -123,6 +129,24 @@ leave_out(LlmSliceClock *clock, int64 elapsed)
 		clock->served_at += elapsed;
 }
 
+/* One row alone takes longer than a set should: its size is what a row costs beside that. */
+static void
+fit_dear_set(LlmSlice *slice, int rows, int grown, int64 elapsed)
+{
+	int64 each_us = rows > 1 ? Max(1, (elapsed - slice->one_us) / (rows - 1)) : slice->one_us;
+
+	slice->small = false;
+	slice->dear = rows > 1 && 2 * each_us > slice->one_us;
+	if (slice->dear)
+		slice->rows = 1;
+	else if (rows <= 1)
+		slice->rows = 2;
+	else
+		slice->rows = (int) Min(grown, 1 + slice->one_us / each_us);
+	slice->need_us = slice->one_us + (slice->rows > 2 ? each_us * (slice->rows - 1) : 0);
+	slice->slice_ms = (int) Max(LLM_SLICE_MS, Min(2 * slice->need_us / US_PER_MS, PG_INT32_MAX));
+}
+
 bool
 llm_slice_fitted(LlmSlice *slice, LlmSliceClock *clock, int rows, int limit, int64 elapsed)
 {
@@ -132,11 +156,21 @@ llm_slice_fitted(LlmSlice *slice, LlmSliceClock *clock, int rows, int limit, int
 	leave_out(clock, elapsed);
 	if (row_us * LLM_SET_SIZE <= LLM_SLICE_MS * US_PER_MS / 2 || (rows < limit && elapsed <= SET_US / GROWTH))
 		return false;
+	slice->paid_at = clock->busy_us;
+	if (rows <= 1)
+	{
+		slice->dear = slice->dear && 2 * elapsed > slice->one_us;
+		slice->one_us = elapsed;
+	}
+	if (slice->one_us > SET_US && !slice->dear)
+	{
+		fit_dear_set(slice, rows, grown, elapsed);
+		return true;
+	}
 	slice->small = row_us <= SET_US;
 	slice->rows = (int) Max(1, Min(grown, SET_US / row_us));
 	slice->slice_ms = (int) Max(LLM_SLICE_MS, Min(2 * row_us / US_PER_MS, PG_INT32_MAX));
 	slice->need_us = Max(elapsed, row_us * slice->rows);
-	slice->paid_at = clock->busy_us;
 	return true;
 }
 
@@ -149,6 +183,8 @@ llm_slice_stopped(LlmSlice *slice, LlmSliceClock *clock, int rows, int64 elapsed
 		clock->called_off = true;
 	if (!called_off || has_earned(clock, slice))
 		slice->paid_at = clock->busy_us;
+	if (rows > 1 && !called_off && slice->one_us > 0)
+		slice->dear = true;
 	if (rows <= 1)
 		slice->slice_ms = (int) Min(timeout_ms, Max(slice->slice_ms, 2 * elapsed / US_PER_MS));
 	slice->rows = 1;

@@ -48,6 +48,8 @@ typedef struct LlmSlice
 	int64 need_us; /* what its next try is expected to take */
 	int64 turn_at; /* its last turn; 0: none */
 	int64 turn_job; /* the job that had it; 0: none */
+	int64 one_us; /* what a row took that went alone; 0: not known */
+	bool dear; /* and each further one as much */
 } LlmSlice;
 
 /* Terms of one try. */

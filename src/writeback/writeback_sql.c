@@ -46,7 +46,7 @@
 #include "writeback/writeback_value.h"
 
 /* Statements of some dozens of jobs that run at the same time. */
-#define KEPT_PLANS 64
+#define KEPT_PLANS 128
 
 /* A plan that was kept, the last one used first in the list. */
 typedef struct KeptPlan
@@ -75,12 +75,14 @@ static int kept_count = 0;
  */
 static const char *own_query = NULL;
 static Oid stripped_relation = InvalidOid;
+static bool strips_update = false; /* of a partition: the right was asked for where it counts */
 static planner_hook_type next_planner_hook = NULL;
 
 /*
  * Do not ask for SELECT on the relation that is written: our conditions read key and
  * marker, which the statement that asked did not have to read, and they tell the role
- * nothing.  UPDATE is asked for, row security has been applied, as ever.
+ * nothing.  UPDATE is asked for, row security has been applied, as ever.  On a partition
+ * the role needs no right: it has that on the partitioned table.
  */
 static void
 strip_select(Query *query, Oid relation)
@@ -93,7 +95,7 @@ strip_select(Query *query, Oid relation)
 
 		if (permission->relid == relation && !OidIsValid(permission->checkAsUser))
 		{
-			permission->requiredPerms &= ~ACL_SELECT;
+			permission->requiredPerms &= ~(strips_update ? ACL_SELECT | ACL_UPDATE : ACL_SELECT);
 			permission->selectedCols = NULL;
 		}
 	}
@@ -104,6 +106,8 @@ strip_select(Query *query, Oid relation)
 		if (entry->rtekind == RTE_SUBQUERY)
 			strip_select(entry->subquery, relation);
 	}
+	foreach(lc, query->cteList)
+		strip_select(castNode(Query, ((CommonTableExpr *) lfirst(lc))->ctequery), relation);
 }
 
 /* planner_hook */
@@ -448,6 +452,7 @@ run_over(LlmWriteTarget *target, const char *sql, bool stripped, LlmWriteRow **r
 	plan = find_plan(sql, nargs, types);
 	own_query = ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan)))->query_string;
 	stripped_relation = stripped ? target->relation : InvalidOid;
+	strips_update = stripped && target->is_leaf;
 	rc = SPI_execute_plan(plan, values, NULL, false, 0);
 	MemoryContextSwitchTo(context); /* SPI leaves us in its own */
 	if (rc < 0)
@@ -479,14 +484,21 @@ find_row(LlmWriteRow **rows, int n, uint64 result)
 	return low;
 }
 
+/* A plan that asks for no right is not to be found for a job that names the partition itself. */
+static const char *
+name_of_task(const LlmWriteTarget *target)
+{
+	return target->is_leaf ? " AS of_a_partition" : "";
+}
+
 void
 llm_writeback_lock(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool as_asker)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	/* The owner's text differs: a plan with the asker's row security in it must not be found. */
-	appendStringInfo(&sql, "SELECT v.task%s FROM ", as_asker ? "" : " AS seen_by_owner");
+	/* The owner's text differs: a plan with the asker's row security in it must not be found; see name_of_task(), too. */
+	appendStringInfo(&sql, "SELECT v.task%s FROM ", as_asker ? name_of_task(target) : " AS seen_by_owner");
 	append_rows(&sql, target, "", 0);
 	appendStringInfo(&sql, " JOIN %s AS t ON %s WHERE %s FOR NO KEY UPDATE OF t SKIP LOCKED",
 					 target->name, target->match, target->stands);
@@ -556,13 +568,45 @@ llm_writeback_write(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool *wri
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "UPDATE %s AS t SET %s = %s FROM ", target->name, target->column, target->value);
 	append_rows(&sql, target, target->is_quiet ? "" : ", outcome, answer, error, message", more.n);
-	appendStringInfo(&sql, " WHERE %s AND %s RETURNING v.task", target->match, target->stands);
+	appendStringInfo(&sql, " WHERE %s AND %s RETURNING v.task%s", target->match, target->stands, name_of_task(target));
 	run_over(target, sql.data, true, rows, n, &more);
 	memset(written, 0, sizeof(bool) * n);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		written[find_row(rows, n, i)] = true;
 	SPI_freetuptable(SPI_tuptable);
 	llm_cell_value_offer(NULL, 0, InvalidOid);
+}
+
+void
+llm_writeback_lock_and_write(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool *written)
+{
+	StringInfoData sql;
+	MoreArguments more = {NULL, NULL, 0};
+	bool isnull;
+
+	Assert(target->is_leaf && !target->is_quiet);
+	resolve_arguments(rows, n, &more);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "WITH v AS MATERIALIZED (SELECT v.*, t.ctid AS place FROM ");
+	append_rows(&sql, target, ", outcome, answer, error, message", more.n);
+	appendStringInfo(&sql, " JOIN %s AS t ON %s WHERE %s FOR NO KEY UPDATE OF t SKIP LOCKED),", target->name,
+					 target->match, target->stands);
+	appendStringInfo(&sql, " w AS (UPDATE %s AS t SET %s = %s FROM v", target->name, target->column, target->value);
+	appendStringInfoString(&sql, " WHERE t.ctid OPERATOR(pg_catalog.=) v.place RETURNING v.task)"
+								 " SELECT v.task, w.task IS NOT NULL FROM v LEFT JOIN w"
+								 " ON w.task OPERATOR(pg_catalog.=) v.task");
+	run_over(target, sql.data, true, rows, n, &more);
+	memset(written, 0, sizeof(bool) * n);
+	for (int i = 0; i < n; i++)
+		rows[i]->locked = false;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		int r = find_row(rows, n, i);
+
+		rows[r]->locked = true;
+		written[r] = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	SPI_freetuptable(SPI_tuptable);
 }
 
 void

@@ -21,6 +21,7 @@ typedef struct LlmWriteTarget
 	char *name; /* qualified and quoted */
 	Oid column_type;
 	bool is_quiet;
+	bool is_leaf; /* a partition of the job's relation, whose rights hold: writeback_leaf.c */
 	char *stands; /* is the cell still the task's?  Over t, the relation, and v, the task */
 	char *value; /* what the cell becomes */
 	char *found; /* the task that is in the cell, 0: none */
@@ -46,6 +47,9 @@ extern bool llm_writeback_follow_names(const LlmWriteJob *job, char **column, ch
 
 /* Lock as many rows as nobody else holds, where key and marker stand; sets row->locked. */
 extern void llm_writeback_lock(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool as_asker);
+
+/* Both in one statement, for a partition whose plans are not used again; not of quiet cells. */
+extern void llm_writeback_lock_and_write(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool *written);
 
 /* Write locked rows' outcome; sets *written for each row that was. */
 extern void llm_writeback_write(LlmWriteTarget *target, LlmWriteRow **rows, int n, bool *written);

@@ -190,6 +190,27 @@ test_ordinary_again(void)
 	ok(!slice.small, "as a long one");
 }
 
+/* A set takes long whatever its size: then it is not made small. */
+static void
+test_fixed_cost(void)
+{
+	int sets = 0;
+
+	begin();
+	stopped(LLM_SET_SIZE, 250 * MS, false);
+	ok(fitted(1, 1, 400 * MS) && slice.rows == 2, "a row that takes long is tried together with another one");
+	while (slice.rows < LLM_SET_SIZE && sets++ < 20)
+		(void) fitted(slice.rows, slice.rows, 400 * MS + slice.rows * 100);
+	ok(sets < 8, "where that costs nothing more, sets grow to what they may be");
+	ok(slice.need_us >= 400 * MS && !slice.small, "and are known to take long");
+	begin();
+	stopped(LLM_SET_SIZE, 250 * MS, false);
+	(void) fitted(1, 1, 400 * MS);
+	ok(fitted(2, 2, 800 * MS) && slice.rows == 1, "where the second row takes as long, rows go alone");
+	ok(fitted(1, 1, 400 * MS) && slice.rows == 1, "and no second one is tried again");
+	ok(fitted(1, 1, 150 * MS) && slice.rows == 2, "until they have become faster");
+}
+
 /* P6: the jobs of a table take turns. */
 static void
 test_jobs(void)
@@ -214,6 +235,7 @@ main(void)
 	test_called_off_again_and_again();
 	test_steady();
 	test_ordinary_again();
+	test_fixed_cost();
 	test_jobs();
 	return finish();
 }
