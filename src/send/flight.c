@@ -131,6 +131,11 @@ fill_body(LlmRequest *request, LlmClaim *const *claims)
 	request->exchange.body_len = body.len;
 	request->bytes += body.len;
 	bytes_in_mind += body.len;
+	for (int i = 0; i < request->nflights; i++)
+	{
+		request->flights[i].settlement.recipe = request->recipe->id;
+		request->flights[i].settlement.body_bytes = body.len / request->nflights;
+	}
 	fill_exchange(request);
 }
 

@@ -29,6 +29,7 @@
 #include "send/claim.h"
 #include "send/flight.h"
 #include "send/joblist.h"
+#include "send/learn.h"
 #include "send/letters.h"
 #include "send/refused.h"
 #include "send/scheduler.h"
@@ -489,6 +490,7 @@ static const LlmStep steps[] = {
 	{"shares of retries", NULL, store_shares, NULL, NULL},
 	{"answers", NULL, store_answers, NULL, NULL},
 	{"habits", NULL, store_habits, NULL, NULL},
+	{"lessons", llm_learn_due, llm_learn_run, llm_learn_keep, llm_learn_undo},
 	{"followers", followers_due, serve_followers, NULL, undo_followers},
 	{"tables that are gone", gone_due, fail_gone, NULL, NULL},
 	{"steering", steering_due, take_steering, NULL, undo_steering},

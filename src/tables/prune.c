@@ -107,6 +107,7 @@ static Step steps[] = {
 			"  " UNUSED_RECIPE " AS unused FROM llm.recipe r WHERE r.id > $2 ORDER BY r.id LIMIT $3),"
 			" shown AS (UPDATE llm.recipe r SET hash = substr(r.hash, 2) FROM seen s"
 			"  WHERE r.id = s.id AND s.old AND NOT s.unused),"
+			" learned AS (DELETE FROM llm.recipe_stat t USING seen s WHERE t.recipe = s.id AND s.old AND s.unused),"
 			" gone AS (DELETE FROM llm.recipe r USING seen s WHERE r.id = s.id AND s.old AND s.unused RETURNING r.id)" RESULT,
 		.statement.nargs = 3,
 		.statement.args = STEP_ARGS,

@@ -89,6 +89,8 @@ typedef struct LlmSettlement
 	int attempt;
 	int tries; /* charged failures before this request */
 	Jsonb *key;
+	int64 recipe; /* llm.recipe.id; 0: it is gone */
+	int64 body_bytes; /* of the request, the part of this task; 0: nothing was sent */
 
 	/* for the ledger */
 	int latency_ms;
