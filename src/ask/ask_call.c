@@ -33,6 +33,7 @@
 
 #include "ask/ask.h"
 #include "ask/ask_frame.h"
+#include "ask/ask_measure.h"
 #include "ask/ask_ring.h"
 #include "base/clock.h"
 #include "base/compat.h"
@@ -73,6 +74,9 @@ static int64 calls_of_command = 0;
 static TimestampTz checked_command = 0;
 static Oid checked_role = InvalidOid;
 static char checked_model[NAMEDATALEN * 4];
+
+/* Set while a statement is estimated. */
+static const LlmMeasuring *measuring = NULL;
 
 PG_FUNCTION_INFO_V1(llm_enrich_call);
 
@@ -403,6 +407,43 @@ is_shareable(const CallSite *site)
 											 NumericGetDatum(int64_to_numeric(0))));
 }
 
+void
+llm_ask_measure_begin(LlmMeasuring *mine)
+{
+	mine->outer = measuring;
+	measuring = mine;
+}
+
+void
+llm_ask_measure_end(const LlmMeasuring *mine)
+{
+	measuring = mine->outer;
+}
+
+/* Tell what would be asked. */
+static void
+measure(FunctionCallInfo fcinfo, CallSite *site)
+{
+	LlmMeasuredCall call = {.op = site->op, .function = fcinfo->flinfo->fn_oid, .location = -1};
+	Node *expr = fcinfo->flinfo->fn_expr;
+
+	if (expr != NULL && IsA(expr, FuncExpr))
+		call.location = ((FuncExpr *) expr)->location;
+	if (!PG_ARGISNULL(INPUT))
+	{
+		find_asked(fcinfo, site);
+		llm_input_check_size(site->name, PG_GETARG_DATUM(INPUT));
+		call.model = site->asked.model;
+		if (call.model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
+			call.model = llm_guc_model;
+		call.spec = site->asked.spec;
+		call.input = PG_GETARG_TEXT_PP(INPUT);
+		call.is_shareable = is_shareable(site);
+		check_model(call.model);
+	}
+	measuring->tell(&call, measuring->arg);
+}
+
 LlmAhead *
 llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo)
 {
@@ -411,7 +452,7 @@ llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo)
 	LlmAhead *ahead;
 	text *input;
 
-	if (PG_ARGISNULL(INPUT) || !llm_guc_enabled || calls_left() <= 0)
+	if (PG_ARGISNULL(INPUT) || !llm_guc_enabled || measuring != NULL || calls_left() <= 0)
 		return NULL;
 	llm_ask_frame_check(site->name, site->in_where);
 	check_encoding();
@@ -458,6 +499,11 @@ llm_enrich_call(PG_FUNCTION_ARGS)
 
 	llm_shmem_require_preload();
 	site = get_site(fcinfo);
+	if (measuring != NULL)
+	{
+		measure(fcinfo, site);
+		PG_RETURN_NULL();
+	}
 	llm_ask_frame_check(site->name, site->in_where);
 	check_encoding();
 	if (PG_ARGISNULL(INPUT))

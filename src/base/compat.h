@@ -156,6 +156,20 @@ typedef build_simple_rel_hook_type llm_relation_info_hook_type;
 #define LLM_EXECUTOR_RUN_ARGS query_desc, direction, count
 #endif
 
+/* The same for who calls the executor.  Needs executor/executor.h. */
+#if PG_VERSION_NUM < 180000
+#define llm_executor_run(query_desc) ExecutorRun(query_desc, ForwardScanDirection, 0, true)
+#else
+#define llm_executor_run(query_desc) ExecutorRun(query_desc, ForwardScanDirection, 0)
+#endif
+
+/* Needs tcop/tcopprot.h.  19 has an argument for EXPLAIN. */
+#if PG_VERSION_NUM < 190000
+#define llm_plan_query(query, source) pg_plan_query(query, source, 0, NULL)
+#else
+#define llm_plan_query(query, source) pg_plan_query(query, source, 0, NULL, NULL)
+#endif
+
 /* Since 17 a set of wait events may hang on a resource owner instead of a memory context. */
 #if PG_VERSION_NUM < 170000
 #define llm_create_wait_event_set(nevents) CreateWaitEventSet(TopMemoryContext, nevents)

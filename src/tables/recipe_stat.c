@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 
 #include "base/spi.h"
+#include "tables/recipe.h"
 #include "tables/recipe_stat.h"
 
 #define NCOLUMNS 19
@@ -48,6 +49,18 @@ static LlmStatement store_statement = {
 	.args = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 			 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
 			 FLOAT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}};
+
+/* The same recipe may be there twice (recipe.c). */
+static LlmStatement read_statement = {
+	.sql = "SELECT sum(s.requests)::float8, sum(s.body_bytes)::float8, sum(s.input_tokens)::float8,"
+		   "  sum(s.cached_tokens)::float8, sum(s.cache_write_tokens)::float8, sum(s.output_tokens)::float8,"
+		   "  max(s.output_tokens_max)::float8, max(s.tokens_per_byte_max), sum(s.bytes_squared), sum(s.bytes_input),"
+		   "  sum(s.input_squared), sum(s.output_squared), sum(s.again_requests)::float8,"
+		   "  sum(s.again_input_tokens)::float8, sum(s.again_output_tokens)::float8, sum(s.latency_ms)::float8"
+		   " FROM llm.recipe r JOIN llm.recipe_stat s ON s.recipe = r.id"
+		   " WHERE r.hash = $1 AND r.operation = $2 AND r.spec = $3 AND s.server = $4 AND s.model = $5",
+	.nargs = 5,
+	.args = {BYTEAOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID}};
 
 bool
 llm_recipe_stat_tells(const LlmSettlement *s)
@@ -121,4 +134,43 @@ llm_recipe_stat_store(const LlmRecipeStatRow *rows, int n)
 	for (int c = 0; c < NCOLUMNS; c++)
 		values[c] = llm_spi_array(column_types[c], columns[c], NULL, n);
 	llm_spi_execute(&store_statement, values, NULL, false);
+}
+
+void
+llm_recipe_stat_read(const char *operation, Jsonb *spec, const char *server, const char *model, LlmRecipeStat *stat)
+{
+	Datum values[5];
+	double sums[16];
+
+	values[0] = PointerGetDatum(llm_recipe_hash(operation, spec));
+	values[1] = CStringGetTextDatum(operation);
+	values[2] = JsonbPGetDatum(spec);
+	values[3] = CStringGetTextDatum(server);
+	values[4] = CStringGetTextDatum(model);
+	memset(stat, 0, sizeof(*stat));
+	llm_spi_execute(&read_statement, values, NULL, true);
+	for (int i = 0; i < lengthof(sums); i++)
+	{
+		bool isnull;
+		Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull);
+
+		sums[i] = isnull ? 0 : DatumGetFloat8(value);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	stat->requests = (int64) sums[0];
+	stat->bytes = sums[1];
+	stat->input = sums[2];
+	stat->cached = sums[3];
+	stat->cache_write = sums[4];
+	stat->output = sums[5];
+	stat->output_max = sums[6];
+	stat->per_byte_max = sums[7];
+	stat->bytes_squared = sums[8];
+	stat->bytes_input = sums[9];
+	stat->input_squared = sums[10];
+	stat->output_squared = sums[11];
+	stat->again = (int64) sums[12];
+	stat->again_input = sums[13];
+	stat->again_output = sums[14];
+	stat->latency_ms = sums[15];
 }

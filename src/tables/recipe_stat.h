@@ -4,6 +4,7 @@
  *	  llm.recipe_stat: what requests of a recipe to a model have taken so far.
  *
  *	  sender:   add() for each settlement that is stored, store() now and then
+ *	  backend:  read(), between own_begin() and own_end()
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +14,7 @@
 #include "base/llm_enrich.h"
 
 #include "tables/queue.h"
+#include "utils/jsonb.h"
 
 /* Sums over requests whose usage the provider told.  Bytes are those of request bodies. */
 typedef struct LlmRecipeStat
@@ -50,5 +52,9 @@ extern void llm_recipe_stat_add(LlmRecipeStat *sums, const LlmSettlement *settle
 
 /* Add rows to what the table has, in one statement; no two of them are of the same recipe and model. */
 extern void llm_recipe_stat_store(const LlmRecipeStatRow *rows, int n);
+
+/* What is known of a recipe by its content; all zero where nothing is. */
+extern void llm_recipe_stat_read(const char *operation, Jsonb *spec, const char *server, const char *model,
+								 LlmRecipeStat *stat);
 
 #endif /* LLM_RECIPE_STAT_H */

@@ -1,0 +1,438 @@
+/*-------------------------------------------------------------------------
+ *
+ * reading.c
+ *	  A statement as one that reads the same rows, evaluates the same calls, and
+ *	  writes nothing.
+ *
+ * An UPDATE or INSERT as rewritten becomes a SELECT of what it would store: the same
+ * conditions, rights and row security, and no table that is written.  Its calls give NULL
+ * and are counted (ask_measure.h).  It takes no row locks, and runs as read only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "storage/bufmgr.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "bind/planner.h"
+#include "estimate/reading.h"
+
+/* Of a larger table so many pages are read; and of more rows than that so many, about. */
+#define SAMPLE_PAGES 4096
+#define SAMPLE_ROWS 100000
+
+/* A sample that is not much less than all is not worth it. */
+#define MOST_SHARE 0.7
+
+/* Calls
+ */
+
+static bool
+calls_walker(Node *node, List **calls)
+{
+	if (node == NULL)
+		return false;
+	if (llm_planner_is_call(node))
+		*calls = lappend(*calls, node);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, calls_walker, calls, 0);
+	return expression_tree_walker(node, calls_walker, calls);
+}
+
+static int
+compare_places(const ListCell *a, const ListCell *b)
+{
+	int left = ((const FuncExpr *) lfirst(a))->location;
+	int right = ((const FuncExpr *) lfirst(b))->location;
+
+	return (left > right) - (left < right);
+}
+
+List *
+llm_reading_calls(Query *query)
+{
+	List *calls = NIL;
+
+	(void) calls_walker((Node *) query, &calls);
+	list_sort(calls, compare_places);
+	return calls;
+}
+
+static bool
+has_call(Node *node)
+{
+	return node != NULL && llm_planner_any_call(node) != NULL;
+}
+
+static bool
+conditions_walker(Node *node, void *unused)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, FromExpr) && has_call(((FromExpr *) node)->quals))
+		return true;
+	if (IsA(node, JoinExpr) && has_call(((JoinExpr *) node)->quals))
+		return true;
+	if (IsA(node, Query))
+		return has_call(((Query *) node)->havingQual) ||
+			   query_tree_walker((Query *) node, conditions_walker, NULL, 0);
+	return expression_tree_walker(node, conditions_walker, NULL);
+}
+
+bool
+llm_reading_has_conditions(Query *query)
+{
+	return conditions_walker((Node *) query, NULL);
+}
+
+/* Calls in conditions of CASE, before the end of COALESCE, or as arguments of calls. */
+static bool
+dependent_walker(Node *node, void *unused)
+{
+	ListCell *cell;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, CaseExpr))
+	{
+		if (has_call((Node *) ((CaseExpr *) node)->arg))
+			return true;
+		foreach(cell, ((CaseExpr *) node)->args)
+		{
+			if (has_call((Node *) lfirst_node(CaseWhen, cell)->expr))
+				return true;
+		}
+	}
+	else if (IsA(node, CoalesceExpr))
+	{
+		int last = list_length(((CoalesceExpr *) node)->args) - 1;
+
+		foreach(cell, ((CoalesceExpr *) node)->args)
+		{
+			if (foreach_current_index(cell) < last && has_call(lfirst(cell)))
+				return true;
+		}
+	}
+	else if (llm_planner_is_call(node) && has_call((Node *) ((FuncExpr *) node)->args))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, dependent_walker, NULL, 0);
+	return expression_tree_walker(node, dependent_walker, NULL);
+}
+
+bool
+llm_reading_has_dependent(Query *query)
+{
+	return dependent_walker((Node *) query, NULL);
+}
+
+/* What stands in the way
+ */
+
+static bool
+is_volatile_other(Oid function, void *unused)
+{
+	return func_volatile(function) == PROVOLATILE_VOLATILE &&
+		   !list_member_oid(llm_planner_calls()->calls, function);
+}
+
+/* Something that changes with each evaluation, or may change something. */
+static bool
+has_volatile(Node *node, void *unused)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_volatile_other, NULL) || IsA(node, NextValueExpr))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, has_volatile, NULL, 0);
+	return expression_tree_walker(node, has_volatile, NULL);
+}
+
+/* SET (a, b) = (SELECT ...): columns that only an UPDATE can take apart. */
+static bool
+has_multiexpr(Node *node, void *unused)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType == MULTIEXPR_SUBLINK)
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, has_multiexpr, NULL, 0);
+	return expression_tree_walker(node, has_multiexpr, NULL);
+}
+
+/* Making it
+ */
+
+/* The condition is evaluated, and the row passes whatever it says. */
+static Node *
+pass_all(Node *condition)
+{
+	CaseExpr *choice = makeNode(CaseExpr);
+	CaseWhen *when = makeNode(CaseWhen);
+	NullTest *test = makeNode(NullTest);
+
+	test->arg = (Expr *) condition;
+	test->nulltesttype = IS_NULL;
+	test->location = -1;
+	when->expr = (Expr *) test;
+	when->result = (Expr *) makeBoolConst(true, false);
+	when->location = -1;
+	choice->casetype = BOOLOID;
+	choice->args = list_make1(when);
+	choice->defresult = (Expr *) makeBoolConst(true, false);
+	choice->location = -1;
+	return (Node *) choice;
+}
+
+static Node *
+loosen(Node *condition)
+{
+	ListCell *cell;
+
+	if (!has_call(condition))
+		return condition;
+	if (!IsA(condition, BoolExpr) || ((BoolExpr *) condition)->boolop != AND_EXPR)
+		return pass_all(condition);
+	foreach(cell, ((BoolExpr *) condition)->args)
+		lfirst(cell) = loosen(lfirst(cell));
+	return condition;
+}
+
+/* Change all queries of a copy. */
+static bool
+change_walker(Node *node, LlmReadingConditions *conditions)
+{
+	if (node == NULL)
+		return false;
+	if (*conditions == LLM_CONDITIONS_HOLD && IsA(node, FromExpr))
+		((FromExpr *) node)->quals = loosen(((FromExpr *) node)->quals);
+	if (*conditions == LLM_CONDITIONS_HOLD && IsA(node, JoinExpr))
+		((JoinExpr *) node)->quals = loosen(((JoinExpr *) node)->quals);
+	if (IsA(node, Query))
+	{
+		Query *query = (Query *) node;
+
+		query->rowMarks = NIL;
+		query->hasForUpdate = false;
+		if (*conditions == LLM_CONDITIONS_HOLD)
+			query->havingQual = loosen(query->havingQual);
+		return query_tree_walker(query, change_walker, conditions, 0);
+	}
+	return expression_tree_walker(node, change_walker, conditions);
+}
+
+/* What is stored, as a column to be read: a domain's checks are not for NULL in the place of an answer. */
+static TargetEntry *
+make_column(TargetEntry *entry, int number)
+{
+	Expr *expr = entry->expr;
+
+	while (IsA(expr, CoerceToDomain) && has_call((Node *) expr))
+		expr = ((CoerceToDomain *) expr)->arg;
+	return makeTargetEntry(expr, (AttrNumber) number, NULL, false);
+}
+
+/* An INSERT or UPDATE as a SELECT of what it would store. */
+static void
+make_select(Query *query)
+{
+	List *columns = NIL;
+	ListCell *cell;
+
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+
+		/* defaults, and other columns that need not be known */
+		if (!has_call((Node *) entry->expr) && has_volatile((Node *) entry->expr, NULL))
+			continue;
+		columns = lappend(columns, make_column(entry, list_length(columns) + 1));
+	}
+	query->commandType = CMD_SELECT;
+	query->resultRelation = 0;
+	query->targetList = columns;
+	query->returningList = NIL;
+	query->onConflict = NULL;
+	query->withCheckOptions = NIL;
+	query->override = OVERRIDING_NOT_SET;
+}
+
+Query *
+llm_reading_make(Query *query, LlmReadingConditions conditions, const char **why)
+{
+	Query *reading = copyObject(query);
+
+	*why = NULL;
+	if (query->commandType == CMD_MERGE)
+		*why = "it is a MERGE";
+	else if (query->hasModifyingCTE)
+		*why = "a query in WITH writes";
+	else if (query->onConflict != NULL && has_call((Node *) query->onConflict))
+		*why = "a call stands in ON CONFLICT DO UPDATE";
+	else if (query->commandType == CMD_UPDATE && has_multiexpr((Node *) query->targetList, NULL))
+		*why = "several columns are set by one sub-select";
+	else
+	{
+		if (query->commandType == CMD_INSERT || query->commandType == CMD_UPDATE)
+			make_select(reading);
+		if (has_volatile((Node *) reading, NULL))
+			*why = "a volatile function stands in it";
+	}
+	if (*why != NULL)
+		return NULL;
+	(void) change_walker((Node *) reading, &conditions);
+	return reading;
+}
+
+/* Sampling
+ */
+
+/* The query that reads the tables: that of an INSERT ... SELECT is below. */
+static Query *
+reading_query(Query *query)
+{
+	while (list_length(query->jointree->fromlist) == 1 && IsA(linitial(query->jointree->fromlist), RangeTblRef) &&
+		   query->jointree->quals == NULL && !query->hasAggs && query->limitCount == NULL && query->limitOffset == NULL &&
+		   query->groupClause == NIL && query->distinctClause == NIL && !query->hasWindowFuncs &&
+		   query->setOperations == NULL)
+	{
+		int index = ((RangeTblRef *) linitial(query->jointree->fromlist))->rtindex;
+		RangeTblEntry *rte = list_nth_node(RangeTblEntry, query->rtable, index - 1);
+
+		if (rte->rtekind != RTE_SUBQUERY)
+			break;
+		query = rte->subquery;
+	}
+	return query;
+}
+
+/* Tables whose rows each make a row of the result, so that a part of theirs makes that part of it. */
+static void
+add_sources(Node *from, List **indexes)
+{
+	ListCell *cell;
+
+	if (IsA(from, RangeTblRef))
+		*indexes = lappend_int(*indexes, ((RangeTblRef *) from)->rtindex);
+	else if (IsA(from, JoinExpr) && ((JoinExpr *) from)->jointype == JOIN_INNER)
+	{
+		add_sources(((JoinExpr *) from)->larg, indexes);
+		add_sources(((JoinExpr *) from)->rarg, indexes);
+	}
+	else if (IsA(from, FromExpr))
+	{
+		foreach(cell, ((FromExpr *) from)->fromlist)
+			add_sources(lfirst(cell), indexes);
+	}
+}
+
+/* Pages of a table with its partitions and children. */
+static double
+pages_of(Oid table)
+{
+	double pages = 0;
+	ListCell *cell;
+
+	foreach(cell, find_all_inheritors(table, AccessShareLock, NULL))
+	{
+		Relation rel = relation_open(lfirst_oid(cell), NoLock);
+
+		if (rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_MATVIEW)
+			pages += RelationGetNumberOfBlocks(rel);
+		relation_close(rel, NoLock);
+	}
+	return pages;
+}
+
+static bool
+can_be_sampled(const RangeTblEntry *rte)
+{
+	return rte->rtekind == RTE_RELATION && rte->tablesample == NULL &&
+		   (rte->relkind == RELKIND_RELATION || rte->relkind == RELKIND_MATVIEW ||
+			rte->relkind == RELKIND_PARTITIONED_TABLE);
+}
+
+/* TABLESAMPLE SYSTEM (percent) REPEATABLE (0) */
+static TableSampleClause *
+make_sample(double share)
+{
+	TableSampleClause *sample = makeNode(TableSampleClause);
+
+	sample->tsmhandler = F_SYSTEM;
+	sample->args = list_make1(makeConst(FLOAT4OID, -1, InvalidOid, sizeof(float4), Float4GetDatum((float4) (share * 100)),
+										false, true));
+	sample->repeatable = (Expr *) makeConst(FLOAT8OID, -1, InvalidOid, sizeof(float8), Float8GetDatum(0), false,
+											FLOAT8PASSBYVAL);
+	return sample;
+}
+
+bool
+llm_reading_sample(Query *query, double rows, double *share, double *per_page)
+{
+	Query *reads = reading_query(query);
+	RangeTblEntry *largest = NULL;
+	List *indexes = NIL;
+	double pages = 0;
+	ListCell *cell;
+
+	if (reads->commandType != CMD_SELECT || reads->hasAggs || reads->groupClause != NIL || reads->distinctClause != NIL ||
+		reads->limitCount != NULL || reads->limitOffset != NULL || reads->setOperations != NULL ||
+		reads->hasWindowFuncs || reads->hasRecursive || reads->groupingSets != NIL)
+		return false;
+	add_sources((Node *) reads->jointree, &indexes);
+	foreach(cell, indexes)
+	{
+		RangeTblEntry *rte = list_nth_node(RangeTblEntry, reads->rtable, lfirst_int(cell) - 1);
+		double found = can_be_sampled(rte) ? pages_of(rte->relid) : 0;
+
+		if (found > pages)
+		{
+			pages = found;
+			largest = rte;
+		}
+	}
+	if (largest == NULL)
+		return false;
+	*share = Min(SAMPLE_PAGES / pages, SAMPLE_ROWS / Max(rows, 1));
+	*share = Max(*share, Min(64 / pages, 1));
+	*per_page = Max(rows / pages, 1);
+	if (*share > MOST_SHARE)
+		return false;
+	largest->tablesample = make_sample(*share);
+	return true;
+}
+
+/* Running it
+ */
+
+void
+llm_reading_run(Query *query, const char *source)
+{
+	PlannedStmt *plan = llm_plan_query(query, source);
+	QueryDesc *desc = CreateQueryDesc(plan, source, GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
+
+	/* the rights that the statement needs are asked for by this, the right to write among them */
+	ExecutorStart(desc, 0);
+	XactReadOnly = true;
+	llm_executor_run(desc);
+	ExecutorFinish(desc);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+}

@@ -1,0 +1,256 @@
+/*-------------------------------------------------------------------------
+ *
+ * forecast.c
+ *	  What calls will cost before they are made: looked up and added up.
+ *
+ * The bytes of a body but its input are counted on a body that is made for the model as
+ * the sender would make it.  Prices are those in force now, of the tier that a body of the
+ * mean length falls into.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "base/guc.h"
+#include "base/spi.h"
+#include "catalog/catalog_target.h"
+#include "dialect/dialect.h"
+#include "money/forecast.h"
+#include "operation/expect.h"
+
+/* Bytes of a body where no recipe or dialect is known. */
+#define FRAME_BYTES 600
+
+/* Tokens of a byte of an answer. */
+#define TOKENS_LOW 0.18
+#define TOKENS_TYPICAL 0.26
+#define TOKENS_HIGH 0.55
+#define TOKENS_MORE 12
+
+/* Thoughts before an answer, where a recipe asks for some. */
+#define REASONING_TYPICAL 400
+#define REASONING_HIGH 8192
+
+/* Numbers of a price or of a tier: its bound, then four prices. */
+#define TIER_NUMBERS 5
+
+/* A model that was looked up. */
+typedef struct LlmForecastModel
+{
+	const char *alias; /* or NULL */
+	Oid role;
+	LlmTarget *target;
+	int ntiers; /* the base price first, then the highest tier */
+	double *tiers; /* so many times TIER_NUMBERS; NULL: no price is known */
+} LlmForecastModel;
+
+static LlmStatement price_statement = {
+	.sql = "SELECT ARRAY[0, p.input_per_mtok, COALESCE(p.cached_input_per_mtok, p.input_per_mtok),"
+		   "  COALESCE(p.cache_write_per_mtok, p.input_per_mtok), p.output_per_mtok]::float8[]"
+		   "  || COALESCE((SELECT array_agg(x.v ORDER BY (t->'above_tokens')::numeric DESC, x.n)"
+		   "   FROM jsonb_array_elements(p.tiers) t, LATERAL (VALUES (0, (t->'above_tokens')::float8),"
+		   "    (1, COALESCE((t->'input_per_mtok')::float8, p.input_per_mtok::float8)),"
+		   "    (2, COALESCE((t->'cached_input_per_mtok')::float8, p.cached_input_per_mtok::float8,"
+		   "     (t->'input_per_mtok')::float8, p.input_per_mtok::float8)),"
+		   "    (3, COALESCE((t->'cache_write_per_mtok')::float8, p.cache_write_per_mtok::float8,"
+		   "     (t->'input_per_mtok')::float8, p.input_per_mtok::float8)),"
+		   "    (4, COALESCE((t->'output_per_mtok')::float8, p.output_per_mtok::float8))) x(n, v)), '{}'::float8[])"
+		   " FROM llm.price p WHERE p.id = $1 AND p.input_per_mtok IS NOT NULL AND p.output_per_mtok IS NOT NULL",
+	.nargs = 1,
+	.args = {INT8OID}};
+
+void
+llm_forecast_begin(LlmForecast *forecast)
+{
+	memset(forecast, 0, sizeof(*forecast));
+	forecast->sum.is_priced = true;
+	forecast->sum.is_learned = true;
+}
+
+/* The price in force and its tiers, in the current context. */
+static void
+read_price(LlmForecastModel *model)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Datum values[1] = {Int64GetDatum(model->target->price)};
+	LlmOwnScope scope;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin(&scope);
+	if (llm_spi_execute(&price_statement, values, NULL, true) > 0)
+	{
+		bool isnull;
+		Datum found = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		ArrayType *array = DatumGetArrayTypeP(found);
+		int n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+
+		if (!ARR_HASNULL(array))
+		{
+			model->ntiers = n / TIER_NUMBERS;
+			model->tiers = MemoryContextAlloc(caller, n * sizeof(double));
+			memcpy(model->tiers, ARR_DATA_PTR(array), n * sizeof(double));
+		}
+	}
+	SPI_freetuptable(SPI_tuptable);
+	llm_spi_own_end(&scope);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+}
+
+static LlmForecastModel *
+find_model(LlmForecast *forecast, const char *alias, Oid role)
+{
+	LlmForecastModel *model;
+	ListCell *cell;
+
+	foreach(cell, forecast->models)
+	{
+		model = lfirst(cell);
+		if (model->role == role && strcmp(model->alias == NULL ? "" : model->alias, alias == NULL ? "" : alias) == 0)
+			return model;
+	}
+	model = palloc0(sizeof(LlmForecastModel));
+	model->alias = alias == NULL ? NULL : pstrdup(alias);
+	model->role = role;
+	model->target = llm_catalog_target(alias, role);
+	if (model->target->price != 0)
+		read_price(model);
+	forecast->models = lappend(forecast->models, model);
+	return model;
+}
+
+/* The prices of a body of so many tokens: those of the highest tier that it is above. */
+static bool
+find_prices(const LlmForecastModel *model, double tokens, LlmUnitPrices *prices)
+{
+	const double *found = model->tiers;
+
+	if (found == NULL)
+		return false;
+	for (int i = 1; i < model->ntiers; i++)
+	{
+		const double *tier = &model->tiers[i * TIER_NUMBERS];
+
+		if (tokens > tier[0])
+		{
+			found = tier;
+			break;
+		}
+	}
+	*prices = (LlmUnitPrices){found[1], found[2], found[3], found[4]};
+	return true;
+}
+
+/* Bytes of a body whose input is empty. */
+static double
+frame_bytes(const LlmRecipe *recipe, const LlmTarget *target)
+{
+	const LlmDialect *dialect = target->dialect == NULL ? NULL : llm_dialect_find(target->dialect);
+	LlmEndpoint endpoint = target->endpoint;
+	LlmChat chat = {{"", 0}, NULL, NULL};
+	StringInfoData body;
+	double bytes;
+
+	if (recipe == NULL || dialect == NULL)
+		return FRAME_BYTES;
+	initStringInfo(&body);
+	dialect->body(dialect->prepare(recipe, &endpoint), &chat, &body);
+	bytes = body.len;
+	pfree(body.data);
+	return bytes;
+}
+
+/* Tokens of one answer, where nothing was learned. */
+static LlmGuess
+answer_tokens(const LlmRecipe *recipe, const LlmTarget *target, double input_bytes)
+{
+	LlmExpectation bytes = {2, 60, 1000};
+	LlmGuess tokens;
+	double most = target->max_output_tokens;
+
+	if (recipe != NULL)
+		llm_operation_expect(recipe, input_bytes, &bytes);
+	tokens = (LlmGuess){1 + TOKENS_LOW * bytes.low, 1 + TOKENS_TYPICAL * bytes.typical,
+						TOKENS_MORE + TOKENS_HIGH * bytes.high};
+	if (recipe != NULL && recipe->params.reasoning_effort != NULL &&
+		strcmp(recipe->params.reasoning_effort, "none") != 0)
+	{
+		tokens.typical += REASONING_TYPICAL;
+		tokens.high += REASONING_HIGH;
+	}
+	if (recipe != NULL && recipe->params.max_tokens > 0)
+		most = recipe->params.max_tokens;
+	if (most > 0)
+	{
+		tokens.high = Min(tokens.high, most);
+		tokens.typical = Min(tokens.typical, most);
+		tokens.low = Min(tokens.low, most);
+	}
+	return tokens;
+}
+
+/* What was learned of this question from this model. */
+static void
+read_stat(const LlmForecastAsk *ask, const LlmTarget *target, LlmRecipeStat *stat)
+{
+	LlmOwnScope scope;
+
+	memset(stat, 0, sizeof(*stat));
+	if (ask->spec == NULL || target->server == NULL || target->model == NULL)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin(&scope);
+	llm_recipe_stat_read(ask->op->name, ask->spec, target->server, target->model, stat);
+	llm_spi_own_end(&scope);
+	SPI_finish();
+}
+
+static double
+seconds_of(const LlmEstimate *estimate, const LlmTarget *target, const LlmRecipeStat *stat)
+{
+	LlmEstimatePace pace = {0};
+
+	pace.latency_ms = stat->requests > 0 ? stat->latency_ms / stat->requests : 0;
+	pace.in_flight = target->max_concurrency > 0 ? Min(target->max_concurrency, llm_guc_max_connections)
+												 : llm_guc_max_connections;
+	pace.requests_per_minute = target->requests_per_minute;
+	pace.tokens_per_minute = target->tokens_per_minute;
+	return llm_estimate_seconds(estimate, &pace);
+}
+
+void
+llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *estimate)
+{
+	LlmForecastModel *model = find_model(forecast, ask->model, ask->role);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich forecast", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(scratch);
+	LlmRecipe *recipe = ask->spec == NULL ? NULL : llm_operation_load(0, ask->op->name, ask->spec);
+	LlmEstimateAsk asked = {0};
+	double each = ask->calls > 0 ? ask->input_bytes / ask->calls : 0;
+	double tokens;
+
+	asked.calls = ask->calls;
+	asked.input_bytes = ask->input_bytes;
+	asked.ascii_share = ask->ascii_share;
+	asked.frame_bytes = frame_bytes(recipe, model->target);
+	asked.answer_tokens = answer_tokens(recipe, model->target, each);
+	read_stat(ask, model->target, &asked.stat);
+	tokens = 0.25 * (asked.frame_bytes + each);
+	if (asked.stat.requests > 0)
+		tokens = asked.stat.input / asked.stat.bytes * (asked.frame_bytes + each);
+	asked.is_priced = find_prices(model, tokens, &asked.prices);
+	llm_estimate(&asked, estimate);
+	forecast->seconds += seconds_of(estimate, model->target, &asked.stat);
+	llm_estimate_add(&forecast->sum, estimate);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(scratch);
+}
