@@ -58,6 +58,13 @@ UPDATE llm.job SET announced = state;
 CREATE INDEX job_untold ON llm.job (id) WHERE state <> announced AND NOT (state = 'open' AND announced = 'budget')
 	OR state = 'open' AND announced <> 'budget' AND pg_catalog.starts_with(reason, 'budget');
 COMMENT ON COLUMN llm.job.announced IS 'state that was told last by NOTIFY and in the log; budget: it met one';
+ALTER TABLE llm.job ADD COLUMN estimated_cost numeric, ADD COLUMN pace_at timestamptz, ADD COLUMN pace_final bigint,
+	ADD COLUMN pace_before_at timestamptz, ADD COLUMN pace_before_final bigint;
+COMMENT ON COLUMN llm.job.estimated_cost IS 'US dollars that it was to cost when it was queued; NULL: not estimated';
+COMMENT ON COLUMN llm.job.pace_at IS 'a moment at most a minute ago, while tasks become final';
+COMMENT ON COLUMN llm.job.pace_final IS 'final tasks at that moment';
+COMMENT ON COLUMN llm.job.pace_before_at IS 'the moment before that one';
+COMMENT ON COLUMN llm.job.pace_before_final IS 'final tasks at that one';
 COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task is pending; quiet: it keeps its value';
 COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
 ALTER TABLE llm.queue ADD COLUMN cell bigint, ADD COLUMN fence bytea, ADD COLUMN leaves jsonb;
@@ -78,15 +85,15 @@ COMMENT ON COLUMN llm.dead_letter.leaves IS 'of a quiet cell: values of the expr
 CREATE OR REPLACE VIEW llm.progress WITH (security_invoker = true) AS
 WITH busy AS (
 	-- Each branch reads a partial index: what is under way is never more than a small part of the queue.
-	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'claimed'
+	SELECT q.job, q.reason, false AS landed FROM llm.queue q WHERE q.state = 'claimed'
 	UNION ALL
-	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'waiting' AND q.not_before IS NOT NULL AND q.outcome IS NULL
+	SELECT q.job, q.reason, false FROM llm.queue q WHERE q.state = 'waiting' AND q.not_before IS NOT NULL AND q.outcome IS NULL
 	UNION ALL
-	SELECT q.job, q.reason FROM llm.queue q WHERE q.state = 'waiting' AND q.not_before IS NOT NULL AND q.outcome IS NOT NULL
+	SELECT q.job, q.reason, true FROM llm.queue q WHERE q.state = 'waiting' AND q.not_before IS NOT NULL AND q.outcome IS NOT NULL
 	UNION ALL
-	SELECT q.job, q.reason FROM llm.queue q WHERE q.state IN ('answered', 'failed', 'cancelled', 'superseded')
+	SELECT q.job, q.reason, true FROM llm.queue q WHERE q.state IN ('answered', 'failed', 'cancelled', 'superseded')
 ), under_way AS (
-	SELECT b.job, pg_catalog.count(*) AS tasks,
+	SELECT b.job, pg_catalog.count(*) AS tasks, pg_catalog.count(*) FILTER (WHERE b.landed) AS landed,
 		pg_catalog.mode() WITHIN GROUP (ORDER BY b.reason) AS reason
 	FROM busy b GROUP BY b.job
 ), hindrance AS (
@@ -99,16 +106,28 @@ WITH busy AS (
 			FILTER (WHERE h.kind IN ('launcher', 'writer') AND h.pid IS NULL) END AS writer
 	FROM llm.read_health() h
 ), counted AS (
-	SELECT j.*, u.reason AS task_reason, COALESCE(u.tasks, 0) AS under_way,
+	SELECT j.*, u.reason AS task_reason, COALESCE(u.tasks, 0) AS under_way, COALESCE(u.landed, 0) AS landed,
 		j.done + j.failed + j.superseded + j.cancelled + j.row_gone AS final,
 		CASE WHEN j.total IS NOT NULL THEN j.total
 			ELSE j.done + j.failed + j.superseded + j.cancelled + j.row_gone + COALESCE(u.tasks, 0)
 				+ (SELECT pg_catalog.count(*) FROM llm.queue q WHERE q.job = j.id AND q.state = 'ready')
 				+ (SELECT pg_catalog.count(*) FROM llm.queue q WHERE q.job = j.id AND q.state = 'waiting' AND q.not_before IS NULL)
 		END AS all_tasks,
-		pg_catalog.date_part('epoch', COALESCE(j.finished_at, llm.clock()) - j.created_at) AS seconds
-	FROM llm.job j LEFT JOIN under_way u ON u.job = j.id
+		pg_catalog.date_part('epoch', COALESCE(j.finished_at, t.now) - j.created_at) AS seconds,
+		pg_catalog.date_part('epoch', t.now - j.pace_at) AS pace_age,
+		pg_catalog.date_part('epoch', t.now - j.pace_before_at) AS before_age
+	FROM (SELECT llm.clock() AS now) t CROSS JOIN llm.job j LEFT JOIN under_way u ON u.job = j.id
 	WHERE j.state <> 'finished' OR j.finished_at > (SELECT llm.clock() - interval '1 hour')
+), paced AS (
+	-- What moves now: since a moment that the writer notes each half minute. A job that has ended, or is
+	-- younger than that, has its average.
+	SELECT c.*, CASE WHEN c.state = 'paused' THEN 0
+		WHEN c.state <> 'finished' AND c.before_age BETWEEN 1 AND 120 THEN (c.final - c.pace_before_final)::float8 / c.before_age
+		WHEN c.state <> 'finished' AND c.pace_age BETWEEN 5 AND 120 AND c.seconds > 120
+			THEN (c.final - c.pace_final)::float8 / c.pace_age
+		WHEN c.state = 'finished' OR c.seconds <= 120 THEN c.final::float8 / NULLIF(c.seconds, 0::float8)
+		WHEN c.pace_age < 5 THEN NULL ELSE 0 END AS rate
+	FROM counted c
 )
 SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS role, c.operation, c.model,
 	c.state,
@@ -118,14 +137,22 @@ SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS r
 	CASE WHEN c.final < c.all_tasks THEN COALESCE(
 		CASE WHEN c.final + c.under_way < c.all_tasks THEN COALESCE(h.setting, h.version, h.sender) END,
 		c.reason, c.task_reason, CASE WHEN c.under_way > 0 THEN h.writer END) END AS why,
-	(c.final::float8 / NULLIF(c.seconds, 0::float8))::numeric(12, 1) AS rows_per_s,
-	CASE WHEN c.final > 0 AND c.final < c.all_tasks
-		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final)::float8 * c.seconds / c.final::float8)) END AS eta,
+	c.rate::numeric(12, 1) AS rows_per_s,
+	CASE WHEN c.rate > 0 AND c.final < c.all_tasks
+		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final)::float8 / c.rate)) END AS eta,
 	k.requests, k.cost,
 	pg_catalog.rpad(pg_catalog.repeat('#', (20 * c.final / GREATEST(c.all_tasks, 1))::int), 20, '.')
-		|| pg_catalog.lpad((100 * c.final / GREATEST(c.all_tasks, 1))::text, 4) || '%' AS bar
-FROM counted c CROSS JOIN hindrance h LEFT JOIN llm.job_cost k ON k.job = c.id
+		|| pg_catalog.lpad((100 * c.final / GREATEST(c.all_tasks, 1))::text, 4) || '%' AS bar,
+	pg_catalog.trim_scale(pg_catalog.round(c.estimated_cost, 6)) AS estimated_cost,
+	CASE WHEN c.final >= c.all_tasks THEN k.cost
+		WHEN c.final + c.landed > 0 AND k.cost IS NOT NULL THEN pg_catalog.trim_scale(pg_catalog.round(
+			k.cost + k.cost * GREATEST(c.all_tasks - c.final - c.landed, 0)::numeric / (c.final + c.landed)::numeric, 6))
+		ELSE pg_catalog.trim_scale(pg_catalog.round(c.estimated_cost, 6)) END AS forecast_cost
+FROM paced c CROSS JOIN hindrance h LEFT JOIN llm.job_cost k ON k.job = c.id
 ORDER BY c.id;
+COMMENT ON COLUMN llm.progress.rows_per_s IS 'final tasks per second lately; of a job that has ended, on the average';
+COMMENT ON COLUMN llm.progress.estimated_cost IS 'US dollars that it was to cost when it was queued';
+COMMENT ON COLUMN llm.progress.forecast_cost IS 'US dollars in the end, if the rest costs what the tasks so far did';
 -- Sums of the ledger, and the bill.
 -- What llm.ledger adds up to, for the bill.  The sender sums new rows about once a second, in
 -- the order of their numbers, and notes up to which row; what is newer is read from the ledger

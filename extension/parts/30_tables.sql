@@ -65,7 +65,12 @@ CREATE TABLE llm.job (
 	cell_kind text NOT NULL DEFAULT 'marker' CHECK (cell_kind IN ('marker', 'quiet')),
 	cell jsonb,
 	max_concurrency int CHECK (max_concurrency > 0),
-	announced text NOT NULL DEFAULT 'open'
+	announced text NOT NULL DEFAULT 'open',
+	estimated_cost numeric,
+	pace_at timestamptz,
+	pace_final bigint,
+	pace_before_at timestamptz,
+	pace_before_final bigint
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
@@ -108,6 +113,11 @@ COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task
 COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
 COMMENT ON COLUMN llm.job.max_concurrency IS 'requests of the job in flight at a time, at most; NULL: as many as its target takes';
 COMMENT ON COLUMN llm.job.announced IS 'state that was told last by NOTIFY and in the log; budget: it met one';
+COMMENT ON COLUMN llm.job.estimated_cost IS 'US dollars that it was to cost when it was queued; NULL: not estimated';
+COMMENT ON COLUMN llm.job.pace_at IS 'a moment at most a minute ago, while tasks become final';
+COMMENT ON COLUMN llm.job.pace_final IS 'final tasks at that moment';
+COMMENT ON COLUMN llm.job.pace_before_at IS 'the moment before that one';
+COMMENT ON COLUMN llm.job.pace_before_final IS 'final tasks at that one';
 COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
 
 -- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer

@@ -21,6 +21,7 @@
 bool llm_guc_allow_table_writes = false;
 char *llm_guc_bill_tags = NULL;
 char *llm_guc_carry_settings;
+double llm_guc_confirm_above = -1;
 bool llm_guc_enabled = true;
 int llm_guc_idle_timeout_ms = 60000;
 int llm_guc_max_answer_kb = 16384;
@@ -88,6 +89,12 @@ llm_guc_init(void)
 							   &llm_guc_carry_settings, "",
 							   PGC_SUSET, GUC_LIST_INPUT,
 							   NULL, NULL, NULL);
+	DefineCustomRealVariable("llm_enrich.confirm_above",
+							 "Sets the US dollars above which a statement queues its jobs paused; -1 for none.",
+							 "It is estimated from what it has bound, and goes on with llm.resume().",
+							 &llm_guc_confirm_above, -1.0, -1.0, 1e12,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomBoolVariable("llm_enrich.enabled",
 							 "Sends queued tasks to providers.",
 							 "Turn it off in clones and restored copies; tasks stay queued.",

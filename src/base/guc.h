@@ -20,6 +20,7 @@ typedef enum LlmOnError
 extern bool llm_guc_allow_table_writes;
 extern char *llm_guc_bill_tags;
 extern char *llm_guc_carry_settings;
+extern double llm_guc_confirm_above;
 extern bool llm_guc_enabled;
 extern int llm_guc_idle_timeout_ms;
 extern int llm_guc_max_answer_kb;

@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "bind/confirm.h"
 #include "bind/defer.h"
 #include "bind/notice.h"
 
@@ -303,12 +304,19 @@ llm_defer_flush(LlmRun *run, bool last)
 	drop_asked(run, tasks);
 	llm_defer_find_same(run);
 	for (int i = 0; i < run->nbound; i++)
+	{
 		tasks[i].same_as = run->bound[i].same_as;
+		if (tasks[i].same_as == 0 && !tasks[i].is_blank)
+			llm_confirm_count(&tasks[i]);
+	}
+	if (last)
+		llm_confirm_estimate(run->jobs);
 	llm_enqueue_tasks(tasks, run->nbound, run->jobs, last);
 	llm_enqueue_supersede(old_tasks, run->noverwritten);
 	if (last)
 	{
 		llm_enqueue_tell_failed(run->jobs);
+		llm_confirm_settle(run->jobs);
 		llm_notice_tell(run->jobs);
 	}
 	run->nbound = 0;

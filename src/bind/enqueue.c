@@ -388,7 +388,7 @@ static void
 note_job(LlmNewJob *job, Jsonb *settings, bool last)
 {
 	if (job->in_set > 0 && job->id == 0)
-		write_job(job, settings, last && job->in_set == 1, last ? job->in_set : -1);
+		write_job(job, settings, last && job->in_set == 1 && !job->is_unconfirmed, last ? job->in_set : -1);
 	else if (last && job->id != 0)
 		write_total(job);
 	job->queued += job->in_set;

@@ -42,6 +42,18 @@ typedef struct LlmNewJob
 	int64 kept_rows; /* rows that keep the task of a paused job */
 	int64 kept_job; /* which; -1: several */
 
+	/* confirm.c's own */
+	int64 calls; /* tasks that will be asked */
+	double input_bytes; /* of their inputs */
+	int64 looked; /* bytes of some of these, and how many are ASCII */
+	int64 ascii;
+	bool is_estimated;
+	double estimated_cost; /* US dollars */
+	double statement_low; /* of all jobs of the statement */
+	double statement_high;
+	bool statement_is_priced;
+	bool is_unconfirmed; /* it is queued paused */
+
 	/* enqueue.c's own */
 	int64 recipe; /* llm.recipe.id */
 	text *application; /* of this session, where the job is shared and another one's; or NULL */

@@ -71,7 +71,7 @@ llm_notice_tell(List *jobs)
 
 		if (job->kept_rows > 0)
 			tell_kept(job);
-		if (job->queued <= 1)
+		if (job->queued <= 1 || job->is_unconfirmed)
 			continue;
 		if (named < NAMED_JOBS)
 		{

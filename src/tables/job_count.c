@@ -26,11 +26,21 @@
  */
 #define BREAKER_REFUSALS 20
 
+/* The writer notes so often how far a job is, and keeps the moment before: what llm.progress counts its rate from. */
+#define PACE_S "30"
+#define PACE_IS_OVER "(j.pace_at IS NULL OR j.pace_at < t.now - interval '" PACE_S " s' OR j.pace_at > t.now)"
+
 /* Are all final?  Then since the last llm.resume(): failed ones, all; is the deadline over?  Refused in a row. */
 static LlmStatement count_statement = {
 	.sql = "UPDATE llm.job j SET done = j.done + $2, failed = j.failed + $3, superseded = j.superseded + $4,"
 		   "  cancelled = j.cancelled + $5, row_gone = j.row_gone + $6, refused = CASE WHEN j.state <> 'open' THEN 0"
-		   "   WHEN $2 > 0 THEN $7 ELSE j.refused + $7 END WHERE j.id = $1"
+		   "   WHEN $2 > 0 THEN $7 ELSE j.refused + $7 END,"
+		   "  pace_before_at = CASE WHEN " PACE_IS_OVER " THEN j.pace_at ELSE j.pace_before_at END,"
+		   "  pace_before_final = CASE WHEN " PACE_IS_OVER " THEN j.pace_final ELSE j.pace_before_final END,"
+		   "  pace_at = CASE WHEN " PACE_IS_OVER " THEN t.now ELSE j.pace_at END,"
+		   "  pace_final = CASE WHEN " PACE_IS_OVER " THEN j.done + j.failed + j.superseded + j.cancelled + j.row_gone"
+		   "   + $2 + $3 + $4 + $5 + $6 ELSE j.pace_final END"
+		   " FROM (SELECT llm.clock() AS now OFFSET 0) t WHERE j.id = $1"
 		   " RETURNING COALESCE(j.done + j.failed + j.superseded + j.cancelled + j.row_gone >= j.total, false),"
 		   "  j.failed - j.resumed_failed,"
 		   "  j.done + j.failed + j.superseded + j.cancelled + j.row_gone - j.resumed_final,"

@@ -1,0 +1,233 @@
+/*-------------------------------------------------------------------------
+ *
+ * confirm.c
+ *	  What a statement has bound is estimated, and waits where it is dear
+ *	  (llm_enrich.confirm_above).
+ *
+ * The inputs are there, so all that is needed is added up as they are queued: tasks that will
+ * be asked, and their bytes.  A statement that may cost more than the setting queues its jobs
+ * paused.  That is settled in its own transaction: nothing has been sent before.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/spi.h"
+#include "bind/confirm.h"
+#include "money/forecast.h"
+
+/* Smaller statements are estimated only where they may have to wait. */
+#define LEAST_ROWS 20
+
+/* So many jobs of a statement are estimated, which may have one for each row; the rest is as dear. */
+#define MOST_JOBS 50
+
+/* Jobs that are named in a message. */
+#define NAMED_JOBS 5
+
+/* Inputs are looked at so far for the script that they are in, one of so many. */
+#define LOOK_BYTES 256
+#define LOOK_AT_ONE_OF 16
+
+/* Quotes, new lines and the like are longer within a body. */
+#define ESCAPES 1.02
+
+static LlmStatement settle_statement = {
+	.sql = "UPDATE llm.job j SET estimated_cost = v.cost,"
+		   "  state = CASE WHEN v.waits THEN 'paused' ELSE j.state END,"
+		   "  reason = CASE WHEN v.waits THEN $4 || j.id::text || ')' ELSE j.reason END"
+		   " FROM unnest($1, $2, $3) AS v(job, cost, waits) WHERE j.id = v.job",
+	.nargs = 4,
+	.args = {INT8ARRAYOID, NUMERICARRAYOID, BOOLARRAYOID, TEXTOID}};
+
+void
+llm_confirm_count(const LlmNewTask *task)
+{
+	LlmNewJob *job = task->job;
+
+	job->calls++;
+	job->input_bytes += toast_raw_datum_size(PointerGetDatum(task->input)) - VARHDRSZ;
+	if (job->calls % LOOK_AT_ONE_OF == 1 && !VARATT_IS_COMPRESSED(task->input))
+	{
+		const char *text_at = VARDATA_ANY(task->input);
+		int len = Min(VARSIZE_ANY_EXHDR(task->input), LOOK_BYTES);
+
+		job->looked += len;
+		for (int i = 0; i < len; i++)
+			job->ascii += (unsigned char) text_at[i] < 0x80;
+	}
+}
+
+/* Is there anything to do for this statement? */
+static bool
+is_wanted(List *jobs, double *calls)
+{
+	ListCell *cell;
+
+	*calls = 0;
+	foreach(cell, jobs)
+		*calls += ((LlmNewJob *) lfirst(cell))->calls;
+	return *calls > 0 && (*calls >= LEAST_ROWS || llm_guc_confirm_above >= 0);
+}
+
+static void
+estimate_job(LlmForecast *forecast, LlmNewJob *job, LlmEstimate *estimate)
+{
+	LlmForecastAsk ask = {.op = job->op, .spec = job->spec, .model = job->model, .role = job->role};
+
+	ask.calls = job->calls;
+	ask.input_bytes = job->input_bytes * ESCAPES;
+	ask.ascii_share = job->looked > 0 ? (double) job->ascii / job->looked : 1;
+	llm_forecast_add(forecast, &ask, estimate);
+	job->is_estimated = estimate->is_priced;
+	job->estimated_cost = estimate->cost;
+}
+
+void
+llm_confirm_estimate(List *jobs)
+{
+	MemoryContext scratch;
+	MemoryContext caller;
+	LlmForecast forecast;
+	double estimated = 0;
+	double calls;
+	int n = 0;
+	ListCell *cell;
+
+	if (!is_wanted(jobs, &calls))
+		return;
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich confirm", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(scratch);
+	llm_forecast_begin(&forecast);
+	foreach(cell, jobs)
+	{
+		LlmNewJob *job = lfirst(cell);
+		LlmEstimate estimate;
+
+		if (job->calls == 0 || n >= MOST_JOBS)
+			continue;
+		n++;
+		estimate_job(&forecast, job, &estimate);
+		estimated += job->calls;
+	}
+	foreach(cell, jobs)
+	{
+		LlmNewJob *job = lfirst(cell);
+
+		job->statement_low = forecast.sum.cost_low * calls / estimated;
+		job->statement_high = forecast.sum.cost_high * calls / estimated;
+		job->statement_is_priced = forecast.sum.is_priced;
+		job->is_unconfirmed = llm_guc_confirm_above >= 0 &&
+							  (!forecast.sum.is_priced || job->statement_high > llm_guc_confirm_above);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(scratch);
+}
+
+/* What the role types to let them go on. */
+static char *
+resume_text(List *jobs)
+{
+	StringInfoData text_to_type;
+	ListCell *cell;
+	int named = 0;
+
+	initStringInfo(&text_to_type);
+	foreach(cell, jobs)
+	{
+		const LlmNewJob *job = lfirst(cell);
+
+		if (job->id == 0 || job->queued == 0)
+			continue;
+		if (named++ == NAMED_JOBS)
+			return psprintf("SELECT llm.resume(relation => %s);",
+							quote_literal_cstr(quote_qualified_identifier(
+								get_namespace_name(get_rel_namespace(job->relation)), get_rel_name(job->relation))));
+		appendStringInfo(&text_to_type, "%s llm.resume(job => %lld)", named == 1 ? "SELECT" : ",", (long long) job->id);
+	}
+	appendStringInfoChar(&text_to_type, ';');
+	return text_to_type.data;
+}
+
+static char *
+dollars(double amount)
+{
+	int digits = amount > 0 ? Min(Max(2 - (int) ceil(log10(amount)), 2), 10) : 2;
+
+	return psprintf("%.*f", digits, amount);
+}
+
+static void
+tell(List *jobs)
+{
+	const LlmNewJob *first = linitial(jobs);
+	long long rows = 0;
+	long long calls = 0;
+	ListCell *cell;
+
+	foreach(cell, jobs)
+	{
+		rows += ((const LlmNewJob *) lfirst(cell))->queued;
+		calls += (long long) ((const LlmNewJob *) lfirst(cell))->calls;
+	}
+	ereport(NOTICE,
+			(first->statement_is_priced
+				 ? errmsg("%lld rows are queued and paused: %lld calls, about %s to %s US dollars", rows, calls,
+						  dollars(first->statement_low), dollars(first->statement_high))
+				 : errmsg("%lld rows are queued and paused: %lld calls, of a model whose price is not known", rows, calls),
+			 errdetail("\"llm_enrich.confirm_above\" is %g.", llm_guc_confirm_above),
+			 errhint("%s", resume_text(jobs))));
+}
+
+void
+llm_confirm_settle(List *jobs)
+{
+	int n = 0;
+	Datum *columns[3];
+	bool *nulls;
+	Datum values[4];
+	LlmOwnScope scope;
+	ListCell *cell;
+	bool waits = false;
+
+	for (int c = 0; c < lengthof(columns); c++)
+		columns[c] = palloc(sizeof(Datum) * list_length(jobs));
+	nulls = palloc(sizeof(bool) * list_length(jobs));
+	foreach(cell, jobs)
+	{
+		const LlmNewJob *job = lfirst(cell);
+
+		if (job->id == 0 || job->queued == 0 || job->shared || !(job->is_estimated || job->is_unconfirmed))
+			continue;
+		columns[0][n] = Int64GetDatum(job->id);
+		columns[1][n] = DirectFunctionCall1(float8_numeric, Float8GetDatum(job->estimated_cost));
+		columns[2][n] = BoolGetDatum(job->is_unconfirmed);
+		nulls[n++] = !job->is_estimated;
+		waits = waits || job->is_unconfirmed;
+	}
+	if (n == 0)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin(&scope);
+	values[0] = llm_spi_array(INT8OID, columns[0], NULL, n);
+	values[1] = llm_spi_array(NUMERICOID, columns[1], nulls, n);
+	values[2] = llm_spi_array(BOOLOID, columns[2], NULL, n);
+	values[3] = CStringGetTextDatum("paused: it waits to be confirmed, SELECT llm.resume(job => ");
+	(void) llm_spi_execute(&settle_statement, values, NULL, false);
+	llm_spi_own_end(&scope);
+	SPI_finish();
+	if (waits)
+		tell(jobs);
+}

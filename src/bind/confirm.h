@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * confirm.h
+ *	  What a statement has bound is estimated, and waits where it is dear
+ *	  (llm_enrich.confirm_above).
+ *
+ *	  count()     for each task of a set that will be asked
+ *	  estimate()  the statement is over, its last set is not written
+ *	  settle()    it is
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_CONFIRM_H
+#define LLM_CONFIRM_H
+
+#include "base/llm_enrich.h"
+
+#include "bind/enqueue.h"
+
+extern void llm_confirm_count(const LlmNewTask *task);
+
+/*
+ * Fill in estimated_cost of the jobs, and is_unconfirmed where the statement may cost more than
+ * the user wants to spend unasked.
+ */
+extern void llm_confirm_estimate(List *jobs);
+
+/* Store that, and tell of what waits. */
+extern void llm_confirm_settle(List *jobs);
+
+#endif /* LLM_CONFIRM_H */
