@@ -183,9 +183,9 @@ tell(List *jobs)
 	}
 	ereport(NOTICE,
 			(first->statement_is_priced
-				 ? errmsg("%lld rows are queued and paused: %lld calls, about %s to %s US dollars", rows, calls,
+				 ? errmsg("rows queued and paused: %lld, with %lld calls, for %s to %s US dollars", rows, calls,
 						  dollars(first->statement_low), dollars(first->statement_high))
-				 : errmsg("%lld rows are queued and paused: %lld calls, of a model whose price is not known", rows, calls),
+				 : errmsg("rows queued and paused: %lld, with %lld calls of a model whose price is not known", rows, calls),
 			 errdetail("\"llm_enrich.confirm_above\" is %g.", llm_guc_confirm_above),
 			 errhint("%s", resume_text(jobs))));
 }

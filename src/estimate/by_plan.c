@@ -43,8 +43,8 @@ input_bytes(Query *query, Node *input)
 {
 	double width = 0;
 
-	while (IsA(input, RelabelType) || IsA(input, NamedArgExpr))
-		input = IsA(input, RelabelType) ? (Node *) ((RelabelType *) input)->arg : (Node *) ((NamedArgExpr *) input)->arg;
+	while (IsA(input, RelabelType))
+		input = (Node *) ((RelabelType *) input)->arg;
 	if (IsA(input, Const) && !((Const *) input)->constisnull && ((Const *) input)->constlen == -1)
 		return VARSIZE_ANY_EXHDR(DatumGetPointer(((Const *) input)->constvalue));
 	if (IsA(input, Var) && ((Var *) input)->varlevelsup == 0 && ((Var *) input)->varno <= list_length(query->rtable))

@@ -4,7 +4,7 @@
  *	  A statement as one that reads the same rows, evaluates the same calls, and
  *	  writes nothing.
  *
- * An UPDATE or INSERT as rewritten becomes a SELECT of what it would store: the same
+ * An UPDATE, INSERT or DELETE as rewritten becomes a SELECT of what it would store: the same
  * conditions, rights and row security, and no table that is written.  Its calls give NULL
  * and are counted (ask_measure.h).  It takes no row locks, and runs as read only.
  *
@@ -249,7 +249,7 @@ make_column(TargetEntry *entry, int number)
 	return makeTargetEntry(expr, (AttrNumber) number, NULL, false);
 }
 
-/* An INSERT or UPDATE as a SELECT of what it would store. */
+/* A statement that writes as a SELECT of what it would store. */
 static void
 make_select(Query *query)
 {
@@ -290,7 +290,7 @@ llm_reading_make(Query *query, LlmReadingConditions conditions, const char **why
 		*why = "several columns are set by one sub-select";
 	else
 	{
-		if (query->commandType == CMD_INSERT || query->commandType == CMD_UPDATE)
+		if (query->commandType != CMD_SELECT)
 			make_select(reading);
 		if (has_volatile((Node *) reading, NULL))
 			*why = "a volatile function stands in it";
@@ -304,14 +304,23 @@ llm_reading_make(Query *query, LlmReadingConditions conditions, const char **why
 /* Sampling
  */
 
+/* Does each row that is read make rows of the result by itself? */
+static bool
+makes_row_by_row(const Query *query)
+{
+	if (query->commandType != CMD_SELECT || query->setOperations != NULL || query->hasRecursive)
+		return false;
+	if (query->hasAggs || query->groupClause != NIL || query->groupingSets != NIL || query->hasWindowFuncs)
+		return false;
+	return query->distinctClause == NIL && query->limitCount == NULL && query->limitOffset == NULL;
+}
+
 /* The query that reads the tables: that of an INSERT ... SELECT is below. */
 static Query *
 reading_query(Query *query)
 {
 	while (list_length(query->jointree->fromlist) == 1 && IsA(linitial(query->jointree->fromlist), RangeTblRef) &&
-		   query->jointree->quals == NULL && !query->hasAggs && query->limitCount == NULL && query->limitOffset == NULL &&
-		   query->groupClause == NIL && query->distinctClause == NIL && !query->hasWindowFuncs &&
-		   query->setOperations == NULL)
+		   query->jointree->quals == NULL && makes_row_by_row(query))
 	{
 		int index = ((RangeTblRef *) linitial(query->jointree->fromlist))->rtindex;
 		RangeTblEntry *rte = list_nth_node(RangeTblEntry, query->rtable, index - 1);
@@ -375,9 +384,10 @@ make_sample(double share)
 {
 	TableSampleClause *sample = makeNode(TableSampleClause);
 
+	Datum percent = Float4GetDatum((float4) (share * 100));
+
 	sample->tsmhandler = F_SYSTEM;
-	sample->args = list_make1(makeConst(FLOAT4OID, -1, InvalidOid, sizeof(float4), Float4GetDatum((float4) (share * 100)),
-										false, true));
+	sample->args = list_make1(makeConst(FLOAT4OID, -1, InvalidOid, sizeof(float4), percent, false, true));
 	sample->repeatable = (Expr *) makeConst(FLOAT8OID, -1, InvalidOid, sizeof(float8), Float8GetDatum(0), false,
 											FLOAT8PASSBYVAL);
 	return sample;
@@ -392,9 +402,7 @@ llm_reading_sample(Query *query, double rows, double *share, double *per_page)
 	double pages = 0;
 	ListCell *cell;
 
-	if (reads->commandType != CMD_SELECT || reads->hasAggs || reads->groupClause != NIL || reads->distinctClause != NIL ||
-		reads->limitCount != NULL || reads->limitOffset != NULL || reads->setOperations != NULL ||
-		reads->hasWindowFuncs || reads->hasRecursive || reads->groupingSets != NIL)
+	if (!makes_row_by_row(reads))
 		return false;
 	add_sources((Node *) reads->jointree, &indexes);
 	foreach(cell, indexes)
@@ -427,12 +435,18 @@ llm_reading_run(Query *query, const char *source)
 {
 	PlannedStmt *plan = llm_plan_query(query, source);
 	QueryDesc *desc = CreateQueryDesc(plan, source, GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
+	bool before = XactReadOnly;
 
-	/* the rights that the statement needs are asked for by this, the right to write among them */
+	/*
+	 * The rights that the statement needs are asked for by this, the right to write among them,
+	 * in whatever transaction; after an error the subtransaction puts this right.
+	 */
+	XactReadOnly = false;
 	ExecutorStart(desc, 0);
 	XactReadOnly = true;
 	llm_executor_run(desc);
 	ExecutorFinish(desc);
 	ExecutorEnd(desc);
+	XactReadOnly = before;
 	FreeQueryDesc(desc);
 }

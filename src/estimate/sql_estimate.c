@@ -302,7 +302,6 @@ guess(Work *work, Query *query, List *calls, double rows)
 static void
 estimate_query(Work *work, Query *query)
 {
-	LlmReadingConditions conditions = LLM_CONDITIONS_FAIL;
 	const char *why = NULL;
 	List *calls;
 	List *failing;
@@ -316,9 +315,7 @@ estimate_query(Work *work, Query *query)
 		return;
 	/* raises what the statement would */
 	rows = llm_by_plan_rows(llm_plan_query(copyObject(query), work->source));
-	if (query->commandType == CMD_DELETE)
-		why = "it is a DELETE";
-	if (why != NULL || llm_reading_make(query, conditions, &why) == NULL)
+	if (llm_reading_make(query, LLM_CONDITIONS_FAIL, &why) == NULL)
 	{
 		work->by_plan = MemoryContextStrdup(work->result, why);
 		guess(work, query, calls, rows);
@@ -361,6 +358,13 @@ estimate_undone(Work *work)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
+		/* a place in the statement that is estimated, not in the one that calls */
+		if (error->cursorpos > 0)
+		{
+			error->internalpos = error->cursorpos;
+			error->internalquery = pstrdup(work->source);
+			error->cursorpos = 0;
+		}
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
@@ -402,10 +406,9 @@ static Datum
 money(double dollars)
 {
 	int digits = dollars > 0 ? Min(Max(6 - (int) ceil(log10(dollars)), 2), 12) : 2;
+	Datum exact = DirectFunctionCall1(float8_numeric, Float8GetDatum(dollars));
 
-	return DirectFunctionCall1(numeric_trim_scale,
-							   DirectFunctionCall2(numeric_round, DirectFunctionCall1(float8_numeric, Float8GetDatum(dollars)),
-												   Int32GetDatum(digits)));
+	return DirectFunctionCall1(numeric_trim_scale, DirectFunctionCall2(numeric_round, exact, Int32GetDatum(digits)));
 }
 
 /*
