@@ -23,6 +23,7 @@
 #include "nodes/makefuncs.h"
 #include "utils/memutils.h"
 
+#include "ask/ask_explain.h"
 #include "ask/ask_node.h"
 #include "ask/ask_ring.h"
 #include "base/compat.h"
@@ -400,6 +401,8 @@ explain_node(CustomScanState *node, List *ancestors, ExplainState *es)
 	const AskState *state = (const AskState *) node;
 
 	ExplainPropertyInteger("Calls Ahead", NULL, state->nsites, es);
+	if (es->costs)
+		llm_ask_explain_estimate((const CustomScan *) node->ss.ps.plan, es);
 	if (!es->analyze)
 		return;
 	ExplainPropertyInteger("Asked Ahead", NULL, state->ring->asked, es);

@@ -10,17 +10,11 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_proc.h"
-#include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "base/guc.h"
 #include "estimate/by_plan.h"
+#include "money/forecast_call.h"
 
 /* Bytes of an input of which nothing is known; what is out of line has that width in statistics. */
 #define INPUT_BYTES 400
@@ -60,57 +54,12 @@ input_bytes(Query *query, Node *input)
 	return width > 0 ? width : INPUT_BYTES;
 }
 
-/* The arguments but the input, if they do not vary from row to row. */
-static bool
-constant_args(const FuncExpr *call, LlmCallArgs *args)
-{
-	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
-	bool constant = true;
-	Oid *types;
-	char **names;
-	char *modes;
-	int n;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	n = get_func_arg_info(tuple, &types, &names, &modes);
-	ReleaseSysCache(tuple);
-	memset(args, 0, sizeof(*args));
-	for (int i = 1; i < n && i < list_length(call->args); i++)
-	{
-		Node *node = list_nth(call->args, i);
-		LlmArg arg = names == NULL ? LLM_ARGS : llm_argument_find(names[i]);
-
-		if (!IsA(node, Const) || arg == LLM_ARGS)
-			constant = false;
-		else if (!((Const *) node)->constisnull)
-			llm_argument_set(args, arg, ((Const *) node)->constvalue);
-	}
-	return constant;
-}
-
 void
 llm_by_plan_ask(Query *query, FuncExpr *call, double rows, LlmForecastAsk *ask)
 {
 	Node *folded = eval_const_expressions(NULL, copyObject((Node *) call));
-	LlmCallArgs args;
-	text *model = NULL;
 
-	memset(ask, 0, sizeof(*ask));
-	ask->op = llm_operation_by_function(get_func_name(call->funcid));
-	ask->role = GetUserId();
-	ask->calls = rows;
-	ask->ascii_share = 1;
-	if (ask->op == NULL || !IsA(folded, FuncExpr))
+	if (!IsA(folded, FuncExpr))
 		elog(ERROR, "function %u is not known", call->funcid);
-	ask->input_bytes = rows * input_bytes(query, linitial(((FuncExpr *) folded)->args));
-	if (constant_args((FuncExpr *) folded, &args))
-	{
-		ask->spec = llm_operation_spec(ask->op, &args);
-		model = llm_argument_text(&args, LLM_ARG_MODEL);
-	}
-	if (model != NULL)
-		ask->model = text_to_cstring(model);
-	else if (llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		ask->model = llm_guc_model;
+	llm_forecast_call((FuncExpr *) folded, rows, input_bytes(query, linitial(((FuncExpr *) folded)->args)), ask);
 }

@@ -1,0 +1,103 @@
+/*-------------------------------------------------------------------------
+ *
+ * ask_explain.c
+ *	  What EXPLAIN says of a node's calls before they are made.
+ *
+ * Rows are the planner's, and widths those of ANALYZE: llm.estimate() reads the rows and
+ * knows more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "ask/ask_explain.h"
+#include "money/forecast_call.h"
+
+/* Width in statistics of a text that is kept out of line, and what such a text has at least, about. */
+#define POINTER_BYTES 20
+#define LONG_INPUT_BYTES 3000
+
+/* Bytes of an input that is a column of a table; else of the whole row, which are more. */
+static double
+input_bytes(const CustomScan *plan, const FuncExpr *call, const ExplainState *es)
+{
+	const Plan *below = plan->scan.plan.lefttree;
+	const Node *input = linitial(call->args);
+	double width = 0;
+
+	if (IsA(input, Const) && ((const Const *) input)->constlen == -1 && !((const Const *) input)->constisnull)
+		return VARSIZE_ANY_EXHDR(DatumGetPointer(((const Const *) input)->constvalue));
+	if (IsA(input, Var) && ((const Var *) input)->varattno > 0 &&
+		((const Var *) input)->varattno <= list_length(below->targetlist))
+	{
+		const TargetEntry *entry = list_nth_node(TargetEntry, below->targetlist, ((const Var *) input)->varattno - 1);
+		const Var *column = (const Var *) entry->expr;
+
+		if (IsA(column, Var) && column->varno > 0 && column->varno <= list_length(es->rtable))
+		{
+			const RangeTblEntry *rte = list_nth_node(RangeTblEntry, es->rtable, column->varno - 1);
+
+			if (rte->rtekind == RTE_RELATION)
+				width = get_attavgwidth(rte->relid, column->varattno);
+		}
+		if (width > 0)
+			return width <= POINTER_BYTES ? LONG_INPUT_BYTES : width;
+	}
+	return below->plan_width;
+}
+
+/* Rows that the node reads: those of the plan below, or of the LIMIT above it. */
+static double
+rows_of(const CustomScan *plan)
+{
+	double rows = plan->scan.plan.lefttree->plan_rows;
+	const Node *count = lsecond(plan->custom_private);
+
+	if (IsA(count, Const) && !((const Const *) count)->constisnull)
+		rows = Min(rows, (double) DatumGetInt64(((const Const *) count)->constvalue));
+	return rows;
+}
+
+/* Dollars with two digits that count. */
+static char *
+dollars(double amount)
+{
+	int digits = amount > 0 ? Min(Max(2 - (int) ceil(log10(amount)), 2), 10) : 2;
+
+	return psprintf("%.*f", digits, amount);
+}
+
+void
+llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich explain", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(scratch);
+	double rows = rows_of(plan);
+	LlmForecast forecast;
+	ListCell *cell;
+
+	llm_forecast_begin(&forecast);
+	foreach(cell, plan->custom_exprs)
+	{
+		const FuncExpr *call = linitial_node(FuncExpr, lfirst_node(List, cell));
+		LlmForecastAsk ask;
+		LlmEstimate estimate;
+
+		llm_forecast_call(call, rows, input_bytes(plan, call, es), &ask);
+		llm_forecast_add(&forecast, &ask, &estimate);
+	}
+	MemoryContextSwitchTo(caller);
+	ExplainPropertyFloat("Estimated Calls", NULL, forecast.sum.calls, 0, es);
+	ExplainPropertyFloat("Estimated Input Tokens", NULL, forecast.sum.input_tokens, 0, es);
+	ExplainPropertyFloat("Estimated Output Tokens", NULL, forecast.sum.output_tokens, 0, es);
+	if (forecast.sum.is_priced)
+		ExplainPropertyText("Estimated Cost", psprintf("%s..%s US dollars", dollars(forecast.sum.cost_low),
+													   dollars(forecast.sum.cost_high)),
+							es);
+	MemoryContextDelete(scratch);
+}
