@@ -85,7 +85,8 @@ EXCEPTION WHEN undefined_column THEN
 	RAISE NOTICE 'caught, and % rows are there', (SELECT count(*) FROM estimate);
 END $$;
 SELECT count(*), (SELECT count(*) FROM estimate_log) AS noted, (SELECT last_value FROM estimate_id_seq) AS last,
-	(SELECT count(*) FROM llm.queue) AS queued, (SELECT count(*) FROM llm.job) AS jobs FROM estimate;
+	(SELECT count(*) FROM llm.queue q WHERE q.relation = 'estimate'::regclass) AS queued FROM estimate;
+\set VERBOSITY terse
 -- dear statements are queued paused, and so is what has no price
 SET llm_enrich.confirm_above = 100;
 UPDATE estimate SET label = llm_classify(body, '{a,b}') WHERE id <= 5;
@@ -93,8 +94,14 @@ SET llm_enrich.confirm_above = 0.000001;
 UPDATE estimate SET label = llm_classify(body, '{a,c}', model => 'estimate_priceless') WHERE id BETWEEN 6 AND 10;
 UPDATE estimate SET label = llm_classify(body, '{a,d}', model => 'estimate_priceless') WHERE id = 11;
 SET llm_enrich.confirm_above = -1;
-SELECT operation, total, state, reason IS NOT NULL AS says_why, estimated_cost FROM llm.job ORDER BY id;
+SELECT operation, total, state, reason IS NOT NULL AS says_why, estimated_cost FROM llm.job
+	WHERE relation_name = 'public.estimate' ORDER BY id;
 SELECT llm.resume(job => max(id)) FROM llm.job;
 SELECT state, reason FROM llm.job ORDER BY id DESC LIMIT 1;
 SELECT llm.cancel('estimate');
 SET llm_enrich.confirm_above = -2;
+DROP TABLE estimate, estimate_log;
+DROP FUNCTION estimated, estimate_note, estimate_write, estimate_lies;
+SELECT llm.drop_model('estimate'), llm.drop_model('estimate_priceless');
+DROP SERVER estimate_sim CASCADE;
+DROP ROLE estimate_other;

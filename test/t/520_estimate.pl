@@ -110,7 +110,6 @@ sub fill
 	my %script = %{ $table->{script} // {} };
 
 	$script{answers} = { map { ("row-$_." => $table->{answers}->($dice)) } 1 .. 2 * $rows } if $table->{answers};
-	$provider->reset($name);
 	$provider->script(\%script, $name);
 	sql("DROP TABLE IF EXISTS t_$name; CREATE TABLE t_$name (id int PRIMARY KEY, body text, answer jsonb);",
 		"INSERT INTO t_$name (id, body) VALUES $values; ANALYZE t_$name;");
@@ -168,17 +167,20 @@ ledger_equals_meter($node, $provider, "P3: ledger and meter agree on table $_", 
 sql(q(CREATE TABLE noted (id int);
 	CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
 		$$ BEGIN INSERT INTO noted VALUES (1); RETURN new; END $$;
-	CREATE TRIGGER note BEFORE UPDATE OR INSERT ON t_short FOR EACH ROW EXECUTE FUNCTION note();));
+	CREATE TABLE still (id serial PRIMARY KEY, body text, answer jsonb);
+	INSERT INTO still (body) SELECT body FROM t_short;
+	CREATE TRIGGER note BEFORE UPDATE OR INSERT ON still FOR EACH ROW EXECUTE FUNCTION note();));
 my $counts = q(SELECT sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del), (SELECT count(*) FROM noted),
-	(SELECT string_agg(last_value::text, ',' ORDER BY schemaname, sequencename) FROM pg_sequences) FROM pg_stat_user_tables);
+	(SELECT string_agg(last_value::text, ',' ORDER BY schemaname, sequencename) FROM pg_sequences)
+	FROM pg_stat_user_tables WHERE relname IN ('still', 'noted'));
 my $before = sql($counts);
 my $left = sql(q(BEGIN; SET LOCAL llm_enrich.model = 'short';),
-	q(SELECT FROM llm.estimate($$UPDATE t_short SET answer = llm_classify(body, '{a,b}')$$);),
-	q(SELECT FROM llm.estimate($$INSERT INTO t_short SELECT id + 10000, body, llm_classify(body, '{a,b}') FROM t_short$$);),
-	q(SELECT FROM llm.estimate($$SELECT llm_classify(body, '{a,b}') FROM t_short FOR UPDATE$$);),
+	q(SELECT FROM llm.estimate($$UPDATE still SET answer = llm_classify(body, '{a,b}')$$);),
+	q(SELECT FROM llm.estimate($$INSERT INTO still (body, answer) SELECT body, llm_classify(body, '{a,b}') FROM still$$);),
+	q(SELECT FROM llm.estimate($$SELECT llm_classify(body, '{a,b}') FROM still FOR UPDATE$$);),
 	q(SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('relation', 'tuple', 'transactionid')
 		AND relation IS DISTINCT FROM 'pg_locks'::regclass;),
-	q(SELECT pg_current_xact_id_if_assigned() IS NULL; COMMIT; SELECT FROM pg_stat_force_next_flush()));
+	q(SELECT pg_current_xact_id_if_assigned() IS NULL; COMMIT;));
 is($left, "0\nt", 'no lock is left in an open transaction, and no transaction number was taken');
 is(sql($counts), $before, 'no row, number or effect of a trigger is left');
 
