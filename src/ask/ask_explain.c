@@ -96,8 +96,7 @@ llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
 	ExplainPropertyFloat("Estimated Input Tokens", NULL, forecast.sum.input_tokens, 0, es);
 	ExplainPropertyFloat("Estimated Output Tokens", NULL, forecast.sum.output_tokens, 0, es);
 	if (forecast.sum.is_priced)
-		ExplainPropertyText("Estimated Cost", psprintf("%s..%s US dollars", dollars(forecast.sum.cost_low),
-													   dollars(forecast.sum.cost_high)),
+		ExplainPropertyText("Estimated Cost", psprintf("%s..%s US dollars", dollars(forecast.sum.cost_low), dollars(forecast.sum.cost_high)),
 							es);
 	MemoryContextDelete(scratch);
 }

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * learn.c
- *	  The step that keeps what requests of a recipe take (llm.recipe_stat).
+ *	  The steps that keep what requests of a recipe take (llm.recipe_stat), and what
+ *	  hosts have taught us (llm.habit).
  *
  * What has been stored is added up in memory, and written a few times a second by one
  * statement, so that a request costs next to nothing here.  A crash loses a quarter of a
@@ -17,6 +18,8 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "catalog/habit.h"
+#include "send/air.h"
 #include "send/learn.h"
 #include "tables/recipe_stat.h"
 
@@ -140,4 +143,23 @@ llm_learn_undo(LlmPass *pass)
 	if (written)
 		write_at = TimestampTzPlusMilliseconds(pass->now, WAIT_MS);
 	written = false;
+}
+
+/* What hosts have taught us, before anybody is asked again. */
+void
+llm_learn_habits(LlmPass *pass)
+{
+	int left = pass->stored;
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_air_landed_list())
+	{
+		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
+
+		if (left-- == 0)
+			break;
+		if (llm_flight_is_first(flight) && flight->request->learned.name != NULL)
+			llm_habit_note(flight->settlement.server, flight->settlement.model, &flight->request->learned,
+						   flight->request->lesson);
+	}
 }

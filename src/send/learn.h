@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * learn.h
- *	  The step that keeps what requests of a recipe take (llm.recipe_stat).
+ *	  The steps that keep what requests of a recipe take (llm.recipe_stat), and what
+ *	  hosts have taught us (llm.habit).
  *
  *-------------------------------------------------------------------------
  */
@@ -16,5 +17,7 @@ extern TimestampTz llm_learn_due(const LlmPass *pass);
 extern void llm_learn_run(LlmPass *pass);
 extern void llm_learn_keep(LlmPass *pass);
 extern void llm_learn_undo(LlmPass *pass);
+
+extern void llm_learn_habits(LlmPass *pass);
 
 #endif /* LLM_LEARN_H */

@@ -239,25 +239,6 @@ undo_followers(LlmPass *pass)
  * ----------------------------------------------------------------
  */
 
-/* What hosts have taught us, before anybody is asked again. */
-static void
-store_habits(LlmPass *pass)
-{
-	int left = pass->stored;
-	dlist_iter iter;
-
-	dlist_foreach(iter, llm_air_landed_list())
-	{
-		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);
-
-		if (left-- == 0)
-			break;
-		if (llm_flight_is_first(flight) && flight->request->learned.name != NULL)
-			llm_habit_note(flight->settlement.server, flight->settlement.model, &flight->request->learned,
-						   flight->request->lesson);
-	}
-}
-
 static TimestampTz
 gone_due(const LlmPass *pass)
 {
@@ -489,7 +470,7 @@ static const LlmStep steps[] = {
 	{"bills", store_due, store_bills, forget_stored, NULL},
 	{"shares of retries", NULL, store_shares, NULL, NULL},
 	{"answers", NULL, store_answers, NULL, NULL},
-	{"habits", NULL, store_habits, NULL, NULL},
+	{"habits", NULL, llm_learn_habits, NULL, NULL},
 	{"lessons", llm_learn_due, llm_learn_run, llm_learn_keep, llm_learn_undo},
 	{"followers", followers_due, serve_followers, NULL, undo_followers},
 	{"tables that are gone", gone_due, fail_gone, NULL, NULL},

@@ -169,14 +169,16 @@ sql(q(CREATE TABLE noted (id int);
 		$$ BEGIN INSERT INTO noted VALUES (1); RETURN new; END $$;
 	CREATE TABLE still (id serial PRIMARY KEY, body text, answer jsonb);
 	INSERT INTO still (body) SELECT body FROM t_short;
-	CREATE TRIGGER note BEFORE UPDATE OR INSERT ON still FOR EACH ROW EXECUTE FUNCTION note();));
+	CREATE TRIGGER note BEFORE UPDATE OR INSERT ON still
+		FOR EACH ROW EXECUTE FUNCTION note();));
 my $counts = q(SELECT sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del), (SELECT count(*) FROM noted),
 	(SELECT string_agg(last_value::text, ',' ORDER BY schemaname, sequencename) FROM pg_sequences)
 	FROM pg_stat_user_tables WHERE relname IN ('still', 'noted'));
 my $before = sql($counts);
 my $left = sql(q(BEGIN; SET LOCAL llm_enrich.model = 'short';),
 	q(SELECT FROM llm.estimate($$UPDATE still SET answer = llm_classify(body, '{a,b}')$$);),
-	q(SELECT FROM llm.estimate($$INSERT INTO still (body, answer) SELECT body, llm_classify(body, '{a,b}') FROM still$$);),
+	q(SELECT FROM llm.estimate($$INSERT INTO still (body, answer)
+		SELECT body, llm_classify(body, '{a,b}') FROM still$$);),
 	q(SELECT FROM llm.estimate($$SELECT llm_classify(body, '{a,b}') FROM still FOR UPDATE$$);),
 	q(SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('relation', 'tuple', 'transactionid')
 		AND relation IS DISTINCT FROM 'pg_locks'::regclass;),
@@ -219,7 +221,8 @@ sql('VACUUM FULL dear');
 $start = time;
 $told = notices('SET llm_enrich.confirm_above = 0.01;', "$update;");
 cmp_ok(time - $start, '<', $plain + 1 + $plain / 2, "the notice for $many rows costs no time worth naming");
-like($told, qr/rows queued and paused: $many, with $many calls, for [\d.]+ to [\d.]+ US dollars/, 'it says what it may cost');
+like($told, qr/rows queued and paused: $many, with $many calls, for [\d.]+ to [\d.]+ US dollars/,
+	'it says what it may cost');
 like($told, qr/SELECT llm\.resume\(job => (\d+)\);/, 'and what to type');
 my ($job) = $told =~ /job => (\d+)/;
 is(sql("SELECT state, total = $many, why LIKE '%waits to be confirmed%', estimated_cost = forecast_cost, eta IS NULL
@@ -241,7 +244,8 @@ wait_idle($node);
 
 sub forward
 {
-	return sql(q(CREATE FUNCTION pg_temp.forward(float8) RETURNS timestamptz LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_clock';),
+	return sql(q(CREATE FUNCTION pg_temp.forward(float8) RETURNS timestamptz
+			LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_clock';),
 		"SELECT FROM pg_temp.forward($_[0])");
 }
 
