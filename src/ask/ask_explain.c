@@ -12,8 +12,11 @@
 
 #include <math.h>
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #include "ask/ask_explain.h"
 #include "money/forecast_call.h"
@@ -51,13 +54,39 @@ input_bytes(const CustomScan *plan, const FuncExpr *call, const ExplainState *es
 	return below->plan_width;
 }
 
-/* Rows that the node reads: those of the plan below, or of the LIMIT above it. */
+/* Rows of a table that is read whole; 0: not known. */
 static double
-rows_of(const CustomScan *plan)
+rows_of_table(const Plan *below, const ExplainState *es)
 {
-	double rows = plan->scan.plan.lefttree->plan_rows;
+	const RangeTblEntry *rte;
+	HeapTuple tuple;
+	double rows = 0;
+
+	if (!IsA(below, SeqScan) || below->qual != NIL)
+		return 0;
+	rte = list_nth_node(RangeTblEntry, es->rtable, ((const Scan *) below)->scanrelid - 1);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(rte->relid));
+	if (HeapTupleIsValid(tuple))
+	{
+		rows = ((Form_pg_class) GETSTRUCT(tuple))->reltuples;
+		ReleaseSysCache(tuple);
+	}
+	return rows;
+}
+
+/*
+ * Rows that the node reads: those of the plan below, or of the LIMIT above it.  Where the planner had
+ * conditions in that plan which were moved to this node, it expects too few.
+ */
+static double
+rows_of(const CustomScan *plan, const ExplainState *es)
+{
+	const Plan *below = plan->scan.plan.lefttree;
+	double rows = below->plan_rows;
 	const Node *count = lsecond(plan->custom_private);
 
+	if (plan->scan.plan.qual != NIL)
+		rows = Max(rows, rows_of_table(below, es));
 	if (IsA(count, Const) && !((const Const *) count)->constisnull)
 		rows = Min(rows, (double) DatumGetInt64(((const Const *) count)->constvalue));
 	return rows;
@@ -77,7 +106,7 @@ llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich explain", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
-	double rows = rows_of(plan);
+	double rows = rows_of(plan, es);
 	LlmForecast forecast;
 	ListCell *cell;
 
@@ -96,7 +125,7 @@ llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
 	ExplainPropertyFloat("Estimated Input Tokens", NULL, forecast.sum.input_tokens, 0, es);
 	ExplainPropertyFloat("Estimated Output Tokens", NULL, forecast.sum.output_tokens, 0, es);
 	if (forecast.sum.is_priced)
-		ExplainPropertyText("Estimated Cost", psprintf("%s..%s US dollars", dollars(forecast.sum.cost_low), dollars(forecast.sum.cost_high)),
+		ExplainPropertyText("Estimated Cost", psprintf("%s to %s US dollars", dollars(forecast.sum.cost_low), dollars(forecast.sum.cost_high)),
 							es);
 	MemoryContextDelete(scratch);
 }

@@ -401,7 +401,7 @@ explain_node(CustomScanState *node, List *ancestors, ExplainState *es)
 	const AskState *state = (const AskState *) node;
 
 	ExplainPropertyInteger("Calls Ahead", NULL, state->nsites, es);
-	if (es->costs)
+	if (es->costs && state->nsites > 0)
 		llm_ask_explain_estimate((const CustomScan *) node->ss.ps.plan, es);
 	if (!es->analyze)
 		return;

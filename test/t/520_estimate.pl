@@ -186,6 +186,10 @@ my $left = sql(q(BEGIN; SET LOCAL llm_enrich.model = 'short';),
 is($left, "0\nt", 'no lock is left in an open transaction, and no transaction number was taken');
 is(sql($counts), $before, 'no row, number or effect of a trigger is left');
 
+my $explained = sql(q(SET llm_enrich.model = 'short'; EXPLAIN SELECT llm_classify(body, '{a,b}') FROM still LIMIT 10));
+like($explained, qr/Estimated Calls: 10\n.*Estimated Cost: [\d.]+ to [\d.]+ US dollars/s, 'EXPLAIN says what calls may cost');
+unlike(sql(q(EXPLAIN (COSTS OFF) SELECT llm_classify(body, '{a,b}') FROM still)), qr/Estimated/, 'unless costs are off');
+
 # ---------------------------------------------------------------------------
 # A large table is sampled
 # ---------------------------------------------------------------------------
