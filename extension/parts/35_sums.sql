@@ -299,6 +299,8 @@ CREATE FUNCTION llm.bill(by text[] DEFAULT '{day,model}', since timestamptz DEFA
 		cost_per_row numeric, estimated_cost numeric, wasted numeric, saved numeric, unpriced bigint)
 	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000
 	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -319,6 +321,8 @@ DECLARE
 	v_ended boolean;
 	v_inner text := '';
 	v_outer text := '';
+	v_keys text[] := '{}';
+	v_number int;
 BEGIN
 	FOREACH v_dimension IN ARRAY COALESCE(by, '{}') LOOP
 		IF v_dimension LIKE 'tag:%' THEN
@@ -358,59 +362,72 @@ BEGIN
 		END IF;
 	END IF;
 
+	-- only what is asked for is grouped and sorted by: each dimension more costs as much again
 	FOREACH v_dimension IN ARRAY v_known LOOP
+		IF v_dimension <> ALL (v_asked) THEN
+			v_outer := v_outer || CASE v_dimension WHEN 'hour' THEN 'NULL::timestamptz, ' WHEN 'day' THEN 'NULL::date, '
+				WHEN 'week' THEN 'NULL::date, ' WHEN 'month' THEN 'NULL::date, ' ELSE 'NULL::text, ' END;
+			CONTINUE;
+		END IF;
 		v_inner := v_inner || format('%s AS d_%s, ', CASE
-			WHEN v_dimension <> ALL (v_asked) THEN CASE v_dimension WHEN 'hour' THEN 'NULL::timestamptz'
-				WHEN 'day' THEN 'NULL::date' WHEN 'week' THEN 'NULL::date' WHEN 'month' THEN 'NULL::date' ELSE 'NULL::text' END
 			WHEN v_dimension = 'hour' THEN 'date_trunc(''hour'', u.start)'
 			WHEN v_dimension IN ('day', 'week', 'month') THEN format('date_trunc(%L, u.start)::date', v_dimension)
 			WHEN v_dimension = 'column' THEN 'u.column_name'
 			ELSE 'u.' || v_dimension END, v_dimension);
 		v_outer := v_outer || format('b.d_%s, ', v_dimension);
+		v_keys := v_keys || format('b.d_%s', v_dimension);
 	END LOOP;
-	v_inner := v_inner || CASE WHEN v_tags = '{}' THEN 'NULL::jsonb'
-		ELSE format('jsonb_build_object(%s)',
-			(SELECT string_agg(format('%L, u.tags -> %L', t, t), ', ') FROM unnest(v_tags) t)) END || ' AS d_tags';
-	v_outer := v_outer || 'b.d_tags';
+	FOR v_number IN 1 .. cardinality(v_tags) LOOP
+		v_inner := v_inner || format('u.tags -> %L AS t_%s, ', v_tags[v_number], v_number);
+		v_keys := v_keys || format('b.t_%s', v_number);
+	END LOOP;
+	v_outer := v_outer || CASE WHEN v_tags = '{}' THEN 'NULL::jsonb' ELSE format('jsonb_build_object(%s)',
+		(SELECT string_agg(format('%L, b.t_%s', t, n), ', ' ORDER BY n) FROM unnest(v_tags) WITH ORDINALITY v(t, n))) END;
 	v_ended := v_asked <@ v_of_ended;
 
 	RETURN QUERY EXECUTE format($q$
 		WITH unit AS (
-			SELECT %1$s, u.requests, u.tasks, u.answers, 0::bigint AS done, u.input_tokens, u.cached_tokens,
+			SELECT %1$s u.requests, u.tasks, u.answers, 0::bigint AS done, u.input_tokens, u.cached_tokens,
 				u.cache_write_tokens, u.output_tokens, u.reasoning_tokens, u.cost, u.estimated_cost, u.wasted, u.saved, u.unpriced
 			FROM llm.ledger_sum u WHERE u.grain = %2$L AND u.start >= $1 AND u.start < $2
 			UNION ALL
 			-- the ends of the time, where the grain is coarser than they are
-			SELECT %1$s, u.requests, u.tasks, u.answers, 0, u.input_tokens, u.cached_tokens,
+			SELECT %1$s u.requests, u.tasks, u.answers, 0, u.input_tokens, u.cached_tokens,
 				u.cache_write_tokens, u.output_tokens, u.reasoning_tokens, u.cost, u.estimated_cost, u.wasted, u.saved, u.unpriced
 			FROM llm.ledger_sum u WHERE %2$L <> 'quarter' AND u.grain = 'quarter'
 				AND (u.start >= $3 AND u.start < LEAST($1, $4) OR u.start >= $2 AND u.start < $4)
 			UNION ALL
 			-- what is not summed yet: a request is counted with the first of its tasks
-			SELECT %1$s, CASE WHEN u.request IS NOT NULL
+			SELECT %1$s CASE WHEN u.request IS NOT NULL
 				AND row_number() OVER (PARTITION BY u.request ORDER BY u.id) = 1 THEN 1 ELSE 0 END,
 				u.tasks, u.answers, 0, u.input_tokens, u.cached_tokens,
 				u.cache_write_tokens, u.output_tokens, u.reasoning_tokens, u.cost, u.estimated_cost, u.wasted, u.saved, u.unpriced
 			FROM llm.ledger_unsummed u WHERE u.start >= $3 AND u.start < $4
 			%3$s
 		), sums AS (
-			SELECT %4$s, sum(b.requests)::bigint AS requests, sum(b.tasks)::bigint AS tasks, sum(%5$s)::bigint AS done,
-				sum(b.input_tokens)::bigint AS input_tokens, sum(b.cached_tokens)::bigint AS cached_tokens,
-				sum(b.cache_write_tokens)::bigint AS cache_write_tokens, sum(b.output_tokens)::bigint AS output_tokens,
-				sum(b.reasoning_tokens)::bigint AS reasoning_tokens, sum(b.cost) AS cost,
+			-- whole numbers are exact as float8 up to nine thousand million millions, and a tenth of the work
+			SELECT %6$s sum(b.requests::float8)::bigint AS requests, sum(b.tasks::float8)::bigint AS tasks,
+				sum(%5$s::float8)::bigint AS done,
+				sum(b.input_tokens::float8)::bigint AS input_tokens, sum(b.cached_tokens::float8)::bigint AS cached_tokens,
+				sum(b.cache_write_tokens::float8)::bigint AS cache_write_tokens,
+				sum(b.output_tokens::float8)::bigint AS output_tokens,
+				sum(b.reasoning_tokens::float8)::bigint AS reasoning_tokens, sum(b.cost) AS cost,
 				COALESCE(sum(b.estimated_cost), 0) AS estimated_cost, COALESCE(sum(b.wasted), 0) AS wasted,
-				COALESCE(sum(b.saved), 0) AS saved, sum(b.unpriced)::bigint AS unpriced
-			FROM unit b GROUP BY %4$s
+				COALESCE(sum(b.saved), 0) AS saved, sum(b.unpriced::float8)::bigint AS unpriced
+			FROM unit b GROUP BY %7$s HAVING count(*) > 0
 		)
 		SELECT %4$s, b.requests, b.tasks, b.done, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens,
 			b.reasoning_tokens, trim_scale(b.cost), CASE WHEN b.done > 0 THEN trim_scale(round(b.cost / b.done, 12)) END,
 			trim_scale(b.estimated_cost), trim_scale(b.wasted), trim_scale(b.saved), b.unpriced
-		FROM sums b ORDER BY %4$s$q$,
+		FROM sums b %8$s$q$,
 		v_inner, v_grain,
-		CASE WHEN v_ended THEN format('UNION ALL SELECT %s, 0, 0, 0, u.done, 0, 0, 0, 0, 0, NULL, 0, u.dropped_cost, 0, 0'
+		CASE WHEN v_ended THEN format('UNION ALL SELECT %s 0, 0, 0, u.done, 0, 0, 0, 0, 0, NULL, 0, u.dropped_cost, 0, 0'
 			' FROM llm.ended_sum u WHERE u.start >= $3 AND u.start < $4', v_inner) ELSE '' END,
 		v_outer,
-		CASE WHEN v_ended THEN 'b.done' ELSE 'b.answers' END)
+		CASE WHEN v_ended THEN 'b.done' ELSE 'b.answers' END,
+		CASE WHEN v_keys <> '{}' THEN array_to_string(v_keys, ', ') || ',' END,
+		CASE WHEN v_keys = '{}' THEN '()' ELSE array_to_string(v_keys, ', ') END,
+		CASE WHEN v_keys <> '{}' THEN 'ORDER BY ' || array_to_string(v_keys, ', ') END)
 		USING v_coarse_first, v_coarse_last, v_first, v_last;
 END
 $$;
