@@ -160,7 +160,7 @@ END
 $$;
 COMMENT ON FUNCTION llm.report_split(text, text, text, text, text[], timestamptz, timestamptz) IS 'internal: a table of llm.report()';
 
--- What is going on at this moment: jobs with their forecast, and targets that are slow or paused.
+-- What is going on at this moment: jobs with their forecast, budgets, and targets that are slow or paused.
 CREATE FUNCTION llm.report_now() RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -170,6 +170,7 @@ DECLARE
 	v_more text;
 	v_targets text;
 	v_health text;
+	v_budgets text;
 BEGIN
 	WITH job AS (
 		SELECT p.*, p.done + p.failed + p.dropped AS final,
@@ -189,6 +190,21 @@ BEGIN
 			COALESCE(date_trunc('second', j.eta)::text, '&#8211;')), '' ORDER BY j.place) FILTER (WHERE j.place <= 10),
 		CASE WHEN count(*) > 10 THEN format('<p>And %s more.</p>', count(*) - 10) ELSE '' END
 	INTO v_jobs, v_more FROM job j;
+
+	IF to_regclass('llm.budget') IS NOT NULL THEN
+		SELECT string_agg(format('<tr><td class="n">%s<small>%s</small></td><td class="b"><span class="t"><i%s style="width:%s%%"></i></span></td>'
+				'<td class="r">%s&#8201;/&#8201;%s</td><td class="r h">%s</td><td class="r">%s</td></tr>',
+				CASE WHEN b.scope = '' THEN 'the database' ELSE llm.html_name(b.scope) END,
+				concat(CASE b.per WHEN 'total' THEN 'in all' ELSE 'per ' || b.per END, CASE WHEN b.waiting > 0 THEN format(': %s tasks wait for it', llm.html_count(b.waiting)) END),
+				CASE WHEN b.part >= 0.9 OR b.waiting > 0 THEN ' class="o"' ELSE '' END, round(100 * LEAST(b.part, 1), 1),
+				llm.html_money(b.spent, b.amount), llm.html_money(b.amount, b.amount), llm.html_money(NULLIF(b.reserved, 0), b.amount),
+				COALESCE(to_char(b.resets_at, 'FMDD Mon HH24:MI'), '&#8211;')), '' ORDER BY b.part DESC, b.id)
+		INTO v_budgets FROM (
+			SELECT u.*, COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) AS part,
+				concat_ws(', ', 'role ' || u.role, u.relation, 'model ' || u.model, 'server ' || u.server,
+					u.tag || COALESCE(' = ' || u.value, '')) AS scope
+			FROM llm.budget u ORDER BY COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) DESC, u.id LIMIT 20) b;
+	END IF;
 
 	-- slow: today twice as slow as before; the sums by hours have what each target took
 	WITH target AS (
@@ -223,6 +239,9 @@ BEGIN
 		'<h2>Jobs now</h2>', CASE WHEN v_jobs IS NULL THEN '<p>No job is under way.</p>' ELSE format('<table><thead><tr><th>Cells</th><th class="b h"></th><th class="r">Rows</th>'
 			'<th class="r">So far</th><th class="r">Forecast</th><th class="r h">Time left</th></tr></thead><tbody>%s</tbody></table>%s',
 			v_jobs, v_more) END,
+		CASE WHEN v_budgets IS NOT NULL THEN format('<h2>Budgets</h2><table><thead><tr><th>For</th><th class="b"></th>'
+			'<th class="r">Spent</th><th class="r h">Reserved</th><th class="r">Resets</th></tr></thead><tbody>%s</tbody></table>',
+			v_budgets) END,
 		CASE WHEN v_targets IS NOT NULL THEN format('<h2>Providers, last 24 hours</h2><table><thead><tr><th>Server / model</th><th class="r h">Requests</th>'
 			'<th class="r">Mean time</th><th class="r h">Before</th><th class="r">Not ok</th><th></th></tr></thead>'
 			'<tbody>%s</tbody></table>', v_targets) END,
@@ -268,6 +287,7 @@ th, td { padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line); vertical
 td:last-child, th:last-child { padding-right: 0 } .q td { border: 0; padding-bottom: 0 } .q + tr td { padding-top: 0 }
 td.n { overflow-wrap: anywhere; min-width: 110px } .r { text-align: right; white-space: nowrap; width: 92px }
 .b { width: 22% } td.b { padding-top: 12px } td.b i { display: block; height: 10px; border-radius: 2px; background: var(--bar) }
+td.b i.o { background: var(--bad) }
 .t { display: block; background: var(--line); border-radius: 2px }
 .bad { color: var(--bad) } ul { list-style: none; margin: 0; padding: 0 }
 li { padding: 8px 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere }

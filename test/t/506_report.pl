@@ -131,6 +131,16 @@ sql(q(
 	INSERT INTO llm.job_cost (job, requests, input_tokens, output_tokens, cost) SELECT id, 25, 1, 1, 1.5 FROM llm.job));
 like(page(''), qr{public\.<wbr>t\.<wbr>c</bdi>.*width:25\.0%.*>25&#8201;/&#8201;100<.*\$1\.50<.*\$6\.00<}s, 'a job has its forecast');
 
+SKIP:
+{
+	skip 'there are no budgets', 2 unless sql(q(SELECT to_regclass('llm.budget') IS NOT NULL)) eq 't';
+	sql(q(SELECT llm.set_budget(20, per => 'day'), llm.set_budget(500, per => 'month', role => 'plain')));
+	my $with = page('');
+	is_deeply(faults($with), [], 'the page with budgets is whole');
+	like($with, qr{<h2>Budgets</h2>.*the database<small>per day.*/&#8201;\$20\.00.*role plain.*/&#8201;\$500\.00}s,
+		'budgets are on it');
+}
+
 # ----------------------------------------------------------------------------
 # In a browser
 # ----------------------------------------------------------------------------
