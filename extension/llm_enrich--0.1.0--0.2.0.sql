@@ -1569,7 +1569,6 @@ DECLARE
 BEGIN
 	WITH job AS (
 		SELECT p.*, p.done + p.failed + p.dropped AS final,
-			CASE WHEN p.done + p.failed + p.dropped > 0 THEN p.cost * p.total / (p.done + p.failed + p.dropped) END AS forecast,
 			row_number() OVER (ORDER BY p.cost DESC NULLS LAST, p.waiting DESC, p.job) AS place
 		FROM llm.progress p WHERE p.state <> 'finished'
 	)
@@ -1581,7 +1580,7 @@ BEGIN
 			CASE WHEN j.state = 'paused' OR j.why IS NOT NULL THEN format(': %s',
 				llm.html_text(concat_ws(', ', NULLIF(j.state, 'open'), NULLIF(j.why, j.state)))) ELSE '' END,
 			round(100.0 * j.final / GREATEST(j.total, 1), 1), llm.html_count(j.final), llm.html_count(j.total),
-			llm.html_money(j.cost, NULL), llm.html_money(j.forecast, NULL),
+			llm.html_money(j.cost, NULL), llm.html_money(j.forecast_cost, NULL),
 			COALESCE(date_trunc('second', j.eta)::text, '&#8211;')), '' ORDER BY j.place) FILTER (WHERE j.place <= 10),
 		CASE WHEN count(*) > 10 THEN format('<p>And %s more.</p>', count(*) - 10) ELSE '' END
 	INTO v_jobs, v_more FROM job j;
