@@ -1330,16 +1330,22 @@ CREATE FUNCTION llm_sentiment(input text, aspects text[] DEFAULT NULL,
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
 COMMENT ON FUNCTION llm_sentiment(text, text[], text, text, jsonb, jsonb)
 	IS 'ask how the writer of a text feels, {"sentiment": ".."}, and about which aspects, {"aspects": {..}}';
+CREATE FUNCTION llm_embed(input text, dimensions int DEFAULT NULL,
+	model text DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS real[]
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_embed(text, int, text, jsonb)
+	IS 'ask for the vector of a text, of so many dimensions, or as many as the model gives';
 
 DROP FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb);
 CREATE FUNCTION llm.preview(operation text, input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
 	schema jsonb DEFAULT NULL, max_words int DEFAULT NULL, model text DEFAULT NULL, instructions text DEFAULT NULL,
 	examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL, condition text DEFAULT NULL, criterion text DEFAULT NULL,
 	min float8 DEFAULT NULL, max float8 DEFAULT NULL, to_language text DEFAULT NULL, from_language text DEFAULT NULL,
-	kinds text[] DEFAULT NULL, aspects text[] DEFAULT NULL)
+	kinds text[] DEFAULT NULL, aspects text[] DEFAULT NULL, dimensions int DEFAULT NULL)
 RETURNS jsonb LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_preview';
 COMMENT ON FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb, text, text, float8, float8,
-	text, text, text[], text[])
+	text, text, text[], text[], int)
 	IS 'return the request body of a call (operation: classify, extract, filter ..) and send nothing';
 -- What estimates learn from: sums over the requests of a recipe to a model, and no word of theirs.
 CREATE TABLE llm.recipe_stat (

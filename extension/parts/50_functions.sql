@@ -64,6 +64,13 @@ CREATE FUNCTION llm_sentiment(input text, aspects text[] DEFAULT NULL,
 COMMENT ON FUNCTION llm_sentiment(text, text[], text, text, jsonb, jsonb)
 	IS 'ask how the writer of a text feels, {"sentiment": ".."}, and about which aspects, {"aspects": {..}}';
 
+CREATE FUNCTION llm_embed(input text, dimensions int DEFAULT NULL,
+	model text DEFAULT NULL, options jsonb DEFAULT NULL)
+	RETURNS real[]
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_embed(text, int, text, jsonb)
+	IS 'ask for the vector of a text, of so many dimensions, or as many as the model gives';
+
 -- The planner hook puts these into statements with such calls.  They are open to PUBLIC, since
 -- every role that may run the statement runs them; the first argument keeps SQL from calling them.
 CREATE FUNCTION llm.issue(magic internal, spec bytea, VARIADIC args "any") RETURNS jsonb

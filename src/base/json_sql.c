@@ -14,6 +14,7 @@
 
 #include "base/json.h"
 #include "base/json_sql.h"
+#include "base/vector.h"
 
 void
 llm_json_input(LlmJsonInput *input, Oid type)
@@ -76,7 +77,13 @@ read_array(LlmJsonInput *input, const JsonbValue *list)
 Datum
 llm_json_to_datum(LlmJsonInput *input, const JsonbValue *value, bool *is_null)
 {
+	ArrayType *vector = NULL;
+
 	*is_null = false;
+	if (value->type == jbvString && input->type == FLOAT4ARRAYOID)
+		vector = llm_vector_unpack(value->val.string.val, value->val.string.len);
+	if (vector != NULL)
+		return PointerGetDatum(vector);
 	if (value->type == jbvArray && OidIsValid(input->element))
 		return read_array(input, value);
 	return read_scalar(&input->input, input->io_param, value, is_null);

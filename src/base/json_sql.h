@@ -29,8 +29,8 @@ extern void llm_json_input(LlmJsonInput *input, Oid type);
 
 /*
  * A string gives what it says, any other value its JSON text; a JSON array gives an array where
- * the type is one; null gives NULL.  In the current context.  Raises what the type's input
- * function does, and depends on the settings that it does.
+ * the type is one, as does a packed vector (vector.h); null gives NULL.  In the current context.
+ * Raises what the type's input function does, and depends on the settings that it does.
  */
 extern Datum llm_json_to_datum(LlmJsonInput *input, const JsonbValue *value, bool *is_null);
 

@@ -27,13 +27,6 @@
 #include "nodes/pg_list.h"
 #include "operation/operation.h"
 
-/* What is asked of a provider. */
-typedef enum LlmRequestKind
-{
-	LLM_REQUEST_CHAT = 0, /* one question, one text */
-	LLM_REQUEST_EMBED /* n inputs, n vectors */
-} LlmRequestKind;
-
 /* How the form of an answer is asked for; from the strictest to the simplest. */
 typedef enum LlmAnswerForm
 {

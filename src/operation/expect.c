@@ -37,6 +37,7 @@ typedef struct OpenText
 
 static const OpenText open_texts[] = {
 	{"complete", {2, 700, 8000}, {0, 0, 0}},
+	{"embed", {0, 0, 0}, {0, 0, 0}},
 	{"summarize", {8, 300, 1500}, {0, 0, 0}},
 	{"translate", {1, 2, 40}, {0.4, 1.1, 2.5}},
 	{"redact", {1, 2, 40}, {0.5, 1.0, 1.3}},

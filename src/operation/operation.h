@@ -26,6 +26,14 @@
 
 typedef struct LlmOperation LlmOperation;
 
+/* What is asked of a provider. */
+typedef enum LlmRequestKind
+{
+	LLM_REQUEST_CHAT = 0, /* one question, one text */
+	LLM_REQUEST_EMBED, /* n inputs, n vectors */
+	LLM_REQUEST_KINDS
+} LlmRequestKind;
+
 /* Parameters that travel to the provider only when the user set them. */
 typedef struct LlmParams
 {
@@ -48,6 +56,7 @@ typedef struct LlmRecipe
 	const char *schema_name; /* [A-Za-z0-9_-]{1,64} */
 	const char *system; /* instructions for the model, UTF-8, never NULL */
 	const char *value_key; /* the member of an answer that is its own value; NULL: the whole object is */
+	int dimensions; /* of vectors; 0: as many as the model gives */
 	LlmParams params;
 	bool reads_input; /* check() compares the answer with what was asked about */
 	void *private_data; /* the operation's own */
@@ -68,6 +77,7 @@ struct LlmOperation
 	const char *function; /* "llm_classify" */
 	uint64 takes; /* arguments that not all operations have, see LLM_TAKES() */
 	uint64 needs; /* those of them that must be given */
+	LlmRequestKind kind; /* what is asked: texts are given to check(), vectors to check_vector() */
 
 	/*
 	 * Check the arguments of a call and make the recipe's canonical content.
@@ -89,6 +99,9 @@ struct LlmOperation
 	 * written to be told to the model.  Never raises for what the text holds.
 	 */
 	Jsonb *(*check)(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault);
+
+	/* The same of the vector that belongs to an input; "n" numbers. */
+	Jsonb *(*check_vector)(const LlmRecipe *recipe, const float4 *values, int n, StringInfo fault);
 };
 
 #define LLM_OPERATION(name) extern const LlmOperation llm_op_##name;

@@ -10,6 +10,7 @@
  */
 LLM_OPERATION(classify)
 LLM_OPERATION(complete)
+LLM_OPERATION(embed)
 LLM_OPERATION(extract)
 LLM_OPERATION(filter)
 LLM_OPERATION(redact)

@@ -48,6 +48,7 @@ extern void llm_argument_name(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_names(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_number(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_flag(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_dimensions(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_labels(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_schema(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_max_words(LlmSpec *spec, LlmArg arg, Datum value);

@@ -92,6 +92,20 @@ resolve_target(const char *alias)
 	return target;
 }
 
+/* The body of a request for one vector; raises where the dialect has none. */
+static void
+append_embed(const LlmDialect *dialect, const LlmEndpoint *endpoint, const LlmRecipe *recipe, const LlmText *input,
+			 StringInfo body)
+{
+	LlmEmbed ask = {input, 1, recipe->dimensions};
+
+	if (dialect->embed == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a server of dialect \"%s\" makes no vectors", dialect->name)));
+	dialect->embed(endpoint, &ask, body);
+}
+
 /* SQL: llm.preview(operation, input, …) → the request body, nothing sent */
 Datum
 llm_enrich_preview(PG_FUNCTION_ARGS)
@@ -123,6 +137,9 @@ llm_enrich_preview(PG_FUNCTION_ARGS)
 	initStringInfo(&body);
 	endpoint = target->endpoint;
 	chat.input = (LlmText){VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)};
-	dialect->body(dialect->prepare(recipe, &endpoint), &chat, &body);
+	if (op->kind == LLM_REQUEST_EMBED)
+		append_embed(dialect, &endpoint, recipe, &chat.input, &body);
+	else
+		dialect->body(dialect->prepare(recipe, &endpoint), &chat, &body);
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(body.data)));
 }

@@ -161,6 +161,23 @@ take_back(LlmRequest *request)
 	dlist_push_tail(&called_back, &request->node);
 }
 
+/* What routes were granted for requests that are not theirs to send any more. */
+static void
+give_back_grants(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+	{
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->leaving <= route->ahead)
+			continue;
+		llm_route_give_back(route, route->leaving_generation, route->leaving - route->ahead, route->leaving_tokens);
+		route->leaving = route->ahead;
+	}
+}
+
 /* May it not leave any more? */
 static bool
 is_to_be_called_back(const LlmRequest *request, bool all, TimestampTz now)
@@ -209,6 +226,7 @@ llm_ahead_call_back(bool all, TimestampTz now)
 		}
 		take_back(request);
 	}
+	give_back_grants();
 	if (n > 0)
 		llm_queue_unclaim(tasks, n);
 	return llm_repeat_promote(leads, nleads);

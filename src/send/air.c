@@ -40,7 +40,8 @@
 /* All static: the sender's life. */
 static dlist_head flying = DLIST_STATIC_INIT(flying);
 static dlist_head landed = DLIST_STATIC_INIT(landed);
-static int nlanded = 0;
+static int nlanded = 0; /* flights */
+static int nrequests = 0; /* of these, first ones */
 static int nletters = 0; /* of these, those that a statement waits for */
 static int slots;
 
@@ -85,6 +86,7 @@ keep_landed(LlmRequest *request, TimestampTz now)
 		nlanded++;
 		nletters += flight->letter != NULL ? 1 : 0;
 	}
+	nrequests++;
 	request->route->wake_at = Min(request->route->wake_at, now);
 }
 
@@ -116,8 +118,7 @@ llm_air_land(bool may_launch)
 		llm_http_release(exchange);
 		keep_landed(request, now);
 	}
-	/* too many answers that wait to be stored: first they */
-	while (may_launch && nlanded < 2 * slots &&
+	while (may_launch && !llm_air_is_behind() &&
 		   (request = llm_ahead_next(slots, llm_http_in_flight(), now)) != NULL)
 		llm_air_launch(request, now);
 }
@@ -135,6 +136,12 @@ int
 llm_air_landed(void)
 {
 	return nlanded;
+}
+
+bool
+llm_air_is_behind(void)
+{
+	return nrequests >= 2 * slots;
 }
 
 bool
@@ -190,6 +197,7 @@ llm_air_next_stored(void)
 	LlmFlight *flight = dlist_container(LlmFlight, node, dlist_pop_head_node(&landed));
 
 	nlanded--;
+	nrequests -= llm_flight_is_first(flight) ? 1 : 0;
 	nletters -= flight->letter != NULL ? 1 : 0;
 	return flight;
 }

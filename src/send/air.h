@@ -36,6 +36,9 @@ extern void llm_air_go_on(bool may_launch);
 /* How many flights have landed and are not stored. */
 extern int llm_air_landed(void);
 
+/* So many answers wait to be stored that nothing leaves before some are? */
+extern bool llm_air_is_behind(void);
+
 /* Is a request in flight? */
 extern bool llm_air_is_flying(void);
 

@@ -14,6 +14,7 @@
 #include "send/air.h"
 #include "send/claim.h"
 #include "send/joblist.h"
+#include "send/load.h"
 #include "send/refused.h"
 #include "send/scheduler_repeat.h"
 
@@ -100,13 +101,14 @@ llm_claim_run(LlmPass *pass)
 	foreach(lc, pass->claims)
 		llm_flight_recipe(((LlmClaim *) lfirst(lc))->recipe);
 	pass->questions = llm_scheduler_repeat_ask(pass->claims);
+	pass->loads = llm_load_make(pass->claims, pass->questions);
 }
 
 void
 llm_claim_keep(LlmPass *pass)
 {
 	llm_question_keep();
-	llm_joblist_claimed(pass->claims);
+	llm_joblist_claimed(pass->claims, pass->loads);
 }
 
 void

@@ -15,7 +15,7 @@
 /* When a free slot and a limit let the next request out. */
 extern TimestampTz llm_claim_due(const LlmPass *pass);
 
-/* Fills pass->claims and pass->questions. */
+/* Fills pass->claims, pass->questions and pass->loads. */
 extern void llm_claim_run(LlmPass *pass);
 extern void llm_claim_keep(LlmPass *pass);
 extern void llm_claim_undo(LlmPass *pass);

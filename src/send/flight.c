@@ -26,9 +26,11 @@
 #include "limiter/limiter_blame.h"
 #include "limiter/limiter_shared.h"
 #include "send/flight.h"
+#include "send/flight_body.h"
 #include "send/part.h"
 #include "send/refused.h"
 #include "send/retry.h"
+#include "send/split.h"
 #include "tables/job.h"
 
 /* Weight of a new answer in the moving averages of a route. */
@@ -37,31 +39,10 @@
 /* A usage of more tokens is booked as told, but believed by no average: no model takes so many. */
 #define MOST_TOKENS 1e8
 
-/* As much of an input is kept as an error may quote from; few quote from the end of a long one. */
-#define QUOTABLE_BYTES 16384
-
 /* The part of a faulty answer that is kept, and told to the model. */
 #define LAST_ANSWER_BYTES 8192
 
 static Size bytes_in_mind = 0; /* bodies of all requests; sender's life */
-
-/* Everything of the exchange but the body. */
-static void
-fill_exchange(LlmRequest *request)
-{
-	LlmHttpExchange *exchange = &request->exchange;
-	const LlmRoute *route = request->route;
-
-	exchange->method = route->method;
-	exchange->url = route->url;
-	exchange->headers = (const char *const *) route->headers;
-	exchange->secret = route->key;
-	exchange->network = &route->network;
-	exchange->timeout_ms = route->target->timeout_ms;
-	exchange->connect_timeout_ms = route->target->connect_timeout_ms;
-	exchange->answer_limit = (size_t) llm_guc_max_answer_kb * 1024;
-	exchange->owner = request;
-}
 
 /* The parts of a settlement that the claim and the route tell. */
 static void
@@ -104,7 +85,6 @@ fill_flight(LlmRequest *request, LlmFlight *flight, const LlmClaim *claim)
 	{
 		flight->input = pnstrdup(claim->input, claim->input_len);
 		request->bytes += claim->input_len;
-		bytes_in_mind += claim->input_len;
 	}
 	if (claim->key != NULL)
 	{
@@ -113,30 +93,6 @@ fill_flight(LlmRequest *request, LlmFlight *flight, const LlmClaim *claim)
 	}
 	start_settlement(flight);
 	flight->settlement.application = claim->application == NULL ? NULL : pstrdup(claim->application);
-}
-
-/* The bytes to send, and what is kept of them. */
-static void
-fill_body(LlmRequest *request, LlmClaim *const *claims)
-{
-	const LlmClaim *claim = claims[0];
-	LlmChat chat = {{claim->input, claim->input_len}, claim->last_answer, claim->fault};
-	StringInfoData body;
-
-	initStringInfo(&body);
-	request->route->dialect->body(llm_flight_frame(request->recipe, request->route), &chat, &body);
-	request->input = pnstrdup(claim->input, Min(claim->input_len, QUOTABLE_BYTES));
-	request->input_tokens = llm_dialect_estimate_tokens(body.data, body.len);
-	request->exchange.body = body.data;
-	request->exchange.body_len = body.len;
-	request->bytes += body.len;
-	bytes_in_mind += body.len;
-	for (int i = 0; i < request->nflights; i++)
-	{
-		request->flights[i].settlement.recipe = request->recipe->id;
-		request->flights[i].settlement.body_bytes = body.len / request->nflights;
-	}
-	fill_exchange(request);
 }
 
 LlmRequest *
@@ -160,7 +116,8 @@ llm_request_make(LlmClaim *const *claims, int n, LlmRoute *route, LlmSharedRecip
 	for (int i = 0; i < n; i++)
 		fill_flight(request, &request->flights[i], claims[i]);
 	if (route->problem == NULL && recipe != NULL)
-		fill_body(request, claims);
+		llm_flight_fill_body(request, claims);
+	bytes_in_mind += request->bytes;
 	MemoryContextSwitchTo(saved);
 	llm_route_use(route);
 	if (recipe != NULL)
@@ -200,22 +157,6 @@ wire_class(const LlmHttpExchange *exchange)
 	return LLM_ERR_LOCAL;
 }
 
-/* What the request had that a host may not take. */
-static int
-what_is_used(const LlmRecipe *recipe, const LlmHabits *habits)
-{
-	bool apart = habits->system_role == NULL || strcmp(habits->system_role, "user") != 0;
-	int used = 0;
-
-	if (recipe->schema != NULL && habits->answer_form != LLM_ANSWER_TEXT)
-		used |= LLM_USED_FORM;
-	if (recipe->params.max_tokens > 0)
-		used |= LLM_USED_CAP;
-	if (recipe->system[0] != '\0' && apart)
-		used |= LLM_USED_ROLE;
-	return used;
-}
-
 /* A text: checked, it is the answer of the one flight; or what is wrong with it. */
 static LlmErrorClass
 take_text(LlmFlight *flight, LlmReply *reply)
@@ -240,6 +181,38 @@ take_text(LlmFlight *flight, LlmReply *reply)
 }
 
 /*
+ * Vectors: each belongs to its input, wherever the answer had it.  One that is missing, or is no
+ * good, is the affair of its own task alone.
+ */
+static LlmErrorClass
+take_vectors(LlmRequest *request, LlmReply *reply)
+{
+	const LlmRecipe *recipe = request->recipe->recipe;
+	LlmErrorClass class = LLM_ERR_INVALID;
+
+	if (reply->vectors == NULL || (reply->class != LLM_OK && reply->class != LLM_ERR_INVALID))
+		return reply->class;
+	for (int i = 0; i < request->nflights; i++)
+	{
+		const LlmVector *vector = &reply->vectors[i];
+		LlmFlight *flight = &request->flights[i];
+		StringInfoData fault;
+
+		flight->class = LLM_ERR_INVALID;
+		flight->fault = "The provider's answer has no vector for this input.";
+		if (vector->values == NULL)
+			continue;
+		initStringInfo(&fault);
+		flight->settlement.answer = recipe->op->check_vector(recipe, vector->values, vector->n, &fault);
+		flight->fault = flight->settlement.answer != NULL ? NULL : fault.data;
+		if (flight->settlement.answer != NULL)
+			class = flight->class = LLM_OK;
+	}
+	reply->message = class == LLM_OK ? NULL : unconstify(char *, request->flights[0].fault);
+	return class;
+}
+
+/*
  * Read the answer: its class, and in the settlements the checked objects or what
  * is wrong with them.
  */
@@ -254,12 +227,12 @@ read_answer(LlmRequest *request, LlmReply *reply)
 	raw.body = exchange->answer;
 	raw.len = exchange->answer_len;
 	raw.headers = exchange->answer_headers;
-	raw.kind = LLM_REQUEST_CHAT;
+	raw.kind = recipe->op->kind;
 	raw.ninputs = request->nflights;
 	raw.now = (int64) time(NULL);
 	raw.input = (LlmText){request->input, request->input == NULL ? 0 : strlen(request->input)};
 	raw.plain = recipe->schema == NULL;
-	raw.used = what_is_used(recipe, &request->route->endpoint.habits);
+	raw.used = llm_flight_used(recipe, &request->route->endpoint.habits);
 	request->route->dialect->read(&raw, reply);
 	for (int i = 0; i < request->nflights; i++)
 	{
@@ -269,7 +242,7 @@ read_answer(LlmRequest *request, LlmReply *reply)
 	if (reply->refused != 0)
 		request->learned = llm_habit_step(request->route->dialect, &request->route->endpoint, reply->refused);
 	request->lesson = reply->refusal;
-	return take_text(&request->flights[0], reply);
+	return raw.kind == LLM_REQUEST_EMBED ? take_vectors(request, reply) : take_text(&request->flights[0], reply);
 }
 
 /* What the next requests of the route are expected to use. */
@@ -305,6 +278,15 @@ divide_usage(LlmRequest *request, const LlmUsage *whole, bool estimated)
 	pfree(weights);
 }
 
+/* What is written in answer to such a request, as far as known; a vector is not. */
+static int64
+usual_output(const LlmRequest *request)
+{
+	bool writes = request->recipe == NULL || request->recipe->recipe->op->kind != LLM_REQUEST_EMBED;
+
+	return writes ? (int64) (request->route->output_tokens + 0.5) : 0;
+}
+
 /* Tokens as told, or estimated where the provider may have billed and told nothing. */
 static void
 fill_usage(LlmRequest *request, LlmErrorClass class, const LlmReply *reply)
@@ -322,7 +304,7 @@ fill_usage(LlmRequest *request, LlmErrorClass class, const LlmReply *reply)
 	else if (llm_retry_may_be_billed(class) || reply->may_be_billed)
 	{
 		guess.input = request->input_tokens;
-		guess.output = (int64) (route->output_tokens + 0.5);
+		guess.output = usual_output(request);
 		/* what came says more than what came before it */
 		if (reply->content != NULL && reply->content_len > 0)
 			guess.output = llm_dialect_estimate_tokens(reply->content, reply->content_len);
@@ -337,11 +319,11 @@ sent_at(const LlmRequest *request, TimestampTz now)
 	return TimestampTzPlusMilliseconds(now, -(int64) request->exchange.latency_ms);
 }
 
-/* Is there somebody else to ask, who was not asked yet? */
-static bool
-may_hop(const LlmFlight *flight, TimestampTz now)
+bool
+llm_flight_may_hop(const LlmFlight *flight, TimestampTz now)
 {
-	return !flight->hopped && !flight->elsewhere && llm_route_fallback_now(flight->route, now) != NULL;
+	return !flight->hopped && (flight->recipe == NULL || !llm_recipe_is_of_model(flight->recipe->recipe)) &&
+		   llm_route_fallback_now(flight->route, now) != NULL;
 }
 
 /* Refused for good where it was to go: the fallback is asked, from now on nobody else, and it has all its tries. */
@@ -379,7 +361,7 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 							   llm_clock_jitter(), now);
 	s->charged = verdict.charged;
 	s->outage = verdict.outage;
-	if (verdict.final && class == LLM_ERR_REFUSED && may_hop(flight, now))
+	if (verdict.final && class == LLM_ERR_REFUSED && !flight->elsewhere && llm_flight_may_hop(flight, now))
 	{
 		hop(s, verdict.reason, message);
 		return;
@@ -496,7 +478,7 @@ fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, co
 	s->charged = verdict.charged;
 	if (verdict.final)
 	{
-		if (may_hop(flight, now))
+		if (!flight->elsewhere && llm_flight_may_hop(flight, now))
 			hop(s, verdict.reason, reply->message);
 		else
 			s->state = LLM_TASK_FAILED;
@@ -508,7 +490,8 @@ fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, co
 	}
 	s->state = LLM_TASK_READY;
 	/* the target is shut for it: not for this task, which goes to the fallback */
-	if (with_target && llm_limiter_refusal_kind(class) == LLM_REFUSAL_PAUSE && may_hop(flight, now))
+	if (with_target && llm_limiter_refusal_kind(class) == LLM_REFUSAL_PAUSE && !flight->elsewhere &&
+		llm_flight_may_hop(flight, now))
 		return;
 	llm_refused_set_aside(refused, with_target && reply->retry_after_ms <= 0 ? 0 : verdict.not_before,
 						  with_target, ruling->mends);
@@ -540,6 +523,11 @@ read_exchange(LlmRequest *request, LlmReply *reply)
 	if (request->recipe == NULL)
 	{
 		reply->message = "the recipe of the task is gone, or made by another version";
+		return LLM_ERR_BAD_REQUEST;
+	}
+	if (exchange->body == NULL)
+	{
+		reply->message = psprintf("a server of dialect \"%s\" makes no vectors", request->route->dialect->name);
 		return LLM_ERR_BAD_REQUEST;
 	}
 	if (class == LLM_OK)
@@ -577,12 +565,40 @@ land_refused(LlmFlight *flight, LlmErrorClass class, const LlmRefusal *refusal, 
 	fill_refusal(flight, class, refused, ruling, reply, now);
 }
 
-/* The request was not refused, or somebody waits for it. */
+/*
+ * The request was not refused for want of a key, a rate or the like, or somebody waits for it.  What
+ * may be the fault of one of its tasks is none of the others': they go again in parts.
+ */
 static void
-land_flight(LlmFlight *flight, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
+land_flight(LlmFlight *flight, const LlmReply *reply, LlmSplit split, TimestampTz now)
 {
+	LlmSettlement *s = &flight->settlement;
+	const char *message = flight->fault != NULL ? flight->fault : reply->message;
+
 	llm_refused_forget(flight->task);
-	fill_verdict(flight, class, class == LLM_OK ? NULL : reply->message, now);
+	if (split != LLM_SPLIT_FREE)
+		fill_verdict(flight, flight->class, flight->class == LLM_OK ? NULL : message, now);
+	else
+	{
+		s->outcome = llm_retry_outcome(flight->class);
+		s->error = message;
+		s->state = LLM_TASK_READY;
+	}
+	if (!llm_task_is_open(s->state))
+		llm_split_forget(flight->task);
+}
+
+/* Are its tasks to go again in parts? */
+static LlmSplit
+split_request(const LlmRequest *request, LlmErrorClass class)
+{
+	LlmSplit split = LLM_SPLIT_NEVER;
+
+	if (request->nflights > 1 && request->learned.name == NULL)
+		split = llm_retry_split(class, request->flights[0].outages);
+	if (split != LLM_SPLIT_NEVER)
+		llm_split(request);
+	return split;
 }
 
 LlmErrorClass
@@ -592,6 +608,7 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 	LlmReply reply = {0};
 	LlmErrorClass class = read_exchange(request, &reply);
 	bool is_refusal = llm_retry_is_refusal(class);
+	LlmSplit split;
 	LlmRefusal refusal = {0};
 	Ruling ruling = {LLM_BLAME_TARGET};
 
@@ -600,16 +617,18 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 	if (is_refusal)
 		refusal = recall_refusal(&request->flights[0], &reply, now);
 	tell_limiter(request, class, &reply, is_refusal ? &refusal : NULL, now, &ruling);
+	split = split_request(request, class);
 	for (int i = 0; i < request->nflights; i++)
 	{
 		LlmFlight *flight = &request->flights[i];
 
-		flight->class = class;
+		if (flight->fault == NULL)
+			flight->class = class;
 		flight->settlement.latency_ms = request->exchange.latency_ms;
 		if (is_refusal && flight->letter == NULL)
 			land_refused(flight, class, &refusal, &ruling, &reply, now);
 		else
-			land_flight(flight, class, &reply, now);
+			land_flight(flight, &reply, split, now);
 		if (reply.may_be_billed)
 			flight->settlement.outcome = llm_retry_outcome(LLM_ERR_UNKNOWN);
 	}
@@ -630,7 +649,7 @@ llm_request_orphan(LlmClaim *const *claims, int n, TimestampTz now)
 	LlmJobRow *job = llm_job_get(claims[0]->job);
 	LlmRoute *route = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
 	LlmRequest *request = llm_request_make(claims, n, route, llm_flight_recipe(claims[0]->recipe));
-	LlmUsage guess = {.output = (int64) (route->output_tokens + 0.5)};
+	LlmUsage guess = {.output = usual_output(request)};
 
 	/* its length was wanted; many of them may be all that was in memory when the sender died of that */
 	if (request->exchange.body != NULL)

@@ -48,6 +48,7 @@ typedef struct LlmFlight
 	LlmQuestion *question; /* for others that ask the same meanwhile; or NULL */
 	struct LlmLetter *letter; /* of an immediate call, which waits for the answer; or NULL (letters.h) */
 	LlmErrorClass class; /* set by land() */
+	const char *fault; /* what is wrong with its part of an answer that has others; or NULL */
 	Jsonb *key;
 	size_t input_len; /* of the row's text: its weight in the request */
 	char *input; /* that text, where the check of an answer reads it; else NULL */
@@ -106,6 +107,9 @@ extern void llm_request_free(LlmRequest *request);
 
 /* One; the request goes with the last, and the flight with it. */
 extern void llm_flight_free(LlmFlight *flight);
+
+/* May it go to the fallback of its model, which can be asked now? */
+extern bool llm_flight_may_hop(const LlmFlight *flight, TimestampTz now);
 
 /* Is it the first of its request, by which what is done once per request is done? */
 extern bool llm_flight_is_first(const LlmFlight *flight);

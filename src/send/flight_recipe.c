@@ -69,6 +69,13 @@ llm_flight_recipe(int64 id)
 	return shared;
 }
 
+bool
+llm_recipe_is_of_model(const LlmRecipe *recipe)
+{
+	/* vectors of two models do not compare */
+	return recipe != NULL && recipe->op->kind == LLM_REQUEST_EMBED;
+}
+
 void
 llm_flight_trim_recipes(void)
 {

@@ -29,6 +29,9 @@ extern LlmSharedRecipe *llm_flight_recipe(int64 id);
 /* The bytes that all requests of a recipe to the route's endpoint share; the recipe's. */
 extern LlmFrame *llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route);
 
+/* Is an answer of one model of no use beside those of another?  NULL: it is not. */
+extern bool llm_recipe_is_of_model(const LlmRecipe *recipe);
+
 /* Drop recipes that no request uses, when there are many. */
 extern void llm_flight_trim_recipes(void);
 

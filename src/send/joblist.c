@@ -32,6 +32,7 @@
 #include "base/shmem.h"
 #include "send/ahead.h"
 #include "send/joblist.h"
+#include "send/load.h"
 #include "tables/job.h"
 
 /*
@@ -161,6 +162,7 @@ add_job(const LlmJobRow *row)
 	job->priority = row->priority;
 	job->shared = row->shared;
 	job->max_concurrency = row->max_concurrency;
+	job->kind = row->kind;
 	job->reason = row->reason == NULL ? NULL : MemoryContextStrdup(context, row->reason);
 	((JobEntry *) hash_search(jobs_by_id, &job->id, HASH_ENTER, NULL))->job = job;
 	dlist_push_tail(&jobs, &job->node);
@@ -317,7 +319,7 @@ llm_joblist_wants_more(void)
 static bool
 is_claimable(const LlmJob *job)
 {
-	return !job->exhausted && (job->max_concurrency == 0 || job->flights < job->max_concurrency);
+	return !job->exhausted && (job->max_concurrency == 0 || job->requests < job->max_concurrency);
 }
 
 void
@@ -333,7 +335,9 @@ llm_joblist_route(TimestampTz now)
 		if (changed || job->home == NULL)
 			job->home = llm_route_find(job->model, job->role, now);
 		llm_route_want(job->home);
-		job->route = llm_route_now(job->home, is_claimable(job), now, &job->probes);
+		job->probes = false;
+		job->route = job->kind == LLM_REQUEST_EMBED ? job->home /* vectors of two models do not compare */
+													: llm_route_now(job->home, is_claimable(job), now, &job->probes);
 	}
 	routed_version = llm_route_version();
 }
@@ -422,8 +426,10 @@ spread(LlmRoute *route, int left, LlmPortion *portions, int nportions)
 		seen++;
 		job->portion = Max(1, left / (route->front - seen + 1));
 		if (job->max_concurrency > 0)
-			job->portion = Min(job->portion, job->max_concurrency - job->flights);
+			job->portion = Min(job->portion, job->max_concurrency - job->requests);
 		left -= job->portion;
+		job->portion = llm_load_tasks(route, job->kind, job->carried, job->portion);
+		job->carried = 0;
 		portions[nportions].job = job->id;
 		portions[nportions].after = job->after;
 		portions[nportions].want = job->portion;
@@ -473,7 +479,7 @@ llm_joblist_has_grants(void)
 
 /* Book what the claim brought, and hand back what it did not. */
 void
-llm_joblist_claimed(List *claims)
+llm_joblist_claimed(List *claims, List *loads)
 {
 	bool cut = false;
 	ListCell *lc;
@@ -489,11 +495,20 @@ llm_joblist_claimed(List *claims)
 			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a portion", claim->job);
 		job->portion--;
 		job->after = Max(job->after, claim->task);
-		if (claim->follows)
-			continue; /* it is not sent: its grant goes back */
-		job->flights++;
-		claim->ahead = (job->route->granted == 0 || llm_joblist_destination(job, claim) != job->route);
-		if (!claim->ahead)
+		if (!claim->follows)
+			job->flights++;
+	}
+	/* what is not sent, since its tasks follow others or ride along, leaves its grant, which goes back */
+	foreach(lc, loads)
+	{
+		LlmLoad *load = lfirst(lc);
+		LlmJob *job = llm_joblist_find(load->claims[0]->job);
+
+		job->requests++;
+		if (load->is_full)
+			job->carried = Max(job->carried, load->n);
+		load->ahead = (job->route->granted == 0 || load->route != job->route);
+		if (!load->ahead)
 			job->route->granted--;
 	}
 	dlist_foreach(iter, &jobs)

@@ -17,6 +17,7 @@
 #include "base/llm_enrich.h"
 
 #include "lib/ilist.h"
+#include "send/flight.h"
 #include "send/route.h"
 #include "tables/queue.h"
 
@@ -35,11 +36,14 @@ typedef struct LlmJob
 	int64 after; /* tasks up to this id are not ready, as far as known */
 	bool exhausted; /* nothing ready above "after", as far as known */
 	int max_concurrency; /* requests in flight, at most; 0: no matter */
-	int flights;
+	LlmRequestKind kind; /* of its requests */
+	int flights; /* its tasks that are claimed, and not stored */
+	int requests; /* in flight: those whose first task is the job's */
 	int aside; /* tasks that were refused, and wait: refused.c */
 	char *reason; /* as stored in llm.job, or NULL */
 	char *held_back; /* failed tasks are not asked again, and why; or NULL */
-	int portion; /* tasks to claim in this pass */
+	int portion; /* tasks to claim in this pass, at most */
+	int carried; /* tasks in a request, where the last claim had some that were full before that; 0: it had none */
 } LlmJob;
 
 /* Look for jobs with ready tasks; "all": also among those that are old. */
@@ -71,7 +75,9 @@ extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortio
 
 /* Is anything granted that is not claimed yet? */
 extern bool llm_joblist_has_grants(void);
-extern void llm_joblist_claimed(List *claims);
+
+/* What was claimed, and the loads that it makes (load.h): which of them leave ahead of a grant. */
+extern void llm_joblist_claimed(List *claims, List *loads);
 extern void llm_joblist_undo(void);
 
 extern LlmJob *llm_joblist_find(int64 id);

@@ -167,15 +167,16 @@ prepare(LlmLetter *letter)
 											letter->question.spec);
 }
 
-/* Where it goes now.  Who tries a model on purpose wants no other. */
+/* Where it goes now.  Who tries a model on purpose wants no other; nor who wants vectors, which only compare there. */
 static LlmRoute *
 find_route(LlmLetter *letter, TimestampTz now)
 {
+	const LlmOperation *op = llm_operation_find(letter->facts.operation);
 	LlmRoute *other = NULL;
 
 	letter->probes = false;
 	letter->home = llm_route_find(letter->question.model, letter->question.role, now);
-	if (llm_letters_is_trial(letter))
+	if (llm_letters_is_trial(letter) || (op != NULL && op->kind == LLM_REQUEST_EMBED))
 		return letter->home;
 	if (letter->elsewhere)
 		other = llm_route_fallback(letter->home);

@@ -114,7 +114,7 @@ is_again(const LlmFlight *flight, TimestampTz now)
 	if (llm_letters_is_trial(flight->letter) || !llm_task_is_open(flight->settlement.state))
 		return false;
 	return !is_unusable(flight->class) || flight->settlement.elsewhere ||
-		   (!flight->hopped && llm_route_fallback_now(flight->route, now) != NULL);
+		   llm_flight_may_hop(flight, now);
 }
 
 /* Back to those that wait. */

@@ -44,30 +44,34 @@ typedef struct Rule
 	Again again;
 	bool charged;
 	bool may_be_billed;
+	LlmSplit split;
 	const char *reason; /* when final; NULL: never */
 	const char *outcome;
 } Rule;
 
 static const Rule rules[] = {
-	[LLM_OK] = {AGAIN_NEVER, false, true, NULL, "ok"},
-	[LLM_ERR_TRANSIENT] = {AGAIN_BY_OUTAGES, false, false, "provider_error", "error"},
-	[LLM_ERR_RATE_LIMITED] = {AGAIN_AT_ONCE, false, false, NULL, "rate_limited"},
-	[LLM_ERR_OVERLOADED] = {AGAIN_AT_ONCE, false, false, NULL, "rate_limited"},
-	[LLM_ERR_TIMEOUT] = {AGAIN_BY_TRIES, true, true, "timeout", "timeout"},
-	[LLM_ERR_UNKNOWN] = {AGAIN_BY_TRIES, true, true, "lost", "unknown"},
-	[LLM_ERR_INVALID] = {AGAIN_AT_ONCE, true, true, "invalid_output", "invalid"},
-	[LLM_ERR_REFUSED] = {AGAIN_NEVER, true, true, "refused", "refused"},
-	[LLM_ERR_TRUNCATED] = {AGAIN_NEVER, true, true, "truncated", "truncated"},
-	[LLM_ERR_TOO_LONG] = {AGAIN_NEVER, true, false, "too_long", "error"},
-	[LLM_ERR_TOO_LARGE] = {AGAIN_AT_ONCE, true, true, "too_large", "unknown"},
-	[LLM_ERR_BAD_REQUEST] = {AGAIN_NEVER, true, false, "rejected", "error"},
-	[LLM_ERR_AUTH] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
-	[LLM_ERR_QUOTA] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
-	[LLM_ERR_UNKNOWN_MODEL] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
-	[LLM_ERR_CONFIG] = {AGAIN_AT_ONCE, false, false, NULL, "error"},
-	[LLM_ERR_DROPPED] = {AGAIN_BY_OUTAGES, false, true, NULL, "unknown"},
-	[LLM_ERR_LOCAL] = {AGAIN_BY_OUTAGES, false, false, NULL, "error"},
+	[LLM_OK] = {AGAIN_NEVER, false, true, LLM_SPLIT_NEVER, NULL, "ok"},
+	[LLM_ERR_TRANSIENT] = {AGAIN_BY_OUTAGES, false, false, LLM_SPLIT_ALSO, "provider_error", "error"},
+	[LLM_ERR_RATE_LIMITED] = {AGAIN_AT_ONCE, false, false, LLM_SPLIT_NEVER, NULL, "rate_limited"},
+	[LLM_ERR_OVERLOADED] = {AGAIN_AT_ONCE, false, false, LLM_SPLIT_NEVER, NULL, "rate_limited"},
+	[LLM_ERR_TIMEOUT] = {AGAIN_BY_TRIES, true, true, LLM_SPLIT_ALSO, "timeout", "timeout"},
+	[LLM_ERR_UNKNOWN] = {AGAIN_BY_TRIES, true, true, LLM_SPLIT_ALSO, "lost", "unknown"},
+	[LLM_ERR_INVALID] = {AGAIN_AT_ONCE, true, true, LLM_SPLIT_NEVER, "invalid_output", "invalid"},
+	[LLM_ERR_REFUSED] = {AGAIN_NEVER, true, true, LLM_SPLIT_FREE, "refused", "refused"},
+	[LLM_ERR_TRUNCATED] = {AGAIN_NEVER, true, true, LLM_SPLIT_NEVER, "truncated", "truncated"},
+	[LLM_ERR_TOO_LONG] = {AGAIN_NEVER, true, false, LLM_SPLIT_FREE, "too_long", "error"},
+	[LLM_ERR_TOO_LARGE] = {AGAIN_AT_ONCE, true, true, LLM_SPLIT_FREE, "too_large", "unknown"},
+	[LLM_ERR_BAD_REQUEST] = {AGAIN_NEVER, true, false, LLM_SPLIT_FREE, "rejected", "error"},
+	[LLM_ERR_AUTH] = {AGAIN_AT_ONCE, false, false, LLM_SPLIT_NEVER, NULL, "error"},
+	[LLM_ERR_QUOTA] = {AGAIN_AT_ONCE, false, false, LLM_SPLIT_NEVER, NULL, "error"},
+	[LLM_ERR_UNKNOWN_MODEL] = {AGAIN_AT_ONCE, false, false, LLM_SPLIT_NEVER, NULL, "error"},
+	[LLM_ERR_CONFIG] = {AGAIN_AT_ONCE, false, false, LLM_SPLIT_NEVER, NULL, "error"},
+	[LLM_ERR_DROPPED] = {AGAIN_BY_OUTAGES, false, true, LLM_SPLIT_NEVER, NULL, "unknown"},
+	[LLM_ERR_LOCAL] = {AGAIN_BY_OUTAGES, false, false, LLM_SPLIT_NEVER, NULL, "error"},
 };
+
+/* A provider that fails so often in a row may do so for one of the inputs. */
+#define SPLIT_OUTAGES 3
 
 /* When a refusal is the task's own fault; the table is in retry.h. */
 typedef struct RefusalRule
@@ -228,4 +232,15 @@ bool
 llm_retry_may_be_billed(LlmErrorClass class)
 {
 	return rule_of(class)->may_be_billed;
+}
+
+LlmSplit
+llm_retry_split(LlmErrorClass class, int outages)
+{
+	const Rule *rule = rule_of(class);
+
+	/* what backs off by outages may be anybody's at first */
+	if (rule->again == AGAIN_BY_OUTAGES && outages + 1 < SPLIT_OUTAGES)
+		return LLM_SPLIT_NEVER;
+	return rule->split;
 }

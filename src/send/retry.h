@@ -93,6 +93,23 @@ extern bool llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, doubl
 extern bool llm_retry_counts_dollars(const LlmRetrySums *sums);
 
 /*
+ * Whether the tasks of a request that carried several go again in parts, since the failure may
+ * be that of one.  FREE: at once, and it is charged to none.  ALSO: when they are asked again.
+ *
+ *	  BAD_REQUEST, TOO_LONG, REFUSED, TOO_LARGE    free
+ *	  TIMEOUT, UNKNOWN                             also
+ *	  TRANSIENT                                    also, from the third time in a row on
+ */
+typedef enum LlmSplit
+{
+	LLM_SPLIT_NEVER = 0,
+	LLM_SPLIT_FREE,
+	LLM_SPLIT_ALSO
+} LlmSplit;
+
+extern LlmSplit llm_retry_split(LlmErrorClass class, int outages);
+
+/*
  * Value of llm.ledger.outcome for a class.  What the provider's meter may count
  * although no usage came (TOO_LARGE among it) is "unknown" or "timeout"; "error"
  * and "rate_limited" cost nothing.

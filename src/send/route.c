@@ -120,7 +120,7 @@ resolve(LlmRoute *route)
 		add_network(route, &hint);
 		if (route->problem == NULL)
 			add_key(route, &hint);
-		llm_route_fill_address(route);
+		llm_route_fill_addresses(route);
 	}
 	if (route->problem != NULL)
 		llm_route_report(route, route->problem, hint);
@@ -152,12 +152,9 @@ static void
 free_route(LlmRoute *route)
 {
 	dlist_delete(&route->node);
-	for (char **line = route->headers; line != NULL && *line != NULL; line++)
-		explicit_bzero(*line, strlen(*line));
+	llm_route_wipe_addresses(route);
 	llm_secret_wipe(route->key);
 	llm_secret_wipe(route->proxy_password);
-	if (route->url != NULL)
-		explicit_bzero(unconstify(char *, route->url), strlen(route->url)); /* the key may be in its query */
 	MemoryContextDelete(route->context);
 }
 
@@ -191,13 +188,19 @@ retire(LlmRoute *route)
 		free_route(route);
 }
 
+static const char *
+chat_url(const LlmRoute *route)
+{
+	return route->addresses[LLM_REQUEST_CHAT].url;
+}
+
 /* Would a request of the one meet the same answer as one of the other? */
 static bool
 is_same_target(const LlmRoute *a, const LlmRoute *b)
 {
 	if (a->problem != NULL || b->problem != NULL)
 		return a->problem != NULL && b->problem != NULL && strcmp(a->problem, b->problem) == 0;
-	return a->dialect == b->dialect && a->fingerprint == b->fingerprint && strcmp(a->url, b->url) == 0 &&
+	return a->dialect == b->dialect && a->fingerprint == b->fingerprint && strcmp(chat_url(a), chat_url(b)) == 0 &&
 		   llm_http_is_same_network(&a->network, &b->network) &&
 		   strcmp(a->target->model, b->target->model) == 0;
 }

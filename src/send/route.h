@@ -21,6 +21,14 @@
 #include "lib/ilist.h"
 #include "limiter/limiter.h"
 
+/* Where the requests of a kind go; "url" is NULL where the dialect has none of it.  The key may be in both. */
+typedef struct LlmRouteAddress
+{
+	const char *method;
+	const char *url;
+	char **headers; /* whole lines and a NULL */
+} LlmRouteAddress;
+
 typedef struct LlmRoute
 {
 	dlist_node node;
@@ -51,9 +59,7 @@ typedef struct LlmRoute
 	const char *problem; /* NULL when usable */
 	const LlmDialect *dialect;
 	LlmEndpoint endpoint;
-	const char *method;
-	const char *url;
-	char **headers; /* whole lines and a NULL; wiped when the route goes, as is the key */
+	LlmRouteAddress addresses[LLM_REQUEST_KINDS]; /* those of a kind that the dialect has; wiped when the route goes */
 	char *key; /* NULL: there is none */
 	LlmHttpNetwork network;
 	char *proxy_password; /* or NULL; wiped likewise */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * route_address.c
- *	  The method, URL and headers of a route's requests, with the key in its places.
+ *	  The methods, URLs and headers of a route's requests, with the key in its places.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,24 +48,48 @@ fill_url(char *url, const char *key)
 	return filled;
 }
 
-void
-llm_route_fill_address(LlmRoute *route)
+static void
+fill_kind(LlmRoute *route, LlmRequestKind kind)
 {
+	LlmRouteAddress *own = &route->addresses[kind];
 	LlmAddress address;
 	ListCell *cell;
 	int n = 0;
 
-	llm_dialect_address(route->dialect, &route->endpoint, LLM_REQUEST_CHAT, &address);
-	route->method = address.method;
-	route->url = fill_url(address.url, route->key);
-	route->headers = palloc0((list_length(address.headers) + 1) * sizeof(char *));
+	llm_dialect_address(route->dialect, &route->endpoint, kind, &address);
+	own->method = address.method;
+	own->url = fill_url(address.url, route->key);
+	own->headers = palloc0((list_length(address.headers) + 1) * sizeof(char *));
 	foreach(cell, address.headers)
 	{
 		char *line = lfirst(cell);
 
 		if (strstr(line, "%s") == NULL)
-			route->headers[n++] = line;
+			own->headers[n++] = line;
 		else if (route->key != NULL)
-			route->headers[n++] = replace_placeholder(line, route->key);
+			own->headers[n++] = replace_placeholder(line, route->key);
+	}
+}
+
+void
+llm_route_fill_addresses(LlmRoute *route)
+{
+	fill_kind(route, LLM_REQUEST_CHAT);
+	if (route->dialect->embed != NULL)
+		fill_kind(route, LLM_REQUEST_EMBED);
+}
+
+void
+llm_route_wipe_addresses(LlmRoute *route)
+{
+	for (int kind = 0; kind < LLM_REQUEST_KINDS; kind++)
+	{
+		const LlmRouteAddress *address = &route->addresses[kind];
+
+		if (address->url == NULL)
+			continue;
+		for (char **line = address->headers; *line != NULL; line++)
+			explicit_bzero(*line, strlen(*line));
+		explicit_bzero(unconstify(char *, address->url), strlen(address->url)); /* the key may be in its query */
 	}
 }

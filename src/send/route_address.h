@@ -15,6 +15,9 @@
  * From its dialect, endpoint and key, in the current context.  Without a key the lines that want
  * it are left out.
  */
-extern void llm_route_fill_address(LlmRoute *route);
+extern void llm_route_fill_addresses(LlmRoute *route);
+
+/* There may be a key in them. */
+extern void llm_route_wipe_addresses(LlmRoute *route);
 
 #endif /* LLM_ROUTE_ADDRESS_H */

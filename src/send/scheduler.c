@@ -31,6 +31,7 @@
 #include "send/joblist.h"
 #include "send/learn.h"
 #include "send/letters.h"
+#include "send/load.h"
 #include "send/refused.h"
 #include "send/scheduler.h"
 #include "send/scheduler_repeat.h"
@@ -185,7 +186,7 @@ forget_stored(LlmPass *pass)
 		LlmTaskState state = flight->settlement.state;
 
 		if (job != NULL)
-			job->flights--;
+			llm_load_flown(job, flight);
 		if (job != NULL && flight->settlement.held_back != NULL)
 			llm_joblist_hold_back(job, flight->settlement.held_back);
 		if (flight->letter != NULL)
@@ -406,7 +407,7 @@ forget_called_back(LlmPass *pass)
 
 			if (job == NULL)
 				continue;
-			job->flights--;
+			llm_load_flown(job, flight);
 			if (flight->elsewhere && flight->hopped)
 				llm_refused_wait(flight->task, flight->job, TimestampTzPlusMilliseconds(pass->now, ELSEWHERE_MS));
 			else
@@ -572,23 +573,21 @@ transact(LlmPass *pass)
 static void
 launch_claims(const LlmPass *pass, TimestampTz now)
 {
-	ListCell *lc,
-		*lq;
+	ListCell *lc;
 
-	forboth(lc, pass->claims, lq, pass->questions)
+	foreach(lc, pass->loads)
 	{
-		LlmClaim *claimed = lfirst(lc);
-		LlmJob *job = llm_joblist_find(claimed->job);
-		LlmRequest *request;
-		LlmRoute *route;
+		const LlmLoad *load = lfirst(lc);
+		LlmRequest *request = llm_request_make(load->claims, load->n, load->route, llm_flight_recipe(load->recipe));
 
-		if (claimed->follows)
-			continue;
-		route = llm_joblist_destination(job, claimed);
-		request = llm_request_make(&claimed, 1, route, llm_flight_recipe(claimed->recipe));
-		request->flights[0].hopped = (route != job->home);
-		request->flights[0].question = lfirst(lq);
-		if (claimed->ahead)
+		for (int i = 0; i < load->n; i++)
+		{
+			LlmFlight *flight = &request->flights[i];
+
+			flight->question = load->questions[i];
+			flight->hopped = (load->route != llm_joblist_find(flight->job)->home);
+		}
+		if (load->ahead)
 			llm_ahead_add(request, now);
 		else
 			llm_air_launch(request, now);
@@ -609,7 +608,7 @@ next_pass_at(LlmPass *pass)
 	if (retry_at > pass->now)
 		return retry_at;
 	at = next_step_at(pass);
-	if (may_launch_ahead() && llm_air_landed() < 2 * llm_air_slots())
+	if (may_launch_ahead() && !llm_air_is_behind())
 		at = Min(at, llm_ahead_wake_at(llm_air_slots(), llm_http_in_flight()));
 	at = Min(at, llm_refused_wake_at());
 	return at;

@@ -41,6 +41,7 @@ typedef struct LlmPass
 	int stored; /* so many */
 	List *claims; /* of LlmClaim */
 	List *questions; /* beside each claim: LlmQuestion or NULL */
+	List *loads; /* of LlmLoad: the requests that these make */
 	List *letters; /* of LlmFlight: requests of immediate calls that leave after the commit */
 	const char *failure; /* why it failed, for undo() */
 } LlmPass;

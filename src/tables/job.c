@@ -19,7 +19,7 @@
 #include "tables/job.h"
 
 #define JOB_COLUMNS \
-	"j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL, COALESCE(j.max_concurrency, 0)"
+	"j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL, COALESCE(j.max_concurrency, 0), j.operation"
 
 /*
  * Jobs above $1, and all that others add to, however old.  The LATERAL with its LIMIT asks for
@@ -101,6 +101,7 @@ read_job(uint64 i)
 	HeapTuple row = SPI_tuptable->vals[i];
 	TupleDesc desc = SPI_tuptable->tupdesc;
 	LlmJobRow *job = palloc0(sizeof(LlmJobRow));
+	const LlmOperation *op;
 	bool isnull;
 	Datum value;
 
@@ -113,6 +114,8 @@ read_job(uint64 i)
 	job->reason = isnull ? NULL : TextDatumGetCString(value);
 	job->shared = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
 	job->max_concurrency = DatumGetInt32(SPI_getbinval(row, desc, 7, &isnull));
+	op = llm_operation_find(TextDatumGetCString(SPI_getbinval(row, desc, 8, &isnull)));
+	job->kind = op == NULL ? LLM_REQUEST_CHAT : op->kind;
 	return job;
 }
 

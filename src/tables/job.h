@@ -25,6 +25,7 @@ typedef struct LlmJobRow
 	char *reason; /* as stored now, or NULL */
 	bool shared; /* single-row statements of a day add to it, each in its own time */
 	int max_concurrency; /* 0: no matter */
+	LlmRequestKind kind; /* of its requests */
 } LlmJobRow;
 
 /*

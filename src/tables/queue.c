@@ -156,6 +156,23 @@ llm_queue_claim(const LlmPortion *portions, int nportions, const LlmClaimBounds 
 }
 
 void
+llm_queue_join(const int64 *tasks, const int64 *requests, int n)
+{
+	Datum *ids = palloc(sizeof(Datum) * n);
+	Datum *numbers = palloc(sizeof(Datum) * n);
+	Datum values[2];
+
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = Int64GetDatum(tasks[i]);
+		numbers[i] = Int64GetDatum(requests[i]);
+	}
+	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
+	values[1] = llm_spi_array(INT8OID, numbers, NULL, n);
+	llm_transition(LLM_EVENT_JOIN, values, NULL);
+}
+
+void
 llm_queue_unclaim(const int64 *tasks, int n)
 {
 	Datum *ids = palloc(sizeof(Datum) * n);

@@ -50,7 +50,6 @@ typedef struct LlmClaim
 	int64 same_as; /* task that it followed before; 0: none */
 	bool followed; /* others wait for its answer */
 	bool follows; /* it has been put back, to wait for another one's */
-	bool ahead; /* there was no grant for it yet */
 	bool elsewhere; /* its model's target has refused it: the fallback is asked */
 	bool cut; /* its claim left tasks, for all their bytes */
 	Jsonb *key; /* NULL where nothing is to be written */
@@ -128,6 +127,9 @@ typedef struct LlmClaimBounds
 } LlmClaimBounds;
 
 extern List *llm_queue_claim(const LlmPortion *portions, int nportions, const LlmClaimBounds *bounds);
+
+/* Tasks that were just claimed leave in another one's request: its number beside each. */
+extern void llm_queue_join(const int64 *tasks, const int64 *requests, int n);
 
 /* Tasks that this sender has claimed and not sent are ready again, as they were before. */
 extern void llm_queue_unclaim(const int64 *tasks, int n);

@@ -95,6 +95,13 @@ static LlmStatement transitions[] = {
 		.nargs = 1,
 		.args = {INT8ARRAYOID}},
 
+	/* Tasks and, beside each, the request that carries it. */
+	[LLM_EVENT_JOIN] = {
+		.sql = "UPDATE llm.queue q SET request = v.request FROM unnest($1, $2) AS v(task, request)"
+			   " WHERE q.id = v.task AND q.state = 'claimed'",
+		.nargs = 2,
+		.args = {INT8ARRAYOID, INT8ARRAYOID}},
+
 	/* Tasks and, beside each, the one that asks the same. */
 	[LLM_EVENT_FOLLOW] = {
 		.sql = "UPDATE llm.queue q SET state = 'waiting', reason = 'same_question', same_as = v.leader,"

@@ -61,6 +61,7 @@ typedef enum LlmTaskEvent
 	/* the sender's */
 	LLM_EVENT_CLAIM, /* READY → CLAIMED */
 	LLM_EVENT_UNCLAIM, /* CLAIMED → READY: not sent */
+	LLM_EVENT_JOIN, /* CLAIMED → CLAIMED: another one's request carries it */
 	LLM_EVENT_FOLLOW, /* CLAIMED → WAITING: the same is being asked */
 	LLM_EVENT_WAKE, /* WAITING → READY: its time has come */
 	LLM_EVENT_WAKE_AHEAD, /* WAITING → READY: the clock was set back */

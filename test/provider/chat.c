@@ -14,7 +14,7 @@
  *-------------------------------------------------------------------------
  */
 #define _GNU_SOURCE
-#include "provider.h"
+#include "embed.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -445,6 +445,46 @@ complete(const Form *form, Lane *lane, const ChatRequest *chat, Action action, R
 	play_late_fault(action, script, reply);
 }
 
+/*
+ * The same of a request for vectors, which no fault of a text concerns.
+ */
+static void
+complete_vectors(const Form *form, Lane *lane, const ChatRequest *chat, Action action, Reply *reply)
+{
+	const Script *script = &lane->script;
+	Told told = {.lame = action == ACT_MALFORMED_CONTENT};
+	Usage usage = {.prompt = embed_tokens()};
+
+	if (action == ACT_WRONG_LABEL || action == ACT_EMPTY_CONTENT)
+		told.missing = action == ACT_WRONG_LABEL ? 1 : embed_count();
+	if (refuse_request(form, script, chat, embed_longest(), reply) ||
+		!admit(form, lane, usage.prompt, reply))
+		return;
+	told.no_usage = script->usage_missing > 0 && random_unit() < script->usage_missing;
+	reply->status = 200;
+	reply->outcome = outcome_of(action, &told);
+	reply->usage = usage;
+	reply->usage_told = !told.no_usage;
+	form->write(&reply->body, NULL, chat, &told, &usage);
+	play_late_fault(action, script, reply);
+}
+
+/*
+ * All inputs' marks; that of the first is counted with the request.
+ */
+static void
+count_marks(Lane *lane)
+{
+	for (size_t i = 1; i < embed_count(); i++)
+	{
+		Span whole;
+		Span mark = chat_find_mark(embed_input(i), &whole);
+
+		if (mark.len > 0)
+			meter_mark(lane, mark);
+	}
+}
+
 static void
 set_delay(const Script *script, const Fate *fate, Reply *reply)
 {
@@ -469,6 +509,8 @@ chat_answer(const Form *form, Lane *lane, const HttpRequest *request, bool autho
 	reply->lane = lane;
 	reply->entry = meter_receive(lane, &received);
 	lane->meter.connections += !request->reused;
+	if (chat.embeds)
+		count_marks(lane);
 	reply->close = lane->script.http_close;
 	if (!authorized)
 	{
@@ -480,7 +522,9 @@ chat_answer(const Form *form, Lane *lane, const HttpRequest *request, bool autho
 	set_delay(&lane->script, &fate, reply);
 	if (!play_early_fault(form, &fate, &lane->script, reply))
 	{
-		if (possible)
+		if (possible && chat.embeds)
+			complete_vectors(form, lane, &chat, fate.action, reply);
+		else if (possible)
 			complete(form, lane, &chat, fate.action, reply);
 		else
 			bad_request(form, reply, TROUBLE_REQUEST, chat.error_param, chat.error_code, chat.error);
@@ -493,4 +537,5 @@ chat_free(void)
 {
 	buf_free(&content);
 	buf_free(&limit_lines);
+	embed_free();
 }

@@ -8,8 +8,13 @@
  */
 FORM(anthropic)
 FORM(azure)
+FORM(azure_embed)
 FORM(bedrock)
 FORM(gemini)
+FORM(gemini_embed)
 FORM(mistral)
+FORM(mistral_embed)
 FORM(ollama)
+FORM(ollama_embed)
 FORM(openai)
+FORM(openai_embed)

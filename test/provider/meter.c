@@ -271,6 +271,15 @@ meter_receive(Lane *lane, const Received *received)
 	return log_request(lane, received, now);
 }
 
+/*
+ * A request has this mark, too.
+ */
+void
+meter_mark(Lane *lane, Span mark)
+{
+	marks_count(&lane->meter.marks, mark);
+}
+
 static void
 add_usage(Usage *sum, const Usage *usage)
 {

@@ -14,6 +14,7 @@
  *	  api.c			  which path means what; meter and script over HTTP
  *	  chat.c		  one chat request: faults, limits, content, usage
  *	  chat_parse.c	  what forms share to read a request
+ *	  embed.c		  inputs to vectors
  *	  form_*.c		  the forms: how requests, answers, errors and limits look
  *	  form_schema.c	  parts of JSON schema that some of them take
  *	  forms.h		  the list of them
@@ -305,6 +306,7 @@ extern void lane_reset(Lane *lane);
 extern void lanes_free(void);
 extern void meter_keep(size_t entries);
 extern uint64_t meter_receive(Lane *lane, const Received *received);
+extern void meter_mark(Lane *lane, Span mark);
 extern void meter_settle(Lane *lane, uint64_t entry, int status, Outcome outcome,
 						 const Usage *usage, bool told);
 extern void meter_leave(Lane *lane);
@@ -504,6 +506,8 @@ typedef struct ChatRequest
 	Span service_tier;
 	uint64_t message_bytes;
 	uint64_t messages;
+	bool embeds; /* vectors are asked for, of the inputs in embed.c */
+	int64_t dimensions; /* of these; 0: not given */
 
 	/* why the body is refused; empty: it is not */
 	const char *error_param;
@@ -562,6 +566,8 @@ typedef struct Told
 	Span content;
 	Finish finish;
 	bool no_usage;
+	size_t missing; /* vectors that the answer lacks, of the last inputs */
+	bool lame; /* the first one lacks a number */
 } Told;
 
 /* Limits as told with an answer; resets in seconds. */

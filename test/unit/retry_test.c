@@ -140,6 +140,24 @@ test_share(void)
 	ok(llm_retry_within_share(&sums, 0, 0.0), "a retry that costs nothing takes no share");
 }
 
+/* A request that carried several. */
+static void
+test_split(void)
+{
+	ok(llm_retry_split(LLM_ERR_BAD_REQUEST, 0) == LLM_SPLIT_FREE &&
+		   llm_retry_split(LLM_ERR_TOO_LONG, 9) == LLM_SPLIT_FREE,
+	   "what one input may be guilty of is split, and charged to none");
+	ok(llm_retry_split(LLM_ERR_TIMEOUT, 0) == LLM_SPLIT_ALSO, "a lost answer is charged, and asked for in parts");
+	ok(llm_retry_split(LLM_ERR_TRANSIENT, 0) == LLM_SPLIT_NEVER &&
+		   llm_retry_split(LLM_ERR_TRANSIENT, 1) == LLM_SPLIT_NEVER &&
+		   llm_retry_split(LLM_ERR_TRANSIENT, 2) == LLM_SPLIT_ALSO,
+	   "the third 500 in a row may be for one of the inputs");
+	ok(llm_retry_split(LLM_ERR_RATE_LIMITED, 99) == LLM_SPLIT_NEVER &&
+		   llm_retry_split(LLM_ERR_AUTH, 99) == LLM_SPLIT_NEVER &&
+		   llm_retry_split(LLM_OK, 99) == LLM_SPLIT_NEVER,
+	   "a limit or a key is nobody's");
+}
+
 int
 main(void)
 {
@@ -149,5 +167,6 @@ main(void)
 	test_backoff();
 	test_giving_up();
 	test_share();
+	test_split();
 	return finish();
 }

@@ -1,0 +1,171 @@
+/*-------------------------------------------------------------------------
+ *
+ * load.c
+ *	  Which claimed tasks go in one request.
+ *
+ * One each, but for vectors: of those a request carries as many as the dialect takes, up to a
+ * bound of our own, and of about so many bytes.  Claims come in the order of their tasks,
+ * and each joins the last load of its kind that has room, so that a table is sent from its
+ * beginning to its end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "send/flight_recipe.h"
+#include "send/joblist.h"
+#include "send/load.h"
+#include "send/split.h"
+
+/* More in a request gain little: what it costs is divided by this already, and it fails as a whole. */
+#define MOST_TASKS 128
+
+/* Inputs of one request: below the 300,000 tokens that OpenAI takes, whatever the script. */
+#define MOST_BYTES (256 * 1024)
+
+/* Tasks of one job that are claimed at a time. */
+#define MOST_CLAIMED 1000
+
+/* Loads that are looked at for room: a claim has few routes and recipes, but may have many parts. */
+#define LOADS_BACK 64
+
+int
+llm_load_width(const LlmRoute *route, LlmRequestKind kind)
+{
+	if (kind != LLM_REQUEST_EMBED || route->dialect == NULL)
+		return 1;
+	return Max(Min(route->dialect->most_inputs, MOST_TASKS), 1);
+}
+
+int
+llm_load_tasks(const LlmRoute *route, LlmRequestKind kind, int carried, int requests)
+{
+	int width = llm_load_width(route, kind);
+
+	if (width == 1)
+		return requests;
+	/* more than there is room for would be claimed in vain */
+	if (carried > 0)
+		width = Min(width, carried + carried / 4 + 1);
+	return Min(requests, Max(MOST_CLAIMED / width, 1)) * width;
+}
+
+static bool
+has_room(LlmLoad *load, const LlmClaim *claim)
+{
+	if (load->n >= load->room)
+		return false;
+	load->is_full = load->bytes + claim->input_len > MOST_BYTES;
+	return !load->is_full;
+}
+
+/* The newest load that the claim may join; NULL: none. */
+static LlmLoad *
+find_load(List *loads, const LlmRoute *route, const LlmClaim *claim, uint64 part)
+{
+	int first = Max(list_length(loads) - LOADS_BACK, 0);
+
+	for (int i = list_length(loads) - 1; i >= first; i--)
+	{
+		LlmLoad *load = list_nth(loads, i);
+
+		if (load->route == route && load->recipe == claim->recipe && load->part == part && has_room(load, claim))
+			return load;
+	}
+	return NULL;
+}
+
+static LlmLoad *
+start_load(LlmRoute *route, const LlmClaim *claim, uint64 part, int room)
+{
+	LlmLoad *load = palloc0(sizeof(LlmLoad));
+
+	load->route = route;
+	load->recipe = claim->recipe;
+	load->part = part;
+	load->room = room;
+	load->claims = palloc(sizeof(LlmClaim *) * room);
+	load->questions = palloc(sizeof(LlmQuestion *) * room);
+	return load;
+}
+
+static LlmRequestKind
+kind_of(const LlmSharedRecipe *recipe)
+{
+	return recipe == NULL ? LLM_REQUEST_CHAT : recipe->recipe->op->kind;
+}
+
+/* Those that ride along are claimed for the request of the first. */
+static void
+join_tasks(List *loads)
+{
+	int64 *tasks;
+	int64 *requests;
+	int n = 0;
+	ListCell *lc;
+
+	foreach(lc, loads)
+		n += ((LlmLoad *) lfirst(lc))->n - 1;
+	if (n == 0)
+		return;
+	tasks = palloc(sizeof(int64) * n);
+	requests = palloc(sizeof(int64) * n);
+	n = 0;
+	foreach(lc, loads)
+	{
+		const LlmLoad *load = lfirst(lc);
+
+		for (int i = 1; i < load->n; i++)
+		{
+			load->claims[i]->request = load->claims[0]->request;
+			tasks[n] = load->claims[i]->task;
+			requests[n++] = load->claims[0]->request;
+		}
+	}
+	llm_queue_join(tasks, requests, n);
+}
+
+List *
+llm_load_make(List *claims, List *questions)
+{
+	List *loads = NIL;
+	ListCell *lc,
+		*lq;
+
+	forboth(lc, claims, lq, questions)
+	{
+		LlmClaim *claim = lfirst(lc);
+		LlmRoute *route;
+		LlmLoad *load = NULL;
+		uint64 part = 0;
+		int room;
+
+		if (claim->follows)
+			continue;
+		route = llm_joblist_destination(llm_joblist_find(claim->job), claim);
+		room = llm_load_width(route, kind_of(llm_flight_recipe(claim->recipe)));
+		if (room > 1)
+		{
+			part = llm_split_part(claim->task);
+			load = find_load(loads, route, claim, part);
+		}
+		if (load == NULL)
+		{
+			load = start_load(route, claim, part, room);
+			loads = lappend(loads, load);
+		}
+		load->claims[load->n] = claim;
+		load->questions[load->n++] = lfirst(lq);
+		load->bytes += claim->input_len;
+	}
+	join_tasks(loads);
+	return loads;
+}
+
+void
+llm_load_flown(LlmJob *job, const LlmFlight *flight)
+{
+	job->flights--;
+	if (llm_flight_is_first(flight))
+		job->requests--;
+}
