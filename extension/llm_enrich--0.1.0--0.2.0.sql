@@ -829,7 +829,6 @@ UPDATE llm.job j SET state = 'finished', finished_at = pg_catalog.now()
 WHERE j.operation OPERATOR(pg_catalog.=) 'check' AND j.state OPERATOR(pg_catalog.<>) 'finished';
 
 -- The functions ask now, where they were refused: their true cost is that of a round trip.
-ALTER FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb) COST 1000000;
 ALTER FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb) COST 1000000;
 ALTER FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb) COST 1000000;
 ALTER FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb) COST 1000000;
@@ -1337,15 +1336,93 @@ CREATE FUNCTION llm_embed(input text, dimensions int DEFAULT NULL,
 COMMENT ON FUNCTION llm_embed(text, int, text, jsonb)
 	IS 'ask for the vector of a text, of so many dimensions, or as many as the model gives';
 
+-- A schema from a composite type.
+CREATE FUNCTION llm.schema_of_type(type oid, nullable boolean, description text) RETURNS jsonb
+	LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	t pg_type;
+	words text := description;
+	result jsonb;
+BEGIN
+	SELECT * INTO STRICT t FROM pg_type p WHERE p.oid = $1;
+	IF words IS NULL AND t.typnamespace <> 'pg_catalog'::regnamespace AND t.typcategory <> 'A' THEN
+		words := coalesce(obj_description(t.oid, 'pg_type'), obj_description(nullif(t.typrelid, 0), 'pg_class'));
+	END IF;
+	IF t.typtype = 'd' THEN
+		RETURN llm.schema_of_type(t.typbasetype, nullable AND NOT t.typnotnull, words);
+	ELSIF t.typtype = 'c' THEN
+		SELECT jsonb_build_object('type', 'object', 'additionalProperties', false,
+			'required', jsonb_agg(a.attname ORDER BY a.attnum),
+			'properties', jsonb_object_agg(a.attname,
+				llm.schema_of_type(a.atttypid, NOT a.attnotnull, col_description(a.attrelid, a.attnum))))
+		INTO result FROM pg_attribute a
+		WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+	ELSIF t.typtype = 'e' THEN
+		SELECT jsonb_build_object('type', 'string', 'enum', jsonb_agg(e.enumlabel ORDER BY e.enumsortorder))
+		INTO result FROM pg_enum e WHERE e.enumtypid = t.oid;
+	ELSIF t.typcategory = 'A' THEN
+		result := jsonb_build_object('type', 'array', 'items', llm.schema_of_type(t.typelem, false, NULL));
+	ELSE
+		result := CASE t.oid
+			WHEN 'boolean'::regtype THEN '{"type": "boolean"}'
+			WHEN 'smallint'::regtype THEN '{"type": "integer"}'
+			WHEN 'integer'::regtype THEN '{"type": "integer"}'
+			WHEN 'bigint'::regtype THEN '{"type": "integer"}'
+			WHEN 'real'::regtype THEN '{"type": "number"}'
+			WHEN 'double precision'::regtype THEN '{"type": "number"}'
+			WHEN 'numeric'::regtype THEN '{"type": "number"}'
+			WHEN 'date'::regtype THEN '{"type": "string", "format": "date"}'
+			WHEN 'timestamptz'::regtype THEN '{"type": "string", "format": "date-time"}'
+			WHEN 'uuid'::regtype THEN '{"type": "string", "format": "uuid"}'
+			WHEN 'json'::regtype THEN '{}'
+			WHEN 'jsonb'::regtype THEN '{}'
+			ELSE '{"type": "string"}'
+		END;
+	END IF;
+	IF nullable AND result ? 'type' THEN
+		result := jsonb_set(result, '{type}', jsonb_build_array(result->'type', 'null'));
+	END IF;
+	IF nullable AND result ? 'enum' THEN
+		result := jsonb_set(result, '{enum}', (result->'enum') || 'null'::jsonb);
+	END IF;
+	RETURN CASE WHEN words IS NULL THEN result ELSE result || jsonb_build_object('description', words) END;
+END
+$$;
+COMMENT ON FUNCTION llm.schema_of_type(oid, boolean, text) IS 'what llm.schema_of gives for one type';
+
+CREATE FUNCTION llm.schema_of(type anyelement) RETURNS jsonb
+	LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	IF (SELECT typtype FROM pg_type t WHERE t.oid = pg_typeof($1)) <> 'c' THEN
+		RAISE EXCEPTION 'type % is not composite', pg_typeof($1) USING
+			ERRCODE = 'wrong_object_type', HINT = 'Give a row of a composite type or a table, llm.schema_of(NULL::invoice).';
+	END IF;
+	RETURN llm.schema_of_type(pg_typeof($1), false, NULL);
+END
+$$;
+COMMENT ON FUNCTION llm.schema_of(anyelement) IS 'the schema of a composite type for llm_extract, its comments being the descriptions';
+
+DROP FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb);
+CREATE FUNCTION llm_classify(input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	descriptions jsonb DEFAULT NULL, allow_none boolean DEFAULT false)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb, jsonb, boolean)
+	IS 'ask for the label that fits a text, {"label": ".."}, or for all of them, {"labels": [..]}';
+
 DROP FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb);
 CREATE FUNCTION llm.preview(operation text, input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
 	schema jsonb DEFAULT NULL, max_words int DEFAULT NULL, model text DEFAULT NULL, instructions text DEFAULT NULL,
 	examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL, condition text DEFAULT NULL, criterion text DEFAULT NULL,
 	min float8 DEFAULT NULL, max float8 DEFAULT NULL, to_language text DEFAULT NULL, from_language text DEFAULT NULL,
-	kinds text[] DEFAULT NULL, aspects text[] DEFAULT NULL, dimensions int DEFAULT NULL)
+	kinds text[] DEFAULT NULL, aspects text[] DEFAULT NULL, dimensions int DEFAULT NULL, descriptions jsonb DEFAULT NULL,
+	allow_none boolean DEFAULT false)
 RETURNS jsonb LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_preview';
 COMMENT ON FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb, text, text, float8, float8,
-	text, text, text[], text[], int)
+	text, text, text[], text[], int, jsonb, boolean)
 	IS 'return the request body of a call (operation: classify, extract, filter ..) and send nothing';
 -- What estimates learn from: sums over the requests of a recipe to a model, and no word of theirs.
 CREATE TABLE llm.recipe_stat (

@@ -106,3 +106,47 @@ SELECT answer, pg_temp.chk('sentiment', '{}', answer) FROM unnest(ARRAY['{"senti
 SELECT answer, pg_temp.chk('sentiment', '{"aspects": ["price"]}', answer) FROM unnest(ARRAY['{"sentiment": "mixed", "aspects": {"price": "unknown"}}',
 	'{"sentiment": "mixed"}', '{"sentiment": "mixed", "aspects": {}}', '{"sentiment": "mixed", "aspects": {"price": "bad"}}',
 	'{"sentiment": "mixed", "aspects": {"price": "neutral", "color": "neutral"}}']) answer;
+
+-- classify: descriptions, and none
+SELECT pg_temp.load('classify', pg_temp.spec('classify', '{"labels": ["bug", "billing"], "descriptions": {"billing": "money", "bug": "it worked before"}, "allow_none": true}'));
+SELECT pg_temp.load('classify', pg_temp.spec('classify', '{"allow_none": true}')) -> 'schema';
+SELECT args, pg_temp.refused('classify', args) FROM jsonb_array_elements('[{"descriptions": {"a": "x"}}, {"labels": ["a"], "descriptions": {"b": "x"}}, {"labels": ["a"], "descriptions": {"a": " "}},
+	{"labels": ["a"], "descriptions": {"a": 1}}, {"labels": ["a"], "descriptions": {}}, {"labels": ["a"], "descriptions": ["a"]}, {"labels": ["a"], "multi": true, "allow_none": true},
+	{"labels": ["a"], "multi": true, "allow_none": false, "descriptions": {"a": "x"}}]') args;
+SELECT answer, pg_temp.chk('classify', '{"labels": ["a"], "allow_none": true}', answer) FROM unnest(ARRAY['{"label": null}', '{"label": "a"}', '{"label": "b"}', '{}']) answer;
+SELECT pg_temp.spec('classify', '{"labels": ["a"], "allow_none": true, "examples": [{"input": "x", "output": null}]}');
+
+-- extract: the short form of a schema
+SELECT pg_temp.spec('extract', '{"schema": {"product": "text", "amount": "number - total with tax", "on": "date", "lines": [{"item": "text"}], "to": {"city": "text"}}}');
+SELECT pg_temp.spec('extract', '{"schema": {"type": "text", "n": "integer"}}') -> 'schema' -> 'required';
+SELECT args, pg_temp.refused('extract', args) FROM jsonb_array_elements('[{"schema": {"a": "string"}}, {"schema": {"a": "number with tax"}}, {"schema": {"a": ["text", "text"]}}, {"schema": {"a": {"b": "int"}}},
+	{"schema": {"a": {}}}, {"schema": {"llm_enrich": "text"}}, {"schema": {}}, {"schema": {"type": "number"}}]') args;
+
+-- extract: quotes
+SELECT pg_temp.load('extract', pg_temp.spec('extract', '{"schema": {"name": "text"}, "options": {"quotes": true}}'));
+SELECT pg_temp.spec('extract', '{"schema": {"type": "object"}, "options": {"quotes": false}}');
+SELECT args, pg_temp.refused('extract', args) FROM jsonb_array_elements('[{"schema": {"type": "object"}, "options": {"quotes": true}}, {"schema": {"quotes": "text"}, "options": {"quotes": true}},
+	{"schema": {"a": "text"}, "options": {"quotes": 1}}]') args;
+SELECT pg_temp.refused('classify', '{"options": {"quotes": true}}');
+SELECT answer, pg_temp.redacted('extract', pg_temp.spec('extract', '{"schema": {"name": "text", "n": "integer"}, "options": {"quotes": true}}'), answer, 'Ann is 37')
+FROM unnest(ARRAY['{"name": "Ann", "n": 37, "quotes": {"name": "Ann", "n": "is 37"}}', '{"name": "Ann", "n": 37, "quotes": {"name": "ann", "n": "37"}}',
+	'{"name": "Ann", "n": 37, "quotes": {"name": "Ann", "n": null}}', '{"name": "Ann", "n": null, "quotes": {"name": "Ann", "n": null}}', '{"name": "Ann", "n": null, "quotes": {"name": "", "n": null}}',
+	'{"name": "Ann", "n": 37}', '{"name": "Ann", "n": 37, "quotes": {}}']) answer;
+
+-- a schema from a composite type
+CREATE SCHEMA shapes;
+SET search_path = shapes, public;
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE DOMAIN small AS int CHECK (value < 100);
+CREATE TYPE pos AS (item text, n small);
+CREATE TABLE invoice (vendor text NOT NULL, total numeric, due date, seen timestamptz, m mood, moods mood[], positions pos[], first pos, paid boolean, u uuid, doc jsonb);
+COMMENT ON COLUMN invoice.total IS 'with tax';
+COMMENT ON TABLE invoice IS 'what we have to pay';
+COMMENT ON DOMAIN small IS 'below a hundred';
+SELECT jsonb_pretty(llm.schema_of(NULL::invoice));
+SELECT pg_temp.refused('extract', jsonb_build_object('schema', llm.schema_of(NULL::invoice)));
+SELECT jsonb_populate_record(NULL::invoice, '{"vendor": "Acme", "positions": [{"item": "nut", "n": 3}], "moods": ["good"]}');
+SELECT llm.schema_of(NULL::int);
+\set VERBOSITY terse
+SET client_min_messages = warning;
+DROP SCHEMA shapes CASCADE;

@@ -19,6 +19,8 @@
 /* *INDENT-OFF* */
 LLM_ARGUMENT(LABELS, "labels", TEXTS, OWN, llm_argument_labels)
 LLM_ARGUMENT(MULTI, "multi", BOOL, OWN, llm_argument_flag)
+LLM_ARGUMENT(DESCRIPTIONS, "descriptions", JSONB, OWN, llm_argument_descriptions)
+LLM_ARGUMENT(ALLOW_NONE, "allow_none", BOOL, OWN, llm_argument_flag)
 LLM_ARGUMENT(SCHEMA, "schema", JSONB, OWN, llm_argument_schema)
 LLM_ARGUMENT(MAX_WORDS, "max_words", INT, OWN, llm_argument_max_words)
 LLM_ARGUMENT(CONDITION, "condition", TEXT, OWN, llm_argument_words)

@@ -4,6 +4,7 @@
  *	  llm_classify: one label, or several, out of a list or of the model's own.
  *
  *	  {"label": "billing"}          or, with multi,  {"labels": ["billing", "bug"]}
+ *	  {"label": null}               where that is allowed, and no label fits
  *
  * A label is taken only if it is one of the list, letter by letter.  The labels
  * stand in the system text besides the schema, since some servers only bend
@@ -27,6 +28,7 @@
 
 #define MAX_LABELS 1000
 #define MAX_LABEL_LEN 200 /* characters */
+#define MAX_DESCRIPTION_LEN 1000 /* characters */
 
 /* Labels that the model names itself, in characters. */
 #define MAX_FREE_LABEL_LEN 60
@@ -37,6 +39,7 @@
 typedef struct Classify
 {
 	bool multi;
+	bool allow_none;
 	JsonbValue *given; /* the array as it was written, or NULL */
 	JsonbValue *sorted; /* its elements in the order of llm_json_compare */
 	int n;
@@ -131,16 +134,78 @@ llm_argument_labels(LlmSpec *spec, LlmArg arg, Datum value)
 	llm_spec_add(spec, llm_arguments[arg].name, read_labels(DatumGetArrayTypeP(value)));
 }
 
-/* Schema of one label: a string, of the list if there is one. */
+static bool
+is_label(const JsonbValue *labels, const JsonbValue *name)
+{
+	for (int i = 0; i < labels->val.array.nElems; i++)
+	{
+		if (compare_labels(&labels->val.array.elems[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Check of the argument "descriptions": what labels mean, by their names. */
+void
+llm_argument_descriptions(LlmSpec *spec, LlmArg arg, Datum value)
+{
+	const JsonbValue *labels = llm_spec_get(spec, "labels");
+	JsonbValue descriptions;
+
+	if (!llm_json_tree(DatumGetJsonbP(value), &descriptions) || descriptions.type != jbvObject ||
+		descriptions.val.object.nPairs == 0)
+		llm_spec_refuse(arg, "Give an object, {\"billing\": \"money, invoices\"}: a sentence for each label that needs one.");
+	if (labels == NULL)
+		llm_spec_refuse(arg, "They describe labels: give \"labels\", too.");
+	for (int i = 0; i < descriptions.val.object.nPairs; i++)
+	{
+		const JsonbPair *pair = &descriptions.val.object.pairs[i];
+		char *label = llm_json_cstring(&pair->key);
+
+		if (!is_label(labels, &pair->key))
+			llm_spec_refuse(arg, psprintf("There is no label \"%s\".", label));
+		if (pair->value.type != jbvString || llm_spec_is_blank(pair->value.val.string.val, pair->value.val.string.len))
+			llm_spec_refuse(arg, psprintf("The description of \"%s\" must be a string that is not blank.", label));
+		if (pg_mbstrlen_with_len(pair->value.val.string.val, pair->value.val.string.len) > MAX_DESCRIPTION_LEN)
+			llm_spec_refuse(arg, psprintf("The description of \"%s\" has more than %d characters.", label,
+										  MAX_DESCRIPTION_LEN));
+	}
+	llm_spec_add(spec, llm_arguments[arg].name, descriptions);
+}
+
+static Jsonb *
+make_spec(const LlmCallArgs *args)
+{
+	if (args->given[LLM_ARG_MULTI] && args->given[LLM_ARG_ALLOW_NONE])
+		llm_spec_refuse(LLM_ARG_ALLOW_NONE, "Omit it: with \"multi\", an empty list says that no label fits.");
+	return llm_spec_make(&llm_op_classify, args);
+}
+
+/* The labels, and null. */
+static JsonbValue
+with_null(const JsonbValue *labels)
+{
+	int n = labels->val.array.nElems;
+	JsonbValue *elems = palloc((n + 1) * sizeof(JsonbValue));
+
+	memcpy(elems, labels->val.array.elems, n * sizeof(JsonbValue));
+	elems[n].type = jbvNull;
+	return llm_json_make_array(elems, n + 1);
+}
+
+/* Schema of one label: a string, of the list if there is one; or null. */
 static JsonbValue
 label_schema(const Classify *own)
 {
 	JsonbPair *pairs = palloc(2 * sizeof(JsonbPair));
+	JsonbValue *types = palloc(2 * sizeof(JsonbValue));
 	int n = 0;
 
-	llm_json_set_pair(&pairs[n++], "type", llm_json_make_text("string"));
+	types[0] = llm_json_make_text("string");
+	types[1] = llm_json_make_text("null");
+	llm_json_set_pair(&pairs[n++], "type", own->allow_none ? llm_json_make_array(types, 2) : types[0]);
 	if (own->given != NULL)
-		llm_json_set_pair(&pairs[n++], "enum", *own->given);
+		llm_json_set_pair(&pairs[n++], "enum", own->allow_none ? with_null(own->given) : *own->given);
 	return llm_json_make_object(pairs, n);
 }
 
@@ -158,6 +223,24 @@ answer_schema(const Classify *own)
 	return llm_prompt_object_schema("labels", llm_json_make_object(list, 2));
 }
 
+/* What labels mean, a line for each that is described, in the order of the labels. */
+static void
+append_descriptions(StringInfo buf, const Classify *own, const JsonbValue *descriptions)
+{
+	for (int i = 0; descriptions != NULL && i < own->n; i++)
+	{
+		const JsonbValue *label = &own->given->val.array.elems[i];
+		const JsonbValue *words = llm_json_find(descriptions, label->val.string.val, label->val.string.len);
+
+		if (words == NULL)
+			continue;
+		appendBinaryStringInfo(buf, label->val.string.val, label->val.string.len);
+		appendStringInfoString(buf, ": ");
+		appendBinaryStringInfo(buf, words->val.string.val, words->val.string.len);
+		appendStringInfoChar(buf, '\n');
+	}
+}
+
 static char *
 system_text(const Classify *own, const JsonbValue *spec)
 {
@@ -172,7 +255,10 @@ system_text(const Classify *own, const JsonbValue *spec)
 		appendStringInfoString(&buf, own->multi ? "Choose each label that applies, none if none does, from: " : "Choose the one label that fits best from: ");
 		llm_json_append(&buf, own->given);
 		appendStringInfoChar(&buf, '\n');
+		append_descriptions(&buf, own, llm_json_get(spec, "descriptions"));
 	}
+	if (own->allow_none)
+		appendStringInfoString(&buf, "Where no label fits, answer {\"label\": null}.\n");
 	llm_prompt_finish(&buf, spec, own->multi ? "{\"labels\": [\"…\"]}" : "{\"label\": \"…\"}", true);
 	return buf.data;
 }
@@ -184,6 +270,7 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 	JsonbValue schema;
 
 	own->multi = llm_json_get(spec, "multi") != NULL;
+	own->allow_none = llm_json_get(spec, "allow_none") != NULL;
 	own->given = llm_json_get(spec, "labels");
 	if (own->given != NULL)
 	{
@@ -230,6 +317,8 @@ accept_label(const Classify *own, const JsonbValue *label, StringInfo fault)
 	const char *words = label->val.string.val;
 	int len = label->val.string.len;
 
+	if (label->type == jbvNull && own->allow_none)
+		return true;
 	if (label->type != jbvString)
 		appendStringInfo(fault, "A label must be a string, not a JSON %s.", llm_json_type(label));
 	else if (own->given != NULL)
@@ -307,7 +396,8 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 const LlmOperation llm_op_classify = {
 	.name = "classify",
 	.function = "llm_classify",
-	.takes = LLM_TAKES(LABELS) | LLM_TAKES(MULTI),
+	.takes = LLM_TAKES(LABELS) | LLM_TAKES(MULTI) | LLM_TAKES(DESCRIPTIONS) | LLM_TAKES(ALLOW_NONE),
+	.make_spec = make_spec,
 	.load = load,
 	.check = check,
 };

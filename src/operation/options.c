@@ -30,16 +30,17 @@
 #define MAX_TAG_VALUE 256
 
 static const LlmOption known_options[] = {
-	{"deadline", LLM_OPTION_DEADLINE, false, 0, 0},
-	{"max_tokens", LLM_OPTION_INTEGER, true, 1, 10000000},
-	{"priority", LLM_OPTION_INTEGER, false, -100, 100},
-	{"reasoning_effort", LLM_OPTION_WORD, true, 0, 0},
-	{"seed", LLM_OPTION_INTEGER, true, PG_INT64_MIN, PG_INT64_MAX},
-	{"service_tier", LLM_OPTION_WORD, true, 0, 0},
-	{"tags", LLM_OPTION_TAGS, false, 0, 0},
-	{"temperature", LLM_OPTION_NUMBER, true, 0, 2},
-	{"top_p", LLM_OPTION_NUMBER, true, 0, 1},
-	{"verbosity", LLM_OPTION_WORD, true, 0, 0},
+	{"deadline", LLM_OPTION_DEADLINE, false, 0, 0, NULL},
+	{"max_tokens", LLM_OPTION_INTEGER, true, 1, 10000000, NULL},
+	{"priority", LLM_OPTION_INTEGER, false, -100, 100, NULL},
+	{"quotes", LLM_OPTION_FLAG, true, 0, 0, "extract"},
+	{"reasoning_effort", LLM_OPTION_WORD, true, 0, 0, NULL},
+	{"seed", LLM_OPTION_INTEGER, true, PG_INT64_MIN, PG_INT64_MAX, NULL},
+	{"service_tier", LLM_OPTION_WORD, true, 0, 0, NULL},
+	{"tags", LLM_OPTION_TAGS, false, 0, 0, NULL},
+	{"temperature", LLM_OPTION_NUMBER, true, 0, 2, NULL},
+	{"top_p", LLM_OPTION_NUMBER, true, 0, 1, NULL},
+	{"verbosity", LLM_OPTION_WORD, true, 0, 0, NULL},
 };
 
 const LlmOption *
@@ -220,6 +221,10 @@ check_option(const LlmOption *option, JsonbValue *value)
 {
 	switch (option->type)
 	{
+		case LLM_OPTION_FLAG:
+			if (value->type != jbvBool)
+				refuse(option, "It must be true or false.");
+			break;
 		case LLM_OPTION_NUMBER:
 		case LLM_OPTION_INTEGER:
 			check_number(option, value);

@@ -112,6 +112,15 @@ find_piece(const Piece *where, const Piece *piece)
 	return found;
 }
 
+const char *
+llm_redaction_find(const char *where, size_t where_len, const char *what, size_t what_len)
+{
+	Piece whole = {where, where_len};
+	Piece piece = {what, what_len};
+
+	return find_piece(&whole, &piece);
+}
+
 /* How many bytes two texts begin with in common. */
 static size_t
 common_len(const Piece *a, const Piece *b)

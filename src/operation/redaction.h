@@ -26,6 +26,9 @@ typedef struct LlmPlaceholder
 extern bool llm_redaction_check(const char *input, size_t input_len, const char *words, size_t len,
 								const LlmPlaceholder *placeholders, int n, StringInfo fault);
 
+/* The first place of a text in another one, or NULL; in time linear in both. */
+extern const char *llm_redaction_find(const char *where, size_t where_len, const char *what, size_t what_len);
+
 /* The place of an e-mail address, a card number or an IBAN in the text; NULL: there is none. */
 extern const char *llm_redaction_find_email(const char *words, size_t len, size_t *found_len);
 extern const char *llm_redaction_find_card(const char *words, size_t len, size_t *found_len);

@@ -84,6 +84,14 @@ struct LlmSchema
  */
 extern LlmSchema *llm_schema_compile(Jsonb *schema);
 
+/*
+ * A short form, {"product": "text", "amount": "number - total with tax", "lines": [{"item": "text"}]},
+ * and the JSON Schema that it stands for: each property is required, and null where the text does not
+ * say it.  expand() raises 22023 for words that it does not know.
+ */
+extern bool llm_schema_is_short(const JsonbValue *schema);
+extern JsonbValue llm_schema_expand(const JsonbValue *schema);
+
 /* NULL for a name of "format" that we do not check. */
 extern LlmSchemaFormat llm_schema_find_format(const char *name);
 

@@ -57,6 +57,17 @@ llm_spec_add(LlmSpec *spec, const char *key, JsonbValue value)
 	llm_json_set_pair(&spec->pairs[spec->n++], key, value);
 }
 
+const JsonbValue *
+llm_spec_get(const LlmSpec *spec, const char *key)
+{
+	for (int i = 0; i < spec->n; i++)
+	{
+		if (llm_json_string_is(&spec->pairs[i].key, key))
+			return &spec->pairs[i].value;
+	}
+	return NULL;
+}
+
 void
 llm_spec_refuse(LlmArg arg, const char *hint)
 {
@@ -72,6 +83,11 @@ llm_argument_schema(LlmSpec *spec, LlmArg arg, Datum value)
 	Jsonb *schema = DatumGetJsonbP(value);
 	JsonbValue tree;
 
+	if (llm_json_tree(schema, &tree) && llm_schema_is_short(&tree))
+	{
+		tree = llm_schema_expand(&tree);
+		schema = llm_json_store(&tree);
+	}
 	(void) llm_schema_compile(schema);
 	(void) llm_json_tree(schema, &tree);
 	llm_spec_add(spec, llm_arguments[arg].name, tree);
@@ -106,6 +122,13 @@ llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value)
 	{
 		JsonbValue *option = llm_json_get(options, known[i].name);
 
+		if (option != NULL && known[i].only != NULL && strcmp(known[i].only, spec->op->name) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s has no option \"%s\"", spec->op->function, known[i].name),
+					 errhint("Omit it: llm_%s has it.", known[i].only)));
+		if (known[i].type == LLM_OPTION_FLAG && option != NULL && !option->val.boolean)
+			continue;
 		if (option != NULL && known[i].in_recipe)
 			llm_spec_add(spec, known[i].name, *option);
 	}

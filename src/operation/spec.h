@@ -39,6 +39,9 @@ extern Jsonb *llm_spec_make(const LlmOperation *op, const LlmCallArgs *args);
 /* Add a key; for checks of arguments. */
 extern void llm_spec_add(LlmSpec *spec, const char *key, JsonbValue value);
 
+/* A key that an earlier check has added, or NULL. */
+extern const JsonbValue *llm_spec_get(const LlmSpec *spec, const char *key);
+
 /* Raise 22023 about an argument. */
 pg_noreturn extern void llm_spec_refuse(LlmArg arg, const char *hint);
 
@@ -50,6 +53,7 @@ extern void llm_argument_number(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_flag(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_dimensions(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_labels(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_descriptions(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_schema(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_max_words(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_kinds(LlmSpec *spec, LlmArg arg, Datum value);
@@ -63,6 +67,7 @@ extern bool llm_spec_is_blank(const char *str, size_t len);
 /* An option that goes to the provider; load() of operation.c reads it back by this table. */
 typedef enum LlmOptionType
 {
+	LLM_OPTION_FLAG, /* false is as good as not given */
 	LLM_OPTION_NUMBER,
 	LLM_OPTION_INTEGER,
 	LLM_OPTION_WORD, /* a short lower-case identifier */
@@ -77,6 +82,7 @@ typedef struct LlmOption
 	bool in_recipe; /* else it steers the job */
 	int64 min; /* for numbers */
 	int64 max;
+	const char *only; /* the operation that knows it; NULL: each does */
 } LlmOption;
 
 /* All of them, sorted by name; *n is their number. */
