@@ -65,6 +65,9 @@ COMMENT ON COLUMN llm.job.pace_at IS 'a moment at most a minute ago, while tasks
 COMMENT ON COLUMN llm.job.pace_final IS 'final tasks at that moment';
 COMMENT ON COLUMN llm.job.pace_before_at IS 'the moment before that one';
 COMMENT ON COLUMN llm.job.pace_before_final IS 'final tasks at that one';
+ALTER TABLE llm.job ADD COLUMN hides_key boolean NOT NULL DEFAULT false;
+CREATE INDEX job_hides_key ON llm.job (id) WHERE hides_key;
+COMMENT ON COLUMN llm.job.hides_key IS 'the role may not read the key of these rows, and does not see it here either';
 COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task is pending; quiet: it keeps its value';
 COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
 ALTER TABLE llm.queue ADD COLUMN cell bigint, ADD COLUMN fence bytea, ADD COLUMN leaves jsonb;
@@ -77,6 +80,16 @@ COMMENT ON COLUMN llm.queue.leaves IS 'of a quiet cell: values of the expression
 ALTER TABLE llm.cancellation ADD COLUMN superseded boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN llm.cancellation.superseded IS 'another question was asked about its quiet cell';
 ALTER TABLE llm.dead_letter ADD COLUMN cell bigint, ADD COLUMN fence bytea, ADD COLUMN leaves jsonb;
+ALTER TABLE llm.dead_letter ADD COLUMN hides_key boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN llm.dead_letter.hides_key IS 'as in llm.job: the role itself does not see the letter';
+DROP POLICY own ON llm.queue;
+CREATE POLICY own ON llm.queue FOR SELECT USING (
+	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user)
+	AND NOT job OPERATOR(pg_catalog.=) ANY (SELECT j.id FROM llm.job j WHERE j.hides_key));
+DROP POLICY own ON llm.dead_letter;
+CREATE POLICY own ON llm.dead_letter FOR SELECT USING (
+	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user)
+	AND NOT hides_key);
 CREATE INDEX dead_letter_cell ON llm.dead_letter (cell) WHERE cell IS NOT NULL;
 COMMENT ON COLUMN llm.dead_letter.cell IS 'number of a quiet cell, which has one dead letter at most';
 COMMENT ON COLUMN llm.dead_letter.fence IS 'of a quiet cell: what it held, and which row it was in';
@@ -979,6 +992,7 @@ COMMENT ON COLUMN llm.cell.task IS 'number of the task';
 COMMENT ON COLUMN llm.cell.status IS 'pending or failed';
 COMMENT ON COLUMN llm.cell.since IS 'when it was asked about, or failed';
 COMMENT ON COLUMN llm.cell.why IS 'what it waits for, or why it failed';
+GRANT SELECT ON llm.cell TO PUBLIC;
 
 CREATE FUNCTION llm.cell_status(relation regclass, column_name name, key jsonb) RETURNS text
 	LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp

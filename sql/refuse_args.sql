@@ -96,9 +96,6 @@ SELECT try($$llm_complete(body)$$);
 SET llm_enrich.tags = '{"a": 1} {"b": 2}';
 SELECT try($$llm_complete(body)$$);
 RESET llm_enrich.tags;
-SET llm_enrich.carry_settings = 'app.tenant, "';
-SELECT try($$llm_complete('carried')$$);
-RESET llm_enrich.carry_settings;
 -- arguments that vary from row to row are checked for each, and a bad one undoes the statement
 SELECT try($$llm_classify('x', CASE id WHEN 1 THEN ARRAY['a'] ELSE ARRAY['a', 'a'] END)$$);
 SELECT try($$llm_summarize('x', 3 - id * 3)$$);

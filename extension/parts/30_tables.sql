@@ -70,13 +70,15 @@ CREATE TABLE llm.job (
 	pace_at timestamptz,
 	pace_final bigint,
 	pace_before_at timestamptz,
-	pace_before_final bigint
+	pace_before_final bigint,
+	hides_key boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
 CREATE INDEX job_deadline ON llm.job (deadline) WHERE deadline IS NOT NULL AND state <> 'finished';
 CREATE INDEX job_untold ON llm.job (id) WHERE state <> announced AND NOT (state = 'open' AND announced = 'budget')
 	OR state = 'open' AND announced <> 'budget' AND pg_catalog.starts_with(reason, 'budget');
+CREATE INDEX job_hides_key ON llm.job (id) WHERE hides_key;
 COMMENT ON TABLE llm.job IS 'one row per call site of a statement; single-row statements share one per role, column, recipe and day';
 COMMENT ON COLUMN llm.job.id IS 'number of the job';
 COMMENT ON COLUMN llm.job.created_at IS 'start of the transaction that queued it';
@@ -118,6 +120,7 @@ COMMENT ON COLUMN llm.job.pace_at IS 'a moment at most a minute ago, while tasks
 COMMENT ON COLUMN llm.job.pace_final IS 'final tasks at that moment';
 COMMENT ON COLUMN llm.job.pace_before_at IS 'the moment before that one';
 COMMENT ON COLUMN llm.job.pace_before_final IS 'final tasks at that one';
+COMMENT ON COLUMN llm.job.hides_key IS 'the role may not read the key of these rows, and does not see it here either';
 COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
 
 -- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer
@@ -315,7 +318,8 @@ CREATE TABLE llm.dead_letter (
 	answer jsonb,
 	cell bigint,
 	fence bytea,
-	leaves jsonb
+	leaves jsonb,
+	hides_key boolean NOT NULL DEFAULT false
 );
 CREATE INDEX dead_letter_job ON llm.dead_letter (job);
 CREATE INDEX dead_letter_cell ON llm.dead_letter (cell) WHERE cell IS NOT NULL;
@@ -341,6 +345,7 @@ COMMENT ON COLUMN llm.dead_letter.answer IS 'paid and checked answer that could 
 COMMENT ON COLUMN llm.dead_letter.cell IS 'number of a quiet cell, which has one dead letter at most';
 COMMENT ON COLUMN llm.dead_letter.fence IS 'of a quiet cell: what it held, and which row it was in';
 COMMENT ON COLUMN llm.dead_letter.leaves IS 'of a quiet cell: values of the expression around the call';
+COMMENT ON COLUMN llm.dead_letter.hides_key IS 'as in llm.job: the role itself does not see the letter';
 
 CREATE TABLE llm.ledger (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -428,9 +433,11 @@ ALTER TABLE llm.ledger ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON llm.job FOR SELECT USING (
 	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
 CREATE POLICY own ON llm.queue FOR SELECT USING (
-	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
+	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user)
+	AND NOT job OPERATOR(pg_catalog.=) ANY (SELECT j.id FROM llm.job j WHERE j.hides_key));
 CREATE POLICY own ON llm.dead_letter FOR SELECT USING (
-	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
+	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user)
+	AND NOT hides_key);
 CREATE POLICY own ON llm.ledger FOR SELECT USING (role OPERATOR(pg_catalog.=) current_user::text);
 CREATE POLICY own ON llm.job_cost FOR SELECT USING (
 	EXISTS (SELECT FROM llm.job j WHERE j.id OPERATOR(pg_catalog.=) job_cost.job));

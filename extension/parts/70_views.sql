@@ -17,6 +17,7 @@ COMMENT ON COLUMN llm.cell.task IS 'number of the task';
 COMMENT ON COLUMN llm.cell.status IS 'pending or failed';
 COMMENT ON COLUMN llm.cell.since IS 'when it was asked about, or failed';
 COMMENT ON COLUMN llm.cell.why IS 'what it waits for, or why it failed';
+GRANT SELECT ON llm.cell TO PUBLIC;
 
 CREATE FUNCTION llm.cell_status(relation regclass, column_name name, key jsonb) RETURNS text
 	LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
+#include "utils/varlena.h"
 
 #include "base/guc.h"
 
@@ -65,6 +66,25 @@ check_tags(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/* A list of names, or nothing. */
+static bool
+check_carry_settings(char **newval, void **extra, GucSource source)
+{
+	List *names = NIL;
+	char *copy;
+	bool ok;
+
+	if (*newval == NULL || **newval == '\0')
+		return true;
+	copy = pstrdup(*newval);
+	ok = SplitGUCList(copy, ',', &names);
+	list_free(names);
+	pfree(copy);
+	if (!ok)
+		GUC_check_errdetail("It is a list of names of settings, for instance app.tenant, app.user.");
+	return ok;
+}
+
 void
 llm_guc_init(void)
 {
@@ -88,7 +108,7 @@ llm_guc_init(void)
 							   "For row security policies and triggers that read them, say \"app.tenant\".",
 							   &llm_guc_carry_settings, "",
 							   PGC_SUSET, GUC_LIST_INPUT,
-							   NULL, NULL, NULL);
+							   check_carry_settings, NULL, NULL);
 	DefineCustomRealVariable("llm_enrich.confirm_above",
 							 "Sets the US dollars above which a statement queues its jobs paused; -1 for none.",
 							 "It is estimated from what it has bound, and goes on with llm.resume().",

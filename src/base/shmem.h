@@ -139,6 +139,9 @@ extern bool llm_shmem_report_worker(LlmWorkerKind kind, const char *state, int s
 
 /* A problem that needs somebody's attention, by subject ("server openai", "model fast"); NULL clears. */
 extern void llm_shmem_report_problem(const char *subject, const char *problem, const char *hint);
+
+/* The same for work of one role: what a provider said about it may be that role's input. */
+extern void llm_shmem_report_problem_of(Oid role, const char *subject, const char *problem, const char *hint);
 extern void llm_shmem_clear_problems(void); /* of this database */
 
 #endif /* LLM_SHMEM_H */

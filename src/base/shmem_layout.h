@@ -28,8 +28,12 @@
  */
 #define LLM_MAX_DATABASES 256
 
-/* Problems that need somebody's attention, in the whole cluster. */
-#define LLM_MAX_PROBLEMS 64
+/*
+ * Problems that need somebody's attention, in the whole cluster, and of those of one role in one
+ * database: however many models and jobs of it are not well, others' are shown.
+ */
+#define LLM_MAX_PROBLEMS 128
+#define LLM_MAX_PROBLEMS_OF_ROLE 8
 
 /* When a worker lived for this long, the failures of its predecessors are forgotten. */
 #define LLM_FAILURES_FORGOTTEN_MS 60000
@@ -88,6 +92,7 @@ typedef struct LlmDatabase
 typedef struct LlmProblemEntry
 {
 	Oid database; /* InvalidOid: free */
+	Oid role; /* whose work waits, and who may read what a provider said; InvalidOid: everybody's */
 	TimestampTz since;
 	char subject[128];
 	char problem[256];

@@ -4,8 +4,8 @@
  *	  Problems that need somebody's attention, kept where llm.health finds them.
  *
  * They live in shared memory and not in a table, since one of them may be that
- * nothing can be written.  When there are too many the oldest gives way: a
- * problem is reported again and again while it lasts.
+ * nothing can be written.  A role has a few in each database; when there are too many, one
+ * of those who have most gives way.  A problem is reported again and again while it lasts.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,9 +29,9 @@ copy_text(char *to, const char *from, size_t size)
 	to[length] = '\0';
 }
 
-/* Slot of a subject in this database, by its text as stored; NULL when there is none. */
+/* Slot of a role's subject in this database, by its text as stored; NULL when there is none. */
 static LlmProblemEntry *
-find_problem(const char *stored_subject)
+find_problem(Oid role, const char *stored_subject)
 {
 	int i;
 
@@ -39,33 +39,59 @@ find_problem(const char *stored_subject)
 	{
 		LlmProblemEntry *entry = &llm_shared->problems[i];
 
-		if (entry->database == MyDatabaseId && strcmp(entry->subject, stored_subject) == 0)
+		if (entry->database == MyDatabaseId && entry->role == role && strcmp(entry->subject, stored_subject) == 0)
 			return entry;
 	}
 	return NULL;
 }
 
-/* A free entry, else the oldest one. */
-static LlmProblemEntry *
-choose_entry(void)
+/* How many problems there are of a role in a database. */
+static int
+count_of(Oid database, Oid role)
 {
-	LlmProblemEntry *chosen = &llm_shared->problems[0];
-	int i;
+	int n = 0;
 
-	for (i = 0; i < LLM_MAX_PROBLEMS; i++)
+	for (int i = 0; i < LLM_MAX_PROBLEMS; i++)
+		n += llm_shared->problems[i].database == database && llm_shared->problems[i].role == role;
+	return n;
+}
+
+/*
+ * A free entry; or the oldest of the role's own, when it has so many; or else the oldest of those that have
+ * most.
+ */
+static LlmProblemEntry *
+choose_entry(Oid role)
+{
+	bool own_only = count_of(MyDatabaseId, role) >= LLM_MAX_PROBLEMS_OF_ROLE;
+	LlmProblemEntry *chosen = NULL;
+	int most = 0;
+
+	for (int i = 0; i < LLM_MAX_PROBLEMS; i++)
 	{
 		LlmProblemEntry *entry = &llm_shared->problems[i];
+		int n;
 
 		if (!OidIsValid(entry->database))
+		{
+			if (own_only)
+				continue;
 			return entry;
-		if (entry->since < chosen->since)
+		}
+		if (own_only && (entry->database != MyDatabaseId || entry->role != role))
+			continue;
+		n = count_of(entry->database, entry->role);
+		if (n > most || (n == most && entry->since < chosen->since))
+		{
 			chosen = entry;
+			most = n;
+		}
 	}
 	return chosen;
 }
 
 void
-llm_shmem_report_problem(const char *subject, const char *problem, const char *hint)
+llm_shmem_report_problem_of(Oid role, const char *subject, const char *problem, const char *hint)
 {
 	char stored_subject[sizeof(llm_shared->problems[0].subject)];
 	LlmProblemEntry *entry;
@@ -74,7 +100,7 @@ llm_shmem_report_problem(const char *subject, const char *problem, const char *h
 		return;
 	copy_text(stored_subject, subject, sizeof(stored_subject));
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	entry = find_problem(stored_subject);
+	entry = find_problem(role, stored_subject);
 	if (problem == NULL)
 	{
 		if (entry != NULL)
@@ -84,8 +110,9 @@ llm_shmem_report_problem(const char *subject, const char *problem, const char *h
 	{
 		if (entry == NULL)
 		{
-			entry = choose_entry();
+			entry = choose_entry(role);
 			entry->database = MyDatabaseId;
+			entry->role = role;
 			entry->since = llm_clock_steady();
 			memcpy(entry->subject, stored_subject, sizeof(entry->subject));
 		}
@@ -93,6 +120,12 @@ llm_shmem_report_problem(const char *subject, const char *problem, const char *h
 		copy_text(entry->hint, hint, sizeof(entry->hint));
 	}
 	LWLockRelease(llm_shared->lock);
+}
+
+void
+llm_shmem_report_problem(const char *subject, const char *problem, const char *hint)
+{
+	llm_shmem_report_problem_of(InvalidOid, subject, problem, hint);
 }
 
 void

@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -48,7 +49,7 @@
 #define IDS_PER_DRAW 64
 
 /* Arguments of add_job_statement. */
-#define NJOBVALUES 19
+#define NJOBVALUES 20
 
 /* The lock keeps the job from being closed; who finds it locked makes another one. */
 static LlmStatement find_day_job_statement = {
@@ -61,23 +62,23 @@ static LlmStatement find_day_job_statement = {
 		   " AND j.model IS NOT DISTINCT FROM $7 AND j.priority = $8"
 		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
 		   " AND j.deadline IS NOT DISTINCT FROM $11"
-		   " AND j.role_name = $12 AND j.cell IS NOT DISTINCT FROM $16"
+		   " AND j.role_name = $12 AND j.cell IS NOT DISTINCT FROM $16 AND j.hides_key = $17"
 		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
-	.nargs = 16,
+	.nargs = 17,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, JSONBOID},
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, JSONBOID, BOOLOID},
 	.fresh = true};
 
 static LlmStatement add_job_statement = {
 	.sql = "INSERT INTO llm.job (relation, recipe, role, relation_name, column_name, key_columns, model,"
-		   " priority, tags, settings, deadline, role_name, application_name, column_numbers, shape, cell, cell_kind,"
+		   " priority, tags, settings, deadline, role_name, application_name, column_numbers, shape, cell, hides_key, cell_kind,"
 		   " operation, total, day)"
-		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,"
-		   " CASE WHEN $16 IS NULL THEN 'marker' ELSE 'quiet' END, $17, $18,"
-		   " CASE WHEN $19 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
+		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
+		   " CASE WHEN $16 IS NULL THEN 'marker' ELSE 'quiet' END, $18, $19,"
+		   " CASE WHEN $20 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
 	.nargs = NJOBVALUES,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
-			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, JSONBOID, TEXTOID, INT8OID, BOOLOID}};
+			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, JSONBOID, BOOLOID, TEXTOID, INT8OID, BOOLOID}};
 
 static LlmStatement set_total_statement = {
 	.sql = "UPDATE llm.job SET total = $2 WHERE id = $1",
@@ -280,6 +281,23 @@ llm_enqueue_instructions(text *instructions)
 	return JsonbValueToJsonb(&value);
 }
 
+/* May the role not read the key of the rows?  Then no row of ours that it sees has it. */
+static bool
+hides_key(const LlmNewJob *job)
+{
+	ListCell *cell;
+
+	if (pg_class_aclcheck(job->relation, job->role, ACL_SELECT) == ACLCHECK_OK)
+		return false;
+	foreach(cell, job->key_columns)
+	{
+		if (pg_attribute_aclcheck(job->relation, get_attnum(job->relation, lfirst(cell)), job->role, ACL_SELECT) !=
+			ACLCHECK_OK)
+			return true;
+	}
+	return false;
+}
+
 /* What a job is found or made by; the rest of its columns beside. */
 static void
 job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
@@ -320,6 +338,7 @@ job_values(const LlmNewJob *job, Jsonb *settings, Datum *values, char *nulls)
 	nulls[14] = shape == NULL ? 'n' : ' ';
 	values[15] = job->kept == NULL ? (Datum) 0 : JsonbPGetDatum(job->cell);
 	nulls[15] = job->kept == NULL ? 'n' : ' ';
+	values[16] = BoolGetDatum(hides_key(job));
 }
 
 /* The job that was found may be another application's: then its new task says so. */
@@ -351,10 +370,10 @@ write_job(LlmNewJob *job, Jsonb *settings, bool single, int64 total)
 		take_application(job);
 	else
 	{
-		values[16] = CStringGetTextDatum(job->op->name);
-		values[17] = Int64GetDatum(total);
-		nulls[17] = single || total < 0 ? 'n' : ' ';
-		values[18] = BoolGetDatum(single);
+		values[17] = CStringGetTextDatum(job->op->name);
+		values[18] = Int64GetDatum(total);
+		nulls[18] = single || total < 0 ? 'n' : ' ';
+		values[19] = BoolGetDatum(single);
 		(void) llm_spi_execute(&add_job_statement, values, nulls, false);
 	}
 	job->id = result_id();

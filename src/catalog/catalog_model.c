@@ -100,6 +100,14 @@ get_name(FunctionCallInfo fcinfo, int i, const char *name, bool required)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"%s\" must not be empty", name)));
+	for (const char *c = value; c != NULL && *c != '\0'; c++)
+	{
+		/* it is shown in messages, the log and llm.health */
+		if ((unsigned char) *c < ' ' || *c == 0x7F)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("argument \"%s\" must not hold control characters", name)));
+	}
 	return value;
 }
 

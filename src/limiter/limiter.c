@@ -481,11 +481,17 @@ llm_limiter_grant_check(LlmLimiter *limiter, const LlmLimits *limits, int64 toke
 {
 	TimestampTz not_before = limiter->not_before;
 	TimestampTz paused_until = limiter->paused_until;
+	double window = limiter->window;
 	int granted;
 
 	limiter->not_before = Min(not_before, now);
 	limiter->paused_until = Min(paused_until, now);
+	/* what hangs there fills the window, and is not waited for */
+	if (window > 0)
+		limiter->window = Max(window, limiter->occupied + 1.0);
 	granted = llm_limiter_grant(limiter, limits, 1, tokens_each, now, reason, wake_at);
+	if (window > 0)
+		limiter->window = window;
 	if (granted > 0 && limiter->half_open && limiter->pause_class == LLM_OK)
 		limiter->told_before_check = not_before;
 	if (granted == 0)

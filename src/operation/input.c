@@ -10,6 +10,7 @@
 #include "access/detoast.h"
 #include "fmgr.h"
 
+#include "base/blank.h"
 #include "base/compat.h"
 #include "operation/input.h"
 
@@ -20,8 +21,9 @@
  */
 #define MAX_INPUT_SIZE (64 * 1024 * 1024)
 
-/* Bytes of a compressed input that are looked at first, whether they are white space. */
+/* Bytes of a compressed input that are looked at first, whether they show anything; and of a cut character. */
 #define BLANK_HEAD 32
+#define MAX_CUT 3
 
 void
 llm_input_check_size(const char *function, Datum input)
@@ -36,28 +38,30 @@ llm_input_check_size(const char *function, Datum input)
 				 errhint("Ask about a part of it, or about several parts in rows of their own.")));
 }
 
-static bool
-is_white(const text *input)
+/* So many bytes at its beginning show nothing. */
+static size_t
+blank_prefix(const text *input)
 {
-	const char *data = VARDATA_ANY(input);
-	const char *end = data + VARSIZE_ANY_EXHDR(input);
-
-	while (data < end && (*data == ' ' || (*data >= '\t' && *data <= '\r')))
-		data++;
-	return data == end;
+	return llm_blank_prefix(VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input));
 }
 
-/* Of an input that is compressed, the beginning mostly tells. */
+static bool
+shows_nothing(const text *input)
+{
+	return blank_prefix(input) == VARSIZE_ANY_EXHDR(input);
+}
+
+/* Of an input that is compressed, the beginning mostly tells; its last character may be cut. */
 bool
 llm_input_is_blank(text *input)
 {
 	text *head;
-	bool is_white_head;
+	bool may_be;
 
 	if (!VARATT_IS_COMPRESSED(input))
-		return is_white(input);
+		return shows_nothing(input);
 	head = (text *) detoast_attr_slice((struct varlena *) input, 0, BLANK_HEAD);
-	is_white_head = is_white(head);
+	may_be = blank_prefix(head) + MAX_CUT >= VARSIZE_ANY_EXHDR(head);
 	pfree(head);
-	return is_white_head && is_white((text *) pg_detoast_datum_packed(input));
+	return may_be && shows_nothing((text *) pg_detoast_datum_packed(input));
 }

@@ -136,6 +136,9 @@ extern void llm_operation_job_options(Jsonb *options, int *priority, Jsonb **tag
  */
 extern TimestampTz llm_operation_deadline(Jsonb *deadline);
 
+/* What is wrong with an object of tags, as a sentence in the current context; NULL: nothing. */
+extern const char *llm_operation_tags_fault(const JsonbValue *tags);
+
 /*
  * Tags of a call: what llm_enrich.tags says, with those of the call laid over it; NULL
  * when there are none.  Raises 22023 when the setting is no JSON object.

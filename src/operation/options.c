@@ -194,26 +194,34 @@ llm_operation_deadline(Jsonb *deadline)
 	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), interval));
 }
 
+const char *
+llm_operation_tags_fault(const JsonbValue *tags)
+{
+	if (tags->type != jbvObject || tags->val.object.nPairs > MAX_TAGS)
+		return psprintf("It must be an object of at most %d tags, for instance {\"team\": \"support\"}.", MAX_TAGS);
+	for (int i = 0; i < tags->val.object.nPairs; i++)
+	{
+		const JsonbValue *name = &tags->val.object.pairs[i].key;
+		const JsonbValue *tag = &tags->val.object.pairs[i].value;
+
+		if (tag->type != jbvString && tag->type != jbvNumeric && tag->type != jbvBool)
+			return psprintf("The tag \"%s\" must be a string, a number, true or false.", llm_json_cstring(name));
+		if (name->val.string.len == 0 ||
+			pg_mbstrlen_with_len(name->val.string.val, name->val.string.len) > MAX_TAG_NAME)
+			return psprintf("The name of a tag has 1 to %d characters.", MAX_TAG_NAME);
+		if (tag->type == jbvString && pg_mbstrlen_with_len(tag->val.string.val, tag->val.string.len) > MAX_TAG_VALUE)
+			return psprintf("The value of a tag has at most %d characters.", MAX_TAG_VALUE);
+	}
+	return NULL;
+}
+
 static void
 check_tags(const LlmOption *option, const JsonbValue *value)
 {
-	int i;
+	const char *fault = llm_operation_tags_fault(value);
 
-	if (value->type != jbvObject || value->val.object.nPairs > MAX_TAGS)
-		refuse(option, psprintf("It must be an object of at most %d tags, for instance {\"team\": \"support\"}.", MAX_TAGS));
-	for (i = 0; i < value->val.object.nPairs; i++)
-	{
-		const JsonbValue *name = &value->val.object.pairs[i].key;
-		const JsonbValue *tag = &value->val.object.pairs[i].value;
-
-		if (tag->type != jbvString && tag->type != jbvNumeric && tag->type != jbvBool)
-			refuse(option, psprintf("The tag \"%s\" must be a string, a number, true or false.", llm_json_cstring(name)));
-		if (name->val.string.len == 0 ||
-			pg_mbstrlen_with_len(name->val.string.val, name->val.string.len) > MAX_TAG_NAME)
-			refuse(option, psprintf("The name of a tag has 1 to %d characters.", MAX_TAG_NAME));
-		if (tag->type == jbvString && pg_mbstrlen_with_len(tag->val.string.val, tag->val.string.len) > MAX_TAG_VALUE)
-			refuse(option, psprintf("The value of a tag has at most %d characters.", MAX_TAG_VALUE));
-	}
+	if (fault != NULL)
+		refuse(option, fault);
 }
 
 static void

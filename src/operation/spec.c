@@ -15,6 +15,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
+#include "base/blank.h"
 #include "base/compat.h"
 #include "base/json.h"
 #include "operation/prompt.h"
@@ -27,14 +28,7 @@
 bool
 llm_spec_is_blank(const char *str, size_t len)
 {
-	size_t i;
-
-	for (i = 0; i < len; i++)
-	{
-		if (str[i] != ' ' && str[i] != '\n' && str[i] != '\t' && str[i] != '\r')
-			return false;
-	}
-	return true;
+	return llm_blank_prefix(str, len) == len;
 }
 
 /* Providers speak UTF-8, and an answer may hold any character. */

@@ -12,7 +12,22 @@
 #include "utils/jsonb.h"
 
 #include "base/guc.h"
+#include "base/json.h"
 #include "operation/operation.h"
+
+/* They go into each row of the ledger, wherever they come from. */
+static void
+check(Jsonb *tags)
+{
+	JsonbValue tree;
+	const char *fault = llm_json_tree(tags, &tree) ? llm_operation_tags_fault(&tree) : "It nests too deep.";
+
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for setting \"llm_enrich.tags\""),
+				 errdetail("%s", fault)));
+}
 
 /* The setting llm_enrich.tags as jsonb, NULL when it is empty. */
 static Jsonb *
@@ -40,6 +55,7 @@ session_tags(void)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"llm_enrich.tags\" is not a JSON object"),
 				 errhint("Write it like {\"team\": \"support\"}.")));
+	check(tags);
 	return tags;
 }
 

@@ -496,8 +496,8 @@ fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, co
 	llm_refused_set_aside(refused, with_target && reply->retry_after_ms <= 0 ? 0 : verdict.not_before,
 						  with_target, ruling->mends);
 	if (refused->refusal.suspect)
-		llm_refused_report(refused, s->http_status == 0 ? llm_error_name(class)
-														: psprintf("HTTP status %d", s->http_status));
+		llm_refused_report(refused, flight->route->role,
+						   s->http_status == 0 ? llm_error_name(class) : psprintf("HTTP status %d", s->http_status));
 }
 
 Size

@@ -146,7 +146,7 @@ report(const LlmJob *job, const char *problem, const char *hint)
 	char subject[32];
 
 	snprintf(subject, sizeof(subject), "job " INT64_FORMAT, job->id);
-	llm_shmem_report_problem(subject, problem, hint);
+	llm_shmem_report_problem_of(job->role, subject, problem, hint);
 }
 
 static void

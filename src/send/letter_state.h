@@ -63,4 +63,10 @@ extern void llm_letters_wait_again(LlmLetter *letter);
 /* The letter is in no list, and no flight has it. */
 extern void llm_letters_free(LlmLetter *letter);
 
+/* Trials of the role that are in flight at the route's target, by whatever alias (letters_reply.c). */
+extern int llm_letters_count_trials(const LlmRoute *route);
+
+/* The request of a letter is in flight no more: it leaves its route's counts. */
+extern void llm_letters_leave(LlmFlight *flight);
+
 #endif /* LLM_LETTER_STATE_H */

@@ -51,6 +51,9 @@
 /* While rows wait for the same limit, they go first every so many times. */
 #define ROWS_TURN 4
 
+/* Of llm.check(), by one role at one target at a time. */
+#define MAX_TRIALS 8
+
 /* A grant of the limiter of which not all has become flights yet; handed back by undo(). */
 typedef struct Grant
 {
@@ -430,10 +433,14 @@ list_routes(void)
 	return routes;
 }
 
-/* A trial goes out where the target is shut, too: what it brings may open it. */
+/*
+ * A trial goes out where the target is shut, too: what it brings may open it.  Those of one role that
+ * hang leave places for others'.
+ */
 static int
 serve_trials(LlmRoute *route, TimestampTz now)
 {
+	int most = MAX_TRIALS - llm_letters_count_trials(route);
 	int served = 0;
 	dlist_mutable_iter iter;
 
@@ -443,6 +450,8 @@ serve_trials(LlmRoute *route, TimestampTz now)
 
 		if (letter->route != route || !llm_letters_is_trial(letter))
 			continue;
+		if (served >= most)
+			break;
 		llm_route_grant_check(route, now);
 		grant.route = route;
 		grant.left = route->granted;
@@ -452,6 +461,7 @@ serve_trials(LlmRoute *route, TimestampTz now)
 		if (grant.left == 0)
 			break;
 		made = lappend(made, make_flight(letter, &grant));
+		route->trials++;
 		grant.left--;
 		served++;
 	}
@@ -562,7 +572,7 @@ take_flight_back(LlmFlight *flight)
 
 	letter->attempt--;
 	dlist_push_tail(&waiting, &letter->node);
-	flight->route->letters--;
+	llm_letters_leave(flight);
 	llm_request_give_back(flight->request);
 	llm_flight_free(flight);
 }

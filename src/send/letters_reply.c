@@ -175,13 +175,37 @@ reply(const LlmFlight *flight)
 	llm_letters_tell(flight->letter, &answer);
 }
 
+int
+llm_letters_count_trials(const LlmRoute *route)
+{
+	int trials = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+	{
+		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
+
+		if (other->trials > 0 && other->role == route->role && llm_route_shares_limiter(route, other))
+			trials += other->trials;
+	}
+	return trials;
+}
+
+void
+llm_letters_leave(LlmFlight *flight)
+{
+	flight->route->letters--;
+	if (llm_letters_is_trial(flight->letter))
+		flight->route->trials--;
+}
+
 void
 llm_letters_deliver(LlmFlight *flight, TimestampTz now)
 {
 	LlmLetter *letter = flight->letter;
 	MemoryContext saved = MemoryContextSwitchTo(flight->context);
 
-	flight->route->letters--;
+	llm_letters_leave(flight);
 	add_bill(letter, &flight->settlement);
 	if (!letter->told && llm_mailbox_is_wanted(&letter->taken) && is_again(flight, now))
 		wait_again(flight, now);

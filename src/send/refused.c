@@ -65,7 +65,7 @@ clear_report(LlmRefusedTask *refused)
 	if (!refused->reported)
 		return;
 	subject_of(refused->task, subject, sizeof(subject));
-	llm_shmem_report_problem(subject, NULL, NULL);
+	llm_shmem_report_problem_of(refused->role, subject, NULL, NULL);
 	refused->reported = false;
 }
 
@@ -255,7 +255,7 @@ llm_refused_aside(int64 **tasks)
 }
 
 void
-llm_refused_report(LlmRefusedTask *refused, const char *what)
+llm_refused_report(LlmRefusedTask *refused, Oid role, const char *what)
 {
 	char subject[40];
 	char problem[200];
@@ -266,6 +266,7 @@ llm_refused_report(LlmRefusedTask *refused, const char *what)
 			 refused->refusals, what);
 	snprintf(hint, sizeof(hint), "SELECT * FROM llm.ledger WHERE task = " INT64_FORMAT "; it is asked again a few times, and fails then. To give it up: SELECT llm.cancel(task => " INT64_FORMAT ");",
 			 refused->task, refused->task);
-	llm_shmem_report_problem(subject, problem, hint);
+	llm_shmem_report_problem_of(role, subject, problem, hint);
+	refused->role = role;
 	refused->reported = true;
 }

@@ -39,6 +39,7 @@ typedef struct LlmRefusedTask
 	bool stored; /* its job has it among those that are aside */
 	bool target_shut; /* it waits for its target, too */
 	bool reported; /* llm.health shows it */
+	Oid role; /* that asked, as reported */
 	uint32 mends; /* of its target, when it was refused: it need not wait for what was told before the last one */
 	TimestampTz until; /* 0: for nothing but its target */
 } LlmRefusedTask;
@@ -68,6 +69,6 @@ extern TimestampTz llm_refused_wake_at(void);
 extern int llm_refused_aside(int64 **tasks);
 
 /* Refused, and others pass: llm.health names it.  "what" is how the provider refuses it. */
-extern void llm_refused_report(LlmRefusedTask *refused, const char *what);
+extern void llm_refused_report(LlmRefusedTask *refused, Oid role, const char *what);
 
 #endif /* LLM_REFUSED_H */

@@ -592,7 +592,7 @@ llm_route_report(LlmRoute *route, const char *problem, const char *hint)
 	const char *alias = route->alias != NULL ? route->alias : "(default)";
 	char *subject = psprintf("model \"%s\"", alias);
 
-	llm_shmem_report_problem(subject, problem, hint);
+	llm_shmem_report_problem_of(route->role, subject, problem, hint);
 	route->reported = (problem != NULL);
 	pfree(subject);
 }

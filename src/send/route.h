@@ -40,6 +40,7 @@ typedef struct LlmRoute
 	int in_flight; /* requests that use it */
 	int taken; /* granted by the limiter, and neither settled nor given back yet */
 	int letters; /* of these, for immediate calls */
+	int trials; /* of these, those of llm.check() */
 
 	bool alone; /* nobody else has, or wants, requests in flight at the target */
 

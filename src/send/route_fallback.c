@@ -60,7 +60,7 @@ report(const LlmRoute *route, const char *problem, const char *hint)
 {
 	char *subject = psprintf("fallback of model \"%s\"", route->target->alias);
 
-	llm_shmem_report_problem(subject, problem, hint);
+	llm_shmem_report_problem_of(route->role, subject, problem, hint);
 	pfree(subject);
 }
 

@@ -4,9 +4,10 @@
  *	  The rows behind the view llm.health: what shared memory knows of the
  *	  processes, of this database's problems, and of targets that wait.
  *
- * Shared memory is copied under its lock and told in words afterwards.  Problems
- * hold no secrets and are everybody's to see; targets belong to all databases of
- * the cluster, so only members of llm_admin see those.
+ * Shared memory is copied under its lock and told in words afterwards.  Problems of
+ * a role's work may repeat its input, in the provider's words: that role sees them, and
+ * members of llm_admin.  Targets belong to all databases of the cluster, so only the
+ * latter see those.
  *
  *-------------------------------------------------------------------------
  */
@@ -217,15 +218,27 @@ put_worker(ReturnSetInfo *result, const Picture *picture, LlmWorkerKind kind, Ti
 	put_row(result, &row);
 }
 
+static bool
+is_admin(void)
+{
+	Oid role = get_role_oid(ADMIN_ROLE, true);
+
+	return superuser() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
+}
+
 static void
 put_problems(ReturnSetInfo *result, const Picture *picture)
 {
+	bool all = is_admin();
 	int i;
 
 	for (i = 0; i < picture->nproblems; i++)
 	{
 		const LlmProblemEntry *problem = &picture->problems[i];
 		Row row = {.kind = "problem", .state = "waiting"};
+
+		if (!all && OidIsValid(problem->role) && !has_privs_of_role(GetUserId(), problem->role))
+			continue;
 
 		row.subject = problem->subject;
 		row.problem = problem->problem;
@@ -274,14 +287,6 @@ put_target(ReturnSetInfo *result, const LlmLimiterSlot *slot, TimestampTz now)
 	row.slots_used = limiter->in_flight;
 	row.slots = (limiter->window > 0) ? (int) limiter->window : 0;
 	put_row(result, &row);
-}
-
-static bool
-is_admin(void)
-{
-	Oid role = get_role_oid(ADMIN_ROLE, true);
-
-	return superuser() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
 }
 
 /* SQL: llm.read_health() → the rows of llm.health that shared memory knows of */

@@ -176,6 +176,7 @@ fill_from_job(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *fact
 	set_fact(row, LEDGER_RELATION, facts, LLM_FACT_RELATION);
 	set_fact(row, LEDGER_COLUMN, facts, LLM_FACT_COLUMN);
 	row->values[LEDGER_KEY] = JsonbPGetDatum(s->key);
+	row->nulls[LEDGER_KEY] = !facts->nulls[LLM_FACT_HIDES_KEY];
 	set_fact(row, LEDGER_OPERATION, facts, LLM_FACT_OPERATION);
 	set_fact(row, LEDGER_TAGS, facts, LLM_FACT_TAGS);
 }

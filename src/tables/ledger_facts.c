@@ -49,7 +49,7 @@ StaticAssertDecl((int) PRICE_COLUMNS <= (int) LLM_JOB_FACTS, "prices have room w
 
 static LlmStatement job_statement = {
 	.sql = "SELECT j.id, j.role_name, j.application_name, NULLIF(j.relation_name, ''), NULLIF(j.column_name, ''),"
-		   "  j.operation, j.tags FROM llm.job j WHERE j.id = ANY ($1)",
+		   "  j.operation, j.tags, CASE WHEN j.hides_key THEN '' END FROM llm.job j WHERE j.id = ANY ($1)",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 

@@ -23,6 +23,7 @@ typedef enum LlmJobFact
 	LLM_FACT_COLUMN,
 	LLM_FACT_OPERATION,
 	LLM_FACT_TAGS,
+	LLM_FACT_HIDES_KEY, /* NULL: it does not */
 	LLM_JOB_FACTS
 } LlmJobFact;
 

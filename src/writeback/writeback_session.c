@@ -28,11 +28,13 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "common/pg_prng.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/jsonb.h"
@@ -354,8 +356,8 @@ llm_writeback_require_clean(void)
 }
 
 /*
- * Make the session as new: settings, prepared statements, cursors, advisory locks, LISTEN
- * and cached sequence values that a trigger may have left, and temporary objects.
+ * Make the session as new: settings, prepared statements, cursors, advisory locks, LISTEN,
+ * cached sequence values and dice that a trigger may have left, and temporary objects.
  */
 void
 llm_writeback_reset_session(void)
@@ -371,6 +373,8 @@ llm_writeback_reset_session(void)
 	Async_UnlistenAll();
 	LockReleaseAll(USER_LOCKMETHOD, true);
 	ResetSequenceCaches();
+	/* dice that a trigger has set would show the next one, another role's, what falls */
+	(void) DirectFunctionCall1(setseed, Float8GetDatum(2.0 * pg_prng_double(&pg_global_prng_state) - 1.0));
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 	GetTempNamespaceState(&temporary, &toast);

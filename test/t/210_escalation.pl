@@ -534,6 +534,22 @@ wait_forward($node, "SELECT state = 'finished' FROM llm.job WHERE id = $job") or
 is(outcome($job), 'done 0 failed 4 superseded 0 cancelled 0 row_gone 0', 'tasks of a role that is dropped fail');
 is(reasons($job), 'role_gone', 'as role_gone');
 is(meter_requests(), $before, 'P9: and were not sent');
+# Who may update rows and not read their key is told it nowhere
+sql(q(CREATE ROLE blind LOGIN; GRANT USAGE ON FOREIGN SERVER sim TO blind;
+	CREATE TABLE keyed (secret text PRIMARY KEY, body text DEFAULT 'The invoice is wrong', label jsonb, gist text);
+	INSERT INTO keyed SELECT 'key ' || i FROM generate_series(1, 3) i; GRANT UPDATE (label, gist), SELECT (body) ON keyed TO blind));
+sql(q(SELECT llm.pause(server => 'sim')));
+as('blind', q(UPDATE keyed SET label = llm_classify(body, '{billing,bug}')));
+my $tells = q(SELECT count(*) FROM llm.%s t WHERE t::text ~ 'key [123]');
+is(join(' ', map { as('blind', sprintf $tells, $_) } qw(queue cell dead_letter ledger)), '0 0 0 0', 'P9: no key while tasks wait');
+is(sql(sprintf $tells, 'queue'), 3, 'though it is there, for those who may see all');
+sql(q(SELECT llm.resume(server => 'sim')));
+$node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM llm.queue WHERE relation = 'keyed'::regclass)) or die 'not done';
+is(join(' ', map { as('blind', sprintf $tells, $_) } qw(queue cell dead_letter ledger)), '0 0 0 0', 'P9: nor afterwards');
+is(as('blind', q(SELECT count(*) > 0 AND bool_and(key IS NULL) FROM llm.ledger WHERE relation = 'public.keyed')), 't',
+	'the ledger has no key');
+is(as('blind', q(SELECT string_agg(format('%s %s %s', column_name, done, failed), ', ' ORDER BY job) FROM llm.progress)),
+	'label 3 0', 'but what became of them is told');
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter', server => 'sim');
 
 done_testing();

@@ -1147,6 +1147,20 @@ test_turns(void)
 	is(turn_after(LLM_ERR_RATE_LIMITED, 86400000), LLM_TURN_SHUT, "a day of it is");
 }
 
+/* Somebody who asks on purpose does not wait for what hangs. */
+static void
+test_check_beside_silence(void)
+{
+	fresh(0, 0, 4);
+	is(grant(1, 1), 1, "the first request leaves, and hangs");
+	is(grant(1, 1), 0, "the window is full of it");
+	is(llm_limiter_grant_check(&limiter, &limits, 1, now, &reason, &wake_at), 1, "a check leaves beside it");
+	is(grant(1, 1), 0, "and makes no room for others");
+	is(llm_limiter_grant_check(&limiter, &limits, 1, now, &reason, &wake_at), 1, "another one, too");
+	is(llm_limiter_grant_check(&limiter, &limits, 1, now, &reason, &wake_at), 1, "as many as the target takes");
+	is(llm_limiter_grant_check(&limiter, &limits, 1, now, &reason, &wake_at), 0, "and no more");
+}
+
 int
 main(void)
 {
@@ -1179,5 +1193,6 @@ main(void)
 	test_learned_limits();
 	test_parsing();
 	test_turns();
+	test_check_beside_silence();
 	return finish();
 }
