@@ -1310,38 +1310,43 @@ COMMENT ON FUNCTION llm.reconcile(text, timestamptz, timestamptz, numeric) IS
 	'a provider''s invoice beside the ledger: a row for the whole time, with the gap, and one for each day (UTC), with likely causes';
 -- Functions that return more than jsonb.
 CREATE FUNCTION llm_filter(input text, condition text,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS boolean
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_filter(text, text, text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_filter(text, text, text, text, jsonb, jsonb, text[])
 	IS 'ask whether a condition holds for a text';
 
 CREATE FUNCTION llm_score(input text, criterion text, min float8 DEFAULT 0, max float8 DEFAULT 1,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS float8
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_score(text, text, float8, float8, text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_score(text, text, float8, float8, text, text, jsonb, jsonb, text[])
 	IS 'ask how far a text meets a criterion, as a number from min to max';
 
 CREATE FUNCTION llm_translate(input text, to_language text, from_language text DEFAULT NULL,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS text
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_translate(text, text, text, text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_translate(text, text, text, text, text, jsonb, jsonb, text[])
 	IS 'ask for a text in another language';
 
 CREATE FUNCTION llm_redact(input text, kinds text[] DEFAULT NULL,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS text
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_redact(text, text[], text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_redact(text, text[], text, text, jsonb, jsonb, text[])
 	IS 'ask for a text with placeholders for names, addresses and the like; the text goes to the provider';
 
 CREATE FUNCTION llm_sentiment(input text, aspects text[] DEFAULT NULL,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_sentiment(text, text[], text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_sentiment(text, text[], text, text, jsonb, jsonb, text[])
 	IS 'ask how the writer of a text feels, {"sentiment": ".."}, and about which aspects, {"aspects": {..}}';
 CREATE FUNCTION llm_embed(input text, dimensions int DEFAULT NULL,
 	model text DEFAULT NULL, options jsonb DEFAULT NULL)
@@ -1417,15 +1422,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION llm.schema_of(anyelement) IS 'the schema of a composite type for llm_extract, its comments being the descriptions';
-
-DROP FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb);
-CREATE FUNCTION llm_classify(input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
-	descriptions jsonb DEFAULT NULL, allow_none boolean DEFAULT false)
-	RETURNS jsonb
-	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb, jsonb, boolean)
-	IS 'ask for the label that fits a text, {"label": ".."}, or for all of them, {"labels": [..]}';
 
 DROP FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb);
 CREATE FUNCTION llm.preview(operation text, input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
@@ -1897,6 +1893,44 @@ RETURNS SETOF record LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000 ROWS 2
 AS 'MODULE_PATHNAME', 'llm_enrich_estimate';
 COMMENT ON FUNCTION llm.estimate(text) IS
 	'what a statement would ask and cost, in US dollars from .. to: a row per call, in their order; it is not run';
+-- Conditions of the user's own on an answer.
+DROP FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb);
+DROP FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb);
+DROP FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb);
+DROP FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb);
+CREATE FUNCTION llm_classify(input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	descriptions jsonb DEFAULT NULL, allow_none boolean DEFAULT false, checks text[] DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb, jsonb, boolean, text[])
+	IS 'ask for the label that fits a text, {"label": ".."}, or for all of them, {"labels": [..]}';
+
+CREATE FUNCTION llm_extract(input text, schema jsonb,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb, text[])
+	IS 'ask for what a text says, as an object that satisfies a JSON schema';
+
+CREATE FUNCTION llm_summarize(input text, max_words int DEFAULT 50,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb, text[])
+	IS 'ask for a summary of a text, {"summary": ".."}';
+
+CREATE FUNCTION llm_complete(prompt text, schema jsonb DEFAULT NULL,
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
+	RETURNS jsonb
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
+COMMENT ON FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb, text[])
+	IS 'ask anything: {"text": ".."}, or an object that satisfies a JSON schema';
+
+COMMENT ON COLUMN llm.dead_letter.reason IS 'invalid_output, refused, truncated, too_long, rejected, forbidden, not_visible, not_writable, check_failed, retry_share and so on';
 
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$

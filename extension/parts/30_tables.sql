@@ -334,7 +334,7 @@ COMMENT ON COLUMN llm.dead_letter.relation_name IS 'name of the table or view th
 COMMENT ON COLUMN llm.dead_letter.column_name IS 'column that the answer was for';
 COMMENT ON COLUMN llm.dead_letter.application_name IS 'application_name of the session that asked, where it is another one than the job''s';
 COMMENT ON COLUMN llm.dead_letter.key IS 'values of the key columns';
-COMMENT ON COLUMN llm.dead_letter.reason IS 'invalid_output, refused, truncated, too_long, rejected, forbidden, not_visible, not_writable, retry_share and so on';
+COMMENT ON COLUMN llm.dead_letter.reason IS 'invalid_output, refused, truncated, too_long, rejected, forbidden, not_visible, not_writable, check_failed, retry_share and so on';
 COMMENT ON COLUMN llm.dead_letter.message IS 'the same in a sentence';
 COMMENT ON COLUMN llm.dead_letter.tries IS 'tries: invalid answers, and requests without an answer';
 COMMENT ON COLUMN llm.dead_letter.attempts IS 'HTTP requests';

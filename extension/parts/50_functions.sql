@@ -3,66 +3,74 @@
 -- trip, so that cheap conditions and joins go before them.
 CREATE FUNCTION llm_classify(input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
 	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
-	descriptions jsonb DEFAULT NULL, allow_none boolean DEFAULT false)
+	descriptions jsonb DEFAULT NULL, allow_none boolean DEFAULT false, checks text[] DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb, jsonb, boolean)
+COMMENT ON FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb, jsonb, boolean, text[])
 	IS 'ask for the label that fits a text, {"label": ".."}, or for all of them, {"labels": [..]}';
 
 CREATE FUNCTION llm_extract(input text, schema jsonb,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb, text[])
 	IS 'ask for what a text says, as an object that satisfies a JSON schema';
 
 CREATE FUNCTION llm_summarize(input text, max_words int DEFAULT 50,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb, text[])
 	IS 'ask for a summary of a text, {"summary": ".."}';
 
 CREATE FUNCTION llm_complete(prompt text, schema jsonb DEFAULT NULL,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb, text[])
 	IS 'ask anything: {"text": ".."}, or an object that satisfies a JSON schema';
 
 CREATE FUNCTION llm_filter(input text, condition text,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS boolean
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_filter(text, text, text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_filter(text, text, text, text, jsonb, jsonb, text[])
 	IS 'ask whether a condition holds for a text';
 
 CREATE FUNCTION llm_score(input text, criterion text, min float8 DEFAULT 0, max float8 DEFAULT 1,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS float8
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_score(text, text, float8, float8, text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_score(text, text, float8, float8, text, text, jsonb, jsonb, text[])
 	IS 'ask how far a text meets a criterion, as a number from min to max';
 
 CREATE FUNCTION llm_translate(input text, to_language text, from_language text DEFAULT NULL,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS text
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_translate(text, text, text, text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_translate(text, text, text, text, text, jsonb, jsonb, text[])
 	IS 'ask for a text in another language';
 
 CREATE FUNCTION llm_redact(input text, kinds text[] DEFAULT NULL,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS text
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_redact(text, text[], text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_redact(text, text[], text, text, jsonb, jsonb, text[])
 	IS 'ask for a text with placeholders for names, addresses and the like; the text goes to the provider';
 
 CREATE FUNCTION llm_sentiment(input text, aspects text[] DEFAULT NULL,
-	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL)
+	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
+	checks text[] DEFAULT NULL)
 	RETURNS jsonb
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_call';
-COMMENT ON FUNCTION llm_sentiment(text, text[], text, text, jsonb, jsonb)
+COMMENT ON FUNCTION llm_sentiment(text, text[], text, text, jsonb, jsonb, text[])
 	IS 'ask how the writer of a text feels, {"sentiment": ".."}, and about which aspects, {"aspects": {..}}';
 
 CREATE FUNCTION llm_embed(input text, dimensions int DEFAULT NULL,

@@ -42,6 +42,7 @@
 #include "base/json_sql.h"
 #include "base/shmem.h"
 #include "catalog/catalog_target.h"
+#include "operation/condition.h"
 #include "operation/input.h"
 #include "operation/operation.h"
 
@@ -64,6 +65,7 @@ typedef struct CallSite
 	LlmLetterQuestion asked; /* all but the input */
 	const char *value_key; /* the answer's own value, where that is what the function returns */
 	TimestampTz deadline; /* DT_NOEND: none */
+	LlmConditions *conditions; /* of the user's; or NULL */
 } CallSite;
 
 /* What the running command of the client has asked so far.  Reset by its first call. */
@@ -193,6 +195,7 @@ make_asked(FunctionCallInfo fcinfo, CallSite *site)
 	llm_operation_job_options(options, NULL, &asked->tags, &deadline);
 	site->deadline = llm_operation_deadline(deadline);
 	site->value_key = site->returns == JSONBOID ? NULL : own_value_of(site->op, asked->spec);
+	site->conditions = llm_conditions_prepare(asked->spec);
 	MemoryContextSwitchTo(saved);
 	site->has_asked = true;
 }
@@ -333,12 +336,18 @@ check_encoding(void)
 				 errhint("Create the database with ENCODING 'UTF8'.")));
 }
 
-/* The question as bytes, in the current context. */
+/* The question as bytes, in the current context; "fault" is what was wrong with the last answer, NULL: none came. */
 static void
-write_question(const CallSite *site, const text *input, StringInfo bytes)
+write_question(const CallSite *site, const text *input, const char *fault, Jsonb *last_answer, StringInfo bytes)
 {
 	LlmLetterQuestion question = site->asked;
 
+	question.fault = fault;
+	if (fault != NULL)
+	{
+		question.last_answer = JsonbToCString(NULL, &last_answer->root, VARSIZE(last_answer));
+		question.reuse = false;
+	}
 	question.role = GetUserId();
 	question.patience_ms = patience_ms(site);
 	if (question.model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
@@ -363,7 +372,7 @@ use_reply(const CallSite *site, const LlmLetterReply *reply)
 
 /* Ask, and wait; unless it is asked already, for a row ahead. */
 static Jsonb *
-ask(CallSite *site, const text *input)
+ask_once(CallSite *site, const text *input, const char *fault, Jsonb *last_answer)
 {
 	StringInfoData bytes;
 	LlmLetterReply reply;
@@ -371,7 +380,7 @@ ask(CallSite *site, const text *input)
 	LlmPosted *posted;
 	Jsonb *volatile answer = NULL;
 
-	write_question(site, input, &bytes);
+	write_question(site, input, fault, last_answer, &bytes);
 	ahead = llm_ask_ring_find(&bytes);
 	if (ahead != NULL)
 	{
@@ -391,6 +400,28 @@ ask(CallSite *site, const text *input)
 		llm_mailbox_drop(posted);
 	}
 	PG_END_TRY();
+	return answer;
+}
+
+/* Ask, and again while the answer is not as the user's conditions want it. */
+static Jsonb *
+ask(CallSite *site, const text *input)
+{
+	LlmLetterReply reply = {.outcome = LLM_LETTER_FAILED, .reason = "check_failed"};
+	Jsonb *answer = ask_once(site, input, NULL, NULL);
+
+	for (int tries = 1; answer != NULL && site->conditions != NULL; tries++)
+	{
+		reply.message = llm_conditions_fault(site->conditions, answer, VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input));
+		if (reply.message == NULL)
+			return answer;
+		if (tries >= llm_guc_max_tries)
+		{
+			fail(site, &reply);
+			return NULL;
+		}
+		answer = ask_once(site, input, reply.message, answer);
+	}
 	return answer;
 }
 
@@ -461,7 +492,7 @@ llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo)
 	input = PG_GETARG_TEXT_PP(INPUT);
 	if (llm_input_is_blank(input))
 		return NULL;
-	write_question(site, input, &bytes);
+	write_question(site, input, NULL, NULL, &bytes);
 	ahead = llm_ask_ring_post(ring, &bytes, is_shareable(site));
 	pfree(bytes.data);
 	if (ahead != NULL && ahead->users == 1)

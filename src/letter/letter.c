@@ -100,6 +100,8 @@ llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 	write_jsonb(bytes, question->spec);
 	write_jsonb(bytes, question->tags);
 	write_string(bytes, question->application);
+	write_string(bytes, question->fault);
+	write_string(bytes, question->last_answer);
 	write_bytes(bytes, question->input, question->input_len);
 }
 
@@ -119,6 +121,8 @@ llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *quest
 	question->spec = read_jsonb(&reader);
 	question->tags = read_jsonb(&reader);
 	question->application = read_string(&reader);
+	question->fault = read_string(&reader);
+	question->last_answer = read_string(&reader);
 	question->input = read_bytes(&reader, &question->input_len);
 }
 

@@ -32,6 +32,8 @@ typedef struct LlmLetterQuestion
 	Jsonb *spec; /* as in llm.recipe.spec */
 	Jsonb *tags; /* or NULL */
 	const char *application; /* of the session */
+	const char *fault; /* of the second asking: what was wrong with the answer that came; or NULL */
+	const char *last_answer; /* that answer, or NULL */
 	const char *input;
 	size_t input_len;
 } LlmLetterQuestion;

@@ -57,6 +57,7 @@ const LlmOperation llm_op_filter = {
 	.function = "llm_filter",
 	.takes = LLM_TAKES(CONDITION),
 	.needs = LLM_TAKES(CONDITION),
+	.is_plain = true,
 	.load = load,
 	.check = check,
 };

@@ -238,6 +238,7 @@ const LlmOperation llm_op_redact = {
 	.name = "redact",
 	.function = "llm_redact",
 	.takes = LLM_TAKES(KINDS),
+	.is_plain = true,
 	.load = load,
 	.check = check,
 };

@@ -123,6 +123,7 @@ const LlmOperation llm_op_score = {
 	.takes = LLM_TAKES(CRITERION) | LLM_TAKES(MIN) | LLM_TAKES(MAX),
 	.needs = LLM_TAKES(CRITERION),
 	.make_spec = make_spec,
+	.is_plain = true,
 	.load = load,
 	.check = check,
 };

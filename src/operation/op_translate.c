@@ -70,6 +70,7 @@ const LlmOperation llm_op_translate = {
 	.function = "llm_translate",
 	.takes = LLM_TAKES(TO_LANGUAGE) | LLM_TAKES(FROM_LANGUAGE),
 	.needs = LLM_TAKES(TO_LANGUAGE),
+	.is_plain = true,
 	.load = load,
 	.check = check,
 };

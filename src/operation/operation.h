@@ -78,6 +78,7 @@ struct LlmOperation
 	uint64 takes; /* arguments that not all operations have, see LLM_TAKES() */
 	uint64 needs; /* those of them that must be given */
 	LlmRequestKind kind; /* what is asked: texts are given to check(), vectors to check_vector() */
+	bool is_plain; /* the function returns the answer's own value, not an object */
 
 	/*
 	 * Check the arguments of a call and make the recipe's canonical content.

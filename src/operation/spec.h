@@ -59,6 +59,7 @@ extern void llm_argument_max_words(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_kinds(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_instructions(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_examples(LlmSpec *spec, LlmArg arg, Datum value);
 
 /* Is the text empty, or nothing but white space? */

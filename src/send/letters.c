@@ -108,6 +108,8 @@ hold(LlmTaken *taken, TimestampTz now)
 	letter->facts.operation = pstrdup(letter->question.operation);
 	letter->facts.application = pstrdup(letter->question.application);
 	letter->facts.tags = letter->question.tags;
+	letter->fault = letter->question.fault;
+	letter->last_answer = letter->question.last_answer;
 	letter->cost = NumericGetDatum(int64_to_numeric(0));
 	letter->waits_since = now;
 	letter->wake_at = DT_NOBEGIN;

@@ -27,6 +27,9 @@
 #define HAS_FAILED(error, message) IS_OVER("failed") ", error = '" error "', message = '" message "'"
 #define IS_BACK "state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
 
+/* Of a task "g" that is final: its answer was not as the user's conditions want it, and is none. */
+#define UNCHECKED "(g.reason = 'check_failed' AND g.answer IS NOT NULL)"
+
 /* Rows "q" of the ids in a common table expression. */
 #define OF(from) " FROM " from " p WHERE q.id = p.id"
 
@@ -228,10 +231,12 @@ static LlmStatement transitions[] = {
 			   "   column_name, application_name, key, reason, message, tries, attempts, cost, input, last_answer, answer,"
 			   "   cell, fence, leaves, hides_key)"
 			   "  SELECT g.id, llm.clock(), j.id, g.recipe, g.role, g.relation, j.relation_name,"
-			   "   j.column_name, g.application_name, g.key, g.reason, g.message, g.tries, g.attempts,"
+			   "   j.column_name, g.application_name, g.key, g.reason, g.message,"
+			   "   CASE WHEN " UNCHECKED " THEN g.tries + 1 ELSE g.tries END, g.attempts,"
 			   "   (SELECT CASE WHEN pg_catalog.count(*) = 0 THEN 0 ELSE pg_catalog.sum(l.cost) END"
 			   "    FROM llm.ledger l WHERE l.task = g.id),"
-			   "   g.input, g.last_answer, g.answer, g.cell, g.fence, g.leaves, j.hides_key"
+			   "   g.input, CASE WHEN " UNCHECKED " THEN g.answer::pg_catalog.text ELSE g.last_answer END,"
+			   "   CASE WHEN NOT " UNCHECKED " THEN g.answer END, g.cell, g.fence, g.leaves, j.hides_key"
 			   "  FROM gone g JOIN llm.job j ON j.id = $1 WHERE g.fate = 'failed'"
 			   "  ON CONFLICT (task) DO UPDATE SET failed_at = excluded.failed_at, relation = excluded.relation,"
 			   "   reason = excluded.reason, message = excluded.message, tries = excluded.tries,"
@@ -262,6 +267,15 @@ static LlmStatement transitions[] = {
 			   " FROM pg_catalog.unnest($1) AS v(task) WHERE q.id = v.task AND " LLM_SETTLED,
 		.nargs = 2,
 		.args = {INT8ARRAYOID, INT4OID}},
+
+	/* Tasks with answers, and what is wrong with each; a try is charged.  They ask themselves from now on. */
+	[LLM_EVENT_ASK_AGAIN] = {
+		.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = NULL, landed = NULL, reason = 'check_failed',"
+			   "  not_before = llm.clock(), tries = q.tries + 1, error = 'check_failed', message = v.message,"
+			   "  last_answer = q.answer::pg_catalog.text, answer = NULL"
+			   " FROM unnest($1, $2) AS v(task, message) WHERE q.id = v.task AND q.state = 'answered'",
+		.nargs = 2,
+		.args = {INT8ARRAYOID, TEXTARRAYOID}},
 
 	/* At most $1. */
 	[LLM_EVENT_COME_BACK] = {

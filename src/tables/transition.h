@@ -37,7 +37,7 @@ typedef enum LlmTaskState
 	/* → READY; ANSWERED, FAILED (as its leader); else as READY; or again what "outcome" says */
 	LLM_TASK_WAITING,
 
-	/* → WAITING (locked, or others need the answer); done, failed, superseded or row_gone: the row goes */
+	/* → WAITING (locked; others need it; to be asked again); done, failed, superseded or row_gone: the row goes */
 	LLM_TASK_ANSWERED,
 
 	/* → WAITING (locked); failed, superseded or row_gone: the row goes */
@@ -74,6 +74,7 @@ typedef enum LlmTaskEvent
 	/* the writer's */
 	LLM_EVENT_END, /* any outcome → none: the cell is settled */
 	LLM_EVENT_PUT_OFF, /* any outcome → WAITING */
+	LLM_EVENT_ASK_AGAIN, /* ANSWERED → WAITING, due at once: the user's conditions do not hold */
 	LLM_EVENT_COME_BACK, /* WAITING → what the outcome says */
 	LLM_EVENT_COME_BACK_AHEAD, /* the same: the clock was set back */
 	LLM_EVENT_FAIL_LATE, /* READY, WAITING → FAILED: deadline */
@@ -95,11 +96,11 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
  * with an answer is told to the model.  Whether anybody follows a task is not asked for each
  * where nobody follows any.
  */
-#define LLM_CLAIM_COLUMNS                                                                               \
-	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.outages, q.key, q.input,"                 \
-	" CASE WHEN q.error = 'invalid_output' THEN q.message END, q.last_answer, q.application_name,"      \
-	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL" \
-	" AND (SELECT true FROM llm.queue f WHERE f.same_as = ANY (ARRAY[q.id, q.same_as])"                 \
+#define LLM_CLAIM_COLUMNS                                                                                             \
+	"q.id, q.job, q.recipe, q.request, q.tries, q.attempts, q.outages, q.key, q.input,"                               \
+	" CASE WHEN q.error IN ('invalid_output', 'check_failed') THEN q.message END, q.last_answer, q.application_name," \
+	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"               \
+	" AND (SELECT true FROM llm.queue f WHERE f.same_as = ANY (ARRAY[q.id, q.same_as])"                               \
 	"  AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL, q.fallback"
 
 /* Of dead letters "d": those of a selection, arguments 1 to 7.  And the key columns of one "m" with its job "j", if any. */

@@ -22,6 +22,7 @@
 #include "base/spi.h"
 #include "cell/image.h"
 #include "writeback/writeback_cells.h"
+#include "writeback/writeback_check.h"
 #include "writeback/writeback_diag.h"
 #include "writeback/writeback_leaf.h"
 #include "writeback/writeback_session.h"
@@ -578,6 +579,8 @@ llm_writeback_cells(LlmWriteJob *job)
 		return;
 	}
 	llm_writeback_decide(job, LLM_FATE_OPEN, NULL, NULL);
+	if (job->spec != NULL)
+		llm_writeback_check(job);
 	if (job->is_quiet)
 		make_values(job, &target, column);
 	all.rows = palloc(sizeof(LlmWriteRow *) * Max(job->nrows, 1));

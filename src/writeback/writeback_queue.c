@@ -53,7 +53,8 @@
 static LlmStatement find_statement = {
 	.sql = "SELECT j.id, j.role, j.relation, j.relation_name, j.column_name, j.key_columns, j.settings, j.column_numbers,"
 		   "  j.shape, j.shape_put_off, j.state = 'paused',"
-		   "  j.cell_kind = 'quiet', j.cell"
+		   "  j.cell_kind = 'quiet', j.cell,"
+		   "  (SELECT r.spec FROM llm.recipe r WHERE r.id = j.recipe AND r.spec ? 'checks')"
 		   " FROM llm.job j CROSS JOIN LATERAL ("
 		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " LLM_SETTLED
 		   "   AND q.landed >= COALESCE(($3 ->> j.id::pg_catalog.text)"
@@ -81,12 +82,12 @@ static LlmStatement claim_statement = {
 		   "   CASE WHEN pg_catalog.bool_or(c.superseded) THEN 'superseded' ELSE 'cancelled' END"
 		   "   FROM llm.cancellation c WHERE c.task = q.id HAVING pg_catalog.count(*) > 0), q.state)"
 		   "  ELSE q.state END, q.answer, q.error, q.message, COALESCE(q.same_as, 0), COALESCE(q.landed, 0),"
-		   " q.fence, q.leaves"
+		   " q.fence, q.leaves, CASE WHEN $4 THEN q.input END, q.tries"
 		   " FROM sized s JOIN llm.queue q ON q.id = s.id"
 		   " WHERE COALESCE(s.before, 0) < " CLAIM_BYTES
 		   " ORDER BY q.id",
-	.nargs = 3,
-	.args = {INT8OID, INT4OID, INT8OID}};
+	.nargs = 4,
+	.args = {INT8OID, INT4OID, INT8OID, BOOLOID}};
 
 /* Found by a new snapshot: what was committed before the row could be locked. */
 static LlmStatement asked_again_statement = {
@@ -143,6 +144,7 @@ static LlmStatement purge_statement = {
 static const char *const fate_names[] = {
 	[LLM_FATE_OPEN] = NULL,
 	[LLM_FATE_WAITING] = NULL,
+	[LLM_FATE_AGAIN] = NULL,
 	[LLM_FATE_DONE] = "done",
 	[LLM_FATE_FAILED] = "failed",
 	[LLM_FATE_SUPERSEDED] = "superseded",
@@ -194,6 +196,14 @@ read_int64(uint64 i, int n)
 	bool isnull;
 
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
+}
+
+static int32
+read_int32(uint64 i, int n)
+{
+	bool isnull;
+
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n, &isnull));
 }
 
 static bool
@@ -271,6 +281,7 @@ llm_writeback_find_jobs(int64 after, int limit)
 		job->paused = read_bool(i, 11);
 		job->is_quiet = read_bool(i, 12);
 		job->cell = read_jsonb(i, 13);
+		job->spec = read_jsonb(i, 14);
 		jobs = lappend(jobs, job);
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -316,6 +327,8 @@ read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
 	row->landed = read_int64(i, 9);
 	row->fence = (bytea *) read_jsonb(i, 10);
 	row->leaves = read_jsonb(i, 11);
+	row->input = read_text(i, 12);
+	row->tries = (int) read_int32(i, 13);
 	row->key = palloc(sizeof(char *) * job->nkeys);
 	for (int k = 0; k < job->nkeys; k++)
 	{
@@ -329,7 +342,7 @@ read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
 void
 llm_writeback_claim(LlmWriteJob *job, int limit)
 {
-	Datum values[3];
+	Datum values[4];
 	int nread = 0;
 	int64 bytes = 0;
 	int n;
@@ -337,6 +350,7 @@ llm_writeback_claim(LlmWriteJob *job, int limit)
 	values[0] = Int64GetDatum(job->id);
 	values[1] = Int32GetDatum(limit);
 	values[2] = Int64GetDatum(llm_writeback_came_to(job->id));
+	values[3] = BoolGetDatum(job->spec != NULL);
 	n = execute(&claim_statement, values);
 	job->rows = palloc0(sizeof(LlmWriteRow) * Max(n, 1));
 	while (nread < n && bytes < READ_BYTES)
@@ -438,6 +452,30 @@ settle_final(LlmWriteJob *job)
 	promote_followers(job);
 }
 
+/* The sender is to ask again. */
+static void
+ask_again(LlmWriteJob *job)
+{
+	Datum *tasks = palloc(sizeof(Datum) * Max(job->nrows, 1));
+	Datum *faults = palloc(sizeof(Datum) * Max(job->nrows, 1));
+	Datum values[2];
+	int n = 0;
+
+	for (int i = 0; i < job->nrows; i++)
+	{
+		if (job->rows[i].fate != LLM_FATE_AGAIN)
+			continue;
+		tasks[n] = Int64GetDatum(job->rows[i].task);
+		faults[n++] = CStringGetTextDatum(job->rows[i].explanation);
+	}
+	if (n == 0)
+		return;
+	values[0] = llm_spi_array(INT8OID, tasks, NULL, n);
+	values[1] = llm_spi_array(TEXTOID, faults, NULL, n);
+	happen(LLM_EVENT_ASK_AGAIN, values);
+	job->promoted = true;
+}
+
 void
 llm_writeback_settle(LlmWriteJob *job)
 {
@@ -446,6 +484,7 @@ llm_writeback_settle(LlmWriteJob *job)
 	int n = 0;
 
 	settle_final(job);
+	ask_again(job);
 	for (int i = 0; i < job->nrows; i++)
 		if (job->rows[i].fate == LLM_FATE_WAITING)
 			waiting[n++] = Int64GetDatum(job->rows[i].task);

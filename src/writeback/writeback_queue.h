@@ -27,6 +27,7 @@ typedef enum LlmFate
 {
 	LLM_FATE_OPEN = 0, /* not decided: stays settled, comes again */
 	LLM_FATE_WAITING, /* somebody holds a lock: later */
+	LLM_FATE_AGAIN, /* the answer is not as the user's conditions want it: it is asked again */
 	LLM_FATE_DONE, /* these are final */
 	LLM_FATE_FAILED,
 	LLM_FATE_SUPERSEDED,
@@ -48,6 +49,8 @@ typedef struct LlmWriteRow
 	bool locked; /* the role saw row and marker, and holds the row's lock */
 	bytea *fence; /* of quiet cells, what follows, too; else NULL */
 	Jsonb *leaves; /* or NULL */
+	char *input; /* of jobs with conditions, else NULL */
+	int tries;
 	Datum value; /* as evaluated from the answer */
 	bool value_is_null;
 	LlmFate fate;
@@ -71,6 +74,7 @@ typedef struct LlmWriteJob
 	bool paused; /* it was when it was looked for */
 	bool is_quiet; /* its cells show nothing of their tasks */
 	Jsonb *cell; /* llm.job.cell, of quiet cells */
+	Jsonb *spec; /* of the recipe, where it has conditions; else NULL */
 	LlmWriteRow *rows;
 	int nrows;
 	int nclaimed; /* rows as claimed; some may have been dropped from "rows" since */

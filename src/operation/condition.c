@@ -1,0 +1,405 @@
+/*-------------------------------------------------------------------------
+ *
+ * condition.c
+ *	  The user's own conditions on an answer: the argument "checks".
+ *
+ * They are kept as they were typed, with the settings that change what they mean, in the
+ * recipe.  No tree of them is stored: a function that was dropped and another one that has its number now
+ * would crash the server.  They are parsed as a CHECK constraint is, so that they have no sub-select
+ * and no aggregate, and are no statement.  Nothing here is privileged: who evaluates them is the role
+ * that asked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/params.h"
+#include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_node.h"
+#include "parser/parser.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "base/compat.h"
+#include "base/json.h"
+#include "operation/condition.h"
+#include "operation/spec.h"
+
+/* More, or longer ones, are a mistake. */
+#define MAX_CONDITIONS 20
+#define MAX_BYTES 10000
+
+/* What a model is told of one. */
+#define TOLD_BYTES 500
+
+/* Settings that change what an expression means. */
+static const char *const meaning[] = {
+	"DateStyle",
+	"IntervalStyle",
+	"TimeZone",
+	"array_nulls",
+	"bytea_output",
+	"extra_float_digits",
+	"lc_monetary",
+	"lc_numeric",
+	"lc_time",
+	"search_path",
+	"xmlbinary",
+	"xmloption",
+};
+
+typedef enum ConditionParam
+{
+	PARAM_ANSWER = 1,
+	PARAM_INPUT,
+	PARAMS = PARAM_INPUT
+} ConditionParam;
+
+typedef struct Condition
+{
+	char *sql;
+	ExprState *state;
+} Condition;
+
+struct LlmConditions
+{
+	JsonbValue *settings; /* an object; or NULL */
+	const char *value_key; /* the member that "answer" is; NULL: the whole object */
+	int n;
+	Condition *all;
+	EState *estate;
+	ParamListInfo values;
+	ExprContext *econtext;
+};
+
+/* Context of an error while one is parsed. */
+static void
+tell_condition(void *arg)
+{
+	const char *sql = arg;
+	int position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(sql);
+	}
+	errcontext("condition \"%s\" of argument \"checks\"", sql);
+}
+
+static Node *
+make_param(ConditionParam number)
+{
+	Param *param = makeNode(Param);
+
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = number;
+	param->paramtype = number == PARAM_ANSWER ? JSONBOID : TEXTOID;
+	param->paramtypmod = -1;
+	param->paramcollid = get_typcollation(param->paramtype);
+	param->location = -1;
+	return (Node *) param;
+}
+
+/* PreParseColumnRefHook: the two names that there are. */
+static Node *
+find_name(ParseState *pstate, ColumnRef *ref)
+{
+	Node *field = linitial(ref->fields);
+
+	if (list_length(ref->fields) != 1 || !IsA(field, String))
+		return NULL;
+	if (strcmp(strVal(field), "answer") == 0)
+		return make_param(PARAM_ANSWER);
+	return strcmp(strVal(field), "input") == 0 ? make_param(PARAM_INPUT) : NULL;
+}
+
+/* Does a function call ask a model?  It would wait for a sender that waits for the writer. */
+static bool
+is_call(Oid function, void *context)
+{
+	char *name = get_func_name(function);
+
+	return name != NULL && llm_operation_by_function(name) != NULL;
+}
+
+static bool
+find_call(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return check_functions_in_node(node, is_call, context) || expression_tree_walker(node, find_call, context);
+}
+
+/* One expression, and nothing else that a SELECT may have. */
+static Expr *
+parse(const char *sql)
+{
+	List *parsed = raw_parser(sql, RAW_PARSE_PLPGSQL_EXPR);
+	SelectStmt *select = NULL;
+	ParseState *pstate = make_parsestate(NULL);
+	Node *expr;
+
+	if (list_length(parsed) == 1)
+		select = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
+	if (select == NULL || !IsA(select, SelectStmt) || list_length(select->targetList) != 1 ||
+		select->op != SETOP_NONE || select->fromClause != NIL || select->whereClause != NULL ||
+		select->distinctClause != NIL || select->intoClause != NULL || select->groupClause != NIL ||
+		select->havingClause != NULL || select->windowClause != NIL || select->sortClause != NIL ||
+		select->limitOffset != NULL || select->limitCount != NULL || select->lockingClause != NIL ||
+		select->withClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("a condition must be one expression"),
+				 errhint("For example: answer->>'label' <> 'other' OR length(input) < 20")));
+	pstate->p_pre_columnref_hook = find_name;
+	expr = transformExpr(pstate, linitial_node(ResTarget, select->targetList)->val, EXPR_KIND_CHECK_CONSTRAINT);
+	expr = coerce_to_boolean(pstate, expr, "checks");
+	assign_expr_collations(pstate, expr);
+	if (find_call(expr, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a condition cannot ask a model"),
+				 errhint("Ask in a statement of its own about what is stored.")));
+	return (Expr *) expr;
+}
+
+/* Have the settings that the conditions mean; the result is for AtEOXact_GUC(). */
+static int
+begin_meaning(const LlmConditions *conditions)
+{
+	int nest = NewGUCNestLevel();
+
+	for (int i = 0; conditions->settings != NULL && i < conditions->settings->val.object.nPairs; i++)
+	{
+		const JsonbPair *pair = &conditions->settings->val.object.pairs[i];
+
+		if (pair->value.type == jbvString)
+			(void) set_config_option(llm_json_cstring(&pair->key), llm_json_cstring(&pair->value), PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+	return nest;
+}
+
+static void
+start(LlmConditions *conditions, const JsonbValue *list)
+{
+	MemoryContext caller;
+
+	conditions->estate = CreateExecutorState();
+	caller = MemoryContextSwitchTo(conditions->estate->es_query_cxt);
+	conditions->n = list->val.array.nElems;
+	conditions->all = palloc0(conditions->n * sizeof(Condition));
+	conditions->values = makeParamList(PARAMS);
+	for (int i = 0; i < PARAMS; i++)
+		conditions->values->params[i] = (ParamExternData){.ptype = i + 1 == PARAM_ANSWER ? JSONBOID : TEXTOID};
+	conditions->estate->es_param_list_info = conditions->values;
+	for (int i = 0; i < conditions->n; i++)
+	{
+		Condition *condition = &conditions->all[i];
+		ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_condition};
+
+		condition->sql = llm_json_cstring(&list->val.array.elems[i]);
+		context.arg = condition->sql;
+		error_context_stack = &context;
+		condition->state = ExecInitExprWithParams(expression_planner(parse(condition->sql)), conditions->values);
+		error_context_stack = context.previous;
+	}
+	conditions->econtext = GetPerTupleExprContext(conditions->estate);
+	conditions->econtext->ecxt_param_list_info = conditions->values;
+	MemoryContextSwitchTo(caller);
+}
+
+LlmConditions *
+llm_conditions_prepare(Jsonb *spec)
+{
+	JsonbValue tree;
+	const JsonbValue *list;
+	const JsonbValue *value_key;
+	LlmConditions *conditions;
+	int nest;
+
+	if (!llm_json_tree(spec, &tree) || tree.type != jbvObject)
+		return NULL;
+	list = llm_json_get(&tree, LLM_CONDITION_KEY);
+	if (list == NULL || list->type != jbvArray)
+		return NULL;
+	conditions = palloc0(sizeof(LlmConditions));
+	conditions->settings = llm_json_get(&tree, LLM_CONDITION_SETTINGS_KEY);
+	value_key = llm_json_get(&tree, LLM_CONDITION_VALUE_KEY);
+	if (value_key != NULL)
+		conditions->value_key = llm_json_cstring(value_key);
+	nest = begin_meaning(conditions);
+	start(conditions, list);
+	AtEOXact_GUC(true, nest);
+	return conditions;
+}
+
+/* The first that does not hold; NULL: all do.  *at is the one that is evaluated, for who catches an error. */
+static const char *
+find_false(LlmConditions *conditions, volatile int *at)
+{
+	for (*at = 0; *at < conditions->n; (*at)++)
+	{
+		Datum holds;
+		bool isnull;
+
+		ResetExprContext(conditions->econtext);
+		holds = ExecEvalExprSwitchContext(conditions->all[*at].state, conditions->econtext, &isnull);
+		if (!isnull && !DatumGetBool(holds))
+			return conditions->all[*at].sql;
+	}
+	return NULL;
+}
+
+/* Is it no answer's fault? */
+static bool
+is_ours(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+		default:
+			return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+				   sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
+	}
+}
+
+static char *
+clip(const char *words)
+{
+	return pnstrdup(words, llm_json_clip(words, strlen(words), TOLD_BYTES));
+}
+
+/* What conditions know as "answer". */
+static Jsonb *
+own_value(const LlmConditions *conditions, Jsonb *answer)
+{
+	JsonbValue tree;
+	const JsonbValue *value = NULL;
+
+	if (conditions->value_key != NULL && llm_json_tree(answer, &tree) && tree.type == jbvObject)
+		value = llm_json_get(&tree, conditions->value_key);
+	return value == NULL ? answer : llm_json_store(value);
+}
+
+char *
+llm_conditions_fault(LlmConditions *conditions, Jsonb *answer, const char *input, size_t input_len)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ParamExternData *params = conditions->values->params;
+	char *volatile fault = NULL;
+	volatile int at = 0;
+
+	params[PARAM_ANSWER - 1].value = JsonbPGetDatum(own_value(conditions, answer));
+	params[PARAM_INPUT - 1].value = PointerGetDatum(cstring_to_text_with_len(input, (int) input_len));
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		int nest = begin_meaning(conditions);
+		const char *sql = find_false(conditions, &at);
+
+		if (sql != NULL)
+			fault = psprintf("The answer does not satisfy the condition %s", clip(sql));
+		AtEOXact_GUC(false, nest);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		if (is_ours(error->sqlerrcode))
+			ReThrowError(error);
+		fault = psprintf("The condition %s raises an error for the answer: %s", clip(conditions->all[at].sql),
+						 clip(error->message == NULL ? "unknown" : error->message));
+	}
+	PG_END_TRY();
+	return fault;
+}
+
+/* Where the function returns a value of its own: which member of an answer that is. */
+static void
+add_value_key(LlmSpec *spec)
+{
+	JsonbPair pairs[LLM_SPEC_MAX_KEYS];
+	JsonbValue content;
+	LlmRecipe *recipe;
+
+	if (!spec->op->is_plain)
+		return;
+	memcpy(pairs, spec->pairs, sizeof(pairs));
+	content = llm_json_make_object(pairs, spec->n);
+	recipe = llm_operation_load(0, spec->op->name, llm_json_store(&content));
+	if (recipe != NULL && recipe->value_key != NULL)
+		llm_spec_add(spec, LLM_CONDITION_VALUE_KEY, llm_json_make_text(recipe->value_key));
+}
+
+/* The argument: texts, and what they mean in this session.  What is wrong with them is said now. */
+void
+llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value)
+{
+	JsonbValue *list;
+	JsonbPair *settings = palloc(lengthof(meaning) * sizeof(JsonbPair));
+	JsonbPair pairs[2];
+	JsonbValue content;
+	Datum *texts;
+	bool *nulls;
+	int nsettings = 0;
+	int n;
+
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &texts, &nulls, &n);
+	if (n == 0 || n > MAX_CONDITIONS)
+		llm_spec_refuse(arg, psprintf("It must have from 1 to %d conditions, such as answer->>'label' <> ''.", MAX_CONDITIONS));
+	list = palloc(n * sizeof(JsonbValue));
+	for (int i = 0; i < n; i++)
+	{
+		char *words = nulls[i] ? pstrdup("") : TextDatumGetCString(texts[i]);
+
+		if (llm_spec_is_blank(words, strlen(words)) || strlen(words) > MAX_BYTES)
+			llm_spec_refuse(arg, "A condition must not be null, blank or longer than 10,000 bytes.");
+		list[i] = llm_json_make_text(words);
+	}
+	for (int i = 0; i < lengthof(meaning); i++)
+	{
+		const char *setting = GetConfigOption(meaning[i], true, false);
+
+		if (setting != NULL)
+			llm_json_set_pair(&settings[nsettings++], meaning[i], llm_json_make_text(pstrdup(setting)));
+	}
+	llm_json_set_pair(&pairs[0], LLM_CONDITION_KEY, llm_json_make_array(list, n));
+	llm_json_set_pair(&pairs[1], LLM_CONDITION_SETTINGS_KEY, llm_json_make_object(settings, nsettings));
+	for (int i = 0; i < lengthof(pairs); i++)
+		llm_spec_add(spec, i == 0 ? LLM_CONDITION_KEY : LLM_CONDITION_SETTINGS_KEY, pairs[i].value);
+	add_value_key(spec);
+	content = llm_json_make_object(pairs, lengthof(pairs));
+	(void) llm_conditions_prepare(llm_json_store(&content));
+}

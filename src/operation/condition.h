@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * condition.h
+ *	  The user's own conditions on an answer: the argument "checks".
+ *
+ *	  prepare()  once per recipe, as the role that asked; raises what is wrong with them
+ *	  fault()    once per answer
+ *
+ * Each is one SQL expression of type boolean over "answer" (jsonb) and "input" (text), read and
+ * evaluated under the settings of the session that asked.  As with a CHECK constraint, one that
+ * is NULL holds.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_CONDITION_H
+#define LLM_CONDITION_H
+
+#include "base/llm_enrich.h"
+
+#include "utils/jsonb.h"
+
+/* Members of a recipe's spec: an array of texts, and the settings that they mean. */
+#define LLM_CONDITION_KEY "checks"
+#define LLM_CONDITION_SETTINGS_KEY "checks_settings"
+
+/* And the member of an answer that "answer" is, where the function returns that alone. */
+#define LLM_CONDITION_VALUE_KEY "checks_value"
+
+typedef struct LlmConditions LlmConditions;
+
+/* Of a recipe's spec, in the current context; NULL when it has none. */
+extern LlmConditions *llm_conditions_prepare(Jsonb *spec);
+
+/*
+ * NULL when all hold; else, in the current context, a sentence about the first that does not, or that cannot be
+ * evaluated for this answer.  Raises what is no fault of the answer's: a cancelled query, no memory, a lock.
+ */
+extern char *llm_conditions_fault(LlmConditions *conditions, Jsonb *answer, const char *input, size_t input_len);
+
+#endif /* LLM_CONDITION_H */
