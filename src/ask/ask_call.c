@@ -187,6 +187,7 @@ make_asked(FunctionCallInfo fcinfo, CallSite *site)
 	}
 	model = llm_argument_text(&args, LLM_ARG_MODEL);
 	asked->model = model == NULL ? NULL : text_to_cstring(model);
+	asked->reuse = true;
 	asked->operation = site->op->name;
 	asked->spec = llm_operation_spec(site->op, &args);
 	options = llm_argument_jsonb(&args, LLM_ARG_OPTIONS);

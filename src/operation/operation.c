@@ -86,9 +86,10 @@ load_word(const JsonbValue *spec, const char *key)
 }
 
 static void
-load_params(LlmParams *params, const JsonbValue *spec)
+load_params(const LlmOperation *op, LlmParams *params, const JsonbValue *spec)
 {
 	const JsonbValue *max_tokens = llm_json_get(spec, "max_tokens");
+	const JsonbValue *reuse = llm_json_get(spec, "reuse");
 
 	params->temperature = load_number(spec, "temperature");
 	params->top_p = load_number(spec, "top_p");
@@ -97,6 +98,7 @@ load_params(LlmParams *params, const JsonbValue *spec)
 	params->reasoning_effort = load_word(spec, "reasoning_effort");
 	params->verbosity = load_word(spec, "verbosity");
 	params->service_tier = load_word(spec, "service_tier");
+	params->reuse = reuse == NULL ? !op->not_kept : reuse->val.boolean;
 }
 
 LlmRecipe *
@@ -117,7 +119,7 @@ llm_operation_load(int64 id, const char *operation, Jsonb *spec)
 	if (!llm_json_tree(recipe->spec, &content) || content.type != jbvObject)
 		return NULL;
 	recipe->schema_name = op->name;
-	load_params(&recipe->params, &content);
+	load_params(op, &recipe->params, &content);
 	op->load(recipe, &content);
 	return recipe;
 }

@@ -44,6 +44,7 @@ typedef struct LlmParams
 	const char *reasoning_effort; /* or NULL */
 	const char *verbosity; /* or NULL */
 	const char *service_tier; /* or NULL */
+	bool reuse; /* a kept answer will do, and the answer may be kept: this one does not travel */
 } LlmParams;
 
 /* What the rows of a job share, ready for a dialect.  Lives in the context it was loaded in. */
@@ -78,6 +79,7 @@ struct LlmOperation
 	uint64 takes; /* arguments that not all operations have, see LLM_TAKES() */
 	uint64 needs; /* those of them that must be given */
 	LlmRequestKind kind; /* what is asked: texts are given to check(), vectors to check_vector() */
+	bool not_kept; /* answers are kept for the same question only where its options say "reuse": true */
 
 	/*
 	 * Check the arguments of a call and make the recipe's canonical content.

@@ -34,6 +34,7 @@ static const LlmOption known_options[] = {
 	{"max_tokens", LLM_OPTION_INTEGER, true, 1, 10000000},
 	{"priority", LLM_OPTION_INTEGER, false, -100, 100},
 	{"reasoning_effort", LLM_OPTION_WORD, true, 0, 0},
+	{"reuse", LLM_OPTION_FLAG, true, 0, 0},
 	{"seed", LLM_OPTION_INTEGER, true, PG_INT64_MIN, PG_INT64_MAX},
 	{"service_tier", LLM_OPTION_WORD, true, 0, 0},
 	{"tags", LLM_OPTION_TAGS, false, 0, 0},
@@ -226,6 +227,10 @@ check_option(const LlmOption *option, JsonbValue *value)
 			break;
 		case LLM_OPTION_WORD:
 			check_word(option, value);
+			break;
+		case LLM_OPTION_FLAG:
+			if (value->type != jbvBool)
+				refuse(option, "It must be true or false.");
 			break;
 		case LLM_OPTION_DEADLINE:
 			check_deadline(option, value);

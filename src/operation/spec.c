@@ -93,6 +93,13 @@ llm_argument_instructions(LlmSpec *spec, LlmArg arg, Datum value)
 }
 
 /* Options that change the question are part of the recipe; the others steer the job. */
+/* Does the option say what goes without saying?  Then the question is the same without it. */
+static bool
+is_default(const LlmOperation *op, const LlmOption *option, const JsonbValue *value)
+{
+	return option->type == LLM_OPTION_FLAG && value->val.boolean == !op->not_kept;
+}
+
 void
 llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value)
 {
@@ -106,7 +113,7 @@ llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value)
 	{
 		JsonbValue *option = llm_json_get(options, known[i].name);
 
-		if (option != NULL && known[i].in_recipe)
+		if (option != NULL && known[i].in_recipe && !is_default(spec->op, &known[i], option))
 			llm_spec_add(spec, known[i].name, *option);
 	}
 }

@@ -29,6 +29,7 @@
 #include "send/claim.h"
 #include "send/flight.h"
 #include "send/joblist.h"
+#include "send/kept.h"
 #include "send/learn.h"
 #include "send/letters.h"
 #include "send/load.h"
@@ -370,6 +371,13 @@ take_letters(LlmPass *pass)
 		pass->letters = llm_letters_take(llm_air_slots(), llm_http_in_flight(), llm_clock_steady());
 }
 
+/* Answers that were there already, and are booked now. */
+static void
+tell_letters(LlmPass *pass)
+{
+	llm_letters_tell_kept();
+}
+
 static void
 undo_letters(LlmPass *pass)
 {
@@ -471,6 +479,7 @@ static const LlmStep steps[] = {
 	{"bills", store_due, store_bills, forget_stored, NULL},
 	{"shares of retries", NULL, store_shares, NULL, NULL},
 	{"answers", NULL, store_answers, NULL, NULL},
+	{"kept answers", NULL, llm_kept_store, llm_kept_keep, llm_kept_undo},
 	{"habits", NULL, llm_learn_habits, NULL, NULL},
 	{"lessons", llm_learn_due, llm_learn_run, llm_learn_keep, llm_learn_undo},
 	{"followers", followers_due, serve_followers, NULL, undo_followers},
@@ -478,11 +487,12 @@ static const LlmStep steps[] = {
 	{"steering", steering_due, take_steering, NULL, undo_steering},
 	{"look around", look_due, look_around, NULL, undo_look},
 	{"routes", NULL, find_routes, NULL, NULL},
-	{"letters", letters_due, take_letters, NULL, undo_letters},
+	{"letters", letters_due, take_letters, tell_letters, undo_letters},
 	{"claimed ahead", ahead_due, call_back, forget_called_back, undo_call_back},
 	{"claim", llm_claim_due, llm_claim_run, llm_claim_keep, llm_claim_undo},
 	{"reasons", reasons_due, store_reasons, NULL, NULL},
 	{"sums", sums_due, sum_ledger, NULL, NULL},
+	{"old kept answers", llm_kept_tidy_due, llm_kept_tidy, NULL, NULL},
 };
 
 /* When the first step is due that is not yet, or "now" when one is. */
