@@ -544,7 +544,7 @@ llm_letters_take(int slots, int in_flight, TimestampTz now)
 }
 
 void
-llm_letters_tell_kept(void)
+llm_letters_tell_kept(LlmPass *pass)
 {
 	dlist_mutable_iter iter;
 
