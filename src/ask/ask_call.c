@@ -371,6 +371,7 @@ ask(CallSite *site, const text *input)
 	LlmAhead *ahead;
 	LlmPosted *posted;
 	Jsonb *volatile answer = NULL;
+	int64 since_us = llm_clock_monotonic_us();
 
 	write_question(site, input, &bytes);
 	ahead = llm_ask_ring_find(&bytes);
@@ -378,6 +379,9 @@ ask(CallSite *site, const text *input)
 	{
 		pfree(bytes.data);
 		llm_ask_await(ahead->posted, llm_guc_patience_ms, &reply);
+		if (!ahead->counted)
+			llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
+		ahead->counted = true;
 		return use_reply(site, &reply);
 	}
 	count_call(site->name);
@@ -385,6 +389,7 @@ ask(CallSite *site, const text *input)
 	pfree(bytes.data);
 	PG_TRY();
 	{
+		llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
 		answer = use_reply(site, &reply);
 	}
 	PG_FINALLY();

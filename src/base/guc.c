@@ -164,8 +164,8 @@ llm_guc_init(void)
 							   PGC_USERSET, 0,
 							   NULL, NULL, NULL);
 	DefineCustomBoolVariable("llm_enrich.notices",
-							 "Tells the numbers of the jobs that a statement has queued.",
-							 "A statement of one row tells nothing.",
+							 "Tells which jobs a statement has queued, and what it has asked while it waited.",
+							 "A statement that queues one row tells nothing.",
 							 &llm_guc_notices, true,
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
