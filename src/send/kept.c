@@ -94,8 +94,9 @@ llm_kept_make_key(LlmSharedRecipe *recipe, const LlmRoute *route, const char *in
 				  LlmAnswerKey *key)
 {
 	const char *server = route->target->server != NULL ? route->target->server : "";
-	const void *pieces[] = {llm_flight_fingerprint(recipe, route), &route->role, server, route->url, input};
-	size_t lengths[] = {LLM_ANSWER_KEY_BYTES, sizeof(route->role), strlen(server) + 1, strlen(route->url) + 1,
+	const char *url = route->addresses[LLM_REQUEST_CHAT].url;
+	const void *pieces[] = {llm_flight_fingerprint(recipe, route), &route->role, server, url, input};
+	size_t lengths[] = {LLM_ANSWER_KEY_BYTES, sizeof(route->role), strlen(server) + 1, strlen(url) + 1,
 						input_len};
 
 	hash_pieces(pieces, lengths, lengthof(pieces), key->bytes);

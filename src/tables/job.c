@@ -18,8 +18,8 @@
 #include "base/spi.h"
 #include "tables/job.h"
 
-#define JOB_COLUMNS \
-	"j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL, COALESCE(j.max_concurrency, 0), j.operation,"   \
+#define JOB_COLUMNS                                                                                                \
+	"j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL, COALESCE(j.max_concurrency, 0), j.operation," \
 	" j.fresh"
 
 /*
