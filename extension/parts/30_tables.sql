@@ -71,7 +71,8 @@ CREATE TABLE llm.job (
 	pace_final bigint,
 	pace_before_at timestamptz,
 	pace_before_final bigint,
-	hides_key boolean NOT NULL DEFAULT false
+	hides_key boolean NOT NULL DEFAULT false,
+	fresh boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
@@ -115,6 +116,7 @@ COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task
 COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
 COMMENT ON COLUMN llm.job.max_concurrency IS 'requests of the job in flight at a time, at most; NULL: as many as its target takes';
 COMMENT ON COLUMN llm.job.announced IS 'state that was told last by NOTIFY and in the log; budget: it met one';
+COMMENT ON COLUMN llm.job.fresh IS 'its tasks take no kept answer, since they were asked before (llm.retry)';
 COMMENT ON COLUMN llm.job.estimated_cost IS 'US dollars that it was to cost when it was queued; NULL: not estimated';
 COMMENT ON COLUMN llm.job.pace_at IS 'a moment at most a minute ago, while tasks become final';
 COMMENT ON COLUMN llm.job.pace_final IS 'final tasks at that moment';

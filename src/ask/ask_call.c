@@ -189,6 +189,7 @@ make_asked(FunctionCallInfo fcinfo, CallSite *site)
 	}
 	model = llm_argument_text(&args, LLM_ARG_MODEL);
 	asked->model = model == NULL ? NULL : text_to_cstring(model);
+	asked->reuse = true;
 	asked->operation = site->op->name;
 	asked->spec = llm_operation_spec(site->op, &args);
 	options = llm_argument_jsonb(&args, LLM_ARG_OPTIONS);
@@ -379,6 +380,7 @@ ask_once(CallSite *site, const text *input, const char *fault, Jsonb *last_answe
 	LlmAhead *ahead;
 	LlmPosted *posted;
 	Jsonb *volatile answer = NULL;
+	int64 since_us = llm_clock_monotonic_us();
 
 	write_question(site, input, fault, last_answer, &bytes);
 	ahead = llm_ask_ring_find(&bytes);
@@ -386,6 +388,9 @@ ask_once(CallSite *site, const text *input, const char *fault, Jsonb *last_answe
 	{
 		pfree(bytes.data);
 		llm_ask_await(ahead->posted, llm_guc_patience_ms, &reply);
+		if (!ahead->counted)
+			llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
+		ahead->counted = true;
 		return use_reply(site, &reply);
 	}
 	count_call(site->name);
@@ -393,6 +398,7 @@ ask_once(CallSite *site, const text *input, const char *fault, Jsonb *last_answe
 	pfree(bytes.data);
 	PG_TRY();
 	{
+		llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
 		answer = use_reply(site, &reply);
 	}
 	PG_FINALLY();

@@ -28,6 +28,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "ask/ask_frame.h"
+#include "ask/ask_tally.h"
 #include "base/compat.h"
 
 /* Something that runs. */
@@ -45,6 +46,7 @@ static Frame *current_frame = NULL;
 /* The hooks that were there before ours; set once. */
 static ExecutorRun_hook_type previous_run = NULL;
 static ExecutorFinish_hook_type previous_finish = NULL;
+static ExecutorEnd_hook_type previous_end = NULL;
 static ProcessUtility_hook_type previous_utility = NULL;
 
 /* ExecutorRun_hook */
@@ -89,6 +91,18 @@ finish_statement(QueryDesc *query_desc)
 		current_frame = frame.outer;
 	}
 	PG_END_TRY();
+}
+
+/* ExecutorEnd_hook: also what was read ahead in vain has been given up by then. */
+static void
+end_statement(QueryDesc *query_desc)
+{
+	if (previous_end != NULL)
+		previous_end(query_desc);
+	else
+		standard_ExecutorEnd(query_desc);
+	if (current_frame == NULL)
+		llm_ask_tally_tell();
 }
 
 /* Does the command store what it evaluates?  What is not known to be harmless does. */
@@ -145,6 +159,8 @@ run_command(PlannedStmt *pstmt, const char *query_string, bool read_only_tree, P
 		current_frame = frame.outer;
 	}
 	PG_END_TRY();
+	if (current_frame == NULL)
+		llm_ask_tally_tell();
 }
 
 /* Processes in which nobody waits for an answer, or must not. */
@@ -227,6 +243,8 @@ llm_ask_frame_init(void)
 	ExecutorRun_hook = run_statement;
 	previous_finish = ExecutorFinish_hook;
 	ExecutorFinish_hook = finish_statement;
+	previous_end = ExecutorEnd_hook;
+	ExecutorEnd_hook = end_statement;
 	previous_utility = ProcessUtility_hook;
 	ProcessUtility_hook = run_command;
 }

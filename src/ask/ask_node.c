@@ -395,6 +395,25 @@ rescan_node(CustomScanState *node)
 		ExecReScan(outerPlanState(node));
 }
 
+/* What the calls of a node have cost. */
+static void
+explain_tally(const LlmAskTally *tally, ExplainState *es)
+{
+	const char *cost = llm_ask_tally_cost(tally);
+
+	ExplainPropertyInteger("Asked", NULL, tally->calls - tally->kept, es);
+	ExplainPropertyInteger("Kept", NULL, tally->kept, es);
+	ExplainPropertyInteger("Failed", NULL, tally->failed, es);
+	ExplainPropertyInteger("Requests", NULL, tally->requests, es);
+	ExplainPropertyInteger("Input Tokens", NULL, tally->input_tokens, es);
+	ExplainPropertyInteger("Output Tokens", NULL, tally->output_tokens, es);
+	ExplainPropertyText("Cost In US Dollars", tally->unpriced ? "not known" : cost == NULL ? "0"
+																						   : cost,
+						es);
+	if (es->timing)
+		ExplainPropertyFloat("Waited", "ms", (double) tally->waited_us / 1000.0, 3, es);
+}
+
 static void
 explain_node(CustomScanState *node, List *ancestors, ExplainState *es)
 {
@@ -405,6 +424,6 @@ explain_node(CustomScanState *node, List *ancestors, ExplainState *es)
 		llm_ask_explain_estimate((const CustomScan *) node->ss.ps.plan, es);
 	if (!es->analyze)
 		return;
-	ExplainPropertyInteger("Asked Ahead", NULL, state->ring->asked, es);
+	explain_tally(&state->ring->tally, es);
 	ExplainPropertyInteger("Most In Flight", NULL, state->ring->most_open, es);
 }

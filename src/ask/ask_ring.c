@@ -49,6 +49,8 @@ llm_ask_ring_enter(LlmAskRing *ring)
 static void
 free_ahead(LlmAskRing *ring, LlmAhead *ahead)
 {
+	if (!ahead->counted)
+		llm_ask_tally_give_up(&ring->tally);
 	dlist_delete(&ahead->node);
 	ring->open--;
 	llm_mailbox_drop(ahead->posted);
@@ -123,6 +125,14 @@ llm_ask_ring_find(const StringInfoData *bytes)
 	return NULL;
 }
 
+void
+llm_ask_ring_count(const LlmLetterReply *reply, int64 waited_us)
+{
+	LlmAskRing *ring = current_ring;
+
+	llm_ask_tally_note(ring == NULL ? NULL : &ring->tally, ring == NULL ? NULL : ring->context, reply, waited_us);
+}
+
 LlmAhead *
 llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 {
@@ -152,7 +162,6 @@ llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 	dlist_push_tail(&ring->letters, &ahead->node);
 	ring->open++;
 	ring->most_open = Max(ring->most_open, ring->open);
-	ring->asked++;
 	return ahead;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/llm_enrich.h"
 
+#include "ask/ask_tally.h"
 #include "fmgr.h"
 #include "letter/mailbox.h"
 #include "lib/ilist.h"
@@ -25,6 +26,7 @@ typedef struct LlmAhead
 {
 	dlist_node node;
 	int users; /* rows that are not given yet */
+	bool counted; /* its reply has been */
 	uint32 hash;
 	StringInfoData bytes; /* the question, to be known by */
 	LlmPosted *posted;
@@ -38,7 +40,7 @@ typedef struct LlmAskRing
 	dlist_head letters; /* LlmAhead */
 	int open;
 	int most_open;
-	int64 asked;
+	LlmAskTally tally; /* of the node's calls */
 	MemoryContextCallback on_reset;
 } LlmAskRing;
 
@@ -53,6 +55,9 @@ extern void llm_ask_ring_release(LlmAskRing *ring, LlmAhead *ahead);
 
 /* The letter of this question in the ring that is entered; NULL: there is none. */
 extern LlmAhead *llm_ask_ring_find(const StringInfoData *bytes);
+
+/* Count a reply for which a call has waited: for the command, and for the node that evaluates the call. */
+extern void llm_ask_ring_count(const LlmLetterReply *reply, int64 waited_us);
 
 /*
  * Evaluate a call of a public function so far as to post its question (ask_call.c).  NULL

@@ -25,6 +25,8 @@ char *llm_guc_carry_settings;
 double llm_guc_confirm_above = -1;
 bool llm_guc_enabled = true;
 int llm_guc_idle_timeout_ms = 60000;
+int llm_guc_keep_answers_s = 86400;
+int llm_guc_keep_answers_size_kb = 1048576;
 int llm_guc_max_answer_kb = 16384;
 int llm_guc_max_connections = 1024;
 int llm_guc_max_immediate_calls = 1000;
@@ -127,6 +129,18 @@ llm_guc_init(void)
 							&llm_guc_idle_timeout_ms, 60000, 1000, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.keep_answers",
+							"Sets how long an answer is kept for the same question of the same role.",
+							"0 keeps none.",
+							&llm_guc_keep_answers_s, 86400, 0, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.keep_answers_size",
+							"Sets how much room kept answers may take; the oldest go first.",
+							NULL,
+							&llm_guc_keep_answers_size_kb, 1048576, 64, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("llm_enrich.max_answer_size",
 							"Sets the size above which a provider's answer is refused.",
 							NULL,
@@ -170,8 +184,8 @@ llm_guc_init(void)
 							   PGC_USERSET, 0,
 							   NULL, NULL, NULL);
 	DefineCustomBoolVariable("llm_enrich.notices",
-							 "Tells the numbers of the jobs that a statement has queued.",
-							 "A statement of one row tells nothing.",
+							 "Tells which jobs a statement has queued, and what it has asked while it waited.",
+							 "A statement that queues one row tells nothing.",
 							 &llm_guc_notices, true,
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 #include "base/json.h"
+#include "operation/condition.h"
 #include "operation/operation.h"
 #include "operation/spec.h"
 
@@ -86,9 +87,10 @@ load_word(const JsonbValue *spec, const char *key)
 }
 
 static void
-load_params(LlmParams *params, const JsonbValue *spec)
+load_params(const LlmOperation *op, LlmParams *params, const JsonbValue *spec)
 {
 	const JsonbValue *max_tokens = llm_json_get(spec, "max_tokens");
+	const JsonbValue *reuse = llm_json_get(spec, "reuse");
 
 	params->temperature = load_number(spec, "temperature");
 	params->top_p = load_number(spec, "top_p");
@@ -97,6 +99,8 @@ load_params(LlmParams *params, const JsonbValue *spec)
 	params->reasoning_effort = load_word(spec, "reasoning_effort");
 	params->verbosity = load_word(spec, "verbosity");
 	params->service_tier = load_word(spec, "service_tier");
+	/* an answer that the user's conditions may find wrong is asked for each time */
+	params->reuse = (reuse == NULL ? !op->not_kept : reuse->val.boolean) && llm_json_get(spec, LLM_CONDITION_KEY) == NULL;
 }
 
 LlmRecipe *
@@ -117,7 +121,7 @@ llm_operation_load(int64 id, const char *operation, Jsonb *spec)
 	if (!llm_json_tree(recipe->spec, &content) || content.type != jbvObject)
 		return NULL;
 	recipe->schema_name = op->name;
-	load_params(&recipe->params, &content);
+	load_params(op, &recipe->params, &content);
 	op->load(recipe, &content);
 	return recipe;
 }

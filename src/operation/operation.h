@@ -44,6 +44,7 @@ typedef struct LlmParams
 	const char *reasoning_effort; /* or NULL */
 	const char *verbosity; /* or NULL */
 	const char *service_tier; /* or NULL */
+	bool reuse; /* a kept answer will do, and the answer may be kept: this one does not travel */
 } LlmParams;
 
 /* What the rows of a job share, ready for a dialect.  Lives in the context it was loaded in. */
@@ -79,6 +80,7 @@ struct LlmOperation
 	uint64 needs; /* those of them that must be given */
 	LlmRequestKind kind; /* what is asked: texts are given to check(), vectors to check_vector() */
 	bool is_plain; /* the function returns the answer's own value, not an object */
+	bool not_kept; /* answers are kept for the same question only where its options say "reuse": true */
 
 	/*
 	 * Check the arguments of a call and make the recipe's canonical content.

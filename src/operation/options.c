@@ -35,6 +35,7 @@ static const LlmOption known_options[] = {
 	{"priority", LLM_OPTION_INTEGER, false, -100, 100, NULL},
 	{"quotes", LLM_OPTION_FLAG, true, 0, 0, "extract"},
 	{"reasoning_effort", LLM_OPTION_WORD, true, 0, 0, NULL},
+	{"reuse", LLM_OPTION_FLAG, true, 0, 0, NULL},
 	{"seed", LLM_OPTION_INTEGER, true, PG_INT64_MIN, PG_INT64_MAX, NULL},
 	{"service_tier", LLM_OPTION_WORD, true, 0, 0, NULL},
 	{"tags", LLM_OPTION_TAGS, false, 0, 0, NULL},

@@ -102,6 +102,15 @@ llm_argument_instructions(LlmSpec *spec, LlmArg arg, Datum value)
 	llm_spec_add(spec, "instructions", llm_json_make_string(words, len));
 }
 
+/* Does the option say what goes without saying?  Then the question is the same without it. */
+static bool
+is_default(const LlmOperation *op, const LlmOption *option, const JsonbValue *value)
+{
+	bool is_set = (strcmp(option->name, "reuse") == 0 && !op->not_kept);
+
+	return option->type == LLM_OPTION_FLAG && value->val.boolean == is_set;
+}
+
 /* Options that change the question are part of the recipe; the others steer the job. */
 void
 llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value)
@@ -121,9 +130,7 @@ llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s has no option \"%s\"", spec->op->function, known[i].name),
 					 errhint("Omit it: llm_%s has it.", known[i].only)));
-		if (known[i].type == LLM_OPTION_FLAG && option != NULL && !option->val.boolean)
-			continue;
-		if (option != NULL && known[i].in_recipe)
+		if (option != NULL && known[i].in_recipe && !is_default(spec->op, &known[i], option))
 			llm_spec_add(spec, known[i].name, *option);
 	}
 }

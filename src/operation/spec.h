@@ -68,7 +68,7 @@ extern bool llm_spec_is_blank(const char *str, size_t len);
 /* An option that goes to the provider; load() of operation.c reads it back by this table. */
 typedef enum LlmOptionType
 {
-	LLM_OPTION_FLAG, /* false is as good as not given */
+	LLM_OPTION_FLAG, /* its default is as good as not given */
 	LLM_OPTION_NUMBER,
 	LLM_OPTION_INTEGER,
 	LLM_OPTION_WORD, /* a short lower-case identifier */

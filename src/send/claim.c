@@ -14,6 +14,7 @@
 #include "send/air.h"
 #include "send/claim.h"
 #include "send/joblist.h"
+#include "send/kept.h"
 #include "send/load.h"
 #include "send/refused.h"
 #include "send/scheduler_repeat.h"
@@ -88,6 +89,7 @@ llm_claim_run(LlmPass *pass)
 	int taken = list_length(pass->letters);
 	ListCell *lc;
 	bool outdated;
+	LlmRepeatResult served = {0};
 
 	if (!pass->may_claim || llm_air_landed() - pass->stored >= llm_air_slots() || is_memory_full())
 		return;
@@ -99,7 +101,15 @@ llm_claim_run(LlmPass *pass)
 		pass->claims = claim_by_routes(taken, now, &outdated);
 	}
 	foreach(lc, pass->claims)
-		llm_flight_recipe(((LlmClaim *) lfirst(lc))->recipe);
+	{
+		LlmClaim *claim = lfirst(lc);
+
+		llm_flight_recipe(claim->recipe);
+		claim->fresh = llm_joblist_find(claim->job)->fresh;
+	}
+	if (llm_kept_serve(pass, &served))
+		pass->writer_has_work = true;
+	llm_scheduler_repeat_note(&served);
 	pass->questions = llm_scheduler_repeat_ask(pass->claims);
 	pass->loads = llm_load_make(pass->claims, pass->questions);
 }

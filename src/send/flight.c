@@ -27,6 +27,7 @@
 #include "limiter/limiter_shared.h"
 #include "send/flight.h"
 #include "send/flight_body.h"
+#include "send/kept.h"
 #include "send/part.h"
 #include "send/refused.h"
 #include "send/retry.h"
@@ -91,6 +92,8 @@ fill_flight(LlmRequest *request, LlmFlight *flight, const LlmClaim *claim)
 		flight->key = palloc(VARSIZE_ANY(claim->key));
 		memcpy(flight->key, claim->key, VARSIZE_ANY(claim->key));
 	}
+	if (request->route->problem == NULL && !claim->fresh && llm_kept_is_wanted(request->recipe))
+		flight->answer_key = llm_kept_copy_key(claim, request->recipe, request->route);
 	start_settlement(flight);
 	flight->settlement.application = claim->application == NULL ? NULL : pstrdup(claim->application);
 }

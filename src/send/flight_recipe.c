@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "send/flight_recipe.h"
+#include "send/kept.h"
 #include "tables/job.h"
 
 /* Recipes kept although no request uses them. */
@@ -23,6 +24,7 @@ typedef struct SharedFrame
 	const LlmDialect *dialect;
 	LlmEndpoint endpoint; /* what of it is in the bytes */
 	LlmFrame *frame;
+	uint8 *fingerprint; /* NULL: not made yet */
 } SharedFrame;
 
 static HTAB *recipes = NULL; /* LlmSharedRecipe by id; sender's life */
@@ -110,8 +112,8 @@ copy_endpoint(LlmEndpoint *to, const LlmEndpoint *from)
 	to->habits.extra_body = copy_word(from->habits.extra_body);
 }
 
-LlmFrame *
-llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route)
+static SharedFrame *
+get_frame(LlmSharedRecipe *shared, const LlmRoute *route)
 {
 	ListCell *lc;
 	SharedFrame *shared_frame;
@@ -121,14 +123,38 @@ llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route)
 	{
 		shared_frame = lfirst(lc);
 		if (shared_frame->dialect == route->dialect && llm_dialect_same_body(&shared_frame->endpoint, &route->endpoint))
-			return shared_frame->frame;
+			return shared_frame;
 	}
 	saved = MemoryContextSwitchTo(shared->context);
-	shared_frame = palloc(sizeof(SharedFrame));
+	shared_frame = palloc0(sizeof(SharedFrame));
 	shared_frame->dialect = route->dialect;
 	copy_endpoint(&shared_frame->endpoint, &route->endpoint);
 	shared_frame->frame = route->dialect->prepare(shared->recipe, &shared_frame->endpoint);
 	shared->frames = lappend(shared->frames, shared_frame);
 	MemoryContextSwitchTo(saved);
-	return shared_frame->frame;
+	return shared_frame;
+}
+
+LlmFrame *
+llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route)
+{
+	return get_frame(shared, route)->frame;
+}
+
+const uint8 *
+llm_flight_fingerprint(LlmSharedRecipe *shared, const LlmRoute *route)
+{
+	SharedFrame *frame = get_frame(shared, route);
+	LlmChat chat = {{"", 0}, NULL, NULL};
+	StringInfoData content;
+
+	if (frame->fingerprint != NULL)
+		return frame->fingerprint;
+	initStringInfo(&content);
+	appendBinaryStringInfo(&content, (const char *) shared->recipe->spec, VARSIZE(shared->recipe->spec));
+	route->dialect->body(frame->frame, &chat, &content);
+	frame->fingerprint = MemoryContextAlloc(shared->context, LLM_ANSWER_KEY_BYTES);
+	llm_kept_hash(shared->recipe->op->name, content.data, content.len, frame->fingerprint);
+	pfree(content.data);
+	return frame->fingerprint;
 }

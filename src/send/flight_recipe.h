@@ -29,6 +29,12 @@ extern LlmSharedRecipe *llm_flight_recipe(int64 id);
 /* The bytes that all requests of a recipe to the route's endpoint share; the recipe's. */
 extern LlmFrame *llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route);
 
+/*
+ * What the requests of a recipe by this route have in common, as a SHA-256: of operation,
+ * spec, and the body of an empty input.  Good as long as the recipe.
+ */
+extern const uint8 *llm_flight_fingerprint(LlmSharedRecipe *shared, const LlmRoute *route);
+
 /* Is an answer of one model of no use beside those of another?  NULL: it is not. */
 extern bool llm_recipe_is_of_model(const LlmRecipe *recipe);
 

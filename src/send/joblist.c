@@ -161,6 +161,7 @@ add_job(const LlmJobRow *row)
 	job->model = row->model == NULL ? NULL : MemoryContextStrdup(context, row->model);
 	job->priority = row->priority;
 	job->shared = row->shared;
+	job->fresh = row->fresh;
 	job->max_concurrency = row->max_concurrency;
 	job->kind = row->kind;
 	job->reason = row->reason == NULL ? NULL : MemoryContextStrdup(context, row->reason);
@@ -495,7 +496,7 @@ llm_joblist_claimed(List *claims, List *loads)
 			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a portion", claim->job);
 		job->portion--;
 		job->after = Max(job->after, claim->task);
-		if (!claim->follows)
+		if (!claim->follows && !claim->kept)
 			job->flights++;
 	}
 	/* what is not sent, since its tasks follow others or ride along, leaves its grant, which goes back */

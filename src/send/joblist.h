@@ -35,6 +35,7 @@ typedef struct LlmJob
 	bool probes; /* there, since one request is to try it; the others go on in the next pass */
 	int64 after; /* tasks up to this id are not ready, as far as known */
 	bool exhausted; /* nothing ready above "after", as far as known */
+	bool fresh; /* no kept answer will do */
 	int max_concurrency; /* requests in flight, at most; 0: no matter */
 	LlmRequestKind kind; /* of its requests */
 	int flights; /* its tasks that are claimed, and not stored */

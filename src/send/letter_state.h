@@ -27,6 +27,9 @@ typedef struct LlmLetter
 	int64 task;
 	int64 recipe; /* llm.recipe.id; 0: not looked up yet */
 
+	bool looked_up; /* among kept answers */
+	Jsonb *kept; /* the one that was found; or NULL */
+
 	int attempt; /* requests so far, the next one included once it is made */
 	int tries;
 	int outages;
@@ -50,6 +53,12 @@ typedef struct LlmLetter
 	Datum last_cost; /* of the flight that is being settled, in that flight's context */
 	bool last_cost_unknown;
 } LlmLetter;
+
+/*
+ * Book those of the letters that wait whose answers are kept, and move them to the other list;
+ * inside a transaction.
+ */
+extern void llm_letters_find_kept(dlist_head *waiting, dlist_head *kept);
 
 /* Is it one of llm.check()? */
 extern bool llm_letters_is_trial(const LlmLetter *letter);

@@ -65,6 +65,7 @@ typedef struct Grant
 
 /* All static: the sender's life. */
 static dlist_head waiting = DLIST_STATIC_INIT(waiting);
+static dlist_head kept = DLIST_STATIC_INIT(kept); /* whose answers were found, and are being booked */
 static int nheld = 0;
 static Grant grant = {0};
 static List *made = NIL; /* flights of the transaction under way, in its memory */
@@ -374,6 +375,7 @@ make_flight(LlmLetter *letter, const Grant *from)
 	claim.elsewhere = letter->elsewhere;
 	claim.input = unconstify(char *, letter->question.input);
 	claim.input_len = letter->question.input_len;
+	claim.fresh = !letter->question.reuse;
 	claim.fault = unconstify(char *, letter->fault);
 	claim.last_answer = unconstify(char *, letter->last_answer);
 	request = llm_request_make(claims, lengthof(claims), from->route, llm_flight_recipe(letter->recipe));
@@ -539,6 +541,7 @@ llm_letters_take(int slots, int in_flight, TimestampTz now)
 	if (dlist_is_empty(&waiting))
 		return NIL;
 	find_routes(now);
+	llm_letters_find_kept(&waiting, &kept);
 	routes = list_routes();
 	nroutes = list_length(routes);
 	foreach(lc, routes)
@@ -550,6 +553,25 @@ llm_letters_take(int slots, int in_flight, TimestampTz now)
 	}
 	store_rows();
 	return made;
+}
+
+void
+llm_letters_tell_kept(LlmPass *pass)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &kept)
+	{
+		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+		LlmLetterReply reply = {.outcome = LLM_LETTER_ANSWERED, .kept = true, .answer = letter->kept};
+
+		reply.booked = "cached";
+		reply.server = letter->route->target->server;
+		reply.model = letter->route->target->model;
+		llm_letters_tell(letter, &reply);
+		dlist_delete(&letter->node);
+		llm_letters_free(letter);
+	}
 }
 
 void
@@ -592,6 +614,8 @@ llm_letters_undo(dlist_head *landed, const char *why)
 	foreach(lc, made)
 		take_flight_back(lfirst(lc));
 	made = NIL;
+	while (!dlist_is_empty(&kept))
+		dlist_push_tail(&waiting, dlist_pop_head_node(&kept));
 	dlist_foreach_modify(iter, &waiting)
 	{
 		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);

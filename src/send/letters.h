@@ -17,7 +17,7 @@
 
 #include "base/llm_enrich.h"
 
-#include "send/flight.h"
+#include "send/step.h"
 
 /* Once, before anything else. */
 extern void llm_letters_init(void);
@@ -30,6 +30,9 @@ extern void llm_letters_settle(LlmSettlement **settlements, int n);
 
 /* The flight is the caller's to free. */
 extern void llm_letters_deliver(LlmFlight *flight, TimestampTz now);
+
+/* The transaction of take() has committed: those are told whose answers were kept. */
+extern void llm_letters_tell_kept(LlmPass *pass);
 
 /* They are about to be launched: from here on they may have been sent. */
 extern void llm_letters_launched(List *flights);

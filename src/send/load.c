@@ -140,7 +140,7 @@ llm_load_make(List *claims, List *questions)
 		uint64 part = 0;
 		int room;
 
-		if (claim->follows)
+		if (claim->follows || claim->kept)
 			continue;
 		route = llm_joblist_destination(llm_joblist_find(claim->job), claim);
 		room = llm_load_width(route, kind_of(llm_flight_recipe(claim->recipe)));

@@ -29,6 +29,7 @@
 #include "send/claim.h"
 #include "send/flight.h"
 #include "send/joblist.h"
+#include "send/kept.h"
 #include "send/learn.h"
 #include "send/letters.h"
 #include "send/load.h"
@@ -38,9 +39,9 @@
 #include "send/share.h"
 #include "send/step.h"
 #include "send/store_trouble.h"
+#include "send/sums.h"
 #include "tables/job.h"
 #include "tables/ledger.h"
-#include "tables/sum.h"
 
 /* Full look at all jobs: commits that nobody told us of (COMMIT PREPARED), late ones, days that are over. */
 #define SWEEP_MS 60000
@@ -53,10 +54,6 @@
 
 /* After a store that failed. */
 #define STORE_RETRY_MS 1000
-
-/* The ledger is summed at most so often, so many rows at a time: a reader adds the rest. */
-#define SUMS_MS 1000
-#define SUMS_ROWS 500
 
 /* Jobs learn why they wait at most so often. */
 #define REASONS_MS 1000
@@ -90,9 +87,6 @@ static Oid pause_table = InvalidOid; /* as of the last look */
 static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
 static TimestampTz sweep_at = DT_NOBEGIN;
 static TimestampTz reasons_at = DT_NOBEGIN;
-static TimestampTz sums_at = DT_NOBEGIN;
-static bool sums_wanted = true; /* the ledger may have rows that are not summed */
-static bool sums_behind = false; /* it has many */
 static TimestampTz retry_at = DT_NOBEGIN;
 static const char *step_name = NULL; /* the step that runs */
 
@@ -439,28 +433,6 @@ store_reasons(LlmPass *pass)
 	reasons_at = TimestampTzPlusMilliseconds(pass->now, REASONS_MS);
 }
 
-static TimestampTz
-sums_due(const LlmPass *pass)
-{
-	return sums_wanted ? sums_at : DT_NOEND;
-}
-
-/* Any transaction may have written to the ledger: one more look follows the last. */
-static void
-sum_ledger(LlmPass *pass)
-{
-	int64 summed;
-
-	sums_wanted = true;
-	if (sums_at > pass->now)
-		return;
-	summed = llm_sum_ledger(SUMS_ROWS);
-	sums_wanted = (summed > 0);
-	sums_behind = (summed >= SUMS_ROWS);
-	/* an old ledger is summed without a pause, a set in each pass */
-	sums_at = sums_behind ? pass->now : TimestampTzPlusMilliseconds(pass->now, SUMS_MS);
-}
-
 /* ----------------------------------------------------------------
  * The pass
  * ----------------------------------------------------------------
@@ -471,6 +443,7 @@ static const LlmStep steps[] = {
 	{"bills", store_due, store_bills, forget_stored, NULL},
 	{"shares of retries", NULL, store_shares, NULL, NULL},
 	{"answers", NULL, store_answers, NULL, NULL},
+	{"kept answers", NULL, llm_kept_store, llm_kept_keep, llm_kept_undo},
 	{"habits", NULL, llm_learn_habits, NULL, NULL},
 	{"lessons", llm_learn_due, llm_learn_run, llm_learn_keep, llm_learn_undo},
 	{"followers", followers_due, serve_followers, NULL, undo_followers},
@@ -478,11 +451,12 @@ static const LlmStep steps[] = {
 	{"steering", steering_due, take_steering, NULL, undo_steering},
 	{"look around", look_due, look_around, NULL, undo_look},
 	{"routes", NULL, find_routes, NULL, NULL},
-	{"letters", letters_due, take_letters, NULL, undo_letters},
+	{"letters", letters_due, take_letters, llm_letters_tell_kept, undo_letters},
 	{"claimed ahead", ahead_due, call_back, forget_called_back, undo_call_back},
 	{"claim", llm_claim_due, llm_claim_run, llm_claim_keep, llm_claim_undo},
 	{"reasons", reasons_due, store_reasons, NULL, NULL},
-	{"sums", sums_due, sum_ledger, NULL, NULL},
+	{"sums", llm_sums_due, llm_sums_run, NULL, NULL},
+	{"old kept answers", llm_kept_tidy_due, llm_kept_tidy, NULL, NULL},
 };
 
 /* When the first step is due that is not yet, or "now" when one is. */
@@ -657,7 +631,8 @@ bool
 llm_scheduler_is_idle(void)
 {
 	return !llm_air_is_flying() && llm_ahead_is_empty() && llm_air_landed() == 0 && llm_joblist_is_empty() &&
-		   llm_letters_is_empty() && Min(due_at, llm_scheduler_repeat_due()) == DT_NOEND && !woken && !sums_behind;
+		   llm_letters_is_empty() && Min(due_at, llm_scheduler_repeat_due()) == DT_NOEND && !woken &&
+		   !llm_sums_are_behind();
 }
 
 bool

@@ -58,7 +58,8 @@ llm_scheduler_repeat_ask(List *claims)
 		LlmRoute *route = llm_joblist_find(claim->job)->route;
 		LlmQuestion *question = NULL;
 
-		if (claim->same_as == 0 && !claim->elsewhere && is_shareable(llm_flight_recipe(claim->recipe)))
+		if (claim->same_as == 0 && !claim->elsewhere && !claim->kept &&
+			is_shareable(llm_flight_recipe(claim->recipe)))
 			question = llm_question_ask(route, claim->recipe, claim->input, claim->input_len, claim->task);
 		if (question != NULL && question->task != claim->task)
 		{
@@ -100,6 +101,12 @@ llm_scheduler_repeat_store(dlist_head *landed, int n, LlmRepeatResult *result)
 	if (nleads == 0)
 		return;
 	llm_repeat_settled(leads, nleads, result);
+	more = more || result->more;
+}
+
+void
+llm_scheduler_repeat_note(const LlmRepeatResult *result)
+{
 	more = more || result->more;
 }
 

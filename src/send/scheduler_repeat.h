@@ -26,6 +26,9 @@ extern List *llm_scheduler_repeat_ask(List *claims);
 /* The first "n" of the landed flights have been settled. */
 extern void llm_scheduler_repeat_store(dlist_head *landed, int n, LlmRepeatResult *result);
 
+/* Followers of tasks that needed no request were served. */
+extern void llm_scheduler_repeat_note(const LlmRepeatResult *result);
+
 /* "sweep": it is time to look at all groups. */
 extern void llm_scheduler_repeat_tend(bool sweep, TimestampTz now, LlmRepeatResult *result);
 

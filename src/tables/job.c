@@ -18,8 +18,9 @@
 #include "base/spi.h"
 #include "tables/job.h"
 
-#define JOB_COLUMNS \
-	"j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL, COALESCE(j.max_concurrency, 0), j.operation"
+#define JOB_COLUMNS                                                                                                \
+	"j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL, COALESCE(j.max_concurrency, 0), j.operation," \
+	" j.fresh"
 
 /*
  * Jobs above $1, and all that others add to, however old.  The LATERAL with its LIMIT asks for
@@ -116,6 +117,7 @@ read_job(uint64 i)
 	job->max_concurrency = DatumGetInt32(SPI_getbinval(row, desc, 7, &isnull));
 	op = llm_operation_find(TextDatumGetCString(SPI_getbinval(row, desc, 8, &isnull)));
 	job->kind = op == NULL ? LLM_REQUEST_CHAT : op->kind;
+	job->fresh = DatumGetBool(SPI_getbinval(row, desc, 9, &isnull));
 	return job;
 }
 

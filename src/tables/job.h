@@ -26,6 +26,7 @@ typedef struct LlmJobRow
 	bool shared; /* single-row statements of a day add to it, each in its own time */
 	int max_concurrency; /* 0: no matter */
 	LlmRequestKind kind; /* of its requests */
+	bool fresh; /* no kept answer will do */
 } LlmJobRow;
 
 /*

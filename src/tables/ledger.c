@@ -46,6 +46,7 @@ typedef enum LedgerColumn
 	LEDGER_HTTP_STATUS,
 	LEDGER_ERROR,
 	LEDGER_REQUEST_ID,
+	LEDGER_PAID_BY,
 	LEDGER_INPUT,
 	LEDGER_CACHED,
 	LEDGER_CACHE_WRITE,
@@ -77,6 +78,7 @@ static const LlmStoreColumn ledger_columns[] = {
 	{"http_status", INT4OID},
 	{"error", TEXTOID},
 	{"request_id", TEXTOID},
+	{"paid_by", INT8OID},
 	{"input_tokens", INT8OID},
 	{"cached_tokens", INT8OID},
 	{"cache_write_tokens", INT8OID},
@@ -196,6 +198,22 @@ fill_from_letter(LedgerRow *row, const LlmLetterFacts *letter)
 	row->nulls[LEDGER_TAGS] = (letter->tags == NULL);
 }
 
+/* An answer that was there already: no request, and nothing to pay. */
+static void
+fill_kept(LedgerRow *row, const LlmSettlement *s)
+{
+	bool kept = (s->paid_by != 0);
+
+	row->values[LEDGER_PAID_BY] = Int64GetDatum(s->paid_by);
+	row->nulls[LEDGER_PAID_BY] = !kept;
+	if (!kept)
+		return;
+	row->nulls[LEDGER_REQUEST] = true;
+	row->nulls[LEDGER_ATTEMPT] = true;
+	row->nulls[LEDGER_LATENCY] = true;
+	set_text(row, LEDGER_LANE, "cache");
+}
+
 static void
 fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
 {
@@ -217,6 +235,7 @@ fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
 	row->nulls[LEDGER_HTTP_STATUS] = (s->http_status == 0);
 	set_text(row, LEDGER_ERROR, s->error);
 	set_text(row, LEDGER_REQUEST_ID, s->request_id);
+	fill_kept(row, s);
 	row->values[LEDGER_INPUT] = Int64GetDatum(s->usage.input);
 	row->values[LEDGER_CACHED] = Int64GetDatum(s->usage.cached);
 	row->values[LEDGER_CACHE_WRITE] = Int64GetDatum(s->usage.cache_write);
@@ -275,7 +294,7 @@ static void
 start_sum(JobSum *sum, const LlmSettlement *s, const LedgerRow *row)
 {
 	sum->job = s->job;
-	sum->requests = s->carried ? 0 : 1;
+	sum->requests = s->carried || s->paid_by != 0 ? 0 : 1;
 	sum->input = s->usage.input + s->usage.cached + s->usage.cache_write;
 	sum->output = s->usage.output;
 	sum->cost = row->values[LEDGER_COST];

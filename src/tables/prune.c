@@ -93,6 +93,14 @@ static Step steps[] = {
 			" gone AS (DELETE FROM llm.job j USING seen s WHERE j.id = s.id AND s.old RETURNING j.id)" RESULT,
 		.statement.nargs = 3,
 		.statement.args = STEP_ARGS},
+	[LLM_PRUNE_ANSWERS] = {
+		.name = "kept answers",
+		.in_order = true,
+		.statement.sql = "WITH seen AS MATERIALIZED (SELECT a.id, a.at < $1 AS old FROM llm.answer a"
+			"  WHERE a.id > $2 ORDER BY a.id LIMIT $3),"
+			" gone AS (DELETE FROM llm.answer a USING seen s WHERE a.id = s.id AND s.old RETURNING a.id)" RESULT,
+		.statement.nargs = 3,
+		.statement.args = STEP_ARGS},
 	[LLM_PRUNE_HIDE_RECIPES] = {
 		.statement.sql = "WITH seen AS MATERIALIZED (SELECT r.id, r.created_at < $1 AND length(r.hash) = " HASH_BYTES
 			"  AND " UNUSED_RECIPE " AS old FROM llm.recipe r WHERE r.id > $2 ORDER BY r.id LIMIT $3),"

@@ -29,6 +29,8 @@ typedef struct LlmWoken
 	int64 task;
 } LlmWoken;
 
+struct LlmAnswerKey;
+
 /* How many tasks of a job to claim, and the id after which they start. */
 typedef struct LlmPortion
 {
@@ -52,6 +54,9 @@ typedef struct LlmClaim
 	bool follows; /* it has been put back, to wait for another one's */
 	bool elsewhere; /* its model's target has refused it: the fallback is asked */
 	bool cut; /* its claim left tasks, for all their bytes */
+	bool fresh; /* no kept answer will do for its job */
+	bool kept; /* settled by a kept answer: it is not sent */
+	const struct LlmAnswerKey *answer_key; /* of its question, where that was looked up; or NULL */
 	Jsonb *key; /* NULL where nothing is to be written */
 	char *input;
 	size_t input_len;
@@ -101,6 +106,7 @@ typedef struct LlmSettlement
 	int http_status; /* 0: none */
 	const char *error;
 	const char *request_id;
+	int64 paid_by; /* task that paid for a kept answer: there was no request; 0: none */
 	LlmUsage usage;
 	bool estimated;
 

@@ -68,7 +68,8 @@ sub names_in_hint
 	return sort split /, /, $names;
 }
 
-my $node = new_node('readme', 'llm_enrich.allow_table_writes = off', 'llm_enrich.notices = on');
+my $node = new_node('readme', 'llm_enrich.allow_table_writes = off', 'llm_enrich.notices = on',
+	'llm_enrich.keep_answers = 1d');
 my $provider = start_provider('--key', 'sk-readme');
 
 # ---------------------------------------------------------------------------

@@ -43,7 +43,9 @@ sub new_node
 		# for states that are made by hand; 230_guard tries without
 		'llm_enrich.allow_table_writes = on',
 		# numbers of jobs; 188_notices has them on
-		'llm_enrich.notices = off', @conf, '');
+		'llm_enrich.notices = off',
+		# most tests count requests of questions that they ask again and again; 405_kept tries with
+		'llm_enrich.keep_answers = 0', @conf, '');
 	return $node if exists $option{start} && !$option{start};
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION llm_enrich')

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * sums.c
+ *	  The step of a pass that sums the ledger for the bill.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "send/sums.h"
+#include "tables/sum.h"
+
+/* The ledger is summed at most so often, so many rows at a time: a reader adds the rest. */
+#define SUMS_MS 1000
+#define SUMS_ROWS 500
+
+/* All static: the sender's life. */
+static TimestampTz sums_at = DT_NOBEGIN;
+static bool sums_wanted = true; /* the ledger may have rows that are not summed */
+static bool sums_behind = false; /* it has many */
+
+TimestampTz
+llm_sums_due(const LlmPass *pass)
+{
+	return sums_wanted ? sums_at : DT_NOEND;
+}
+
+/* Any transaction may have written to the ledger: one more look follows the last. */
+void
+llm_sums_run(LlmPass *pass)
+{
+	int64 summed;
+
+	sums_wanted = true;
+	if (sums_at > pass->now)
+		return;
+	summed = llm_sum_ledger(SUMS_ROWS);
+	sums_wanted = (summed > 0);
+	sums_behind = (summed >= SUMS_ROWS);
+	/* an old ledger is summed without a pause, a set in each pass */
+	sums_at = sums_behind ? pass->now : TimestampTzPlusMilliseconds(pass->now, SUMS_MS);
+}
+
+bool
+llm_sums_are_behind(void)
+{
+	return sums_behind;
+}
