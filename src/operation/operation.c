@@ -100,7 +100,8 @@ load_params(const LlmOperation *op, LlmParams *params, const JsonbValue *spec)
 	params->verbosity = load_word(spec, "verbosity");
 	params->service_tier = load_word(spec, "service_tier");
 	/* an answer that the user's conditions may find wrong is asked for each time */
-	params->reuse = (reuse == NULL ? !op->not_kept : reuse->val.boolean) && llm_json_get(spec, LLM_CONDITION_KEY) == NULL;
+	params->reuse = llm_json_get(spec, LLM_CONDITION_KEY) == NULL &&
+					(reuse == NULL ? !op->not_kept : reuse->val.boolean);
 }
 
 LlmRecipe *
