@@ -69,11 +69,11 @@ WITH busy AS (
 	-- What moves now: since a moment that the writer notes each half minute. A job that has ended, or is
 	-- younger than that, has its average.
 	SELECT c.*, CASE WHEN c.state = 'paused' THEN 0
-		WHEN c.state <> 'finished' AND c.before_age BETWEEN 1 AND 120 THEN (c.final - c.pace_before_final)::float8 / c.before_age
-		WHEN c.state <> 'finished' AND c.pace_age BETWEEN 5 AND 120 AND c.seconds > 120
+		WHEN c.state <> 'finished' AND c.before_age BETWEEN 1::float8 AND 120::float8 THEN (c.final - c.pace_before_final)::float8 / c.before_age
+		WHEN c.state <> 'finished' AND c.pace_age BETWEEN 5::float8 AND 120::float8 AND c.seconds > 120::float8
 			THEN (c.final - c.pace_final)::float8 / c.pace_age
-		WHEN c.state = 'finished' OR c.seconds <= 120 THEN c.final::float8 / NULLIF(c.seconds, 0::float8)
-		WHEN c.pace_age < 5 THEN NULL ELSE 0 END AS rate
+		WHEN c.state = 'finished' OR c.seconds <= 120::float8 THEN c.final::float8 / NULLIF(c.seconds, 0::float8)
+		WHEN c.pace_age < 5::float8 THEN NULL ELSE 0 END AS rate
 	FROM counted c
 )
 SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS role, c.operation, c.model,
@@ -85,7 +85,7 @@ SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS r
 		CASE WHEN c.final + c.under_way < c.all_tasks THEN COALESCE(h.setting, h.version, h.sender) END,
 		c.reason, c.task_reason, CASE WHEN c.under_way > 0 THEN h.writer END) END AS why,
 	c.rate::numeric(12, 1) AS rows_per_s,
-	CASE WHEN c.rate > 0 AND c.final < c.all_tasks
+	CASE WHEN c.rate > 0::float8 AND c.final < c.all_tasks
 		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final)::float8 / c.rate)) END AS eta,
 	k.requests, k.cost,
 	pg_catalog.rpad(pg_catalog.repeat('#', (20 * c.final / GREATEST(c.all_tasks, 1))::int), 20, '.')

@@ -106,14 +106,18 @@ static bool
 has_keyword(const JsonbValue *schema)
 {
 	static const char *const keywords[] = {"properties", "$ref", "$defs", "$schema", "definitions", "anyOf",
-										   "required", "enum", "additionalProperties", "items"};
+										   "required", "enum", "additionalProperties"};
 	const JsonbValue *type = llm_json_get(schema, "type");
+	const JsonbValue *items = llm_json_get(schema, "items");
 
 	for (int i = 0; i < lengthof(keywords); i++)
 	{
 		if (llm_json_get(schema, keywords[i]) != NULL)
 			return true;
 	}
+	/* "items": ["text"] is a property of that name: a schema's own is an object */
+	if (items != NULL && items->type != jbvArray && items->type != jbvString)
+		return true;
 	return type != NULL && (type->type != jbvString || find_type(type) < 0);
 }
 

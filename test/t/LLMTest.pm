@@ -219,9 +219,9 @@ use strict;
 use warnings;
 
 use IPC::Run ();
-use PostgreSQL::Test::Utils;
-use Test::More;
-use Time::HiRes qw(usleep);
+use PostgreSQL::Test::Utils (); # its functions would hide methods of the same name
+use Test::More ();
+use Time::HiRes ();
 
 our @ISA = ('PostgreSQL::Test::Cluster');
 
@@ -272,11 +272,11 @@ sub poll_query_until
 		}
 		if ($number == $looks)
 		{
-			diag("poll_query_until timed out executing this query:\n$query\nexpecting this output:\n$expected\n"
+			Test::More::diag("poll_query_until timed out executing this query:\n$query\nexpecting this output:\n$expected\n"
 				  . "last actual query output:\n" . ($out // '') . "\nwith stderr:\n" . ($err // ''));
 			last;
 		}
-		usleep(50_000);
+		Time::HiRes::usleep(50_000);
 	}
 	if (defined $session)
 	{
