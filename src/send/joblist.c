@@ -505,6 +505,8 @@ llm_joblist_claimed(List *claims, List *loads)
 		LlmLoad *load = lfirst(lc);
 		LlmJob *job = llm_joblist_find(load->claims[0]->job);
 
+		if (job == NULL)
+			continue;
 		job->requests++;
 		if (load->is_full)
 			job->carried = Max(job->carried, load->n);
