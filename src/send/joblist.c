@@ -41,10 +41,7 @@
  */
 #define LATE_COMMIT_WINDOW 1000
 
-/*
- * But old ones may have been resumed, or be shared and have got a task: they are looked at as
- * well, though not too often where there are many.
- */
+/* Old jobs may have been resumed, or got a task: they are looked at, too, but less often where there are many. */
 #define WIDE_US INT64CONST(2000000)
 #define LONGEST_WIDE_US INT64CONST(60000000)
 #define WIDE_FACTOR 50
