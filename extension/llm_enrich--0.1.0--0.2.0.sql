@@ -70,6 +70,8 @@ CREATE INDEX job_hides_key ON llm.job (id) WHERE hides_key;
 COMMENT ON COLUMN llm.job.hides_key IS 'the role may not read the key of these rows, and does not see it here either';
 ALTER TABLE llm.job ADD COLUMN fresh boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN llm.job.fresh IS 'its tasks take no kept answer, since they were asked before (llm.retry)';
+ALTER TABLE llm.job ADD COLUMN max_cost numeric;
+COMMENT ON COLUMN llm.job.max_cost IS 'US dollars that its requests may cost together, by llm_enrich.max_cost; NULL: no cap';
 COMMENT ON COLUMN llm.job.cell_kind IS 'marker: the cell shows it while its task is pending; quiet: it keeps its value';
 COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the call, where there is one, and what it means';
 ALTER TABLE llm.queue ADD COLUMN cell bigint, ADD COLUMN fence bytea, ADD COLUMN leaves jsonb;
@@ -805,7 +807,8 @@ CREATE TABLE llm.letter (
 	operation text NOT NULL,
 	input_tokens bigint NOT NULL,
 	output_tokens bigint NOT NULL,
-	tags jsonb
+	tags jsonb,
+	reserved numeric
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE llm.letter IS 'requests under way of calls that are answered while a statement waits';
 COMMENT ON COLUMN llm.letter.request IS 'number of the HTTP request';
@@ -822,6 +825,7 @@ COMMENT ON COLUMN llm.letter.operation IS 'classify, extract, summarize, complet
 COMMENT ON COLUMN llm.letter.input_tokens IS 'estimate, for the bill should nobody ever know better';
 COMMENT ON COLUMN llm.letter.output_tokens IS 'the same of the answer';
 COMMENT ON COLUMN llm.letter.tags IS 'tags of the call';
+COMMENT ON COLUMN llm.letter.reserved IS 'US dollars that the request may cost at most, where a budget or a cap bounds it';
 
 ALTER TABLE llm.letter ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON llm.letter FOR SELECT USING (
@@ -1969,6 +1973,136 @@ CREATE POLICY own ON llm.answer FOR SELECT USING (
 	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
 CREATE POLICY admin ON llm.answer FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
 GRANT SELECT ON llm.answer TO PUBLIC;
+ALTER TABLE llm.queue ADD COLUMN reserved numeric;
+ALTER TABLE llm.queue ALTER COLUMN reserved SET STATISTICS 0;
+COMMENT ON COLUMN llm.queue.reserved IS 'US dollars that the request under way may cost at most, where a budget or a cap bounds it';
+
+-- What may be spent.  Users write the rules, by llm.set_budget(); the sender alone writes what was
+-- spent and is reserved of each in a period, in the transactions that claim tasks and store their
+-- bills.  So neither ever waits for the other, and a crash changes nothing.
+CREATE FUNCTION llm.budget_start(per text, time_zone text, at timestamptz) RETURNS timestamptz
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT CASE per WHEN 'total' THEN '-infinity'::timestamptz ELSE date_trunc(per, at, time_zone) END $$;
+COMMENT ON FUNCTION llm.budget_start(text, text, timestamptz) IS 'start of the period of a budget that a time lies in';
+CREATE FUNCTION llm.budget_end(per text, time_zone text, at timestamptz) RETURNS timestamptz
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT CASE per WHEN 'total' THEN 'infinity'::timestamptz
+		ELSE (date_trunc(per, at AT TIME ZONE time_zone) + ('1 ' || per)::interval) AT TIME ZONE time_zone END $$;
+COMMENT ON FUNCTION llm.budget_end(text, text, timestamptz) IS 'end of the period of a budget that a time lies in';
+
+CREATE TABLE llm.budget_rule (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	amount numeric NOT NULL CHECK (amount >= 0 AND amount < 1000000000),
+	per text NOT NULL CHECK (per IN ('day', 'week', 'month', 'total')),
+	role regrole,
+	relation regclass,
+	model text,
+	server text,
+	tag text,
+	value text,
+	time_zone text NOT NULL,
+	set_by text NOT NULL,
+	set_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	CHECK ((tag IS NULL) = (value IS NULL)),
+	UNIQUE NULLS NOT DISTINCT (per, role, relation, model, server, tag, value)
+);
+COMMENT ON TABLE llm.budget_rule IS 'budgets as llm.set_budget() sets them; see llm.budget';
+COMMENT ON COLUMN llm.budget_rule.id IS 'number of the budget';
+COMMENT ON COLUMN llm.budget_rule.amount IS 'US dollars that may be spent in a period';
+COMMENT ON COLUMN llm.budget_rule.per IS 'day, week, month or total';
+COMMENT ON COLUMN llm.budget_rule.role IS 'role whose calls it holds for, those of its members included; NULL: any';
+COMMENT ON COLUMN llm.budget_rule.relation IS 'table or view that the statements name; NULL: any';
+COMMENT ON COLUMN llm.budget_rule.model IS 'model alias; NULL: any';
+COMMENT ON COLUMN llm.budget_rule.server IS 'foreign server; NULL: any';
+COMMENT ON COLUMN llm.budget_rule.tag IS 'name of a tag of the calls; NULL: any';
+COMMENT ON COLUMN llm.budget_rule.value IS 'its value';
+COMMENT ON COLUMN llm.budget_rule.time_zone IS 'time zone of its days, weeks and months';
+COMMENT ON COLUMN llm.budget_rule.set_by IS 'role that set it last';
+COMMENT ON COLUMN llm.budget_rule.set_at IS 'start of the transaction that did';
+COMMENT ON SEQUENCE llm.budget_rule_id_seq IS 'numbers of budgets';
+
+CREATE TABLE llm.budget_period (
+	budget bigint NOT NULL,
+	starts_at timestamptz NOT NULL,
+	spent numeric NOT NULL DEFAULT 0,
+	reserved numeric NOT NULL DEFAULT 0,
+	needed numeric,
+	waiting int NOT NULL DEFAULT 0,
+	PRIMARY KEY (budget, starts_at)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE llm.budget_period IS 'what is spent and reserved of a budget in a period; see llm.budget';
+COMMENT ON COLUMN llm.budget_period.budget IS 'llm.budget_rule.id';
+COMMENT ON COLUMN llm.budget_period.starts_at IS 'start of the period';
+COMMENT ON COLUMN llm.budget_period.spent IS 'US dollars for requests that were sent in it';
+COMMENT ON COLUMN llm.budget_period.reserved IS 'US dollars that those under way may cost at most';
+COMMENT ON COLUMN llm.budget_period.needed IS 'US dollars that the next request may cost; NULL: nothing waits';
+COMMENT ON COLUMN llm.budget_period.waiting IS 'jobs that wait for it';
+
+-- Whose calls it bounds may see a role's budget; who owns a server, its budgets.
+ALTER TABLE llm.budget_rule ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.budget_period ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON llm.budget_rule FOR SELECT USING (pg_catalog.pg_has_role(role::oid, 'member')
+	OR EXISTS (SELECT FROM pg_catalog.pg_foreign_server s
+		WHERE s.srvname::text OPERATOR(pg_catalog.=) COALESCE(server,
+			(SELECT m.server FROM llm.model m WHERE m.alias OPERATOR(pg_catalog.=) budget_rule.model))
+		AND pg_catalog.pg_has_role(s.srvowner, 'usage')));
+CREATE POLICY admin ON llm.budget_rule FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')
+	OR pg_catalog.pg_has_role('pg_monitor', 'usage')));
+CREATE POLICY own ON llm.budget_period FOR SELECT USING (
+	EXISTS (SELECT FROM llm.budget_rule b WHERE b.id OPERATOR(pg_catalog.=) budget_period.budget));
+GRANT SELECT ON llm.budget_rule, llm.budget_period TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('llm.budget_rule', '');
+SELECT pg_catalog.pg_extension_config_dump('llm.budget_rule_id_seq', '');
+
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.budget_rule
+	FOR EACH STATEMENT EXECUTE FUNCTION llm.catalog_changed();
+COMMENT ON TRIGGER changed ON llm.budget_rule IS 'tell all processes that budgets have changed';
+ALTER TABLE llm.budget_rule ENABLE ALWAYS TRIGGER changed;
+
+CREATE VIEW llm.budget WITH (security_invoker = true) AS
+SELECT b.id, b.amount, b.per, b.role, b.relation, b.model, b.server, b.tag, b.value, b.time_zone,
+	COALESCE(pg_catalog.trim_scale(p.spent), 0) AS spent,
+	COALESCE(pg_catalog.trim_scale(p.reserved), 0) AS reserved,
+	pg_catalog.trim_scale(b.amount - COALESCE(p.spent, 0) - COALESCE(p.reserved, 0)) AS "left",
+	pg_catalog.trim_scale(p.needed) AS needed,
+	NULLIF(llm.budget_end(b.per, b.time_zone, llm.clock()), 'infinity') AS resets_at,
+	COALESCE(p.waiting, 0) AS waiting
+FROM llm.budget_rule b LEFT JOIN llm.budget_period p
+	ON p.budget = b.id AND p.starts_at = llm.budget_start(b.per, b.time_zone, llm.clock())
+ORDER BY b.id;
+COMMENT ON VIEW llm.budget IS 'budgets, and how they stand in the period that runs';
+COMMENT ON COLUMN llm.budget.id IS 'number of the budget, for llm.drop_budget()';
+COMMENT ON COLUMN llm.budget.amount IS 'US dollars that may be spent in a period';
+COMMENT ON COLUMN llm.budget.per IS 'day, week, month or total';
+COMMENT ON COLUMN llm.budget.role IS 'role whose calls it holds for, those of its members included; NULL: any';
+COMMENT ON COLUMN llm.budget.relation IS 'table or view that the statements name; NULL: any';
+COMMENT ON COLUMN llm.budget.model IS 'model alias; NULL: any';
+COMMENT ON COLUMN llm.budget.server IS 'foreign server; NULL: any';
+COMMENT ON COLUMN llm.budget.tag IS 'name of a tag of the calls; NULL: any';
+COMMENT ON COLUMN llm.budget.value IS 'its value';
+COMMENT ON COLUMN llm.budget.time_zone IS 'time zone of its days, weeks and months';
+COMMENT ON COLUMN llm.budget.spent IS 'US dollars spent in the period';
+COMMENT ON COLUMN llm.budget.reserved IS 'US dollars that requests under way may cost at most';
+COMMENT ON COLUMN llm.budget."left" IS 'US dollars that may still be reserved';
+COMMENT ON COLUMN llm.budget.needed IS 'US dollars that the next request may cost; NULL: nothing waits for the budget';
+COMMENT ON COLUMN llm.budget.resets_at IS 'when the next period begins; NULL: never';
+COMMENT ON COLUMN llm.budget.waiting IS 'jobs that wait for the budget';
+GRANT SELECT ON llm.budget TO PUBLIC;
+
+CREATE FUNCTION llm.set_budget(amount numeric, per text DEFAULT 'total', role name DEFAULT NULL,
+	relation regclass DEFAULT NULL, model text DEFAULT NULL, server text DEFAULT NULL, tag text DEFAULT NULL,
+	value text DEFAULT NULL, time_zone text DEFAULT NULL)
+	RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_set_budget';
+COMMENT ON FUNCTION llm.set_budget(numeric, text, name, regclass, text, text, text, text, text)
+	IS 'let no more than so many US dollars be spent per day, week, month or in total, by what all given scopes match; its number';
+
+CREATE FUNCTION llm.drop_budget(id bigint) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'llm_enrich_drop_budget';
+COMMENT ON FUNCTION llm.drop_budget(bigint) IS 'drop a budget';
 
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$

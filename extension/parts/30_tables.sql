@@ -72,7 +72,8 @@ CREATE TABLE llm.job (
 	pace_before_at timestamptz,
 	pace_before_final bigint,
 	hides_key boolean NOT NULL DEFAULT false,
-	fresh boolean NOT NULL DEFAULT false
+	fresh boolean NOT NULL DEFAULT false,
+	max_cost numeric
 ) WITH (fillfactor = 50);
 CREATE INDEX job_open ON llm.job (id) WHERE state <> 'finished';
 CREATE INDEX job_day ON llm.job (relation, recipe, role) WHERE day IS NOT NULL AND state = 'open';
@@ -123,6 +124,7 @@ COMMENT ON COLUMN llm.job.pace_final IS 'final tasks at that moment';
 COMMENT ON COLUMN llm.job.pace_before_at IS 'the moment before that one';
 COMMENT ON COLUMN llm.job.pace_before_final IS 'final tasks at that one';
 COMMENT ON COLUMN llm.job.hides_key IS 'the role may not read the key of these rows, and does not see it here either';
+COMMENT ON COLUMN llm.job.max_cost IS 'US dollars that its requests may cost together, by llm_enrich.max_cost; NULL: no cap';
 COMMENT ON COLUMN llm.job.reason IS 'why its tasks wait now';
 
 -- What a job cost so far: written by the sender alone, as llm.job's counts are by the writer
@@ -178,7 +180,8 @@ CREATE TABLE llm.queue (
 	cell bigint,
 	fence bytea,
 	leaves jsonb,
-	fallback boolean NOT NULL DEFAULT false
+	fallback boolean NOT NULL DEFAULT false,
+	reserved numeric
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 CREATE INDEX queue_ready ON llm.queue (job, id) WHERE state = 'ready';
 CREATE INDEX queue_settled ON llm.queue (job, landed, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
@@ -224,6 +227,7 @@ COMMENT ON COLUMN llm.queue.cell IS 'number of a quiet cell: a hash of table, co
 COMMENT ON COLUMN llm.queue.fence IS 'of a quiet cell: what it held, and which row it was in';
 COMMENT ON COLUMN llm.queue.leaves IS 'of a quiet cell: values of the expression around the call that were evaluated with the row';
 COMMENT ON COLUMN llm.queue.fallback IS 'its model''s target has refused it: only the model''s fallback is asked from then on';
+COMMENT ON COLUMN llm.queue.reserved IS 'US dollars that the request under way may cost at most, where a budget or a cap bounds it';
 
 -- What ANALYZE happens to see of a queue is wrong a second later, and turned an index scan
 -- into a look at every row. Without statistics the planner trusts the indexes.
@@ -281,7 +285,8 @@ CREATE TABLE llm.letter (
 	operation text NOT NULL,
 	input_tokens bigint NOT NULL,
 	output_tokens bigint NOT NULL,
-	tags jsonb
+	tags jsonb,
+	reserved numeric
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE llm.letter IS 'requests under way of calls that are answered while a statement waits';
 COMMENT ON COLUMN llm.letter.request IS 'number of the HTTP request';
@@ -298,6 +303,7 @@ COMMENT ON COLUMN llm.letter.operation IS 'classify, extract, summarize, complet
 COMMENT ON COLUMN llm.letter.input_tokens IS 'estimate, for the bill should nobody ever know better';
 COMMENT ON COLUMN llm.letter.output_tokens IS 'the same of the answer';
 COMMENT ON COLUMN llm.letter.tags IS 'tags of the call';
+COMMENT ON COLUMN llm.letter.reserved IS 'US dollars that the request may cost at most, where a budget or a cap bounds it';
 
 CREATE TABLE llm.dead_letter (
 	task bigint PRIMARY KEY,

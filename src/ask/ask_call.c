@@ -302,7 +302,9 @@ fail(const CallSite *site, const LlmLetterReply *reply)
 		[LLM_LETTER_LEFT] = ERRCODE_CONNECTION_FAILURE};
 	char *bill = bill_text(reply);
 
-	if (llm_guc_on_error == LLM_ON_ERROR_NULL && reply->outcome != LLM_LETTER_UNUSABLE)
+	bool is_lost = reply->outcome == LLM_LETTER_LEFT && llm_guc_max_cost >= 0; /* the sender knew what was spent */
+
+	if (llm_guc_on_error == LLM_ON_ERROR_NULL && reply->outcome != LLM_LETTER_UNUSABLE && !is_lost)
 		return;
 	ereport(ERROR,
 			(errcode(codes[reply->outcome]),
@@ -357,6 +359,7 @@ write_question(const CallSite *site, const text *input, const char *fault, Jsonb
 	question.application = application_name == NULL ? "" : application_name;
 	question.input = VARDATA_ANY(input);
 	question.input_len = VARSIZE_ANY_EXHDR(input);
+	llm_letter_set_command(&question);
 	check_model(question.model);
 	llm_letter_write_question(&question, bytes);
 }

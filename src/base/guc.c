@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include <limits.h>
+#include <math.h>
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -31,6 +32,7 @@ int llm_guc_max_answer_kb = 16384;
 int llm_guc_max_connections = 1024;
 int llm_guc_max_immediate_calls = 1000;
 int llm_guc_max_in_flight = 64;
+double llm_guc_max_cost = -1;
 double llm_guc_max_retry_share = 0.5;
 int llm_guc_max_tries = 3;
 char *llm_guc_model;
@@ -153,6 +155,12 @@ llm_guc_init(void)
 							&llm_guc_max_connections, 1024, 1, 10000,
 							at_start, 0,
 							NULL, NULL, NULL);
+	DefineCustomRealVariable("llm_enrich.max_cost",
+							 "Sets how many US dollars each job may cost that the session queues, and each command that waits for answers.",
+							 "What would exceed it is not sent. -1: no cap of the session's own.",
+							 &llm_guc_max_cost, -1, -1, 1e9,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("llm_enrich.max_immediate_calls",
 							"Sets how many calls a command may have answered while it waits.",
 							"One more is an error; calls that are queued do not count.",
@@ -226,4 +234,10 @@ llm_guc_init(void)
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("llm_enrich");
+}
+
+int64
+llm_guc_max_cost_nano(void)
+{
+	return llm_guc_max_cost < 0 ? -1 : (int64) floor(Min(llm_guc_max_cost, 9e8) * 1e9 + 1e-6);
 }

@@ -29,6 +29,7 @@ extern int llm_guc_max_answer_kb;
 extern int llm_guc_max_connections;
 extern int llm_guc_max_immediate_calls;
 extern int llm_guc_max_in_flight;
+extern double llm_guc_max_cost; /* US dollars; -1: no cap */
 extern double llm_guc_max_retry_share;
 extern int llm_guc_max_tries;
 extern char *llm_guc_model;
@@ -42,5 +43,8 @@ extern int llm_guc_writeback_timeout_ms;
 
 /* Define them all; called once from _PG_init. */
 extern void llm_guc_init(void);
+
+/* llm_guc_max_cost in nanodollars, rounded down; -1: no cap. */
+extern int64 llm_guc_max_cost_nano(void);
 
 #endif /* LLM_GUC_H */

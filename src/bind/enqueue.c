@@ -63,6 +63,7 @@ static LlmStatement find_day_job_statement = {
 		   " AND j.tags IS NOT DISTINCT FROM $9 AND j.settings IS NOT DISTINCT FROM $10"
 		   " AND j.deadline IS NOT DISTINCT FROM $11"
 		   " AND j.role_name = $12 AND j.cell IS NOT DISTINCT FROM $16 AND j.hides_key = $17"
+		   " AND j.max_cost IS NOT DISTINCT FROM " LLM_SESSION_MAX_COST
 		   " ORDER BY j.id DESC LIMIT 1 FOR KEY SHARE SKIP LOCKED",
 	.nargs = 17,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
@@ -72,10 +73,11 @@ static LlmStatement find_day_job_statement = {
 static LlmStatement add_job_statement = {
 	.sql = "INSERT INTO llm.job (relation, recipe, role, relation_name, column_name, key_columns, model,"
 		   " priority, tags, settings, deadline, role_name, application_name, column_numbers, shape, cell, hides_key, cell_kind,"
-		   " operation, total, day)"
+		   " operation, total, day, max_cost)"
 		   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
 		   " CASE WHEN $16 IS NULL THEN 'marker' ELSE 'quiet' END, $18, $19,"
-		   " CASE WHEN $20 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END) RETURNING id",
+		   " CASE WHEN $20 THEN (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date END, " LLM_SESSION_MAX_COST ")"
+		   " RETURNING id",
 	.nargs = NJOBVALUES,
 	.args = {OIDOID, INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, JSONBOID, JSONBOID,
 			 TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2ARRAYOID, TEXTOID, JSONBOID, BOOLOID, TEXTOID, INT8OID, BOOLOID}};

@@ -86,6 +86,7 @@ llm_habit_apply_learned(LlmEndpoint *endpoint, Jsonb *learned)
 		{LLM_HABIT_ANSWER_FORM, LLM_USED_FORM},
 		{LLM_HABIT_MAX_TOKENS_FIELD, LLM_USED_CAP},
 		{LLM_HABIT_SYSTEM_ROLE, LLM_USED_ROLE},
+		{LLM_HABIT_IGNORES_CAP, LLM_IGNORES_CAP},
 	};
 	LlmAnswerForm configured = endpoint->habits.answer_form;
 	JsonbValue tree;

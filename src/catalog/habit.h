@@ -18,6 +18,9 @@
 #include "dialect/dialect.h"
 #include "utils/jsonb.h"
 
+/* No option, but kept as one: the host has given more output than it was allowed, and is not asked under budgets. */
+#define LLM_HABIT_IGNORES_CAP "ignores_output_cap"
+
 /* A habit that was learned. */
 typedef struct LlmLearned
 {

@@ -108,3 +108,22 @@ llm_dialect_estimate_tokens(const char *str, size_t len)
 	}
 	return (int64) (ascii * 10 + 35) / 36 + (int64) (others * 11 + 9) / 10 + MESSAGE_TOKENS;
 }
+
+bool
+llm_dialect_may_reason(const char *model)
+{
+	/* at the beginning, or after the name of a maker; "-" stands for any place */
+	static const char *const names[] = {
+		"gpt-5", "gpt-6", "gpt-oss", "o1", "o3", "o4", "gemini-2.5", "gemini-3", "deepseek-r", "deepseek-v4", "qwq",
+		"qwen3", "grok-3-mini", "grok-4", "magistral", "kimi-k2",
+		"-thinking", "-reasoning", "-reasoner", "-r1"};
+	const char *slash = strrchr(model, '/');
+	const char *name = slash == NULL ? model : slash + 1;
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (names[i][0] == '-' ? strstr(name, names[i]) != NULL : strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	}
+	return false;
+}

@@ -124,6 +124,9 @@ typedef struct LlmRawAnswer
 #define LLM_USED_CAP 0x2 /* a cap on output tokens */
 #define LLM_USED_ROLE 0x4 /* instructions apart from the user's message */
 
+/* In LlmEndpoint.learned, beside these: the host has given more output than it was allowed. */
+#define LLM_IGNORES_CAP 0x8
+
 /* What the provider said.  Strings belong to the current context. */
 typedef struct LlmReply
 {
@@ -191,6 +194,12 @@ extern void llm_dialect_address(const LlmDialect *dialect, const LlmEndpoint *en
 
 /* Would requests of one recipe to both have the same bytes?  Where they go does not count. */
 extern bool llm_dialect_same_body(const LlmEndpoint *a, const LlmEndpoint *b);
+
+/*
+ * May a model of this name think before it answers, though nobody asked it to?  By what is known of
+ * names: a model that is not known is found out by its answers.
+ */
+extern bool llm_dialect_may_reason(const char *model);
 
 /* Rough input tokens of so many bytes of text: only for limits and for estimated costs. */
 extern int64 llm_dialect_estimate_tokens(const char *text, size_t len);

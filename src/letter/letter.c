@@ -10,6 +10,10 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "miscadmin.h"
+
+#include "base/guc.h"
 #include "letter/letter.h"
 
 #define ABSENT UINT32_MAX
@@ -89,11 +93,20 @@ read_jsonb(Reader *reader)
 }
 
 void
+llm_letter_set_command(LlmLetterQuestion *question)
+{
+	question->max_cost = llm_guc_max_cost_nano();
+	question->command = (LlmLetterCommand){GetCurrentStatementStartTimestamp(), MyProcPid};
+}
+
+void
 llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 {
 	initStringInfo(bytes);
 	appendBinaryStringInfo(bytes, (const char *) &question->patience_ms, sizeof(question->patience_ms));
 	appendBinaryStringInfo(bytes, (const char *) &question->role, sizeof(question->role));
+	appendBinaryStringInfo(bytes, (const char *) &question->max_cost, sizeof(question->max_cost));
+	appendBinaryStringInfo(bytes, (const char *) &question->command, sizeof(question->command));
 	appendStringInfoChar(bytes, question->reuse ? 1 : 0);
 	write_string(bytes, question->model);
 	write_string(bytes, question->operation);
@@ -110,11 +123,16 @@ llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *quest
 {
 	Reader reader = {bytes, bytes + len};
 
-	Assert(len >= sizeof(question->patience_ms) + sizeof(question->role) + 1);
+	Assert(len > sizeof(question->patience_ms) + sizeof(question->role) + sizeof(question->max_cost) +
+					 sizeof(question->command));
 	memcpy(&question->patience_ms, reader.at, sizeof(question->patience_ms));
 	reader.at += sizeof(question->patience_ms);
 	memcpy(&question->role, reader.at, sizeof(question->role));
 	reader.at += sizeof(question->role);
+	memcpy(&question->max_cost, reader.at, sizeof(question->max_cost));
+	reader.at += sizeof(question->max_cost);
+	memcpy(&question->command, reader.at, sizeof(question->command));
+	reader.at += sizeof(question->command);
 	question->reuse = *reader.at++ != 0;
 	question->model = read_string(&reader);
 	question->operation = read_string(&reader);

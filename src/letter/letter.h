@@ -22,10 +22,19 @@
 /* The operation of llm.check(): a call outside of anything, which may go where others wait. */
 #define LLM_LETTER_TRIAL "check"
 
+/* The client's command that asks, of which there may be many questions; no padding, since bytes are compared. */
+typedef struct LlmLetterCommand
+{
+	int64 at; /* when it began */
+	int64 pid; /* of its backend */
+} LlmLetterCommand;
+
 typedef struct LlmLetterQuestion
 {
 	Oid role; /* who asks */
 	int patience_ms; /* how long it may wait for a limit or a cool-down */
+	int64 max_cost; /* of the command, in nanodollars; -1: as much as there is */
+	LlmLetterCommand command;
 	bool reuse; /* a kept answer will do, and its own may be kept */
 	const char *model; /* alias, or NULL: the default model */
 	const char *operation; /* as in llm.recipe.operation */
@@ -70,6 +79,9 @@ typedef struct LlmLetterReply
 
 /* The same question is the same bytes from here on, however long it may wait. */
 #define LLM_LETTER_KEY sizeof(int)
+
+/* Fill in whose command it is, and what that may cost: this session's. */
+extern void llm_letter_set_command(LlmLetterQuestion *question);
 
 /* Bytes in the current context. */
 extern void llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes);

@@ -263,6 +263,21 @@ system_text(const Classify *own, const JsonbValue *spec)
 	return buf.data;
 }
 
+/* As long as an answer may get with the labels that there are. */
+static int
+answer_bytes(const Classify *own)
+{
+	int64 longest = 0;
+	int64 all = 0;
+
+	for (int i = 0; own->given != NULL && i < own->n; i++)
+	{
+		longest = Max(longest, own->given->val.array.elems[i].val.string.len);
+		all += own->given->val.array.elems[i].val.string.len + 4;
+	}
+	return (int) Min(own->multi ? all : longest, PG_INT16_MAX);
+}
+
 static void
 load(LlmRecipe *recipe, const JsonbValue *spec)
 {
@@ -285,6 +300,7 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 	recipe->schema = llm_json_store(&schema);
 	recipe->system = system_text(own, spec);
 	recipe->value_key = own->multi ? "labels" : "label";
+	recipe->output_tokens = Max(recipe->output_tokens, answer_bytes(own));
 	recipe->private_data = own;
 }
 
@@ -396,6 +412,7 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 const LlmOperation llm_op_classify = {
 	.name = "classify",
 	.function = "llm_classify",
+	.output_tokens = 64,
 	.takes = LLM_TAKES(LABELS) | LLM_TAKES(MULTI) | LLM_TAKES(DESCRIPTIONS) | LLM_TAKES(ALLOW_NONE),
 	.make_spec = make_spec,
 	.load = load,

@@ -55,6 +55,7 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 const LlmOperation llm_op_filter = {
 	.name = "filter",
 	.function = "llm_filter",
+	.output_tokens = 16,
 	.takes = LLM_TAKES(CONDITION),
 	.needs = LLM_TAKES(CONDITION),
 	.is_plain = true,

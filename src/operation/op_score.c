@@ -120,6 +120,7 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 const LlmOperation llm_op_score = {
 	.name = "score",
 	.function = "llm_score",
+	.output_tokens = 16,
 	.takes = LLM_TAKES(CRITERION) | LLM_TAKES(MIN) | LLM_TAKES(MAX),
 	.needs = LLM_TAKES(CRITERION),
 	.make_spec = make_spec,

@@ -23,6 +23,10 @@
 #define DEFAULT_MAX_WORDS 50
 #define MAX_MAX_WORDS 10000
 
+/* A word of any language, generously; and the object around the summary. */
+#define TOKENS_PER_WORD 4
+#define TOKENS_AROUND 16
+
 typedef struct Summarize
 {
 	int max_words;
@@ -69,6 +73,7 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 	llm_prompt_finish(&buf, spec, "{\"summary\": \"…\"}", true);
 	recipe->system = buf.data;
 	recipe->value_key = "summary";
+	recipe->output_tokens = TOKENS_PER_WORD * own->max_words + TOKENS_AROUND;
 }
 
 /* Number of runs of anything but white space. */

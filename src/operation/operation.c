@@ -122,6 +122,7 @@ llm_operation_load(int64 id, const char *operation, Jsonb *spec)
 	if (!llm_json_tree(recipe->spec, &content) || content.type != jbvObject)
 		return NULL;
 	recipe->schema_name = op->name;
+	recipe->output_tokens = op->output_tokens;
 	load_params(op, &recipe->params, &content);
 	op->load(recipe, &content);
 	return recipe;

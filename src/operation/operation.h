@@ -56,6 +56,7 @@ typedef struct LlmRecipe
 	Jsonb *schema; /* the schema that the answer must satisfy, or NULL for plain text */
 	const char *schema_name; /* [A-Za-z0-9_-]{1,64} */
 	const char *system; /* instructions for the model, UTF-8, never NULL */
+	int output_tokens; /* what an answer needs at most, generously; 0: not known */
 	const char *value_key; /* the member of an answer that is its own value; NULL: the whole object is */
 	int dimensions; /* of vectors; 0: as many as the model gives */
 	LlmParams params;
@@ -76,6 +77,7 @@ struct LlmOperation
 {
 	const char *name; /* "classify", as in llm.recipe.operation and llm.ledger.operation */
 	const char *function; /* "llm_classify" */
+	int output_tokens; /* what an answer needs at most, unless load() knows better; 0: not known */
 	uint64 takes; /* arguments that not all operations have, see LLM_TAKES() */
 	uint64 needs; /* those of them that must be given */
 	LlmRequestKind kind; /* what is asked: texts are given to check(), vectors to check_vector() */

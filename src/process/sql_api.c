@@ -344,6 +344,7 @@ llm_enrich_check(PG_FUNCTION_ARGS)
 	question.application = "llm.check";
 	question.input = CHECK_INPUT;
 	question.input_len = strlen(CHECK_INPUT);
+	llm_letter_set_command(&question);
 	llm_letter_write_question(&question, &bytes);
 	posted = llm_ask_wait(&bytes, CHECK_PATIENCE_MS, &reply);
 	answer = llm_ask_trial_text(&reply);

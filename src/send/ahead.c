@@ -23,6 +23,7 @@
 
 #include "utils/timestamp.h"
 
+#include "send/afford.h"
 #include "send/ahead.h"
 #include "tables/repeat.h"
 
@@ -155,6 +156,7 @@ take_back(LlmRequest *request)
 	{
 		if (request->flights[i].question != NULL)
 			llm_question_close(request->flights[i].question);
+		llm_afford_release(&request->flights[i]);
 	}
 	request->route->enough = 0; /* until answers tell again */
 	take_out(request);

@@ -11,6 +11,7 @@
 #include "utils/resowner.h"
 
 #include "base/clock.h"
+#include "send/afford.h"
 #include "send/air.h"
 #include "send/claim.h"
 #include "send/joblist.h"
@@ -18,6 +19,7 @@
 #include "send/load.h"
 #include "send/refused.h"
 #include "send/scheduler_repeat.h"
+#include "tables/repeat.h"
 
 /*
  * Inputs of one claim together; a single larger one goes alone.  And bodies of all requests
@@ -35,7 +37,7 @@
  * resolved before do not hold for it.  Then the claim is undone; *outdated.
  */
 static List *
-claim_by_routes(int taken, TimestampTz now, bool *outdated)
+claim_by_routes(LlmPass *pass, int taken, TimestampTz now, bool *outdated)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -46,8 +48,11 @@ claim_by_routes(int taken, TimestampTz now, bool *outdated)
 	LlmClaimBounds bounds = {.bytes = Min(CLAIM_BYTES, MEMORY_BYTES - (int64) llm_request_bytes())};
 
 	*outdated = false;
+	pass->portions = portions;
+	pass->nportions = nportions;
 	if (nportions == 0)
 		return NIL;
+	llm_queue_windows(portions, nportions);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	bounds.naside = llm_refused_aside(&aside);
@@ -65,6 +70,25 @@ claim_by_routes(int taken, TimestampTz now, bool *outdated)
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	return claims;
+}
+
+/* Who waits for the answer to a task that is too dear asks itself: others may have other budgets. */
+static void
+fail_followed(LlmPass *pass)
+{
+	LlmRepeatLead *leads = palloc(sizeof(LlmRepeatLead) * Max(list_length(pass->dear), 1));
+	int n = 0;
+	ListCell *lc;
+
+	foreach(lc, pass->dear)
+	{
+		const LlmClaim *claim = lfirst(lc);
+
+		if (claim->followed)
+			leads[n++] = (LlmRepeatLead){.task = claim->task, .job = claim->job, .same_as = claim->same_as};
+	}
+	if (n > 0)
+		pass->promoted = llm_repeat_promote(leads, n) > 0 || pass->promoted;
 }
 
 static bool
@@ -93,13 +117,15 @@ llm_claim_run(LlmPass *pass)
 
 	if (!pass->may_claim || llm_air_landed() - pass->stored >= llm_air_slots() || is_memory_full())
 		return;
-	pass->claims = claim_by_routes(taken, now, &outdated);
+	pass->claims = claim_by_routes(pass, taken, now, &outdated);
 	for (int i = 1; outdated && i < CLAIM_TRIES; i++)
 	{
 		llm_route_refresh(now);
 		llm_joblist_route(now);
-		pass->claims = claim_by_routes(taken, now, &outdated);
+		pass->claims = claim_by_routes(pass, taken, now, &outdated);
 	}
+	pass->claims = llm_afford_take(pass->claims, &pass->dear, &pass->put_back);
+	fail_followed(pass);
 	foreach(lc, pass->claims)
 	{
 		LlmClaim *claim = lfirst(lc);
@@ -111,14 +137,26 @@ llm_claim_run(LlmPass *pass)
 		pass->writer_has_work = true;
 	llm_scheduler_repeat_note(&served);
 	pass->questions = llm_scheduler_repeat_ask(pass->claims);
+	llm_afford_release_unsent(pass->claims);
 	pass->loads = llm_load_make(pass->claims, pass->questions);
 }
 
 void
 llm_claim_keep(LlmPass *pass)
 {
+	List *claims = list_concat_copy(pass->claims, pass->dear);
+	ListCell *lc;
+
 	llm_question_keep();
-	llm_joblist_claimed(pass->claims, pass->loads);
+	llm_joblist_claimed(claims, pass->loads, pass->portions, pass->nportions);
+	foreach(lc, pass->put_back)
+	{
+		const LlmClaim *claim = lfirst(lc);
+
+		llm_joblist_put_back(llm_joblist_find(claim->job), claim->task);
+	}
+	if (pass->dear != NIL)
+		pass->writer_has_work = true;
 }
 
 void

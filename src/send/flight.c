@@ -27,23 +27,18 @@
 #include "limiter/limiter_shared.h"
 #include "send/flight.h"
 #include "send/flight_body.h"
+#include "send/flight_usage.h"
 #include "send/kept.h"
-#include "send/part.h"
 #include "send/refused.h"
 #include "send/retry.h"
 #include "send/split.h"
 #include "tables/job.h"
 
-/* Weight of a new answer in the moving averages of a route. */
-#define AVERAGE_WEIGHT 0.05
-
-/* A usage of more tokens is booked as told, but believed by no average: no model takes so many. */
-#define MOST_TOKENS 1e8
-
 /* The part of a faulty answer that is kept, and told to the model. */
 #define LAST_ANSWER_BYTES 8192
 
 static Size bytes_in_mind = 0; /* bodies of all requests; sender's life */
+static dlist_head all_flights = DLIST_STATIC_INIT(all_flights);
 
 /* The parts of a settlement that the claim and the route tell. */
 static void
@@ -63,6 +58,7 @@ start_settlement(LlmFlight *flight)
 	s->server = target->server != NULL ? target->server : "";
 	s->model = target->model != NULL ? target->model : "";
 	s->price = flight->request->price;
+	s->spender = (LlmSpender){.role = flight->route->role, .server = s->server, .model = s->model};
 }
 
 /* The flight of a task; the claim is copied. */
@@ -96,6 +92,18 @@ fill_flight(LlmRequest *request, LlmFlight *flight, const LlmClaim *claim)
 		flight->answer_key = llm_kept_copy_key(claim, request->recipe, request->route);
 	start_settlement(flight);
 	flight->settlement.application = claim->application == NULL ? NULL : pstrdup(claim->application);
+	flight->settlement.reserved = claim->reserved;
+	flight->settlement.sent_at = claim->claimed_at;
+	flight->settlement.spender.relation = claim->relation;
+	if (claim->tags != NULL)
+		flight->settlement.spender.tags = (Jsonb *) PG_DETOAST_DATUM_COPY(PointerGetDatum(claim->tags));
+	dlist_push_tail(&all_flights, &flight->all_node);
+}
+
+dlist_head *
+llm_flight_all(void)
+{
+	return &all_flights;
 }
 
 LlmRequest *
@@ -118,6 +126,7 @@ llm_request_make(LlmClaim *const *claims, int n, LlmRoute *route, LlmSharedRecip
 	request->flights = palloc0(sizeof(LlmFlight) * n);
 	for (int i = 0; i < n; i++)
 		fill_flight(request, &request->flights[i], claims[i]);
+	request->cap = claims[0]->cap * n;
 	if (route->problem == NULL && recipe != NULL)
 		llm_flight_fill_body(request, claims);
 	bytes_in_mind += request->bytes;
@@ -246,73 +255,6 @@ read_answer(LlmRequest *request, LlmReply *reply)
 		request->learned = llm_habit_step(request->route->dialect, &request->route->endpoint, reply->refused);
 	request->lesson = reply->refusal;
 	return raw.kind == LLM_REQUEST_EMBED ? take_vectors(request, reply) : take_text(&request->flights[0], reply);
-}
-
-/* What the next requests of the route are expected to use. */
-static void
-note_usage(LlmRoute *route, const LlmUsage *usage)
-{
-	double input = (double) usage->input + usage->cached + usage->cache_write;
-	double output = usage->output;
-
-	if (input + output > MOST_TOKENS)
-		return;
-	route->input_tokens += AVERAGE_WEIGHT * (input - route->input_tokens);
-	route->output_tokens += AVERAGE_WEIGHT * (output - route->output_tokens);
-}
-
-/* Each flight has its part of what the request took. */
-static void
-divide_usage(LlmRequest *request, const LlmUsage *whole, bool estimated)
-{
-	int n = request->nflights;
-	LlmUsage *parts = palloc(sizeof(LlmUsage) * n);
-	int64 *weights = palloc(sizeof(int64) * n);
-
-	for (int i = 0; i < n; i++)
-		weights[i] = (int64) request->flights[i].input_len;
-	llm_part_usage(whole, weights, n, parts);
-	for (int i = 0; i < n; i++)
-	{
-		request->flights[i].settlement.usage = parts[i];
-		request->flights[i].settlement.estimated = estimated;
-	}
-	pfree(parts);
-	pfree(weights);
-}
-
-/* What is written in answer to such a request, as far as known; a vector is not. */
-static int64
-usual_output(const LlmRequest *request)
-{
-	bool writes = request->recipe == NULL || request->recipe->recipe->op->kind != LLM_REQUEST_EMBED;
-
-	return writes ? (int64) (request->route->output_tokens + 0.5) : 0;
-}
-
-/* Tokens as told, or estimated where the provider may have billed and told nothing. */
-static void
-fill_usage(LlmRequest *request, LlmErrorClass class, const LlmReply *reply)
-{
-	const LlmUsage *usage = &reply->usage;
-	LlmRoute *route = request->route;
-	LlmUsage guess = {0};
-
-	if (usage->known)
-	{
-		divide_usage(request, usage, false);
-		if (class == LLM_OK)
-			note_usage(route, usage);
-	}
-	else if (llm_retry_may_be_billed(class) || reply->may_be_billed)
-	{
-		guess.input = request->input_tokens;
-		guess.output = usual_output(request);
-		/* what came says more than what came before it */
-		if (reply->content != NULL && reply->content_len > 0)
-			guess.output = llm_dialect_estimate_tokens(reply->content, reply->content_len);
-		divide_usage(request, &guess, true);
-	}
 }
 
 /* When the request left. */
@@ -615,7 +557,7 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 	LlmRefusal refusal = {0};
 	Ruling ruling = {LLM_BLAME_TARGET};
 
-	fill_usage(request, class, &reply);
+	llm_flight_fill_usage(request, class, &reply);
 	/* it is one request: its first task stands for all */
 	if (is_refusal)
 		refusal = recall_refusal(&request->flights[0], &reply, now);
@@ -652,7 +594,7 @@ llm_request_orphan(LlmClaim *const *claims, int n, TimestampTz now)
 	LlmJobRow *job = llm_job_get(claims[0]->job);
 	LlmRoute *route = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
 	LlmRequest *request = llm_request_make(claims, n, route, llm_flight_recipe(claims[0]->recipe));
-	LlmUsage guess = {.output = usual_output(request)};
+	LlmUsage guess = {.output = llm_flight_usual_output(request)};
 
 	/* its length was wanted; many of them may be all that was in memory when the sender died of that */
 	if (request->exchange.body != NULL)
@@ -662,13 +604,17 @@ llm_request_orphan(LlmClaim *const *claims, int n, TimestampTz now)
 	{
 		LlmSettlement *s = &request->flights[i].settlement;
 
+		if (i > 0 && claims[i]->job != claims[i - 1]->job)
+			job = llm_job_get(claims[i]->job);
+		s->spender.relation = job == NULL ? InvalidOid : job->relation;
+		s->spender.tags = job == NULL ? NULL : job->tags;
 		guess.input += llm_dialect_estimate_tokens(claims[i]->input, claims[i]->input_len);
 		s->outcome = "unknown";
 		s->error = "the sender ended before the answer came";
 		s->state = LLM_TASK_READY;
 	}
 	guess.input = Max(guess.input, request->input_tokens);
-	divide_usage(request, &guess, true);
+	llm_flight_divide_usage(request, &guess, true);
 	return request;
 }
 
@@ -677,6 +623,7 @@ llm_flight_free(LlmFlight *flight)
 {
 	LlmRequest *request = flight->request;
 
+	dlist_delete(&flight->all_node);
 	if (flight->question != NULL)
 		llm_question_forget(flight->question);
 	if (--request->nheld > 0)

@@ -47,6 +47,7 @@ typedef struct LlmFlight
 	bool hopped; /* it goes to the fallback of its model, whose own fallback does not count */
 	LlmQuestion *question; /* for others that ask the same meanwhile; or NULL */
 	struct LlmLetter *letter; /* of an immediate call, which waits for the answer; or NULL (letters.h) */
+	dlist_node all_node; /* of all flights */
 	LlmErrorClass class; /* set by land() */
 	const char *fault; /* what is wrong with its part of an answer that has others; or NULL */
 	Jsonb *key;
@@ -76,6 +77,8 @@ struct LlmRequest
 	TimestampTz ahead_since; /* claimed then, and has not left (ahead.c) */
 	LlmLearned learned; /* the host's answer taught us that; a name of NULL: nothing */
 	const char *lesson; /* its sentence */
+	int cap; /* tokens that its answer may have; 0: as the call says */
+	bool over_cap; /* it has more: set by land() */
 	int nflights;
 	int nheld; /* of these, not freed */
 	LlmFlight *flights; /* an array */
@@ -87,6 +90,9 @@ struct LlmRequest
  * and asks for that as it leaves.
  */
 extern LlmRequest *llm_request_make(LlmClaim *const *claims, int n, LlmRoute *route, LlmSharedRecipe *recipe);
+
+/* All flights there are, by all_node. */
+extern dlist_head *llm_flight_all(void);
 
 /* Bodies of all requests there are. */
 extern Size llm_request_bytes(void);

@@ -38,7 +38,7 @@ append_chat(const LlmRequest *request, const LlmClaim *claim, StringInfo body)
 {
 	LlmChat chat = {{claim->input, claim->input_len}, claim->last_answer, claim->fault};
 
-	request->route->dialect->body(llm_flight_frame(request->recipe, request->route), &chat, body);
+	request->route->dialect->body(llm_flight_frame(request->recipe, request->route, claim->cap), &chat, body);
 }
 
 /* The rows' texts as they are. */

@@ -12,6 +12,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "money/reserve.h"
 #include "send/flight_recipe.h"
 #include "send/kept.h"
 #include "tables/job.h"
@@ -23,8 +24,10 @@ typedef struct SharedFrame
 {
 	const LlmDialect *dialect;
 	LlmEndpoint endpoint; /* what of it is in the bytes */
+	int cap; /* tokens that an answer may have; 0: as the call says */
 	LlmFrame *frame;
 	uint8 *fingerprint; /* NULL: not made yet */
+	int64 overhead; /* bytes of a body with nothing of a row in it; -1: not known yet */
 } SharedFrame;
 
 static HTAB *recipes = NULL; /* LlmSharedRecipe by id; sender's life */
@@ -113,38 +116,49 @@ copy_endpoint(LlmEndpoint *to, const LlmEndpoint *from)
 }
 
 static SharedFrame *
-get_frame(LlmSharedRecipe *shared, const LlmRoute *route)
+get_frame(LlmSharedRecipe *shared, const LlmRoute *route, int cap)
 {
 	ListCell *lc;
 	SharedFrame *shared_frame;
 	MemoryContext saved;
+	LlmRecipe *recipe = shared->recipe;
 
 	foreach(lc, shared->frames)
 	{
 		shared_frame = lfirst(lc);
-		if (shared_frame->dialect == route->dialect && llm_dialect_same_body(&shared_frame->endpoint, &route->endpoint))
+		if (shared_frame->dialect == route->dialect && shared_frame->cap == cap &&
+			llm_dialect_same_body(&shared_frame->endpoint, &route->endpoint))
 			return shared_frame;
 	}
 	saved = MemoryContextSwitchTo(shared->context);
 	shared_frame = palloc0(sizeof(SharedFrame));
 	shared_frame->dialect = route->dialect;
 	copy_endpoint(&shared_frame->endpoint, &route->endpoint);
-	shared_frame->frame = route->dialect->prepare(shared->recipe, &shared_frame->endpoint);
+	shared_frame->cap = cap;
+	shared_frame->overhead = -1;
+	if (cap > 0)
+	{
+		recipe = palloc(sizeof(LlmRecipe));
+		*recipe = *shared->recipe;
+		recipe->params.max_tokens = cap;
+	}
+	shared_frame->frame = route->dialect->prepare(recipe, &shared_frame->endpoint);
 	shared->frames = lappend(shared->frames, shared_frame);
 	MemoryContextSwitchTo(saved);
 	return shared_frame;
 }
 
 LlmFrame *
-llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route)
+llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route, int cap)
 {
-	return get_frame(shared, route)->frame;
+	return get_frame(shared, route, cap)->frame;
 }
 
+/* However long an answer may be: what is cut short is not kept. */
 const uint8 *
 llm_flight_fingerprint(LlmSharedRecipe *shared, const LlmRoute *route)
 {
-	SharedFrame *frame = get_frame(shared, route);
+	SharedFrame *frame = get_frame(shared, route, 0);
 	LlmChat chat = {{"", 0}, NULL, NULL};
 	StringInfoData content;
 
@@ -157,4 +171,48 @@ llm_flight_fingerprint(LlmSharedRecipe *shared, const LlmRoute *route)
 	llm_kept_hash(shared->recipe->op->name, content.data, content.len, frame->fingerprint);
 	pfree(content.data);
 	return frame->fingerprint;
+}
+
+/* Is an answer written?  Vectors are not. */
+static bool
+writes(const LlmSharedRecipe *shared)
+{
+	return shared->recipe->op->kind != LLM_REQUEST_EMBED;
+}
+
+int
+llm_flight_cap(const LlmSharedRecipe *shared, const LlmRoute *route)
+{
+	const LlmParams *params = &shared->recipe->params;
+	const char *effort = params->reasoning_effort;
+	bool reasons = effort == NULL ? route->reasons : strcmp(effort, "none") != 0;
+
+	if (!writes(shared))
+		return 0;
+	return llm_reserve_cap(shared->recipe->output_tokens, reasons, params->max_tokens,
+						   route->target->max_output_tokens);
+}
+
+/* Also of a second asking, which has more words of ours.  For vectors nothing is read but the rows' texts. */
+int64
+llm_flight_overhead(LlmSharedRecipe *shared, const LlmRoute *route, int cap)
+{
+	SharedFrame *frame;
+	LlmChat first = {{"", 0}, NULL, NULL};
+	LlmChat second = {{"", 0}, "", ""};
+	StringInfoData body;
+
+	if (!writes(shared))
+		return 0;
+	frame = get_frame(shared, route, cap);
+	if (frame->overhead >= 0)
+		return frame->overhead;
+	initStringInfo(&body);
+	route->dialect->body(frame->frame, &first, &body);
+	frame->overhead = body.len;
+	resetStringInfo(&body);
+	route->dialect->body(frame->frame, &second, &body);
+	frame->overhead = Max(frame->overhead, body.len);
+	pfree(body.data);
+	return frame->overhead;
 }

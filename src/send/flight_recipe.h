@@ -26,8 +26,15 @@ typedef struct LlmSharedRecipe
 /* The recipe by id, NULL when it is gone.  Loaded at first use, which is inside a transaction. */
 extern LlmSharedRecipe *llm_flight_recipe(int64 id);
 
-/* The bytes that all requests of a recipe to the route's endpoint share; the recipe's. */
-extern LlmFrame *llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route);
+/*
+ * The bytes that all requests of a recipe to the route's endpoint share; the recipe's.  "cap": tokens that an
+ * answer may have; 0: as the call says.
+ */
+extern LlmFrame *llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route, int cap);
+
+/* Under a budget: tokens that an answer may have, and bytes of a request beside the row's own; 0 for vectors. */
+extern int llm_flight_cap(const LlmSharedRecipe *shared, const LlmRoute *route);
+extern int64 llm_flight_overhead(LlmSharedRecipe *shared, const LlmRoute *route, int cap);
 
 /*
  * What the requests of a recipe by this route have in common, as a SHA-256: of operation,

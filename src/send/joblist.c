@@ -84,6 +84,12 @@ static bool narrow = false; /* the last look was at new ones only */
 static int ngone = 0; /* jobs forgotten since then */
 static uint64 routed_version = 0; /* of the routes that all jobs have */
 
+dlist_head *
+llm_joblist_all(void)
+{
+	return &jobs;
+}
+
 LlmJob *
 llm_joblist_find(int64 id)
 {
@@ -161,6 +167,8 @@ add_job(const LlmJobRow *row)
 	job->fresh = row->fresh;
 	job->max_concurrency = row->max_concurrency;
 	job->kind = row->kind;
+	job->recipe = row->recipe;
+	llm_afford_start(&job->afford, row, context);
 	job->reason = row->reason == NULL ? NULL : MemoryContextStrdup(context, row->reason);
 	((JobEntry *) hash_search(jobs_by_id, &job->id, HASH_ENTER, NULL))->job = job;
 	dlist_push_tail(&jobs, &job->node);
@@ -196,8 +204,10 @@ take_stock(int64 from, bool from_bottom, List *found)
 
 		if (job->id > from || job->shared)
 			job->exhausted = true;
-		if (from_bottom || job->shared)
-			job->after = 0;
+		if (!from_bottom && !job->shared)
+			continue;
+		job->after = 0;
+		llm_afford_look_again(&job->afford);
 	}
 	foreach(lc, found)
 	{
@@ -317,7 +327,8 @@ llm_joblist_wants_more(void)
 static bool
 is_claimable(const LlmJob *job)
 {
-	return !job->exhausted && (job->max_concurrency == 0 || job->requests < job->max_concurrency);
+	return !job->exhausted && (job->max_concurrency == 0 || job->requests < job->max_concurrency) &&
+		   !llm_afford_blocks(&job->afford);
 }
 
 void
@@ -336,6 +347,8 @@ llm_joblist_route(TimestampTz now)
 		job->probes = false;
 		job->route = job->kind == LLM_REQUEST_EMBED ? job->home /* vectors of two models do not compare */
 													: llm_route_now(job->home, is_claimable(job), now, &job->probes);
+		llm_afford_prepare(&job->afford, job->route, job->kind == LLM_REQUEST_EMBED ? NULL : job->home, job->recipe,
+						   job->context);
 	}
 	routed_version = llm_route_version();
 }
@@ -431,7 +444,7 @@ spread(LlmRoute *route, int left, LlmPortion *portions, int nportions)
 		portions[nportions].job = job->id;
 		portions[nportions].after = job->after;
 		portions[nportions].want = job->portion;
-		nportions++;
+		nportions += llm_afford_portion(&job->afford, &portions[nportions]);
 		dlist_delete(&job->node); /* next time the others go first */
 		dlist_push_tail(&jobs, &job->node);
 	}
@@ -459,6 +472,7 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions
 		nportions = spread(route, route->granted + (nfronts == 1 ? llm_ahead_wanted(route) : 0), portions, nportions);
 	}
 	llm_route_end_turn();
+	llm_money_forget_promises();
 	return nportions;
 }
 
@@ -475,13 +489,11 @@ llm_joblist_has_grants(void)
 	return false;
 }
 
-/* Book what the claim brought, and hand back what it did not. */
 void
-llm_joblist_claimed(List *claims, List *loads)
+llm_joblist_claimed(List *claims, List *loads, const LlmPortion *portions, int nportions)
 {
 	bool cut = false;
 	ListCell *lc;
-	dlist_iter iter;
 
 	foreach(lc, claims)
 	{
@@ -511,13 +523,15 @@ llm_joblist_claimed(List *claims, List *loads)
 		if (!load->ahead)
 			job->route->granted--;
 	}
-	dlist_foreach(iter, &jobs)
+	for (int i = 0; i < nportions; i++)
 	{
-		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
+		LlmJob *job = llm_joblist_find(portions[i].job);
+		bool whole = job != NULL && job->portion > 0 && !cut;
 
-		if (job->portion > 0 && !cut)
+		if (job != NULL && portions[i].bounded)
+			whole = llm_afford_claimed(&job->afford, &portions[i], whole, &job->after);
+		if (whole)
 			job->exhausted = true;
-		job->portion = 0;
 	}
 	llm_joblist_undo();
 }
@@ -544,6 +558,7 @@ llm_joblist_put_back(LlmJob *job, int64 task)
 {
 	job->after = Min(job->after, task - 1);
 	job->exhausted = false;
+	llm_afford_look_again(&job->afford);
 }
 
 void
@@ -594,86 +609,6 @@ llm_joblist_wake_at(int slots, int in_flight)
 	dlist_foreach(iter, &jobs)
 		wake_at = Min(wake_at, wake_of(dlist_container(LlmJob, node, iter.cur), slots, in_flight));
 	return wake_at;
-}
-
-/* Why the job waits, as it should be shown now. */
-static const char *
-current_reason(const LlmJob *job)
-{
-	const char *reason;
-
-	if ((job->exhausted && job->aside == 0) || job->route == NULL)
-		return NULL;
-	reason = llm_route_reason(job->route);
-	if (reason == NULL && job->exhausted)
-		return "refused by the provider; asked again";
-	return reason != NULL ? reason : job->held_back;
-}
-
-static bool
-reason_differs(const LlmJob *job)
-{
-	const char *now = current_reason(job);
-
-	if (now == NULL || job->reason == NULL)
-		return now != job->reason;
-	return strcmp(now, job->reason) != 0;
-}
-
-bool
-llm_joblist_reasons_changed(void)
-{
-	dlist_iter iter;
-
-	dlist_foreach(iter, &jobs)
-	{
-		if (reason_differs(dlist_container(LlmJob, node, iter.cur)))
-			return true;
-	}
-	return false;
-}
-
-/* The reason as it is now stored. */
-static void
-keep_reason(LlmJob *job)
-{
-	const char *reason = current_reason(job);
-
-	if (job->reason != NULL)
-		pfree(job->reason);
-	job->reason = reason == NULL ? NULL : MemoryContextStrdup(job->context, reason);
-}
-
-bool
-llm_joblist_store_reasons(void)
-{
-	bool budget = false;
-	int64 *ids = palloc(sizeof(int64) * Max(njobs, 1));
-	const char **reasons = palloc(sizeof(char *) * Max(njobs, 1));
-	int n = 0;
-	dlist_iter iter;
-
-	dlist_foreach(iter, &jobs)
-	{
-		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
-
-		if (!reason_differs(job))
-			continue;
-		ids[n] = job->id;
-		reasons[n] = current_reason(job);
-		budget = budget || (reasons[n] != NULL && strncmp(reasons[n], "budget", strlen("budget")) == 0);
-		n++;
-	}
-	if (n > 0)
-		n = llm_job_set_reasons(ids, reasons, n);
-	for (int i = 0; i < n; i++)
-	{
-		LlmJob *job = llm_joblist_find(ids[i]);
-
-		if (job != NULL)
-			keep_reason(job);
-	}
-	return budget;
 }
 
 void

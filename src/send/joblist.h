@@ -17,6 +17,7 @@
 #include "base/llm_enrich.h"
 
 #include "lib/ilist.h"
+#include "send/afford.h"
 #include "send/flight.h"
 #include "send/route.h"
 #include "tables/queue.h"
@@ -45,6 +46,8 @@ typedef struct LlmJob
 	char *held_back; /* failed tasks are not asked again, and why; or NULL */
 	int portion; /* tasks to claim in this pass, at most */
 	int carried; /* tasks in a request, where the last claim had some that were full before that; 0: it had none */
+	int64 recipe;
+	LlmAfford afford; /* is there money for it */
 } LlmJob;
 
 /* Look for jobs with ready tasks; "all": also among those that are old. */
@@ -77,14 +80,19 @@ extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortio
 /* Is anything granted that is not claimed yet? */
 extern bool llm_joblist_has_grants(void);
 
-/* What was claimed, and the loads that it makes (load.h): which of them leave ahead of a grant. */
-extern void llm_joblist_claimed(List *claims, List *loads);
+/*
+ * What was claimed, and the loads that it makes (load.h): which of them leave ahead of a grant.  And how far the
+ * portions have come.
+ */
+extern void llm_joblist_claimed(List *claims, List *loads, const LlmPortion *portions, int nportions);
 extern void llm_joblist_undo(void);
 
 extern LlmJob *llm_joblist_find(int64 id);
 
 /* Where a task that was claimed goes: what its model's target has refused goes to the fallback. */
 extern LlmRoute *llm_joblist_destination(const LlmJob *job, const LlmClaim *claim);
+/* LlmJob by node; not to be changed. */
+extern dlist_head *llm_joblist_all(void);
 
 /* A task of the job is ready again. */
 extern void llm_joblist_put_back(LlmJob *job, int64 task);

@@ -145,6 +145,8 @@ llm_learn_undo(LlmPass *pass)
 	written = false;
 }
 
+static const LlmLearned ignores_cap = {LLM_HABIT_IGNORES_CAP, "true"};
+
 /* What hosts have taught us, before anybody is asked again. */
 void
 llm_learn_habits(LlmPass *pass)
@@ -161,5 +163,8 @@ llm_learn_habits(LlmPass *pass)
 		if (llm_flight_is_first(flight) && flight->request->learned.name != NULL)
 			llm_habit_note(flight->settlement.server, flight->settlement.model, &flight->request->learned,
 						   flight->request->lesson);
+		if (llm_flight_is_first(flight) && flight->request->over_cap)
+			llm_habit_note(flight->settlement.server, flight->settlement.model, &ignores_cap,
+						   psprintf("an answer was longer than the %d tokens that were allowed", flight->request->cap));
 	}
 }

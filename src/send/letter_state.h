@@ -14,6 +14,7 @@
 
 #include "letter/letter.h"
 #include "letter/mailbox.h"
+#include "money/budget.h"
 #include "send/flight.h"
 
 typedef struct LlmLetter
@@ -26,6 +27,7 @@ typedef struct LlmLetter
 	LlmLetterFacts facts;
 	int64 task;
 	int64 recipe; /* llm.recipe.id; 0: not looked up yet */
+	LlmPurse *purse; /* of its command, or NULL: that has no cap */
 
 	bool looked_up; /* among kept answers */
 	Jsonb *kept; /* the one that was found; or NULL */
@@ -41,6 +43,7 @@ typedef struct LlmLetter
 	bool probes; /* it goes there to try it */
 	bool elsewhere; /* it was refused there */
 	TimestampTz waits_since; /* by which patience counts */
+	bool short_of_money; /* it waits for others' requests, which may give some back */
 	bool troubled; /* it has come back since without being charged */
 	TimestampTz not_before;
 	TimestampTz wake_at;
@@ -62,6 +65,10 @@ extern void llm_letters_find_kept(dlist_head *waiting, dlist_head *kept);
 
 /* Is it one of llm.check()? */
 extern bool llm_letters_is_trial(const LlmLetter *letter);
+
+/* Do rows wait for the route's target; and how many more letters may be in flight there meanwhile, of all routes? */
+extern bool llm_letters_do_rows_wait(const LlmRoute *route);
+extern int llm_letters_room_beside_rows(const LlmRoute *route);
 
 /* Give the reply, once; the letter stays the caller's. */
 extern void llm_letters_tell(LlmLetter *letter, LlmLetterReply *reply);

@@ -21,8 +21,6 @@
  */
 #include "postgres.h"
 
-#include <limits.h>
-
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -34,7 +32,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/guc.h"
-#include "limiter/limiter_shared.h"
+#include "send/afford.h"
+#include "send/command.h"
 #include "send/letter_state.h"
 #include "send/letters.h"
 #include "send/route_hint.h"
@@ -92,6 +91,7 @@ void
 llm_letters_free(LlmLetter *letter)
 {
 	nheld--;
+	llm_command_leave(letter->purse);
 	MemoryContextDelete(letter->context);
 }
 
@@ -111,6 +111,7 @@ hold(LlmTaken *taken, TimestampTz now)
 	letter->facts.tags = letter->question.tags;
 	letter->fault = letter->question.fault;
 	letter->last_answer = letter->question.last_answer;
+	letter->purse = llm_command_join(&letter->question);
 	letter->cost = NumericGetDatum(int64_to_numeric(0));
 	letter->waits_since = now;
 	letter->wake_at = DT_NOBEGIN;
@@ -274,7 +275,7 @@ look_at_rest(const LlmRoute *route, bool asked, TimestampTz now)
 		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
 		bool tried;
 
-		if (letter->route != route)
+		if (letter->route != route || letter->short_of_money)
 			continue;
 		if (letter->probes)
 		{
@@ -301,71 +302,36 @@ look_at_rest(const LlmRoute *route, bool asked, TimestampTz now)
 }
 
 /*
- * Beside rows
- */
-
-/* Do rows wait for the route's target, as of the last plan? */
-static bool
-do_rows_wait(const LlmRoute *route)
-{
-	dlist_iter iter;
-
-	dlist_foreach(iter, llm_route_all())
-	{
-		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
-
-		if (other->front > 0 && llm_route_shares_limiter(route, other))
-			return true;
-	}
-	return false;
-}
-
-/* Requests for letters that are in flight at the route's target. */
-static int
-count_letters(const LlmRoute *route)
-{
-	int letters = 0;
-	dlist_iter iter;
-
-	dlist_foreach(iter, llm_route_all())
-	{
-		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
-
-		if (other->letters > 0 && llm_route_shares_limiter(route, other))
-			letters += other->letters;
-	}
-	return letters;
-}
-
-/* While rows wait for the same target, letters get three quarters of what it takes at a time, of all routes. */
-static int
-room_beside_rows(const LlmRoute *route)
-{
-	LlmLimiter *limiter;
-	int places = route->limits.max_concurrency;
-
-	if (!do_rows_wait(route))
-		return INT_MAX;
-	limiter = llm_limiter_lock(route->host, route->fingerprint, route->target->model, route->role, false);
-	if (limiter != NULL)
-	{
-		places = Min(places, Max((int) limiter->window, 1));
-		llm_limiter_unlock();
-	}
-	return Max(places * 3 / 4, 1) - count_letters(route);
-}
-
-/*
  * Flights
  */
 
+/* The letter stays, if money may come back while it waits for that. */
+static void
+want_money(LlmLetter *letter, const char *why, bool wait, TimestampTz now)
+{
+	LlmLetterOutcome outcome = LLM_LETTER_UNUSABLE;
+
+	letter->troubled = letter->troubled || wait;
+	if (wait && !is_impatient(letter, now))
+	{
+		letter->short_of_money = true;
+		letter->wake_at = TimestampTzPlusMilliseconds(letter->waits_since, letter->question.patience_ms);
+		return;
+	}
+	end_waiting(letter, outcome, why, "See llm.budget; llm.set_budget() raises one, and llm_enrich.max_cost is a session's own.");
+}
+
+/* NULL where there is no money for it: then it waits, or has its reply. */
 static LlmFlight *
-make_flight(LlmLetter *letter, const Grant *from)
+make_flight(LlmLetter *letter, const Grant *from, TimestampTz now)
 {
 	LlmClaim claim = {0};
 	LlmClaim *claims[] = {&claim};
+	LlmSpender spender = {.role = letter->question.role, .tags = letter->facts.tags};
 	LlmRequest *request;
 	LlmFlight *flight;
+	char *why;
+	bool wait;
 
 	claim.task = letter->task;
 	claim.recipe = letter->recipe;
@@ -378,6 +344,16 @@ make_flight(LlmLetter *letter, const Grant *from)
 	claim.fresh = !letter->question.reuse;
 	claim.fault = unconstify(char *, letter->fault);
 	claim.last_answer = unconstify(char *, letter->last_answer);
+	claim.claimed_at = llm_clock_now();
+	claim.tags = letter->facts.tags;
+	spender.server = from->route->target->server;
+	spender.model = from->route->target->model;
+	letter->short_of_money = false;
+	if (!llm_afford_letter(&claim, from->route, &spender, letter->purse, &why, &wait))
+	{
+		want_money(letter, why, wait, now);
+		return NULL;
+	}
 	request = llm_request_make(claims, lengthof(claims), from->route, llm_flight_recipe(letter->recipe));
 	request->lane = LLM_LANE_IMMEDIATE;
 	request->generation = from->generation;
@@ -386,6 +362,7 @@ make_flight(LlmLetter *letter, const Grant *from)
 	flight->letter = letter;
 	flight->hopped = (from->route != letter->home);
 	flight->settlement.letter = &letter->facts;
+	flight->settlement.purse = letter->purse;
 	flight->settlement.lane = request->lane;
 	flight->route->letters++;
 	letter->attempt++;
@@ -393,23 +370,34 @@ make_flight(LlmLetter *letter, const Grant *from)
 	return flight;
 }
 
-/* Make flights of what the route was granted. */
-static void
+/* Make flights of what the route was granted; how many. */
+static int
 make_flights(TimestampTz now)
 {
 	dlist_mutable_iter iter;
+	int granted = grant.left;
+	int unused;
 
 	dlist_foreach_modify(iter, &waiting)
 	{
 		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+		LlmFlight *flight;
 
 		if (grant.left == 0)
 			break;
 		if (letter->route != grant.route || letter->not_before > now)
 			continue;
-		made = lappend(made, make_flight(letter, &grant));
+		flight = make_flight(letter, &grant, now);
+		if (flight == NULL)
+			continue;
+		made = lappend(made, flight);
 		grant.left--;
 	}
+	unused = grant.left;
+	if (unused > 0)
+		llm_route_give_back(grant.route, grant.generation, unused, grant.tokens);
+	grant.left = 0;
+	return granted - unused;
 }
 
 /* Do rows go first, this time?  Only where a rate is what both wait for. */
@@ -418,7 +406,7 @@ is_rows_turn(const LlmRoute *route)
 {
 	if (route->wait_reason != LLM_WAIT_REQUESTS && route->wait_reason != LLM_WAIT_TOKENS)
 		return false;
-	return do_rows_wait(route) && ++turn % ROWS_TURN == 0;
+	return llm_letters_do_rows_wait(route) && ++turn % ROWS_TURN == 0;
 }
 
 /* The routes that letters wait for, each once, in the order of the first letter. */
@@ -451,6 +439,7 @@ serve_trials(LlmRoute *route, TimestampTz now)
 	dlist_foreach_modify(iter, &waiting)
 	{
 		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+		LlmFlight *flight;
 
 		if (letter->route != route || !llm_letters_is_trial(letter))
 			continue;
@@ -464,7 +453,14 @@ serve_trials(LlmRoute *route, TimestampTz now)
 		route->granted = 0;
 		if (grant.left == 0)
 			break;
-		made = lappend(made, make_flight(letter, &grant));
+		flight = make_flight(letter, &grant, now);
+		if (flight == NULL)
+		{
+			llm_route_give_back(route, grant.generation, grant.left, grant.tokens);
+			grant.left = 0;
+			continue;
+		}
+		made = lappend(made, flight);
 		route->trials++;
 		grant.left--;
 		served++;
@@ -482,14 +478,13 @@ serve(LlmRoute *route, int most, int slots, int in_flight, TimestampTz now)
 
 	in_flight += trials;
 	want = Min(want, llm_route_room(route, slots, in_flight));
-	want = Min(want, room_beside_rows(route));
+	want = Min(want, llm_letters_room_beside_rows(route));
 	asked = want > 0 && !is_rows_turn(route);
 	if (asked)
 	{
 		grant.route = route;
 		grant.left = llm_route_grant_apart(route, want, now, &grant.generation, &grant.tokens);
-		want = grant.left;
-		make_flights(now);
+		want = make_flights(now);
 	}
 	look_at_rest(route, asked, now);
 	return trials + (asked ? want : 0);
@@ -518,6 +513,7 @@ store_rows(void)
 		row->price = flight->settlement.price;
 		row->input_tokens = flight->request->input_tokens;
 		row->output_tokens = (int64) (flight->route->output_tokens + 0.5);
+		row->reserved = flight->settlement.reserved;
 	}
 	llm_letter_row_add(rows, n);
 	foreach(lc, made)
@@ -646,7 +642,12 @@ llm_letters_recover(void)
 	for (int i = 0; i < n; i++)
 		requests[i] = settlements[i]->request;
 	if (n > 0)
+	{
+		llm_money_resume();
 		llm_ledger_record(settlements, n);
+		llm_afford_settle(settlements, n);
+		llm_money_flush();
+	}
 	llm_letter_row_remove(requests, n);
 	return n;
 }

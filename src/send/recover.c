@@ -15,6 +15,8 @@
 #include "base/fence.h"
 #include "base/shmem.h"
 #include "base/spi.h"
+#include "money/budget.h"
+#include "send/afford.h"
 #include "send/flight.h"
 #include "send/letters.h"
 #include "send/recover.h"
@@ -88,7 +90,10 @@ recover_some(TimestampTz now)
 	}
 	if (n > 0)
 	{
+		llm_money_resume();
 		llm_ledger_record(settlements, n);
+		llm_afford_settle(settlements, n);
+		llm_money_flush();
 		llm_share_settle(settlements, n);
 		cancelled = llm_queue_settle(settlements, n);
 	}
@@ -130,5 +135,6 @@ llm_recover(void)
 	while (n > 0);
 	while (n >= 0 && recover_letters() > 0)
 		;
+	llm_money_undo(); /* nothing is reserved any more */
 	return n >= 0;
 }

@@ -113,6 +113,7 @@ resolve(LlmRoute *route)
 	if (route->problem == NULL)
 	{
 		route->endpoint = target->endpoint;
+		route->reasons = llm_dialect_may_reason(target->model);
 		route->host = host_part(target->base_url);
 		route->limits.requests_per_minute = target->requests_per_minute;
 		route->limits.tokens_per_minute = target->tokens_per_minute;
@@ -220,6 +221,7 @@ replace_route(LlmRoute *route, TimestampTz now)
 	{
 		successor->input_tokens = route->input_tokens;
 		successor->output_tokens = route->output_tokens;
+		successor->reasons = successor->reasons || route->reasons;
 		successor->proven = route->proven && llm_dialect_same_body(&route->endpoint, &successor->endpoint);
 		successor->reported = successor->reported || route->reported;
 		successor->shut_until = route->shut_until;

@@ -71,6 +71,7 @@ typedef struct LlmRoute
 	/* moving averages, for limits and for the cost of answers that never came */
 	double input_tokens;
 	double output_tokens;
+	bool reasons; /* its model thinks before it answers, or may */
 
 	/* as of the last pass */
 	int front_priority; /* highest of its jobs that have something to send */

@@ -24,8 +24,10 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "base/spi.h"
+#include "send/afford.h"
 #include "send/ahead.h"
 #include "send/air.h"
+#include "send/budgets.h"
 #include "send/claim.h"
 #include "send/flight.h"
 #include "send/joblist.h"
@@ -148,8 +150,10 @@ static void
 store_bills(LlmPass *pass)
 {
 	pass->settlements = llm_air_gather(&pass->stored);
-	if (pass->stored > 0)
-		llm_ledger_record(pass->settlements, pass->stored);
+	if (pass->stored == 0)
+		return;
+	llm_ledger_record(pass->settlements, pass->stored);
+	llm_afford_settle(pass->settlements, pass->stored);
 }
 
 static void
@@ -421,7 +425,7 @@ undo_call_back(LlmPass *pass)
 static TimestampTz
 reasons_due(const LlmPass *pass)
 {
-	return llm_joblist_reasons_changed() ? reasons_at : DT_NOEND;
+	return llm_joblist_reasons_changed() || llm_money_waiting_changed() ? reasons_at : DT_NOEND;
 }
 
 static void
@@ -430,6 +434,7 @@ store_reasons(LlmPass *pass)
 	if (reasons_due(pass) > pass->now)
 		return;
 	pass->writer_has_work |= llm_joblist_store_reasons(); /* it announces budgets that are met */
+	llm_money_store_waiting();
 	reasons_at = TimestampTzPlusMilliseconds(pass->now, REASONS_MS);
 }
 
@@ -440,6 +445,7 @@ store_reasons(LlmPass *pass)
 
 /* In this order.  An answer and its bill first: it is paid, and nothing else is worth more. */
 static const LlmStep steps[] = {
+	{"budgets", llm_budgets_due, llm_budgets_take, NULL, llm_budgets_undo},
 	{"bills", store_due, store_bills, forget_stored, NULL},
 	{"shares of retries", NULL, store_shares, NULL, NULL},
 	{"answers", NULL, store_answers, NULL, NULL},
@@ -454,6 +460,7 @@ static const LlmStep steps[] = {
 	{"letters", letters_due, take_letters, llm_letters_tell_kept, undo_letters},
 	{"claimed ahead", ahead_due, call_back, forget_called_back, undo_call_back},
 	{"claim", llm_claim_due, llm_claim_run, llm_claim_keep, llm_claim_undo},
+	{"money", NULL, llm_budgets_store, NULL, NULL},
 	{"reasons", reasons_due, store_reasons, NULL, NULL},
 	{"sums", llm_sums_due, llm_sums_run, NULL, NULL},
 	{"old kept answers", llm_kept_tidy_due, llm_kept_tidy, NULL, NULL},

@@ -39,7 +39,11 @@ typedef struct LlmPass
 	bool writer_has_work; /* besides what was stored */
 	LlmSettlement **settlements; /* what is stored in this pass */
 	int stored; /* so many */
+	LlmPortion *portions; /* what the claims were planned to be */
+	int nportions;
 	List *claims; /* of LlmClaim */
+	List *dear; /* the same: claimed to fail, since no budget can pay them */
+	List *put_back; /* the same: claimed and put back for want of money */
 	List *questions; /* beside each claim: LlmQuestion or NULL */
 	List *loads; /* of LlmLoad: the requests that these make */
 	List *letters; /* of LlmFlight: requests of immediate calls that leave after the commit */

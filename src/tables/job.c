@@ -20,7 +20,10 @@
 
 #define JOB_COLUMNS                                                                                                \
 	"j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL, COALESCE(j.max_concurrency, 0), j.operation," \
-	" j.fresh"
+	" j.fresh,"                                                                                                    \
+	" j.recipe, j.relation, j.tags, floor(LEAST(j.max_cost, 1000000000::numeric) * 1000000000::numeric)::int8,"    \
+	" CASE WHEN j.max_cost IS NOT NULL THEN COALESCE((SELECT ceil(c.cost * 1000000000::numeric)::int8"             \
+	"  FROM llm.job_cost c WHERE c.job = j.id), 0) END"
 
 /*
  * Jobs above $1, and all that others add to, however old.  The LATERAL with its LIMIT asks for
@@ -118,6 +121,15 @@ read_job(uint64 i)
 	op = llm_operation_find(TextDatumGetCString(SPI_getbinval(row, desc, 8, &isnull)));
 	job->kind = op == NULL ? LLM_REQUEST_CHAT : op->kind;
 	job->fresh = DatumGetBool(SPI_getbinval(row, desc, 9, &isnull));
+	job->recipe = DatumGetInt64(SPI_getbinval(row, desc, 10, &isnull));
+	job->relation = DatumGetObjectId(SPI_getbinval(row, desc, 11, &isnull));
+	value = SPI_getbinval(row, desc, 12, &isnull);
+	job->tags = isnull ? NULL : (Jsonb *) PG_DETOAST_DATUM_COPY(value);
+	value = SPI_getbinval(row, desc, 13, &isnull);
+	job->capped = !isnull;
+	job->max_cost = isnull ? 0 : DatumGetInt64(value);
+	value = SPI_getbinval(row, desc, 14, &isnull);
+	job->spent = isnull ? 0 : DatumGetInt64(value);
 	return job;
 }
 

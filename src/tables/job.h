@@ -14,6 +14,7 @@
 
 #include "nodes/pg_list.h"
 #include "operation/operation.h"
+#include "tables/budget.h"
 
 /* A job that has tasks to send.  Strings live in the context of the call. */
 typedef struct LlmJobRow
@@ -27,6 +28,12 @@ typedef struct LlmJobRow
 	int max_concurrency; /* 0: no matter */
 	LlmRequestKind kind; /* of its requests */
 	bool fresh; /* no kept answer will do */
+	int64 recipe;
+	Oid relation;
+	Jsonb *tags; /* or NULL */
+	bool capped; /* by llm_enrich.max_cost */
+	int64 max_cost; /* then: nanodollars */
+	int64 spent; /* and what it has cost so far */
 } LlmJobRow;
 
 /*

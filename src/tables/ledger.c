@@ -214,6 +214,18 @@ fill_kept(LedgerRow *row, const LlmSettlement *s)
 	set_text(row, LEDGER_LANE, "cache");
 }
 
+/* What nobody has told costs all that was reserved for it. */
+static Datum
+cost_of(const LlmSettlement *s, bool *isnull)
+{
+	*isnull = false;
+	if (s->estimated && s->reserved > 0)
+		return DirectFunctionCall2(numeric_mul, NumericGetDatum(int64_to_numeric(s->reserved)),
+								   DirectFunctionCall3(numeric_in, CStringGetDatum("0.000000001"),
+													   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	return llm_ledger_facts_cost(s->price, &s->usage, isnull);
+}
+
 static void
 fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
 {
@@ -241,7 +253,7 @@ fill_row(LedgerRow *row, const LlmSettlement *s, const LlmLedgerFacts *facts)
 	row->values[LEDGER_CACHE_WRITE] = Int64GetDatum(s->usage.cache_write);
 	row->values[LEDGER_OUTPUT] = Int64GetDatum(s->usage.output);
 	row->values[LEDGER_REASONING] = Int64GetDatum(s->usage.reasoning);
-	row->values[LEDGER_COST] = llm_ledger_facts_cost(s->price, &s->usage, &row->nulls[LEDGER_COST]);
+	row->values[LEDGER_COST] = cost_of(s, &row->nulls[LEDGER_COST]);
 	row->values[LEDGER_ESTIMATED] = BoolGetDatum(s->estimated);
 }
 
@@ -373,9 +385,12 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 	{
 		const LlmLedgerFacts *facts = llm_ledger_facts_of_job(settlements[i]->job);
 
+		settlements[i]->cost = (Datum) 0;
 		if (facts == NULL && settlements[i]->letter == NULL)
 			continue; /* somebody has deleted it before anything of it was booked */
 		fill_row(&rows[nrows], settlements[i], facts);
+		if (!rows[nrows].nulls[LEDGER_COST])
+			settlements[i]->cost = rows[nrows].values[LEDGER_COST];
 		start_sum(&sums[nrows], settlements[i], &rows[nrows]);
 		nrows++;
 	}
@@ -473,5 +488,11 @@ llm_ledger_store_retries(const LlmRetrySums *sums, int n)
 Datum
 llm_ledger_cost(const LlmSettlement *settlement, bool *isnull)
 {
-	return llm_ledger_facts_cost(settlement->price, &settlement->usage, isnull);
+	return cost_of(settlement, isnull);
+}
+
+bool
+llm_ledger_dearest(int64 price, double *input, double *output)
+{
+	return llm_ledger_facts_dearest(price, input, output);
 }

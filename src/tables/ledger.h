@@ -48,4 +48,10 @@ extern void llm_ledger_store_retries(const LlmRetrySums *sums, int n);
  */
 extern Datum llm_ledger_cost(const LlmSettlement *settlement, bool *isnull);
 
+/*
+ * The dearest prices of llm.price.id, of any class of input, of output, and of long prompts: US dollars per
+ * million tokens.  False where it is not known in full.
+ */
+extern bool llm_ledger_dearest(int64 price, double *input, double *output);
+
 #endif /* LLM_LEDGER_H */

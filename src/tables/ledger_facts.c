@@ -224,6 +224,43 @@ find_tier(const LlmLedgerFacts *facts, const LlmUsage *usage)
 	return NULL;
 }
 
+static double
+number_of(Datum numeric)
+{
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8, numeric));
+}
+
+bool
+llm_ledger_facts_dearest(int64 price, double *input, double *output)
+{
+	LlmSettlement wanted = {.price = price, .letter = &(LlmLetterFacts){0}};
+	LlmSettlement *settlements[1] = {&wanted};
+	const LlmLedgerFacts *facts;
+	Datum *elements;
+	int n = 0;
+
+	if (price == 0)
+		return false;
+	llm_ledger_facts_load(settlements, 1);
+	facts = hash_search(prices, &price, HASH_FIND, NULL);
+	if (facts == NULL || facts->nulls[PRICE_INPUT] || facts->nulls[PRICE_OUTPUT])
+		return false;
+	*input = Max(Max(number_of(facts->values[PRICE_INPUT]), number_of(facts->values[PRICE_CACHED])),
+				 number_of(facts->values[PRICE_CACHE_WRITE]));
+	*output = number_of(facts->values[PRICE_OUTPUT]);
+	if (facts->nulls[PRICE_TIERS])
+		return true;
+	deconstruct_array(DatumGetArrayTypeP(facts->values[PRICE_TIERS]), NUMERICOID, -1, false, TYPALIGN_INT,
+					  &elements, NULL, &n);
+	for (int i = 0; i + PRICES < n; i += PRICES + 1)
+	{
+		for (int class = PRICE_INPUT; class < PRICE_OUTPUT; class ++)
+			*input = Max(*input, number_of(elements[i + 1 + class]));
+		*output = Max(*output, number_of(elements[i + 1 + PRICE_OUTPUT]));
+	}
+	return true;
+}
+
 Datum
 llm_ledger_facts_cost(int64 price, const LlmUsage *usage, bool *isnull)
 {

@@ -42,6 +42,12 @@ extern void llm_ledger_facts_load(LlmSettlement **settlements, int n);
 extern const LlmLedgerFacts *llm_ledger_facts_of_job(int64 job);
 
 /*
+ * The dearest prices that a price has, of any class of input, of output, and of long prompts: US dollars per
+ * million tokens.  False where it is not known in full.
+ */
+extern bool llm_ledger_facts_dearest(int64 price, double *input, double *output);
+
+/*
  * What the usage costs at the price (llm.price.id), as numeric US dollars in the current
  * context; NULL where a price is missing, unless there is nothing to pay.
  */

@@ -16,6 +16,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "base/spi.h"
 #include "tables/letter_row.h"
@@ -28,12 +29,16 @@ static LlmStatement next_task_statement = {
 
 static LlmStatement add_statement = {
 	.sql = "INSERT INTO llm.letter AS l (request, task, attempt, role, role_name, application_name, server, model,"
-		   "  price, operation, input_tokens, output_tokens, tags)"
-		   " SELECT pg_catalog.nextval('llm.request_id'), v.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-		   "  $11, $12) AS v RETURNING l.task, l.request",
-	.nargs = 12,
+		   "  price, operation, input_tokens, output_tokens, tags, reserved)"
+		   " SELECT pg_catalog.nextval('llm.request_id'), v.task, v.attempt, v.role, v.role_name, v.application_name,"
+		   "  v.server, v.model, v.price, v.operation, v.input_tokens, v.output_tokens, v.tags,"
+		   "  v.reserved::numeric * 0.000000001"
+		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS v(task, attempt, role, role_name,"
+		   "  application_name, server, model, price, operation, input_tokens, output_tokens, tags, reserved)"
+		   " RETURNING l.task, l.request",
+	.nargs = 13,
 	.args = {INT8ARRAYOID, INT4ARRAYOID, OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-			 INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, JSONBARRAYOID}};
+			 INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, JSONBARRAYOID, INT8ARRAYOID}};
 
 static LlmStatement remove_statement = {
 	.sql = "DELETE FROM llm.letter l WHERE l.request = ANY ($1)",
@@ -42,7 +47,8 @@ static LlmStatement remove_statement = {
 
 static LlmStatement orphans_statement = {
 	.sql = "SELECT l.request, l.task, l.attempt, l.role_name, l.application_name, l.server, l.model,"
-		   "  COALESCE(l.price, 0), l.operation, l.input_tokens, l.output_tokens, l.tags"
+		   "  COALESCE(l.price, 0), l.operation, l.input_tokens, l.output_tokens, l.tags,"
+		   "  l.role, l.sent_at, COALESCE((l.reserved * 1000000000::numeric)::int8, 0)"
 		   " FROM llm.letter l ORDER BY l.request LIMIT $1",
 	.nargs = 1,
 	.args = {INT4OID}};
@@ -93,6 +99,8 @@ set_row(Datum **columns, bool **nulls, int i, const LlmLetterRow *row)
 	columns[10][i] = Int64GetDatum(row->output_tokens);
 	columns[11][i] = PointerGetDatum(row->facts->tags);
 	nulls[11][i] = (row->facts->tags == NULL);
+	columns[12][i] = Int64GetDatum(row->reserved);
+	nulls[12][i] = (row->reserved == 0);
 }
 
 /* Give the row of this task the number of its request. */
@@ -110,7 +118,7 @@ void
 llm_letter_row_add(LlmLetterRow *rows, int n)
 {
 	static const Oid types[] = {INT8OID, INT4OID, OIDOID, TEXTOID, TEXTOID, TEXTOID,
-								TEXTOID, INT8OID, TEXTOID, INT8OID, INT8OID, JSONBOID};
+								TEXTOID, INT8OID, TEXTOID, INT8OID, INT8OID, JSONBOID, INT8OID};
 	Datum *columns[lengthof(types)];
 	bool *nulls[lengthof(types)];
 	Datum values[lengthof(types)];
@@ -189,6 +197,10 @@ read_orphan(uint64 i)
 	s->usage.output = get_int64(i, 11);
 	value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 12, &isnull);
 	facts->tags = isnull ? NULL : (Jsonb *) PG_DETOAST_DATUM_COPY(value);
+	s->spender = (LlmSpender){.server = s->server, .model = s->model, .tags = facts->tags};
+	s->spender.role = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 13, &isnull));
+	s->sent_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 14, &isnull));
+	s->reserved = get_int64(i, 15);
 	s->outcome = "unknown";
 	s->error = "the sender ended before the answer came";
 	s->estimated = true;

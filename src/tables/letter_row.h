@@ -28,6 +28,7 @@ typedef struct LlmLetterRow
 	int64 price; /* llm.price.id, 0: none known */
 	int64 input_tokens; /* estimates, for the bill if nobody ever knows better */
 	int64 output_tokens;
+	int64 reserved; /* nanodollars; 0: nothing bounds it */
 } LlmLetterRow;
 
 /* A number for a question, as tasks have them. */

@@ -22,6 +22,9 @@
 #include "tables/queue.h"
 #include "tables/transition.h"
 
+/* Tasks of a job that one claim looks at, where not all of them may be affordable. */
+#define WINDOW_ROWS "500"
+
 /* So many, or so many bytes of inputs: their length is known without reading them. */
 static LlmStatement orphan_statement = {
 	.sql = "SELECT " LLM_CLAIM_COLUMNS " FROM (SELECT o.id, pg_catalog.sum(pg_catalog.octet_length(o.input))"
@@ -32,6 +35,22 @@ static LlmStatement orphan_statement = {
 		   " WHERE COALESCE(p.before, 0) < $2 ORDER BY q.id",
 	.nargs = 2,
 	.args = {INT4OID, INT8OID}};
+
+/*
+ * For each job in $1 the last of the next so many tasks above $2, NULL where there are no more; and of them the
+ * least cost above $5.  COST of transition.c.
+ */
+static LlmStatement windows_statement = {
+	.sql = "SELECT (SELECT w.id FROM llm.queue w WHERE w.job = s.job AND w.state = 'ready' AND w.id > s.first"
+		   "   ORDER BY w.id OFFSET " WINDOW_ROWS " - 1 LIMIT 1),"
+		   "  (SELECT min(x.cost) FROM (SELECT s.fixed + ceil(s.per_byte * (octet_length(c.input)"
+		   "    + COALESCE(octet_length(c.message), 0) + COALESCE(octet_length(c.last_answer), 0)))::int8 AS cost"
+		   "   FROM llm.queue c WHERE c.job = s.job AND c.state = 'ready' AND c.id > s.first"
+		   "   ORDER BY c.id LIMIT " WINDOW_ROWS ") x WHERE x.cost > s.room AND x.cost <= s.ever)"
+		   " FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY AS s(job, first, fixed, per_byte, room, ever, place)"
+		   " ORDER BY s.place",
+	.nargs = 6,
+	.args = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, FLOAT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}};
 
 static LlmStatement due_statement = {
 	.sql = "SELECT q.not_before FROM llm.queue q WHERE q.state = 'waiting'"
@@ -100,8 +119,13 @@ read_claim(uint64 i)
 	claim->same_as = get_int64(row, desc, 13);
 	claim->followed = DatumGetBool(SPI_getbinval(row, desc, 14, &isnull));
 	claim->elsewhere = DatumGetBool(SPI_getbinval(row, desc, 15, &isnull));
-	if (desc->natts > 15)
-		claim->cut = DatumGetBool(SPI_getbinval(row, desc, 16, &isnull));
+	claim->reserved = get_int64(row, desc, 16); /* NULL is 0 */
+	claim->claimed_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 17, &isnull));
+	if (desc->natts > 17)
+	{
+		claim->cut = DatumGetBool(SPI_getbinval(row, desc, 18, &isnull));
+		claim->dear = DatumGetBool(SPI_getbinval(row, desc, 19, &isnull));
+	}
 	return claim;
 }
 
@@ -117,6 +141,76 @@ read_claims(void)
 	return claims;
 }
 
+/* Fill in what claim() and windows() both say of portions. */
+static void
+set_bounds(const LlmPortion *portion, Datum *fixed, bool *unbounded, Datum *per_byte, Datum *room, Datum *ever)
+{
+	*unbounded = !portion->bounded;
+	*fixed = Int64GetDatum(portion->fixed);
+	*per_byte = Float8GetDatum(portion->per_byte);
+	*room = Int64GetDatum(portion->room);
+	*ever = Int64GetDatum(portion->ever);
+}
+
+void
+llm_queue_windows(LlmPortion *portions, int nportions)
+{
+	Datum *columns[6];
+	bool unbounded;
+	Datum values[6];
+	LlmPortion **bounded = palloc(sizeof(LlmPortion *) * Max(nportions, 1));
+	int n = 0;
+
+	for (int c = 0; c < lengthof(columns); c++)
+		columns[c] = palloc(sizeof(Datum) * Max(nportions, 1));
+	for (int i = 0; i < nportions; i++)
+	{
+		LlmPortion *portion = &portions[i];
+
+		portion->last = PG_INT64_MAX;
+		portion->cheapest = PG_INT64_MAX;
+		if (!portion->bounded)
+			continue;
+		columns[0][n] = Int64GetDatum(portion->job);
+		columns[1][n] = Int64GetDatum(portion->after);
+		set_bounds(portion, &columns[2][n], &unbounded, &columns[3][n], &columns[4][n], &columns[5][n]);
+		bounded[n++] = portion;
+	}
+	if (n == 0)
+		return;
+	for (int c = 0; c < lengthof(columns); c++)
+		values[c] = llm_spi_array(c == 3 ? FLOAT8OID : INT8OID, columns[c], NULL, n);
+	(void) llm_spi_execute(&windows_statement, values, NULL, false);
+	for (int i = 0; i < n && i < (int) SPI_processed; i++)
+	{
+		bool isnull;
+		Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+
+		bounded[i]->last = isnull ? PG_INT64_MAX : DatumGetInt64(value);
+		value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull);
+		bounded[i]->cheapest = isnull ? PG_INT64_MAX : DatumGetInt64(value);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* The arguments of CLAIM_WITHIN that CLAIM does not have. */
+static void
+set_within(const LlmPortion *portions, int nportions, Datum *values)
+{
+	Datum *columns[5];
+	bool *unbounded = palloc(sizeof(bool) * nportions);
+
+	for (int c = 0; c < lengthof(columns); c++)
+		columns[c] = palloc(sizeof(Datum) * nportions);
+	for (int i = 0; i < nportions; i++)
+	{
+		columns[0][i] = Int64GetDatum(portions[i].last);
+		set_bounds(&portions[i], &columns[1][i], &unbounded[i], &columns[2][i], &columns[3][i], &columns[4][i]);
+	}
+	for (int c = 0; c < lengthof(columns); c++)
+		values[c] = llm_spi_array(c == 2 ? FLOAT8OID : INT8OID, columns[c], c == 1 ? unbounded : NULL, nportions);
+}
+
 /*
  * Claim up to portion->want tasks of each job, but none that is aside: the list of LlmClaim, in the
  * current context.  A job that gives fewer has no more that are ready, unless claim->cut.  Catalogs are known
@@ -129,11 +223,13 @@ llm_queue_claim(const LlmPortion *portions, int nportions, const LlmClaimBounds 
 	Datum *after = palloc(sizeof(Datum) * nportions);
 	Datum *want = palloc(sizeof(Datum) * nportions);
 	Datum *aside = palloc(sizeof(Datum) * Max(bounds->naside, 1));
-	Datum values[5];
+	Datum values[10];
 	List *claims;
+	bool bounded = false;
 
 	for (int i = 0; i < nportions; i++)
 	{
+		bounded = bounded || portions[i].bounded;
 		jobs[i] = Int64GetDatum(portions[i].job);
 		after[i] = Int64GetDatum(portions[i].after);
 		want[i] = Int32GetDatum(portions[i].want);
@@ -145,7 +241,9 @@ llm_queue_claim(const LlmPortion *portions, int nportions, const LlmClaimBounds 
 		aside[i] = Int64GetDatum(bounds->aside[i]);
 	values[3] = llm_spi_array(INT8OID, aside, NULL, bounds->naside);
 	values[4] = Int64GetDatum(bounds->bytes);
-	llm_transition(LLM_EVENT_CLAIM, values, NULL);
+	if (bounded)
+		set_within(portions, nportions, &values[5]);
+	llm_transition(bounded ? LLM_EVENT_CLAIM_WITHIN : LLM_EVENT_CLAIM, values, NULL);
 	claims = read_claims();
 	if (claims != NIL)
 	{
@@ -182,6 +280,24 @@ llm_queue_unclaim(const int64 *tasks, int n)
 		ids[i] = Int64GetDatum(tasks[i]);
 	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
 	llm_transition(LLM_EVENT_UNCLAIM, values, NULL);
+}
+
+void
+llm_queue_fail_dear(const int64 *tasks, const char **messages, int n)
+{
+	Datum *ids = palloc(sizeof(Datum) * n);
+	Datum *texts = palloc(sizeof(Datum) * n);
+	Datum values[3];
+
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = Int64GetDatum(tasks[i]);
+		texts[i] = CStringGetTextDatum(messages[i]);
+	}
+	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
+	values[1] = llm_spi_array(TEXTOID, texts, NULL, n);
+	values[2] = Int64GetDatum(llm_spi_transaction());
+	llm_transition(LLM_EVENT_FAIL_DEAR, values, NULL);
 }
 
 /* Tasks that a dead sender left claimed: a list of LlmClaim, in the current context; empty when there are none. */

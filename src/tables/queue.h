@@ -20,6 +20,7 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
+#include "tables/budget.h"
 #include "tables/transition.h"
 
 /* A task that is ready again. */
@@ -37,6 +38,15 @@ typedef struct LlmPortion
 	int64 job;
 	int64 after;
 	int want;
+
+	/* where something bounds what the job may spend, in nanodollars */
+	bool bounded;
+	int64 fixed; /* what a request of it may cost beside its own bytes */
+	double per_byte; /* and for each of these */
+	int64 room; /* what all of them, and each, may cost at most */
+	int64 ever; /* what costs more is too dear for good */
+	int64 last; /* set by windows(): it looks at tasks up to this one; PG_INT64_MAX: there are no more */
+	int64 cheapest; /* set by it: the least cost of a task that there is no room for; PG_INT64_MAX: none */
 } LlmPortion;
 
 /* One claimed task.  Pointers live in the context of the call. */
@@ -63,6 +73,14 @@ typedef struct LlmClaim
 	char *fault; /* what was wrong with the last answer, or NULL */
 	char *last_answer; /* that answer, or NULL */
 	char *application; /* of the session that asked, where it is another one than the job's; or NULL */
+	TimestampTz claimed_at;
+	int64 reserved; /* nanodollars; 0: nothing bounds it */
+	bool dear; /* no budget can ever pay it: it is to fail */
+
+	/* filled in by the sender */
+	int cap; /* tokens of its answer, at most; 0: as the call says */
+	Oid relation; /* of the job */
+	Jsonb *tags; /* of the job, or NULL */
 } LlmClaim;
 
 /* What the ledger says of an immediate call, which has no job that would tell. */
@@ -110,6 +128,13 @@ typedef struct LlmSettlement
 	LlmUsage usage;
 	bool estimated;
 
+	/* for budgets */
+	LlmSpender spender;
+	TimestampTz sent_at; /* by the wall clock, as it was claimed */
+	int64 reserved; /* nanodollars, and the cost of what is estimated; 0: nothing bounded it */
+	struct LlmPurse *purse; /* of the command that waits, where that has a cap; else NULL */
+	Datum cost; /* numeric dollars, set by llm_ledger_record() in the context of that; 0: not known */
+
 	/* for the queue */
 	LlmTaskState state; /* ready, waiting, answered, failed */
 	const char *reason; /* why it waits */
@@ -132,6 +157,12 @@ typedef struct LlmClaimBounds
 	int64 bytes; /* of inputs; a single larger one goes alone */
 } LlmClaimBounds;
 
+/*
+ * For each bounded portion: how far a claim may look, and what would cost more than its room.  So a claim
+ * looks at a bounded number of tasks, however many it cannot take.
+ */
+extern void llm_queue_windows(LlmPortion *portions, int nportions);
+
 extern List *llm_queue_claim(const LlmPortion *portions, int nportions, const LlmClaimBounds *bounds);
 
 /* Tasks that were just claimed leave in another one's request: its number beside each. */
@@ -139,6 +170,9 @@ extern void llm_queue_join(const int64 *tasks, const int64 *requests, int n);
 
 /* Tasks that this sender has claimed and not sent are ready again, as they were before. */
 extern void llm_queue_unclaim(const int64 *tasks, int n);
+
+/* Tasks that it has claimed fail unsent: no budget can ever pay them, as "messages" say. */
+extern void llm_queue_fail_dear(const int64 *tasks, const char **messages, int n);
 extern List *llm_queue_orphans(int limit, int64 bytes);
 
 /* True: some of those to be asked again have been cancelled; the writer has work. */

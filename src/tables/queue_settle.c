@@ -36,6 +36,7 @@ typedef enum QueueColumn
 	QUEUE_LAST_ANSWER,
 	QUEUE_ANSWER,
 	QUEUE_FALLBACK,
+	QUEUE_RESERVED,
 	QUEUE_COLUMNS
 } QueueColumn;
 
@@ -54,6 +55,7 @@ static const LlmStoreColumn queue_columns[] = {
 	{"last_answer", TEXTOID},
 	{"answer", JSONBOID},
 	{"fallback", BOOLOID},
+	{"reserved", NUMERICOID},
 };
 
 StaticAssertDecl(lengthof(queue_columns) == QUEUE_COLUMNS, "a name for each column");
@@ -157,6 +159,7 @@ change_row(TupleTableSlot *row, const int *columns, const LlmSettlement *s, bool
 	set_column(row, columns[QUEUE_LANDED], Int64GetDatum(transaction), !settled);
 	if (s->elsewhere)
 		set_column(row, columns[QUEUE_FALLBACK], BoolGetDatum(true), false);
+	set_column(row, columns[QUEUE_RESERVED], (Datum) 0, true);
 	if (s->failure != NULL)
 	{
 		set_text_column(row, columns[QUEUE_ERROR], s->failure);

@@ -61,6 +61,24 @@
 #define LATE "j.deadline <= llm.clock()"
 #define ROLE_GONE "NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = j.role)"
 
+/* A job "j" of $1, which "s" names, from which tasks may be claimed. */
+#define CLAIMABLE                                                           \
+	"EXISTS (SELECT FROM llm.job j WHERE j.id = s.job AND j.state = 'open'" \
+	"  AND (j.deadline IS NULL OR j.deadline > llm.clock())"                \
+	"  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation) AND " COLUMNS_STAND ")"
+#define NOT_CANCELLED                                                                          \
+	"(NOT EXISTS (SELECT FROM llm.cancellation) OR NOT EXISTS (SELECT FROM llm.cancellation x" \
+	"   WHERE x.task = c.id))"
+#define IS_CLAIMED                                                   \
+	"state = 'claimed', claimed_at = llm.clock(),"                   \
+	"  reason = NULL, not_before = NULL, attempts = q.attempts + 1," \
+	"  request = pg_catalog.nextval('llm.request_id')"
+
+/* What a task "c" may cost at most, by $7 and $8 of its job: nanodollars; NULL where nothing bounds it. */
+#define COST                                                                    \
+	"(s.fixed + pg_catalog.ceil(s.per_byte * (pg_catalog.octet_length(c.input)" \
+	"  + COALESCE(pg_catalog.octet_length(c.message), 0) + COALESCE(pg_catalog.octet_length(c.last_answer), 0)))::int8)"
+
 /* A line of C is a line of SQL. */
 /* clang-format off */
 static LlmStatement transitions[] = {
@@ -75,26 +93,50 @@ static LlmStatement transitions[] = {
 			   " SELECT p.place, p.bytes FROM unnest($1, $2, $3) AS s(job, first, want)"
 			   " CROSS JOIN LATERAL (SELECT c.ctid AS place, pg_catalog.octet_length(c.input) AS bytes FROM llm.queue c"
 			   "  WHERE c.job = s.job AND c.state = 'ready' AND c.id > s.first AND c.id <> ALL ($4)"
-			   "  AND (NOT EXISTS (SELECT FROM llm.cancellation) OR NOT EXISTS (SELECT FROM llm.cancellation x"
-			   "   WHERE x.task = c.id))"
+			   "  AND " NOT_CANCELLED
 			   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p"
-			   " WHERE EXISTS (SELECT FROM llm.job j WHERE j.id = s.job AND j.state = 'open'"
-			   "  AND (j.deadline IS NULL OR j.deadline > llm.clock())"
-			   "  AND (SELECT true FROM pg_catalog.pg_class r WHERE r.oid = j.relation) AND " COLUMNS_STAND ")),"
+			   " WHERE " CLAIMABLE "),"
 			   " summed AS MATERIALIZED (SELECT p.place, pg_catalog.sum(p.bytes) OVER sofar AS bytes,"
 			   "  pg_catalog.count(*) OVER sofar AS n FROM picked p WINDOW sofar AS (ROWS UNBOUNDED PRECEDING))"
-			   " UPDATE llm.queue q SET state = 'claimed', claimed_at = llm.clock(),"
-			   "  reason = NULL, not_before = NULL, attempts = q.attempts + 1,"
-			   "  request = pg_catalog.nextval('llm.request_id')"
+			   " UPDATE llm.queue q SET " IS_CLAIMED
 			   " FROM summed s WHERE q.ctid = s.place AND (s.bytes <= $5 OR s.n = 1) RETURNING " LLM_CLAIM_COLUMNS ","
-			   "  (SELECT pg_catalog.bool_or(l.bytes > $5 AND l.n > 1) FROM summed l)",
+			   "  (SELECT pg_catalog.bool_or(l.bytes > $5 AND l.n > 1) FROM summed l), false",
 		.nargs = 5,
 		.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8OID}},
 
+	/*
+	 * As CLAIM, up to the tasks in $6.  Of a job whose $7 is not NULL those that may cost no more
+	 * than $9, alone and together; and those that may cost more than $10, which are too dear.  The
+	 * last column says which these are.
+	 */
+	[LLM_EVENT_CLAIM_WITHIN] = {
+		.sql = "WITH picked AS MATERIALIZED ("
+			   " SELECT s.job, s.room, s.ever, p.* FROM unnest($1, $2, $3, $6, $7, $8, $9, $10)"
+			   "  AS s(job, first, want, last, fixed, per_byte, room, ever)"
+			   " CROSS JOIN LATERAL (SELECT c.ctid AS place, c.id, pg_catalog.octet_length(c.input) AS bytes, " COST " AS cost"
+			   "  FROM llm.queue c WHERE c.job = s.job AND c.state = 'ready' AND c.id > s.first AND c.id <= s.last"
+			   "  AND c.id <> ALL ($4) AND (s.fixed IS NULL OR " COST " <= s.room OR " COST " > s.ever)"
+			   "  AND " NOT_CANCELLED
+			   "  ORDER BY c.id LIMIT s.want FOR NO KEY UPDATE SKIP LOCKED) AS p"
+			   " WHERE " CLAIMABLE "),"
+			   " summed AS MATERIALIZED (SELECT p.place, p.cost, COALESCE(p.cost > p.ever, false) AS dear,"
+			   "  pg_catalog.sum(p.bytes) OVER sofar AS bytes, pg_catalog.count(*) OVER sofar AS n,"
+			   "  COALESCE(pg_catalog.sum(p.cost) FILTER (WHERE p.cost <= p.ever) OVER of_job <= p.room::numeric, true) AS fits"
+			   "  FROM picked p WINDOW sofar AS (ORDER BY p.job, p.id ROWS UNBOUNDED PRECEDING),"
+			   "  of_job AS (PARTITION BY p.job ORDER BY p.id ROWS UNBOUNDED PRECEDING))"
+			   " UPDATE llm.queue q SET " IS_CLAIMED ", reserved = CASE WHEN s.dear THEN NULL ELSE"
+			   "  s.cost::numeric * 0.000000001 END"
+			   " FROM summed s WHERE q.ctid = s.place AND (s.bytes <= $5 OR s.n = 1) AND (s.fits OR s.dear)"
+			   " RETURNING " LLM_CLAIM_COLUMNS ","
+			   "  (SELECT pg_catalog.bool_or(l.bytes > $5 AND l.n > 1 OR NOT l.fits AND NOT l.dear) FROM summed l), s.dear",
+		.nargs = 10,
+		.args = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8OID, INT8ARRAYOID, INT8ARRAYOID,
+				 FLOAT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}},
+
 	/* Tasks: as if they had not been claimed. */
 	[LLM_EVENT_UNCLAIM] = {
-		.sql = "UPDATE llm.queue q SET state = 'ready', claimed_at = NULL, request = NULL, attempts = q.attempts - 1"
-			   " WHERE q.id = ANY ($1) AND q.state = 'claimed'",
+		.sql = "UPDATE llm.queue q SET state = 'ready', claimed_at = NULL, request = NULL, attempts = q.attempts - 1,"
+			   "  reserved = NULL WHERE q.id = ANY ($1) AND q.state = 'claimed'",
 		.nargs = 1,
 		.args = {INT8ARRAYOID}},
 
@@ -105,10 +147,18 @@ static LlmStatement transitions[] = {
 		.nargs = 2,
 		.args = {INT8ARRAYOID, INT8ARRAYOID}},
 
+	/* Tasks and, beside each, a sentence; in transaction $3. */
+	[LLM_EVENT_FAIL_DEAR] = {
+		.sql = "UPDATE llm.queue q SET " IS_OVER("failed") ", error = 'too_dear', message = v.message, landed = $3,"
+			   "  claimed_at = NULL, request = NULL, attempts = q.attempts - 1, reserved = NULL"
+			   " FROM unnest($1, $2) AS v(task, message) WHERE q.id = v.task AND q.state = 'claimed'",
+		.nargs = 3,
+		.args = {INT8ARRAYOID, TEXTARRAYOID, INT8OID}},
+
 	/* Tasks and, beside each, the one that asks the same. */
 	[LLM_EVENT_FOLLOW] = {
 		.sql = "UPDATE llm.queue q SET state = 'waiting', reason = 'same_question', same_as = v.leader,"
-			   "  attempts = q.attempts - 1, request = NULL, claimed_at = NULL"
+			   "  attempts = q.attempts - 1, request = NULL, claimed_at = NULL, reserved = NULL"
 			   " FROM unnest($1, $2) AS v(task, leader) WHERE q.id = v.task AND q.state = 'claimed'",
 		.nargs = 2,
 		.args = {INT8ARRAYOID, INT8ARRAYOID}},
@@ -423,10 +473,11 @@ static LlmStatement transitions[] = {
 			   "  (SELECT s.place, pg_catalog.count(*) AS tasks FROM sorted s GROUP BY s.place ORDER BY s.place) p),"
 			   " opened AS (INSERT INTO llm.job (id, role, role_name, application_name, relation, relation_name,"
 			   "   column_name, key_columns, column_numbers, shape, operation, recipe, model, priority, tags, settings,"
-			   "   cell_kind, cell, hides_key, total, fresh)"
+			   "   cell_kind, cell, hides_key, total, fresh, max_cost)"
 			   "  OVERRIDING SYSTEM VALUE SELECT DISTINCT ON (f.id) f.id, s.role, s.role_name, s.application_name, s.relation,"
 			   "   s.relation_name, s.column_name, s.key_columns, s.column_numbers, s.shape, s.operation, s.recipe, s.model,"
-			   "   s.priority, s.tags, s.settings, s.cell_kind, s.job_cell, s.hides_key, f.tasks, true FROM fresh f JOIN sorted s ON s.place = f.place ORDER BY f.id, s.task RETURNING id),"
+			   "   s.priority, s.tags, s.settings, s.cell_kind, s.job_cell, s.hides_key, f.tasks, true,"
+			   "   " LLM_SESSION_MAX_COST " FROM fresh f JOIN sorted s ON s.place = f.place ORDER BY f.id, s.task RETURNING id),"
 			   " queued AS (INSERT INTO llm.queue (id, job, recipe, role, relation, state, outcome, attempts,"
 			   "   application_name, key, input, answer, cell, fence, leaves)"
 			   "  SELECT s.task, f.id, s.recipe, s.role, s.leaf,"

@@ -60,8 +60,10 @@ typedef enum LlmTaskEvent
 {
 	/* the sender's */
 	LLM_EVENT_CLAIM, /* READY → CLAIMED */
+	LLM_EVENT_CLAIM_WITHIN, /* the same, as far as there is money */
 	LLM_EVENT_UNCLAIM, /* CLAIMED → READY: not sent */
 	LLM_EVENT_JOIN, /* CLAIMED → CLAIMED: another one's request carries it */
+	LLM_EVENT_FAIL_DEAR, /* CLAIMED → FAILED: not sent, since no budget can ever pay it */
 	LLM_EVENT_FOLLOW, /* CLAIMED → WAITING: the same is being asked */
 	LLM_EVENT_WAKE, /* WAITING → READY: its time has come */
 	LLM_EVENT_WAKE_AHEAD, /* WAITING → READY: the clock was set back */
@@ -101,7 +103,8 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
 	" CASE WHEN q.error IN ('invalid_output', 'check_failed') THEN q.message END, q.last_answer, q.application_name," \
 	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"               \
 	" AND (SELECT true FROM llm.queue f WHERE f.same_as = ANY (ARRAY[q.id, q.same_as])"                               \
-	"  AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL, q.fallback"
+	"  AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL, q.fallback,"                                                         \
+	" (q.reserved * 1000000000::numeric)::int8, q.claimed_at"
 
 /* Of dead letters "d": those of a selection, arguments 1 to 7.  And the key columns of one "m" with its job "j", if any. */
 #define LLM_LETTERS                                                                   \
@@ -111,6 +114,12 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
 	" AND ($6 IS NULL OR d.column_name = $6) AND ($7 IS NULL OR d.reason = ANY ($7))" \
 	" AND EXISTS (SELECT FROM llm.recipe e WHERE e.id = d.recipe)"
 #define LLM_LETTER_KEYS "COALESCE(j.key_columns, ARRAY(SELECT k.name FROM pg_catalog.jsonb_object_keys(m.key) AS k(name)))"
+
+/* llm_enrich.max_cost of the session, as llm.job.max_cost has it. */
+#define LLM_SESSION_MAX_COST                                                   \
+	"(SELECT CASE WHEN v.setting::pg_catalog.numeric >= 0::pg_catalog.numeric" \
+	"  THEN v.setting::pg_catalog.numeric END"                                 \
+	" FROM (SELECT pg_catalog.current_setting('llm_enrich.max_cost') AS setting) AS v)"
 
 /* Of a row "f": it waits for another task's answer, as the index queue_same says. */
 #define LLM_FOLLOWS "f.state = 'waiting' AND f.same_as IS NOT NULL AND f.not_before IS NULL"

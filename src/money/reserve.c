@@ -1,0 +1,81 @@
+/*-------------------------------------------------------------------------
+ *
+ * reserve.c
+ *	  What a request may cost at most.
+ *
+ * A body is JSON around the texts that the model reads; its names, quotes and escapes are more
+ * bytes than the tokens that a provider adds around messages.  What some add besides for an
+ * answer in a given form is in the margin.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "money/reserve.h"
+#include "tables/budget.h"
+
+/* Input tokens that no byte of the body stands for. */
+#define MARGIN_TOKENS 400
+
+/* An answer under a budget: so many times what it needs, which is this where the operation does not say. */
+#define CAP_FACTOR 4
+#define USUAL_NEED 4096
+
+/* What a model that reasons may need besides. */
+#define REASONING_TOKENS 8192
+
+/* Nanodollars of a token, at a price of one dollar per million. */
+#define NANO_PER_TOKEN 1000.0
+
+/* So large that no budget has room for it, and sums of some still fit. */
+#define TOO_MUCH 4e18
+
+static int64
+round_up(double nano)
+{
+	return nano >= TOO_MUCH ? (int64) TOO_MUCH : (int64) ceil(nano);
+}
+
+LlmWorst
+llm_reserve_worst(const LlmDearest *price, int64 overhead, int cap)
+{
+	LlmWorst worst = {.each = price->input * NANO_PER_TOKEN, .cap = cap};
+
+	/* one more for what a double may lose */
+	worst.fixed = round_up(worst.each * (overhead + MARGIN_TOKENS) + price->output * NANO_PER_TOKEN * cap + 1);
+	return worst;
+}
+
+int64
+llm_reserve_of(const LlmWorst *worst, int64 bytes)
+{
+	return round_up(worst->fixed + ceil(worst->each * bytes));
+}
+
+int
+llm_reserve_cap(int needs, bool reasons, int max_tokens, int most)
+{
+	int cap = CAP_FACTOR * (needs > 0 ? Min(needs, PG_INT32_MAX / 16) : USUAL_NEED) + (reasons ? REASONING_TOKENS : 0);
+
+	if (max_tokens > 0)
+		cap = Min(cap, max_tokens);
+	if (most > 0)
+		cap = Min(cap, most);
+	return cap;
+}
+
+char *
+llm_reserve_text(int64 nano)
+{
+	char *dollars = psprintf("%s" INT64_FORMAT ".%09" INT64_MODIFIER "d", nano < 0 ? "-" : "", Abs(nano) / LLM_NANO,
+							 Abs(nano) % LLM_NANO);
+	char *end = dollars + strlen(dollars);
+
+	while (end[-1] == '0')
+		*--end = '\0';
+	if (end[-1] == '.')
+		*--end = '\0';
+	return dollars;
+}
