@@ -15,7 +15,7 @@ COMMENT ON FUNCTION llm.budget_end(text, text, timestamptz) IS 'end of the perio
 
 CREATE TABLE llm.budget_rule (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	amount numeric NOT NULL CHECK (amount >= 0 AND amount < 1000000000),
+	amount numeric NOT NULL CHECK (amount >= 0::numeric AND amount < 1000000000::numeric),
 	per text NOT NULL CHECK (per IN ('day', 'week', 'month', 'total')),
 	role regrole,
 	relation regclass,

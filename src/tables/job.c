@@ -21,7 +21,8 @@
 #define JOB_COLUMNS                                                                                                \
 	"j.id, j.role, j.model, j.priority, j.reason, j.day IS NOT NULL, COALESCE(j.max_concurrency, 0), j.operation," \
 	" j.fresh,"                                                                                                    \
-	" j.recipe, j.relation, j.tags, floor(LEAST(j.max_cost, 1000000000::numeric) * 1000000000::numeric)::int8,"    \
+	" j.recipe, j.relation, j.tags, CASE WHEN j.max_cost IS NOT NULL"                                              \
+	"  THEN floor(LEAST(j.max_cost, 1000000000::numeric) * 1000000000::numeric)::int8 END,"                        \
 	" CASE WHEN j.max_cost IS NOT NULL THEN COALESCE((SELECT ceil(c.cost * 1000000000::numeric)::int8"             \
 	"  FROM llm.job_cost c WHERE c.job = j.id), 0) END"
 

@@ -49,7 +49,7 @@ like($stderr, qr/ERROR:  42P06: schema "llm" already exists/, 'a schema llm that
 $node->safe_psql('old', 'DROP SCHEMA llm; CREATE SCHEMA ai; CREATE EXTENSION llm_enrich SCHEMA ai');
 is($node->safe_psql('old', q(
 	SELECT string_agg(proname, ' ' ORDER BY proname COLLATE "C") FROM pg_proc WHERE pronamespace = 'ai'::regnamespace)),
-	'llm_classify llm_complete llm_extract llm_is_pending llm_status llm_summarize', 'the functions are in the schema asked for');
+	'llm_classify llm_complete llm_embed llm_extract llm_filter llm_is_pending llm_redact llm_score llm_sentiment llm_status llm_summarize llm_translate', 'the functions are in the schema asked for');
 
 setup_model($node, $provider, db => 'old', options => { requests_per_minute => 60000, timeout => '30s' });
 setup_model($node, $provider, db => 'old', alias => 'second', model => 'sim-2', is_default => 0);
