@@ -147,6 +147,16 @@ find_call(Node *node, void *context)
 	return check_functions_in_node(node, is_call, context) || expression_tree_walker(node, find_call, context);
 }
 
+/* "*", which only the target list of a SELECT may have, or an expression that is given a name. */
+static bool
+is_more_than_expression(const ResTarget *target)
+{
+	const ColumnRef *ref = (const ColumnRef *) target->val;
+
+	return target->name != NULL || target->indirection != NIL || target->val == NULL ||
+		   (IsA(ref, ColumnRef) && IsA(llast(ref->fields), A_Star));
+}
+
 /* One expression, and nothing else that a SELECT may have. */
 static Expr *
 parse(const char *sql)
@@ -163,7 +173,7 @@ parse(const char *sql)
 		select->distinctClause != NIL || select->intoClause != NULL || select->groupClause != NIL ||
 		select->havingClause != NULL || select->windowClause != NIL || select->sortClause != NIL ||
 		select->limitOffset != NULL || select->limitCount != NULL || select->lockingClause != NIL ||
-		select->withClause != NULL)
+		select->withClause != NULL || is_more_than_expression(linitial_node(ResTarget, select->targetList)))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("a condition must be one expression"),

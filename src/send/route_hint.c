@@ -111,7 +111,8 @@ llm_route_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause)
 	char *type = way != NULL ? way : what_to_type(target, class);
 	char *advice = way != NULL || type == NULL ? NULL : advise(target, class);
 
-	return advice == NULL ? type : psprintf("%s %s", advice, type);
+	/* what to type comes first: where there is little room the rest is cut */
+	return advice == NULL ? type : psprintf("%s %s", type, advice);
 }
 
 char *

@@ -152,7 +152,7 @@ like(hint_of(q(BEGIN; UPDATE ticket SET label = llm_classify(body, model => 'far
 
 $node->safe_psql('postgres', UPDATE);
 $hint = hint_of_wait('no key', 'the provider refuses the key', 'Incorrect API key provided.');
-$hint =~ /(ALTER SERVER openai OPTIONS \(ADD api_key_file )'\.\.\.'\);/ or die $hint;
+$hint =~ /^(ALTER SERVER openai OPTIONS \(ADD api_key_file )'\.\.\.'\);/ or die $hint;
 type("$1'$key_file')");
 
 $hint = hint_of_wait('no key file', "could not read key file \"$key_file\": No such file or directory");
@@ -163,7 +163,7 @@ hint_of_wait('key file of somebody else', "could not read key file \"$key_file\"
 chmod 0600, $key_file or die $!;
 
 $hint = hint_of_wait('wrong key', 'the provider refuses the key', 'Incorrect API key provided.');
-$hint =~ /Put the right key into "\Q$key_file\E"; then (SELECT pg_reload_conf\(\));$/ or die $hint;
+$hint =~ /Put the right key into "\Q$key_file\E"; then (SELECT pg_reload_conf\(\));/ or die $hint;
 like($node->safe_psql('postgres', 'SELECT llm.check()'), qr/^error: .*: Incorrect API key provided\. \(HTTP status 401\)/, 'llm.check() says it, too');
 unlink $key_file;
 append_to_file($key_file, "sk-right\n");
@@ -172,7 +172,7 @@ type($1);
 
 $hint = hint_of_wait('unknown model', 'the provider does not know the model',
 	'The model `gpt-5-mini` does not exist or you do not have access to it.');
-$hint =~ /(SELECT llm\.alter_model\('fast', model => )'\.\.\.'\);/ or die $hint;
+$hint =~ /^(SELECT llm\.alter_model\('fast', model => )'\.\.\.'\);/ or die $hint;
 type("$1'sim-1')");
 all_answered('the keys and the model');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM llm.health WHERE problem IS NOT NULL AND kind <> $$target$$'), 0,

@@ -147,6 +147,8 @@ foreach my $case (
 	[ q(ARRAY['(SELECT true)']), qr/cannot use subquery/ ],
 	[ q(ARRAY['true; DROP TABLE ticket']), qr/syntax error/ ],
 	[ q(ARRAY['true FROM ticket']), qr/a condition must be one expression/ ],
+	[ q(ARRAY['*']), qr/a condition must be one expression/ ],
+	[ q(ARRAY['true AS x']), qr/a condition must be one expression/ ],
 	[ q(ARRAY['answer']), qr/must be type boolean, not type jsonb/ ],
 	[ q(ARRAY[$$llm_classify(input, '{a,b}') IS NULL$$]), qr/a condition cannot ask a model/ ])
 {
