@@ -20,9 +20,9 @@ my $node = new_node('few', 'max_worker_processes = 8');
 my $provider = start_provider();
 my @databases = map { "db$_" } 1 .. DATABASES;
 
-$provider->script({ latency_ms => 200 });
 foreach my $db (@databases)
 {
+	$provider->script({ latency_ms => 200 }, $db);
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
 	$node->safe_psql($db, q(CREATE EXTENSION llm_enrich;
 		CREATE TABLE ticket (id int PRIMARY KEY, body text, label jsonb);
