@@ -49,7 +49,7 @@ sub type
 sub hint_of_wait
 {
 	my ($name, $why, $problem) = @_;
-	my $open = q(FROM llm.progress WHERE state <> 'finished');
+	my $open = q(FROM llm.progress WHERE state <> 'finished' AND waiting > 0);
 	my $shown;
 
 	$node->poll_query_until('postgres', "SELECT why LIKE " . LLMTest::quoted($why) . " $open")

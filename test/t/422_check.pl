@@ -64,7 +64,10 @@ foreach my $name (sort keys %dialect)
 		my $fixture = decode_json(slurp_file("$fixtures/$name/$case.json"));
 
 		$provider->script({ status => $fixture->{status}, body => $fixture->{body} }, $name);
-		like(sql("SELECT llm.check('$name')"), $cases{$case}, "$name: $case");
+		# each piece of the pattern has to be said, in whatever order
+		my $said = sql("SELECT llm.check('$name')");
+		my ($pieces) = "$cases{$case}" =~ /^\(\?\^\w*:(.*)\)$/s;
+		is_deeply([ grep { $said !~ /$_/s } split /\.\*/, $pieces ], [], "$name: $case") or diag($said);
 	}
 	$provider->script({}, $name);
 	like(sql("SELECT llm.check('$name')"), qr/^ok: [^\n]*$/, "$name: nothing is advised where nothing is wrong");
