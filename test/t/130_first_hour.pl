@@ -247,7 +247,7 @@ all_answered('another version');
 # No worker slot
 # ---------------------------------------------------------------------------
 
-# PostgreSQL takes one for itself, the launcher one; a sender is left, and no writer.
+# PostgreSQL takes one for itself, the launcher one; one is left, which sender and writer take in turn.
 sub restart_with
 {
 	my $processes = shift;
@@ -260,30 +260,9 @@ sub restart_with
 restart_with(3);
 new_rows();
 $node->safe_psql('postgres', UPDATE);
-$hint = hint_of_wait('no slot for the writer', 'writer: no worker slot', 'no worker slot');
-$hint =~ /^(ALTER SYSTEM SET max_worker_processes = \d+); then restart the server\./ or die $hint;
-type($1);
-$node->restart;
-all_answered('a slot for the writer');
+all_answered('one process for sender and writer');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM llm.ledger WHERE task IN (SELECT task FROM llm.ledger GROUP BY task HAVING count(*) > 1 AND bool_and(outcome = 'ok')))),
 	0, 'P4: answers that waited for the writer are not asked for again');
 
-# Another database has them all, with requests that hang.
-restart_with(4);
-$node->safe_psql('postgres', 'CREATE DATABASE busy');
-$node->safe_psql('busy', q(
-	CREATE EXTENSION llm_enrich;
-	CREATE TABLE ticket (id int PRIMARY KEY, body text, label jsonb);
-	INSERT INTO ticket VALUES (1, 'x');));
-$provider->script({ hang => 1 }, 'busy');
-setup_model($node, $provider, db => 'busy', lane => 'busy');
-$node->safe_psql('busy', UPDATE);
-$node->poll_query_until('busy', q(
-	SELECT count(pid) = 2 FROM llm.health WHERE kind IN ('sender', 'writer'))) or die 'the other database is not served';
-new_rows();
-$node->safe_psql('postgres', UPDATE);
-hint_of_wait('no slot for the sender', 'sender: no worker slot', 'no worker slot');
-$node->safe_psql('postgres', 'DROP DATABASE busy');
-all_answered('a slot that has become free');
-
+# What databases say that wait for a process is in 189_few_processes.
 done_testing();
