@@ -69,8 +69,9 @@ llm_reserve_cap(int needs, bool reasons, int max_tokens, int most)
 char *
 llm_reserve_text(int64 nano)
 {
-	char *dollars = psprintf("%s" INT64_FORMAT ".%09" INT64_MODIFIER "d", nano < 0 ? "-" : "", Abs(nano) / LLM_NANO,
-							 Abs(nano) % LLM_NANO);
+	int64 size = nano < 0 ? -nano : nano;
+	char *dollars = psprintf("%s" INT64_FORMAT ".%09" INT64_MODIFIER "d", nano < 0 ? "-" : "", size / LLM_NANO,
+							 size % LLM_NANO);
 	char *end = dollars + strlen(dollars);
 
 	while (end[-1] == '0')
