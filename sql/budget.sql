@@ -61,10 +61,15 @@ RESET ROLE;
 ALTER SERVER budget_server OWNER TO budget_owner;
 SET ROLE budget_owner;
 SELECT llm.set_budget(1);
-SELECT llm.set_budget(0.75, server => 'budget_server') > 0 AS set;
-SELECT llm.set_budget(0.5, model => 'budgeted') > 0 AS set;
+-- What an administrator has set for the server stays; another period is a budget of the owner's own.
+SELECT llm.set_budget(0.75, server => 'budget_server');
+SELECT llm.set_budget(0.5, model => 'budgeted');
+SELECT llm.drop_budget(id) FROM llm.budget WHERE server = 'budget_server';
+SELECT llm.set_budget(0.75, per => 'day', server => 'budget_server') > 0 AS set;
+SELECT llm.set_budget(0.7, per => 'day', server => 'budget_server') > 0 AS set;
+SELECT llm.set_budget(0.5, per => 'day', model => 'budgeted') > 0 AS set;
 SELECT amount, per, model, server FROM llm.budget;
-SELECT llm.drop_budget(id) FROM llm.budget;
+SELECT llm.drop_budget(id) FROM llm.budget WHERE per = 'day';
 SELECT llm.drop_budget(:first);
 -- Nobody else writes them.
 INSERT INTO llm.budget_rule (amount, per, time_zone, set_by) VALUES (1, 'day', 'UTC', 'me');

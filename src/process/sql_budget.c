@@ -45,6 +45,17 @@ check_right(const char *server)
 						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
+/* The owner of a server cannot undo what an administrator has set for it, or another owner before. */
+static void
+refuse_others(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to change a budget that another role has set"),
+			 errdetail("The owner of a server sets budgets for it, and changes those that the same role has set."),
+			 errhint("Ask a member of llm_admin, or set one for another period: the tighter one holds.")));
+}
+
 static char *
 text_or_null(FunctionCallInfo fcinfo, int argument)
 {
@@ -92,6 +103,7 @@ Datum
 llm_enrich_set_budget(PG_FUNCTION_ARGS)
 {
 	LlmBudgetRule rule = {0};
+	int64 id;
 
 	llm_shmem_require_preload();
 	rule.amount = read_amount(fcinfo);
@@ -117,7 +129,10 @@ llm_enrich_set_budget(PG_FUNCTION_ARGS)
 		check_right(llm_catalog_target(rule.model, GetUserId())->server);
 	else
 		check_right(rule.server);
-	PG_RETURN_INT64(llm_budget_set(&rule));
+	id = llm_budget_set(&rule, llm_control_is_admin());
+	if (id == 0)
+		refuse_others();
+	PG_RETURN_INT64(id);
 }
 
 /* SQL: llm.drop_budget(id) */
@@ -134,6 +149,7 @@ llm_enrich_drop_budget(PG_FUNCTION_ARGS)
 				 errmsg("there is no budget " INT64_FORMAT, id),
 				 errhint("See llm.budget.")));
 	check_right(server);
-	llm_budget_drop(id);
+	if (!llm_budget_drop(id, GetUserNameFromId(GetUserId(), false), llm_control_is_admin()))
+		refuse_others();
 	PG_RETURN_VOID();
 }

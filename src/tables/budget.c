@@ -23,9 +23,10 @@ static LlmStatement set_statement = {
 		   " FROM (SELECT COALESCE($9, current_setting('TimeZone')) AS name) z"
 		   " WHERE timezone(z.name, now()) IS NOT NULL"
 		   " ON CONFLICT (per, role, relation, model, server, tag, value) DO UPDATE SET amount = excluded.amount,"
-		   "  time_zone = excluded.time_zone, set_by = excluded.set_by, set_at = now() RETURNING b.id",
-	.nargs = 10,
-	.args = {NUMERICOID, TEXTOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID},
+		   "  time_zone = excluded.time_zone, set_by = excluded.set_by, set_at = now()"
+		   "  WHERE $11 OR b.set_by = excluded.set_by RETURNING b.id",
+	.nargs = 11,
+	.args = {NUMERICOID, TEXTOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID},
 	.fresh = true};
 
 static LlmStatement server_statement = {
@@ -36,9 +37,9 @@ static LlmStatement server_statement = {
 	.fresh = true};
 
 static LlmStatement drop_statement = {
-	.sql = "DELETE FROM llm.budget_rule b WHERE b.id = $1",
-	.nargs = 1,
-	.args = {INT8OID},
+	.sql = "DELETE FROM llm.budget_rule b WHERE b.id = $1 AND ($3 OR b.set_by = $2) RETURNING b.id",
+	.nargs = 3,
+	.args = {INT8OID, TEXTOID, BOOLOID},
 	.fresh = true};
 
 /* Rounded down, and up. */
@@ -141,13 +142,13 @@ set_text(Datum *value, char *null, const char *string)
 }
 
 int64
-llm_budget_set(const LlmBudgetRule *rule)
+llm_budget_set(const LlmBudgetRule *rule, bool any)
 {
-	Datum values[10];
-	char nulls[10];
+	Datum values[11];
+	char nulls[11];
 	LlmOwnScope scope;
 	bool isnull;
-	int64 id;
+	int64 id = 0;
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = rule->amount;
@@ -162,9 +163,9 @@ llm_budget_set(const LlmBudgetRule *rule)
 	set_text(&values[7], &nulls[7], rule->value);
 	set_text(&values[8], &nulls[8], rule->time_zone);
 	set_text(&values[9], &nulls[9], rule->set_by);
-	if (begin(&set_statement, values, nulls, &scope) != 1)
-		elog(ERROR, "a budget was not stored");
-	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	values[10] = BoolGetDatum(any);
+	if (begin(&set_statement, values, nulls, &scope) == 1)
+		id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	end(&scope);
 	return id;
 }
@@ -183,14 +184,15 @@ llm_budget_server_of(int64 id, char **server)
 	return found;
 }
 
-void
-llm_budget_drop(int64 id)
+bool
+llm_budget_drop(int64 id, const char *role, bool any)
 {
-	Datum values[1] = {Int64GetDatum(id)};
+	Datum values[3] = {Int64GetDatum(id), CStringGetTextDatum(role), BoolGetDatum(any)};
 	LlmOwnScope scope;
+	bool dropped = begin(&drop_statement, values, NULL, &scope) > 0;
 
-	(void) begin(&drop_statement, values, NULL, &scope);
 	end(&scope);
+	return dropped;
 }
 
 /*

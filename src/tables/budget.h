@@ -45,12 +45,17 @@ typedef struct LlmBudgetRule
 	const char *set_by; /* a role's name */
 } LlmBudgetRule;
 
-/* Set a budget, in the place of one with the same scope and period: its number.  Raises for an unknown time zone. */
-extern int64 llm_budget_set(const LlmBudgetRule *rule);
+/*
+ * Set a budget, in the place of one with the same scope and period: its number.  0 when that one is of
+ * another role, unless "any".  Raises for an unknown time zone.
+ */
+extern int64 llm_budget_set(const LlmBudgetRule *rule, bool any);
 
 /* False when there is no such budget.  The server that it is of, or its model's, in the current context; or NULL. */
 extern bool llm_budget_server_of(int64 id, char **server);
-extern void llm_budget_drop(int64 id);
+
+/* False when another role than this has set it, unless "any". */
+extern bool llm_budget_drop(int64 id, const char *role, bool any);
 
 /* A budget as the sender knows it.  Strings are NULL where the scope is any. */
 typedef struct LlmBudgetRow
