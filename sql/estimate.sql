@@ -67,6 +67,11 @@ SELECT * FROM llm.estimate($$UPDATE public.estimate SET label = llm_classify(bod
 SELECT tasks FROM llm.estimate($$SELECT llm_classify(body, '{a,b}') FROM public.estimate$$);
 RESET ROLE;
 REVOKE ALL ON estimate FROM estimate_other;
+-- P9: by plan alone, too: statistics are of those who may read the table
+SET ROLE estimate_other;
+SELECT tasks FROM llm.estimate($$SELECT llm_classify('x', '{a,b}') FROM public.estimate WHERE id = 3 AND random() >= 0$$);
+SELECT tasks FROM llm.estimate($$DELETE FROM public.estimate WHERE llm_filter(body, 'old') AND random() >= 0$$);
+RESET ROLE;
 GRANT SELECT, UPDATE ON estimate TO estimate_other;
 ALTER TABLE estimate ENABLE ROW LEVEL SECURITY;
 CREATE POLICY few ON estimate USING (id <= 4);

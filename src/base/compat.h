@@ -250,6 +250,13 @@ typedef bool LlmUpdateIndexes;
 					   failure, mode, which)
 #endif
 
+/* What ExecutorStart() raises where a right is missing.  Needs executor/executor.h.  16 keeps rights apart. */
+#if PG_VERSION_NUM >= 160000
+#define llm_check_plan_rights(plan) ((void) ExecCheckPermissions((plan)->rtable, (plan)->permInfos, true))
+#else
+#define llm_check_plan_rights(plan) ((void) ExecCheckRTPerms((plan)->rtable, true))
+#endif
+
 /* Needs executor/tuptable.h.  19 has flags. */
 #if PG_VERSION_NUM < 190000
 #define llm_alloc_table_slot(table, desc, ops) ExecAllocTableSlot(table, desc, ops)

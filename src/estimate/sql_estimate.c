@@ -14,6 +14,7 @@
 #include <math.h>
 
 #include "access/xact.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -306,6 +307,7 @@ estimate_query(Work *work, Query *query)
 	List *calls;
 	List *failing;
 	ListCell *cell;
+	PlannedStmt *plan;
 	double rows;
 
 	if (query->commandType == CMD_UTILITY || llm_planner_calls() == NULL)
@@ -313,8 +315,10 @@ estimate_query(Work *work, Query *query)
 	calls = llm_reading_calls(query);
 	if (calls == NIL)
 		return;
-	/* raises what the statement would */
-	rows = llm_by_plan_rows(llm_plan_query(copyObject(query), work->source));
+	/* raises what the statement would, as EXPLAIN does: the plan tells what statistics know of its tables */
+	plan = llm_plan_query(copyObject(query), work->source);
+	llm_check_plan_rights(plan);
+	rows = llm_by_plan_rows(plan);
 	if (llm_reading_make(query, LLM_CONDITIONS_FAIL, &why) == NULL)
 	{
 		work->by_plan = MemoryContextStrdup(work->result, why);
