@@ -3,11 +3,12 @@
  * condition.c
  *	  The user's own conditions on an answer: the argument "checks".
  *
- * They are kept as they were typed, with the settings that change what they mean, in the
- * recipe.  No tree of them is stored: a function that was dropped and another one that has its number now
- * would crash the server.  They are parsed as a CHECK constraint is, so that they have no sub-select
- * and no aggregate, and are no statement.  Nothing here is privileged: who evaluates them is the role
- * that asked.
+ * The recipe has them as they were typed, to tell them, and as text with every name qualified and every
+ * type said, to evaluate them: a function that somebody puts into the search_path between the statement
+ * and the answer is not found.  No tree of them is stored: a function that was dropped and another one
+ * that has its number now would crash the server.  They are parsed as a CHECK constraint is, so that they
+ * have no sub-select and no aggregate, and are no statement.  Nothing here is privileged: who evaluates
+ * them is the role that asked.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,9 +35,11 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/ruleutils.h"
 
 #include "base/compat.h"
 #include "base/json.h"
+#include "base/pinned.h"
 #include "operation/condition.h"
 #include "operation/spec.h"
 
@@ -130,6 +133,13 @@ find_name(ParseState *pstate, ColumnRef *ref)
 	return strcmp(strVal(field), "input") == 0 ? make_param(PARAM_INPUT) : NULL;
 }
 
+/* ParseParamRefHook: the same as they stand in what is stored. */
+static Node *
+find_number(ParseState *pstate, ParamRef *ref)
+{
+	return ref->number == PARAM_ANSWER || ref->number == PARAM_INPUT ? make_param(ref->number) : NULL;
+}
+
 /* Does a function call ask a model?  It would wait for a sender that waits for the writer. */
 static bool
 is_call(Oid function, void *context)
@@ -159,7 +169,7 @@ is_more_than_expression(const ResTarget *target)
 
 /* One expression, and nothing else that a SELECT may have. */
 static Expr *
-parse(const char *sql)
+parse(const char *sql, bool is_stored)
 {
 	List *parsed = raw_parser(sql, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select = NULL;
@@ -178,7 +188,10 @@ parse(const char *sql)
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("a condition must be one expression"),
 				 errhint("For example: answer->>'label' <> 'other' OR length(input) < 20")));
-	pstate->p_pre_columnref_hook = find_name;
+	if (is_stored)
+		pstate->p_paramref_hook = find_number;
+	else
+		pstate->p_pre_columnref_hook = find_name;
 	expr = transformExpr(pstate, linitial_node(ResTarget, select->targetList)->val, EXPR_KIND_CHECK_CONSTRAINT);
 	expr = coerce_to_boolean(pstate, expr, "checks");
 	assign_expr_collations(pstate, expr);
@@ -207,9 +220,29 @@ begin_meaning(const LlmConditions *conditions)
 	return nest;
 }
 
-static void
-start(LlmConditions *conditions, const JsonbValue *list)
+/* As it is stored: what was meant when it was typed, wherever and whenever it is read. */
+static char *
+qualify(char *sql)
 {
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_condition, .arg = sql};
+	Node *expr;
+	char *qualified;
+	int nest;
+
+	error_context_stack = &context;
+	expr = (Node *) parse(sql, false);
+	error_context_stack = context.previous;
+	nest = llm_pinned_begin();
+	qualified = deparse_expression(expr, NIL, false, false);
+	llm_pinned_end(nest);
+	return qualified;
+}
+
+static void
+start(LlmConditions *conditions, const JsonbValue *list, const JsonbValue *parsed)
+{
+	Expr **trees = palloc(list->val.array.nElems * sizeof(Expr *));
+	int nest;
 	MemoryContext caller;
 
 	conditions->estate = CreateExecutorState();
@@ -220,6 +253,18 @@ start(LlmConditions *conditions, const JsonbValue *list)
 	for (int i = 0; i < PARAMS; i++)
 		conditions->values->params[i] = (ParamExternData){.ptype = i + 1 == PARAM_ANSWER ? JSONBOID : TEXTOID};
 	conditions->estate->es_param_list_info = conditions->values;
+	nest = llm_pinned_begin();
+	for (int i = 0; i < conditions->n; i++)
+	{
+		ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_condition};
+
+		context.arg = llm_json_cstring(&list->val.array.elems[i]);
+		error_context_stack = &context;
+		trees[i] = parse(llm_json_cstring(&parsed->val.array.elems[i]), true);
+		error_context_stack = context.previous;
+	}
+	llm_pinned_end(nest);
+	nest = begin_meaning(conditions);
 	for (int i = 0; i < conditions->n; i++)
 	{
 		Condition *condition = &conditions->all[i];
@@ -228,9 +273,10 @@ start(LlmConditions *conditions, const JsonbValue *list)
 		condition->sql = llm_json_cstring(&list->val.array.elems[i]);
 		context.arg = condition->sql;
 		error_context_stack = &context;
-		condition->state = ExecInitExprWithParams(expression_planner(parse(condition->sql)), conditions->values);
+		condition->state = ExecInitExprWithParams(expression_planner(trees[i]), conditions->values);
 		error_context_stack = context.previous;
 	}
+	AtEOXact_GUC(true, nest);
 	conditions->econtext = GetPerTupleExprContext(conditions->estate);
 	conditions->econtext->ecxt_param_list_info = conditions->values;
 	MemoryContextSwitchTo(caller);
@@ -241,23 +287,24 @@ llm_conditions_prepare(Jsonb *spec)
 {
 	JsonbValue tree;
 	const JsonbValue *list;
+	const JsonbValue *parsed;
 	const JsonbValue *value_key;
 	LlmConditions *conditions;
-	int nest;
 
 	if (!llm_json_tree(spec, &tree) || tree.type != jbvObject)
 		return NULL;
 	list = llm_json_get(&tree, LLM_CONDITION_KEY);
 	if (list == NULL || list->type != jbvArray)
 		return NULL;
+	parsed = llm_json_get(&tree, LLM_CONDITION_PARSED_KEY);
+	if (parsed == NULL || parsed->type != jbvArray || parsed->val.array.nElems != list->val.array.nElems)
+		elog(ERROR, "a recipe has conditions that were not parsed");
 	conditions = palloc0(sizeof(LlmConditions));
 	conditions->settings = llm_json_get(&tree, LLM_CONDITION_SETTINGS_KEY);
 	value_key = llm_json_get(&tree, LLM_CONDITION_VALUE_KEY);
 	if (value_key != NULL)
 		conditions->value_key = llm_json_cstring(value_key);
-	nest = begin_meaning(conditions);
-	start(conditions, list);
-	AtEOXact_GUC(true, nest);
+	start(conditions, list, parsed);
 	return conditions;
 }
 
@@ -378,8 +425,9 @@ void
 llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value)
 {
 	JsonbValue *list;
+	JsonbValue *parsed;
 	JsonbPair *settings = palloc(lengthof(meaning) * sizeof(JsonbPair));
-	JsonbPair pairs[2];
+	JsonbPair pairs[3];
 	JsonbValue content;
 	Datum *texts;
 	bool *nulls;
@@ -390,6 +438,7 @@ llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value)
 	if (n == 0 || n > MAX_CONDITIONS)
 		llm_spec_refuse(arg, psprintf("It must have from 1 to %d conditions, such as answer->>'label' <> ''.", MAX_CONDITIONS));
 	list = palloc(n * sizeof(JsonbValue));
+	parsed = palloc(n * sizeof(JsonbValue));
 	for (int i = 0; i < n; i++)
 	{
 		char *words = nulls[i] ? pstrdup("") : TextDatumGetCString(texts[i]);
@@ -397,6 +446,7 @@ llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value)
 		if (llm_spec_is_blank(words, strlen(words)) || strlen(words) > MAX_BYTES)
 			llm_spec_refuse(arg, "A condition must not be null, blank or longer than 10,000 bytes.");
 		list[i] = llm_json_make_text(words);
+		parsed[i] = llm_json_make_text(qualify(words));
 	}
 	for (int i = 0; i < lengthof(meaning); i++)
 	{
@@ -406,9 +456,11 @@ llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value)
 			llm_json_set_pair(&settings[nsettings++], meaning[i], llm_json_make_text(pstrdup(setting)));
 	}
 	llm_json_set_pair(&pairs[0], LLM_CONDITION_KEY, llm_json_make_array(list, n));
-	llm_json_set_pair(&pairs[1], LLM_CONDITION_SETTINGS_KEY, llm_json_make_object(settings, nsettings));
-	for (int i = 0; i < lengthof(pairs); i++)
-		llm_spec_add(spec, i == 0 ? LLM_CONDITION_KEY : LLM_CONDITION_SETTINGS_KEY, pairs[i].value);
+	llm_json_set_pair(&pairs[1], LLM_CONDITION_PARSED_KEY, llm_json_make_array(parsed, n));
+	llm_json_set_pair(&pairs[2], LLM_CONDITION_SETTINGS_KEY, llm_json_make_object(settings, nsettings));
+	llm_spec_add(spec, LLM_CONDITION_KEY, pairs[0].value);
+	llm_spec_add(spec, LLM_CONDITION_PARSED_KEY, pairs[1].value);
+	llm_spec_add(spec, LLM_CONDITION_SETTINGS_KEY, pairs[2].value);
 	add_value_key(spec);
 	content = llm_json_make_object(pairs, lengthof(pairs));
 	(void) llm_conditions_prepare(llm_json_store(&content));

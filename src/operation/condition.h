@@ -19,8 +19,12 @@
 
 #include "utils/jsonb.h"
 
-/* Members of a recipe's spec: an array of texts, and the settings that they mean. */
+/*
+ * Members of a recipe's spec: an array of texts as typed; the same with every name qualified and every type
+ * said; and the settings under which they are evaluated.
+ */
 #define LLM_CONDITION_KEY "checks"
+#define LLM_CONDITION_PARSED_KEY "checks_parsed"
 #define LLM_CONDITION_SETTINGS_KEY "checks_settings"
 
 /* And the member of an answer that "answer" is, where the function returns that alone. */

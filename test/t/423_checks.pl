@@ -133,6 +133,21 @@ wait_idle($node);
 is(sql(q(SELECT label->>'label' FROM ticket)), 'other', 'and is written once the right is back');
 is(requests() - $before, 0, 'without a request');
 
+# What a condition means is settled when the statement runs: a function that fits better and comes later is not taken.
+sql(q(CREATE SCHEMA common; GRANT USAGE ON SCHEMA common TO asker;
+	CREATE FUNCTION common.good(varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+	CREATE OPERATOR common.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq);
+	TRUNCATE ticket; INSERT INTO ticket (body) VALUES ('the invoice of November')));
+sending($node, 'off');
+sql(q(SET ROLE asker; SET search_path = common, public; UPDATE ticket SET label = llm_classify(body, '{billing,bug,other}',
+	checks => ARRAY[$$good(answer->>'label')$$, $$input === input AND '03/04/2026'::date < now()::date + 100000$$])));
+sql(q(CREATE FUNCTION common.good(text) RETURNS boolean LANGUAGE sql AS 'SELECT false'));
+$before = requests();
+sending($node, 'on');
+wait_idle($node);
+is(sql(q(SELECT llm_status(label) FROM ticket)) . ' ' . (requests() - $before), 'done 1',
+	'P9: what somebody creates meanwhile is not called');
+
 # A function that returns a value of its own: "answer" is that.
 $provider->script({});
 is(sql(q(SELECT pg_typeof(llm_filter('the invoice', 'is it one?', checks => ARRAY[$$jsonb_typeof(answer) = 'boolean'$$])))), 'boolean',
