@@ -139,8 +139,10 @@ sql(q(CREATE SCHEMA common; GRANT USAGE ON SCHEMA common TO asker;
 	CREATE OPERATOR common.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq);
 	TRUNCATE ticket; INSERT INTO ticket (body) VALUES ('the invoice of November')));
 sending($node, 'off');
-sql(q(SET ROLE asker; SET search_path = common, public; UPDATE ticket SET label = llm_classify(body, '{billing,bug,other}',
-	checks => ARRAY[$$good(answer->>'label')$$, $$input === input AND '03/04/2026'::date < now()::date + 100000$$])));
+sql(q(SET ROLE asker; SET search_path = common, public;
+	UPDATE ticket SET label = llm_classify(body, '{billing,bug,other}',
+	checks => ARRAY[$$good(answer->>'label')$$,
+		$$input === input AND '03/04/2026'::date < now()::date + 100000$$])));
 sql(q(CREATE FUNCTION common.good(text) RETURNS boolean LANGUAGE sql AS 'SELECT false'));
 $before = requests();
 sending($node, 'on');
