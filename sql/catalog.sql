@@ -117,7 +117,7 @@ SELECT llm.set_price('fast', NULL, NULL);
 \echo :SQLSTATE
 SELECT llm.set_price('nope', 1, 1);
 \echo :SQLSTATE
--- by hand neither, whoever tries
+-- nor by hand, by any role
 UPDATE llm.price SET input_per_mtok = 0 WHERE model = 'gpt-5-mini';
 \echo :SQLSTATE
 UPDATE llm.price SET valid_from = valid_from - '1 day'::interval WHERE model = 'gpt-5-mini';

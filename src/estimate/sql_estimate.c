@@ -4,7 +4,7 @@
  *	  llm.estimate: what a statement will cost, before it runs.
  *
  * The statement is planned, which raises whatever it would raise itself, and then read:
- * a copy that writes nothing runs with the rights of whoever asks (reading.c).  All of it
+ * a copy that writes nothing runs with the rights of the role that asks (reading.c).  All of it
  * happens in a subtransaction that is undone, so that it leaves no lock.
  *
  *-------------------------------------------------------------------------

@@ -4,7 +4,7 @@
  *	  What may still be spent, as the sender knows it.
  *
  * The truth is on disk: what is spent and reserved of each budget is added up there in the
- * transaction that claims a request or stores its bill.  Here are copies, read anew whenever a
+ * transaction that claims a request or stores its bill.  Here are copies, read again whenever a
  * rule, a role's members or the period may have changed, and after each transaction that failed;
  * what is reserved is then added up from the requests that are under way.  A copy of what is
  * spent is rounded up, so that it never promises more than there is.
@@ -142,7 +142,7 @@ llm_money_nano(Datum dollars)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, DirectFunctionCall1(numeric_ceil, nano)));
 }
 
-/* Read all anew into the array. */
+/* Read all of them into the array again. */
 static void
 read_budgets(void)
 {

@@ -221,7 +221,7 @@ before_rename(const RenameStmt *stmt)
 	}
 }
 
-/* Who reads, and pg_dump, holds up nobody. */
+/* A session that reads, and pg_dump, holds up nobody. */
 static void
 before_lock(const LockStmt *stmt)
 {

@@ -174,7 +174,10 @@ prepare(LlmLetter *letter)
 											letter->question.spec);
 }
 
-/* Where it goes now.  Who tries a model on purpose wants no other; nor who wants vectors, which only compare there. */
+/*
+ * Where it goes now.  A caller that tries a model on purpose wants no other; nor does one that
+ * wants vectors, which compare only within a model.
+ */
 static LlmRoute *
 find_route(LlmLetter *letter, TimestampTz now)
 {

@@ -20,7 +20,7 @@
 /* Money is reckoned in billionths of a US dollar: what may be spent rounded down, what is spent rounded up. */
 #define LLM_NANO INT64CONST(1000000000)
 
-/* Who spends on what, as the scopes of budgets see it.  Strings are somebody else's. */
+/* What is spent by which role on what, as the scopes of budgets see it.  Strings belong to the caller. */
 typedef struct LlmSpender
 {
 	Oid role;

@@ -5,7 +5,7 @@
  *
  * Rows of the ledger are summed in the order of their numbers, some thousand at a time,
  * and llm.ledger_summed says how far.  This relies on the ledger having one author, the
- * sender: a row that is seen was preceded by all rows with lower numbers.  Whoever reads
+ * sender: a row that is seen was preceded by all rows with lower numbers.  A session that reads
  * the bill adds what is not summed yet, so nothing depends on how soon this is done, and
  * a crash between two sets loses nothing.
  *

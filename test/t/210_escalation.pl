@@ -273,7 +273,7 @@ is(outcome(enrich('mallory', 'carried', "SET plpgsql.variable_conflict = 'use_co
 is(sql('SELECT what FROM seen'), 'error mine', 'P9: the write-back has those that the role may set');
 sql('ALTER ROLE mallory RESET llm_enrich.carry_settings');
 
-# Names that look like ours, in schemas that come first. Whoever runs one of them is noted.
+# Names that look like ours, in schemas that come first. The role that runs one of them is noted.
 sql('CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; GRANT CREATE, USAGE ON SCHEMA ext TO PUBLIC; TRUNCATE seen;');
 as('ana', 'CREATE DOMAIN name_key AS ext.citext; CREATE DOMAIN object AS jsonb;',
 	'CREATE TABLE named (id name_key PRIMARY KEY, body text, label object);',
@@ -507,7 +507,7 @@ is(sql(q(SELECT count(*) FROM llm.health WHERE problem LIKE '%may not use server
 	'with what to type');
 is(meter_requests(), $before, 'P9: nothing was sent');
 sql('GRANT USAGE ON FOREIGN SERVER sim TO ana');
-is(outcome($job), 'done 4 failed 0 superseded 0 cancelled 0 row_gone 0', 'GRANT mends it');
+is(outcome($job), 'done 4 failed 0 superseded 0 cancelled 0 row_gone 0', 'GRANT fixes it');
 
 sql('CREATE ROLE team; CREATE TABLE shared (id int PRIMARY KEY, body text, label jsonb); GRANT SELECT ON shared TO ben; GRANT UPDATE ON shared TO team;',
 	"GRANT team TO ben; INSERT INTO shared SELECT i, 'The invoice is wrong' FROM generate_series(1, 4) i");
