@@ -107,6 +107,13 @@ rewrite(const char *source)
 				 errmsg("cannot estimate %s", GetCommandTagName(CreateCommandTag(raw->stmt))),
 				 errhint("Give the SELECT, INSERT, UPDATE, DELETE or MERGE itself.")));
 	queries = pg_analyze_and_rewrite_fixedparams(raw, source, NULL, 0, NULL);
+	/* what it is shows only now */
+	if (queries != NIL && linitial_node(Query, queries)->utilityStmt != NULL &&
+		IsA(linitial_node(Query, queries)->utilityStmt, CreateTableAsStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot estimate SELECT INTO"),
+				 errhint("Give the SELECT without INTO.")));
 	return queries;
 }
 

@@ -267,6 +267,17 @@ is_same(const char *scope, const char *word)
 	return scope == NULL || (word != NULL && strcmp(scope, word) == 0);
 }
 
+/* By number where both are known: a server may have got another name since the request left. */
+static bool
+is_same_server(const LlmBudgetRow *row, const LlmSpender *spender)
+{
+	if (row->server == NULL)
+		return true;
+	if (OidIsValid(row->server_oid) && OidIsValid(spender->server_oid))
+		return row->server_oid == spender->server_oid;
+	return is_same(row->server, spender->server);
+}
+
 /* All given scopes must match. */
 static bool
 holds_for(Budget *budget, const LlmSpender *spender)
@@ -277,7 +288,7 @@ holds_for(Budget *budget, const LlmSpender *spender)
 		return false;
 	if (row->alias != NULL && (row->model == NULL || !is_same(row->model, spender->model)))
 		return false;
-	if (!is_same(row->server, spender->server))
+	if (!is_same_server(row, spender))
 		return false;
 	if (row->tag != NULL && !has_tag(spender->tags, row->tag, row->value))
 		return false;

@@ -55,6 +55,12 @@ llm_reserve_of(const LlmWorst *worst, int64 bytes)
 }
 
 int
+llm_reserve_input(int bytes)
+{
+	return bytes + MARGIN_TOKENS;
+}
+
+int
 llm_reserve_cap(int needs, bool reasons, int max_tokens, int most)
 {
 	int cap = CAP_FACTOR * (needs > 0 ? Min(needs, PG_INT32_MAX / 16) : USUAL_NEED) + (reasons ? REASONING_TOKENS : 0);

@@ -113,6 +113,7 @@ spender_at(const LlmAfford *afford, const LlmRoute *route)
 	LlmSpender spender = afford->spender;
 
 	spender.server = route->target->server;
+	spender.server_oid = route->target->server_oid;
 	spender.model = route->target->model;
 	return spender;
 }

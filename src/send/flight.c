@@ -59,6 +59,7 @@ start_settlement(LlmFlight *flight)
 	s->model = target->model != NULL ? target->model : "";
 	s->price = flight->request->price;
 	s->spender = (LlmSpender){.role = flight->route->role, .server = s->server, .model = s->model};
+	s->spender.server_oid = target->server_oid;
 }
 
 /* The flight of a task; the claim is copied. */

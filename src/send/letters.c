@@ -350,6 +350,7 @@ make_flight(LlmLetter *letter, const Grant *from, TimestampTz now)
 	claim.claimed_at = llm_clock_now();
 	claim.tags = letter->facts.tags;
 	spender.server = from->route->target->server;
+	spender.server_oid = from->route->target->server_oid;
 	spender.model = from->route->target->model;
 	letter->short_of_money = false;
 	if (!llm_afford_letter(&claim, from->route, &spender, letter->purse, &why, &wait))

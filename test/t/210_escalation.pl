@@ -469,7 +469,7 @@ refused('keeper', $_, qr/ERROR:  (permission denied|must be owner)/, "P9: nor go
 refused('keeper', "UPDATE trap SET label = llm_classify('x', '{a}')", qr/permission denied|may not use server/, 'who may not use a server asks nothing');
 
 # A model names its server. Nobody takes a name that became free, and with it everybody's calls.
-sql("ALTER SERVER sim RENAME TO away;
+sql("ALTER SERVER sim RENAME TO away; UPDATE llm.model SET server = 'sim' WHERE server = 'away';
 	CREATE SERVER own FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'https://api.example.com/v1');
 	ALTER SERVER own OWNER TO keeper;");
 refused('keeper', $_, qr/permission denied to give a server the name "sim"/, "P9: nobody takes the name of a server that models use: $_")
@@ -478,6 +478,8 @@ refused('keeper', $_, qr/permission denied to give a server the name "sim"/, "P9
 is(as('keeper', 'ALTER SERVER own RENAME TO mine;',
 	"SELECT count(*) FROM pg_foreign_server WHERE srvname = 'mine';"), 1, 'other names are free');
 sql('ALTER SERVER away RENAME TO sim;');
+is(sql('SELECT count(*) FROM llm.model m WHERE NOT EXISTS (SELECT FROM pg_foreign_server s WHERE s.srvname = m.server)'),
+	0, 'all models have their server again');
 
 # Nor the name of a model that others' tasks wait for.
 make_table('ana', 'passing', 4);
