@@ -115,7 +115,8 @@ llm_share_settle(LlmSettlement **settlements, int n)
 
 		if (of_job == NULL)
 			continue; /* the job is gone, and its task with it */
-		if (llm_retry_within_share(of_job, tokens_of_retry(s), flight_of(s)->request->nflights, llm_guc_max_retry_share))
+		if (llm_retry_within_share(of_job, tokens_of_retry(s), flight_of(s)->request->nflights,
+								   llm_guc_max_retry_share))
 			of_job->retries++;
 		else
 			hold_back(s, of_job);

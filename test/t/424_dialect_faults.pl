@@ -22,7 +22,8 @@ my $rows = $ENV{LLM_DIALECT_ROWS} // 0;
 # name => path in the base_url, options of the server, which classes its answers tell apart, which path has vectors
 my %dialect = (
 	anthropic => { path => '/v1', tells => 'cached cache_write reasoning' },
-	azure => { path => '', options => { query => 'api-version=2024-10-21' }, tells => 'cached cache_write reasoning', vectors => 1 },
+	azure => { path => '', options => { query => 'api-version=2024-10-21' }, tells => 'cached cache_write reasoning',
+		vectors => 1 },
 	bedrock => { path => '', tells => 'cached cache_write' },
 	gemini => { path => '/v1beta', tells => 'cached reasoning', vectors => 1 },
 	mistral => { path => '/mistral/v1', tells => 'cached cache_write reasoning', vectors => 1 },
@@ -56,7 +57,8 @@ my %state_after = (
 my %pauses = map { $_ => 1 } qw(auth quota unknown_model config);
 
 # The row is asked in a simpler way from then on: 255_hosts and 420_dialects have that.
-my $steps_down = qr/json_schema|response_?(?:format|json_?schema)|output_?config|output_format|max_(?:completion_)?tokens|schema is too complex/i;
+my $steps_down = qr/json_schema|response_?(?:format|json_?schema)|output_(?:config|format)|outputConfig
+	|max_(?:completion_)?tokens|schema\ is\ too\ complex/ix;
 
 my $node = new_node('dialect_faults', 'llm_enrich.max_tries = 4');
 my $provider = start_provider();
@@ -88,7 +90,8 @@ sub documented
 			exists $fixture->{raw} ? $fixture->{raw} : $json->encode($fixture->{body}));
 		my ($quoted_body, $quoted_headers) = map { quoted($_) } $body, $json->encode($headers);
 		my $read = $json->decode(sql(qq(
-			CREATE FUNCTION pg_temp.read(text, int, bytea, jsonb) RETURNS jsonb LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_read';
+			CREATE FUNCTION pg_temp.read(text, int, bytea, jsonb) RETURNS jsonb
+				LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_read';
 			SELECT pg_temp.read('$name', $status, convert_to($quoted_body, 'UTF8'), $quoted_headers))));
 
 		next if ($read->{retry_after_ms} // 0) > 100 || ($read->{class} eq 'bad_request' && $body =~ $steps_down);
@@ -152,7 +155,8 @@ sub add_server
 	my ($server, $name, $lane) = @_;
 	my $with = $dialect{$name};
 
-	setup_model($node, $provider, server => $server, lane => $lane, alias => $server, model => "sim-$server", is_default => 0,
+	setup_model($node, $provider, server => $server, lane => $lane, alias => $server, model => "sim-$server",
+		is_default => 0,
 		options => { dialect => $name, base_url => 'http://127.0.0.1:' . $provider->port . "/x/$lane$with->{path}",
 			%{ $with->{options} // {} } });
 	return;
@@ -168,11 +172,13 @@ sql(q(CREATE TABLE ticket (dialect text, id int, body text NOT NULL, label jsonb
 foreach my $name (sort keys %dialect)
 {
 	my @faults = @{ $faults{$name} };
-	my @steps = map { { match => sprintf('[[mark:%s-%d]]', $name, 10 * ($_ + 1)), times => 1, %{ $faults[$_][0] } } } 0 .. $#faults;
+	my @steps = map { { match => sprintf('[[mark:%s-%d]]', $name, 10 * ($_ + 1)), times => 1, %{ $faults[$_][0] } } }
+	  0 .. $#faults;
 	my $n = 10 * @faults;
 
 	add_server($name, $name, $name);
-	$provider->script({ sequence => \@steps, cached_fraction => 0.3, cache_write_fraction => 0.1, reasoning_tokens => 7 }, $name);
+	$provider->script(
+		{ sequence => \@steps, cached_fraction => 0.3, cache_write_fraction => 0.1, reasoning_tokens => 7 }, $name);
 	sql(qq(
 		INSERT INTO ticket SELECT '$name', i, format('the billing is wrong by %s [[mark:$name-%s]]', i, i)
 		FROM generate_series(1, $n) i));
@@ -201,7 +207,8 @@ foreach my $name (sort keys %dialect)
 # ---------------------------------------------------------------------------
 
 my @vector_faults = (
-	{ action => 'rate_limit', retry_after => 0.05 }, { action => 'error_500' }, { action => 'wrong_label' }, { action => 'status', status => 400, times => -1 },
+	{ action => 'rate_limit', retry_after => 0.05 }, { action => 'error_500' }, { action => 'wrong_label' },
+	{ action => 'status', status => 400, times => -1 },
 	{ action => 'malformed_content' }, { action => 'error_503', retry_after => 0.05 }, { action => 'cut_mid' },
 	{ action => 'no_usage' }, { action => 'malformed' });
 my $vectors = $rows || 100 * @vector_faults;
@@ -209,7 +216,9 @@ my $vectors = $rows || 100 * @vector_faults;
 sql(q(CREATE TABLE text (dialect text, id int, body text NOT NULL, emb real[], PRIMARY KEY (dialect, id))));
 foreach my $name (grep { $dialect{$_}{vectors} } sort keys %dialect)
 {
-	my @steps = map { { match => sprintf('[[mark:v-%d]]', 100 * $_), times => 1, %{ $vector_faults[ ($_ - 1) % @vector_faults ] } } } 1 .. $vectors / 100;
+	my @steps = map {
+		{ match => sprintf('[[mark:v-%d]]', 100 * $_), times => 1, %{ $vector_faults[ ($_ - 1) % @vector_faults ] } }
+	} 1 .. $vectors / 100;
 
 	add_server("v_$name", $name, "v_$name");
 	$provider->script({ sequence => \@steps }, "v_$name");

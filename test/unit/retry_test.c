@@ -131,7 +131,8 @@ test_share(void)
 	sums.cost = 0;
 	ok(!llm_retry_counts_dollars(&sums), "else tokens");
 	sums.retries = 90;
-	ok(llm_retry_within_share(&sums, 100, 1, 0.1) && !llm_retry_within_share(&sums, 1200, 1, 0.1), "with the same result");
+	ok(llm_retry_within_share(&sums, 100, 1, 0.1) && !llm_retry_within_share(&sums, 1200, 1, 0.1),
+	   "with the same result");
 	sums = (LlmRetrySums){.tokens = 100, .retries = 19};
 	ok(llm_retry_within_share(&sums, 1000, 1, 0.0), "the first 20 retries of a job are free");
 	sums.retries = 20;
