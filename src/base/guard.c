@@ -246,13 +246,13 @@ replace_setval(Node *node, void *context)
 
 /* planner_hook: statements on our tables are rare, and no other query is looked at. */
 static PlannedStmt *
-plan(Query *query, const char *query_string, int options, ParamListInfo params)
+plan(LLM_PLANNER_PARAMS)
 {
 	if (query->commandType != CMD_UTILITY && writes_all() && llm_spi_extension_exists())
 		(void) replace_setval((Node *) query, NULL);
 	if (next_planner_hook)
-		return next_planner_hook(query, query_string, options, params);
-	return standard_planner(query, query_string, options, params);
+		return next_planner_hook(LLM_PLANNER_ARGS);
+	return standard_planner(LLM_PLANNER_ARGS);
 }
 
 /* SQL: llm.setval(regclass, bigint [, boolean]): setval(), but not of our sequences. */

@@ -76,8 +76,8 @@ char *
 llm_reserve_text(int64 nano)
 {
 	int64 size = nano < 0 ? -nano : nano;
-	char *dollars = psprintf("%s" INT64_FORMAT ".%09" INT64_MODIFIER "d", nano < 0 ? "-" : "", size / LLM_NANO,
-							 size % LLM_NANO);
+	char *dollars = psprintf("%s%lld.%09lld", nano < 0 ? "-" : "", (long long) (size / LLM_NANO),
+							 (long long) (size % LLM_NANO));
 	char *end = dollars + strlen(dollars);
 
 	while (end[-1] == '0')
