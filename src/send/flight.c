@@ -362,7 +362,7 @@ static void
 settle_answer(LlmRequest *request, LlmLimiter *limiter, LlmErrorClass class, const LlmReply *reply, TimestampTz now)
 {
 	const LlmUsage *usage = &reply->usage;
-	int64 used = usage->known ? usage->input + usage->cached + usage->cache_write + usage->output : -1;
+	int64 used = usage->known ? llm_flight_believed_tokens(request, usage) : -1;
 	const LlmLetterFacts *letter = request->flights[0].settlement.letter;
 	LlmRoute *route = request->route;
 
@@ -557,8 +557,8 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 	LlmSplit split;
 	LlmRefusal refusal = {0};
 	Ruling ruling = {LLM_BLAME_TARGET};
+	const char *remark = llm_flight_fill_usage(request, class, &reply);
 
-	llm_flight_fill_usage(request, class, &reply);
 	/* it is one request: its first task stands for all */
 	if (is_refusal)
 		refusal = recall_refusal(&request->flights[0], &reply, now);
@@ -577,6 +577,8 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 			land_flight(flight, &reply, split, now);
 		if (reply.may_be_billed)
 			flight->settlement.outcome = llm_retry_outcome(LLM_ERR_UNKNOWN);
+		if (flight->settlement.error == NULL)
+			flight->settlement.error = remark;
 	}
 	llm_route_note_way(request->route, class, request->learned.name != NULL);
 	request->route->cause = request->exchange.cause;

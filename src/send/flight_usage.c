@@ -14,18 +14,57 @@
 /* Weight of a new answer in the moving averages of a route. */
 #define AVERAGE_WEIGHT 0.05
 
-/* A usage of more tokens is booked as told, but believed by no average: no model takes so many. */
-#define MOST_TOKENS 1e8
+/*
+ * A token has a byte at least.  What nobody sees, since the provider puts it into the question or the model
+ * thinks it, comes to no more than the widest window of a model: a usage of more is none.
+ */
+#define MOST_UNSEEN 2000000
+
+/*
+ * The averages and the limiter believe in less at a time, or one wild number would hold up a model for a
+ * minute: so much beside the bytes where the answer has no cap, and so many times what was usual.
+ */
+#define USUAL_UNSEEN 32768
+#define TIMES_USUAL 4
+
+static int64
+input_of(const LlmUsage *usage)
+{
+	return usage->input + usage->cached + usage->cache_write;
+}
+
+static bool
+is_plausible(const LlmRequest *request, const LlmUsage *usage)
+{
+	return input_of(usage) <= (int64) request->exchange.body_len + MOST_UNSEEN &&
+		   usage->output <= (int64) request->exchange.answer_len + MOST_UNSEEN;
+}
+
+/* As many tokens as are believed of a part of the request with so many bytes. */
+static int64
+believed(const LlmRequest *request, int64 tokens, int64 bytes, double usual)
+{
+	int64 unseen = request->cap > 0 ? request->cap : USUAL_UNSEEN;
+
+	return Min(tokens, bytes + unseen + (int64) (TIMES_USUAL * usual));
+}
+
+int64
+llm_flight_believed_tokens(const LlmRequest *request, const LlmUsage *usage)
+{
+	int64 bytes = (int64) request->exchange.body_len + request->exchange.answer_len;
+
+	return believed(request, input_of(usage) + usage->output, bytes, request->granted_tokens);
+}
 
 /* What the next requests of the route are expected to use. */
 static void
-note_usage(LlmRoute *route, const LlmUsage *usage)
+note_usage(const LlmRequest *request, const LlmUsage *usage)
 {
-	double input = (double) usage->input + usage->cached + usage->cache_write;
-	double output = usage->output;
+	LlmRoute *route = request->route;
+	double input = believed(request, input_of(usage), request->exchange.body_len, route->input_tokens);
+	double output = believed(request, usage->output, request->exchange.answer_len, route->output_tokens);
 
-	if (input + output > MOST_TOKENS)
-		return;
 	route->input_tokens += AVERAGE_WEIGHT * (input - route->input_tokens);
 	route->output_tokens += AVERAGE_WEIGHT * (output - route->output_tokens);
 }
@@ -57,22 +96,29 @@ llm_flight_usual_output(const LlmRequest *request)
 	return writes ? (int64) (request->route->output_tokens + 0.5) : 0;
 }
 
-void
-llm_flight_fill_usage(LlmRequest *request, LlmErrorClass class, const LlmReply *reply)
+const char *
+llm_flight_fill_usage(LlmRequest *request, LlmErrorClass class, LlmReply *reply)
 {
 	const LlmUsage *usage = &reply->usage;
 	LlmRoute *route = request->route;
 	LlmUsage guess = {0};
+	const char *remark = NULL;
 
+	if (usage->known && !is_plausible(request, usage))
+	{
+		remark = psprintf("The provider told a usage of " INT64_FORMAT " tokens, which cannot be; it is estimated.",
+						  input_of(usage) + usage->output);
+		reply->usage.known = false;
+	}
 	if (usage->known)
 	{
 		llm_flight_divide_usage(request, usage, false);
 		route->reasons = route->reasons || usage->reasoning > 0;
 		request->over_cap = request->cap > 0 && usage->output > request->cap;
 		if (class == LLM_OK)
-			note_usage(route, usage);
+			note_usage(request, usage);
 	}
-	else if (llm_retry_may_be_billed(class) || reply->may_be_billed)
+	else if (remark != NULL || llm_retry_may_be_billed(class) || reply->may_be_billed)
 	{
 		guess.input = request->input_tokens;
 		guess.output = llm_flight_usual_output(request);
@@ -81,4 +127,5 @@ llm_flight_fill_usage(LlmRequest *request, LlmErrorClass class, const LlmReply *
 			guess.output = llm_dialect_estimate_tokens(reply->content, reply->content_len);
 		llm_flight_divide_usage(request, &guess, true);
 	}
+	return remark;
 }

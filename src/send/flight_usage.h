@@ -19,7 +19,13 @@ extern void llm_flight_divide_usage(LlmRequest *request, const LlmUsage *whole, 
 /* Tokens that are written in answer to such a request, as far as known; a vector is not. */
 extern int64 llm_flight_usual_output(const LlmRequest *request);
 
-/* Tokens as told, or estimated where the provider may have billed and told nothing. */
-extern void llm_flight_fill_usage(LlmRequest *request, LlmErrorClass class, const LlmReply *reply);
+/*
+ * Tokens as told, or estimated where the provider may have billed and told nothing, or nothing that can be:
+ * then the reply has no usage any more, and a sentence that says so is returned, in the current context.
+ */
+extern const char *llm_flight_fill_usage(LlmRequest *request, LlmErrorClass class, LlmReply *reply);
+
+/* All tokens of a known usage, or as many as the limiter is to believe at a time. */
+extern int64 llm_flight_believed_tokens(const LlmRequest *request, const LlmUsage *usage);
 
 #endif /* LLM_FLIGHT_USAGE_H */
