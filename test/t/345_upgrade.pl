@@ -51,7 +51,8 @@ sub build_next
 	mkdir "$temp/$_"
 		foreach 'tree', 'tree/src', (map { 'tree/src/' . basename($_) } glob "$root/src/*"), 'tree/extension', 'tree/extension/parts',
 		'next';
-	foreach my $file (map { glob "$root/$_" } 'Makefile', 'llm_enrich.control', 'src/*/*', 'extension/parts/*')
+	foreach my $file (map { glob "$root/$_" }
+		qw(Makefile llm_enrich.control src/.made-with src/*/* extension/parts/*))
 	{
 		my $target = "$tree/" . substr($file, length($root) + 1);
 
@@ -64,7 +65,7 @@ sub build_next
 	unlink "$tree/llm_enrich.control";
 	append_to_file("$tree/llm_enrich.control", $text);
 	my (undef, $stderr) = run_command(
-		[ 'make', '-s', '-C', $tree, '-o', 'llm_enrich.control', '-o', 'Makefile', 'llm_enrich.so' ]);
+		[ qw(make -s -C), $tree, qw(-o llm_enrich.control -o Makefile -o src/.made-with llm_enrich.so) ]);
 	copy("$tree/llm_enrich.so", "$temp/next/llm_enrich.so") or die "there is no library: $stderr";
 	chmod 0755, "$temp/next/llm_enrich.so";
 	return;
