@@ -24,7 +24,7 @@ UPDATE t SET label = to_jsonb(s) FROM (SELECT llm_classify('x') AS l) s;
 UPDATE t SET label = (SELECT jsonb_agg(llm_classify(body)) FROM t);
 UPDATE t SET x = ARRAY(SELECT llm_classify(body) FROM t)::text;
 UPDATE t SET label = (SELECT first_value(llm_classify(o.body)) OVER () FROM t o LIMIT 1);
-INSERT INTO t (id, label) VALUES (3, jsonb_strip_nulls(llm_classify('x'))), (4, NULL);
+INSERT INTO t (id, label) VALUES (3, concat(llm_classify('x'), llm_classify('x'))::jsonb), (4, NULL);
 INSERT INTO t (id, label) SELECT 3, max(llm_classify(body)::text)::jsonb FROM t;
 INSERT INTO t (id, label) VALUES (1, llm_classify('x')) ON CONFLICT (id) DO UPDATE SET label = excluded.label WHERE t.* IS DISTINCT FROM excluded.*;
 INSERT INTO t (id, label) VALUES (1, llm_classify('x')) ON CONFLICT (id) DO UPDATE SET label = to_jsonb(excluded);
@@ -320,8 +320,10 @@ BEGIN
 		', c%s AS MATERIALIZED (SELECT id, CASE WHEN id > %1$s THEN x ELSE x END AS x FROM c%s)', n, n - 1), '' ORDER BY n)
 		|| ' INSERT INTO t (id, label) SELECT id, ' || last || ' FROM c60' FROM generate_series(1, 60) n);
 END $$;
+SELECT chain($$'{}'::jsonb$$, $$concat(x, llm_classify('x'), llm_classify('y'))::jsonb$$);
+BEGIN;
 SELECT chain($$llm_classify('x')$$, $$x || '{}'$$);
-SELECT chain($$'{}'::jsonb$$, $$x || '{}' FROM c60 UNION ALL SELECT id, llm_classify('x') || '{}'$$);
+ROLLBACK;
 BEGIN;
 SELECT chain($$llm_classify('x')$$, 'x');
 SELECT input FROM llm.queue;

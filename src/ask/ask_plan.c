@@ -645,10 +645,10 @@ insert_into(PlannedStmt *stmt, int cursor_options)
 
 /* planner_hook */
 static PlannedStmt *
-plan_statement(LLM_PLANNER_PARAMS)
+plan_statement(Query *query, const char *query_string, int options, ParamListInfo params)
 {
-	PlannedStmt *stmt =
-		previous_planner != NULL ? previous_planner(LLM_PLANNER_ARGS) : standard_planner(LLM_PLANNER_ARGS);
+	PlannedStmt *stmt = previous_planner != NULL ? previous_planner(query, query_string, options, params)
+												 : standard_planner(query, query_string, options, params);
 
 	if (stmt->commandType == CMD_SELECT && !stmt->hasModifyingCTE && stmt->planTree != NULL && depends_on_call(stmt))
 		insert_into(stmt, options);

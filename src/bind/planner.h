@@ -119,19 +119,6 @@ typedef struct LlmFoundTarget
 	List *conditions; /* of LlmFoundCondition */
 } LlmFoundTarget;
 
-/*
- * A column of a VALUES list of several rows, whose calls were moved to a column of their own:
- * the parser has coerced them to the type of the cell, where a marker would not travel.
- */
-typedef struct LlmFoundLift
-{
-	Query *query;
-	int varno;
-	AttrNumber column;
-	AttrNumber carrier; /* the column that was added */
-	FuncExpr *call; /* the first one, for messages */
-} LlmFoundLift;
-
 /* Everything that is found in a statement. */
 typedef struct LlmFound
 {
@@ -139,7 +126,8 @@ typedef struct LlmFound
 	List *calls; /* of LlmFoundCall */
 	List *asked; /* of FuncExpr: in conditions, asked when they are evaluated */
 	List *targets; /* of LlmFoundTarget */
-	List *lifts; /* of LlmFoundLift */
+	List *lifts; /* of LlmFoundLift (planner_lift.h) */
+	List *lifted; /* of LlmLiftColumn */
 } LlmFound;
 
 /* What is wrong, for llm_planner_refuse(). */
@@ -177,6 +165,9 @@ typedef struct LlmQueryLevel
  */
 extern void llm_planner_forget_carried(void);
 extern FuncExpr *llm_planner_carried(Node *node, LlmQueryLevel *level);
+
+/* From now on that column, of a VALUES list or (varno 0) of a result, is said to carry the call. */
+extern void llm_planner_carries(Query *query, int varno, int column, FuncExpr *call);
 extern FuncExpr *llm_planner_carried_by_query(Query *query, LlmQueryLevel *outer);
 extern FuncExpr *llm_planner_carried_by_row(Var *var, LlmQueryLevel *level);
 
@@ -188,6 +179,12 @@ extern FuncExpr *llm_planner_returned(Node *node, LlmQueryLevel *level);
 
 /* The argument of a cast that leaves a marker whole, else NULL. */
 extern Node *llm_planner_cast_argument(Node *node);
+
+/* Does the entry store a part of its column: an element, a field? */
+extern bool llm_planner_is_part(const TargetEntry *entry);
+
+/* Do all set operations of the tree keep every row as it is? */
+extern bool llm_planner_is_union_all(Node *node);
 
 /* The values that a CASE may have: its arms, and ELSE. */
 extern List *llm_planner_case_values(CaseExpr *expr);

@@ -79,6 +79,15 @@ find_known(Query *query, int varno, int number, KnownColumn **known)
 	return found;
 }
 
+void
+llm_planner_carries(Query *query, int varno, int column, FuncExpr *call)
+{
+	KnownColumn *known;
+
+	(void) find_known(query, varno, column, &known);
+	known->call = call;
+}
+
 /* The argument of a cast that leaves a marker whole, else NULL. */
 Node *
 llm_planner_cast_argument(Node *node)

@@ -25,6 +25,7 @@
 #include "base/compat.h"
 #include "bind/planner.h"
 #include "bind/planner_find.h"
+#include "bind/planner_lift.h"
 
 static void find_in_query(Query *query, Finder *finder, bool streams);
 
@@ -53,7 +54,7 @@ place_detail(UsePlace place)
 		case PLACE_COPY:
 			return "The column would get a copy of the call's marker, which RETURNING gives, and the answer goes only where the call is assigned.";
 		case PLACE_TYPED:
-			return "The call stands in a sub-select, a VALUES list of several rows or the like, where only a function that returns jsonb may stand.";
+			return "The call stands where its marker, which is jsonb, would have to travel as another type.";
 		case PLACE_VOLATILE:
 			return "A volatile function stands around the call, and would be evaluated when the answer is there.";
 		case PLACE_SEVERAL:
@@ -85,7 +86,7 @@ place_hint(UsePlace place, const char *function)
 		case PLACE_RETURNING:
 			return "Assign the call to a column, and return the column: it shows the marker, or what it held, until the answer is there.";
 		case PLACE_TYPED:
-			return psprintf("Assign the call itself (SET column = %s(...)), or use a function that returns jsonb.", function);
+			return psprintf("Assign the call itself (SET column = %s(...)), or let the sub-select return the call alone.", function);
 		case PLACE_VOLATILE:
 			return "Store the answer in a column of its own, and combine it when it is there.";
 		case PLACE_SEVERAL:
@@ -206,8 +207,9 @@ check_value(Node *node, Finder *finder, bool direct)
 		finder->found->calls = lappend(finder->found->calls, found);
 		check_use((Node *) found->call->args, finder, PLACE_CALL);
 	}
-	else if (llm_planner_carried(node, finder->level) == NULL)
-		check_use(node, finder, finder->place);
+	else if (llm_planner_carried(node, finder->level) == NULL ||
+			 llm_lift_of(finder->found, node, finder->level) != NULL)
+		check_use(node, finder, finder->place); /* of a column whose calls were moved, too: it has no marker */
 	else if (llm_planner_cast_argument(node) != NULL)
 		check_value(llm_planner_cast_argument(node), finder, direct);
 	else if (IsA(node, CaseExpr))
@@ -257,11 +259,11 @@ refuse_copy(Node *node, Finder *finder)
 	finder->place = outer;
 }
 
-/* Does the column show a marker until the answer is there?  Else it is quiet. */
-static bool
-shows_marker(Oid relation, AttrNumber attno)
+bool
+llm_planner_is_part(const TargetEntry *entry)
 {
-	return llm_planner_column_fault(get_atttype(relation, attno)) == NULL;
+	return IsA(entry->expr, FieldStore) ||
+		   (IsA(entry->expr, SubscriptingRef) && ((SubscriptingRef *) entry->expr)->refassgnexpr != NULL);
 }
 
 /* One entry of a target list that stores a value. */
@@ -270,7 +272,7 @@ check_assignment(TargetEntry *entry, List *beside, bool is_update, Finder *finde
 {
 	Query *query = finder->level->query;
 	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
-	bool is_part = IsA(entry->expr, SubscriptingRef) || IsA(entry->expr, FieldStore);
+	bool is_part = llm_planner_is_part(entry);
 	FuncExpr *call;
 	LlmFoundQuiet *quiet = NULL;
 	LlmFoundTarget *target;
@@ -280,7 +282,7 @@ check_assignment(TargetEntry *entry, List *beside, bool is_update, Finder *finde
 	finder->column = get_attname(rte->relid, entry->resno, true);
 	call = llm_planner_carried((Node *) entry->expr, finder->level);
 	refuse_copy((Node *) entry->expr, finder);
-	if (call != NULL && (call->funcresulttype != JSONBOID || !shows_marker(rte->relid, entry->resno)))
+	if (call != NULL && !llm_quiet_shows(entry, finder))
 		call = NULL;
 	if (call != NULL)
 		check_value((Node *) entry->expr, finder, true);
@@ -319,6 +321,19 @@ check_assignments(List *entries, bool is_update, Finder *finder)
 	}
 }
 
+/* A column of a result or a VALUES list. */
+static void
+check_column(Node *expr, Query *query, int varno, int column, bool streams, Finder *finder)
+{
+	const LlmLiftColumn *lifted = llm_lift_column(finder->found, query, varno, column);
+
+	if (lifted != NULL && !OidIsValid(lifted->type))
+		return; /* its calls are in other columns now */
+	finder->value_type = lifted == NULL ? InvalidOid : lifted->type;
+	check_value(expr, finder, streams);
+	finder->value_type = InvalidOid;
+}
+
 /* The result columns of a SELECT. */
 static void
 check_results(Query *query, Finder *finder, bool streams)
@@ -332,7 +347,7 @@ check_results(Query *query, Finder *finder, bool streams)
 		if (entry->resjunk || entry->ressortgroupref != 0)
 			check_use((Node *) entry->expr, finder, PLACE_SORT);
 		else
-			check_value((Node *) entry->expr, finder, streams);
+			check_column((Node *) entry->expr, query, 0, entry->resno, streams, finder);
 	}
 }
 
@@ -376,9 +391,7 @@ check_relations(Query *query, Finder *finder)
 		{
 			foreach(value, lfirst_node(List, row))
 			{
-				finder->value_type = llm_quiet_lifted_type(varno, foreach_current_index(value) + 1, finder);
-				check_value(lfirst(value), finder, streams);
-				finder->value_type = InvalidOid;
+				check_column(lfirst(value), query, varno, foreach_current_index(value) + 1, streams, finder);
 			}
 		}
 		check_use((Node *) rte->functions, finder, PLACE_CLAUSE);
@@ -389,16 +402,15 @@ check_relations(Query *query, Finder *finder)
 	}
 }
 
-/* Do all set operations keep every row as it is? */
-static bool
-is_union_all(Node *node)
+bool
+llm_planner_is_union_all(Node *node)
 {
 	SetOperationStmt *operation = (SetOperationStmt *) node;
 
 	if (node == NULL || !IsA(node, SetOperationStmt))
 		return true;
 	return operation->op == SETOP_UNION && operation->all &&
-		   is_union_all(operation->larg) && is_union_all(operation->rarg);
+		   llm_planner_is_union_all(operation->larg) && llm_planner_is_union_all(operation->rarg);
 }
 
 /* Everything in a query that stores nothing and is no result. */
@@ -424,7 +436,7 @@ check_clauses(Query *query, Finder *finder)
 		check_use(conflict->arbiterWhere, finder, PLACE_CONDITION);
 		check_use(conflict->onConflictWhere, finder, PLACE_CONDITION);
 	}
-	if (!is_union_all(query->setOperations))
+	if (!llm_planner_is_union_all(query->setOperations))
 	{
 		FuncExpr *call = llm_planner_carried_by_query(query, finder->level->outer);
 
@@ -449,8 +461,6 @@ find_in_query(Query *query, Finder *finder, bool streams)
 	CHECK_FOR_INTERRUPTS();
 	foreach(cell, query->cteList)
 		find_in_query(castNode(Query, lfirst_node(CommonTableExpr, cell)->ctequery), &inner, false);
-	if (query->commandType == CMD_INSERT)
-		llm_quiet_lift(query, finder->found);
 	check_relations(query, &inner);
 	check_clauses(query, &inner);
 	inner.place = PLACE_EXPRESSION;
@@ -479,6 +489,7 @@ llm_planner_find(Query *query, LlmFound *found)
 	FuncExpr *call = NULL;
 
 	llm_planner_forget_carried(); /* what an error left */
+	llm_planner_lift(query, found);
 	find_in_query(query, &finder, false);
 	if (query->commandType == CMD_SELECT)
 		call = llm_planner_carried_by_query(query, NULL);

@@ -61,11 +61,8 @@ extern void llm_find_value(Node *node, Finder *finder, bool direct);
  */
 extern LlmFoundQuiet *llm_quiet_find(TargetEntry *entry, bool is_update, Finder *finder);
 
-/* Move calls in a VALUES list of an INSERT to where they can travel; before the query is looked through. */
-extern void llm_quiet_lift(Query *query, LlmFound *found);
-
-/* What the calls return that were moved to this column of a relation; InvalidOid: it is none of those. */
-extern Oid llm_quiet_lifted_type(int varno, int column, Finder *finder);
+/* Does the cell show the marker that the entry carries, until the answer is there?  Else it is quiet. */
+extern bool llm_quiet_shows(TargetEntry *entry, Finder *finder);
 
 /* The call of such an entry, for messages. */
 extern FuncExpr *llm_quiet_call_of(TargetEntry *entry, Finder *finder);

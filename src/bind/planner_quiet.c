@@ -22,8 +22,8 @@
  *	  upper(CASE WHEN urgent THEN llm_classify(...)->>'label' ELSE 'none' END)    becomes
  *	  CASE WHEN urgent THEN <quiet: upper(llm_classify(...)->>'label')> ELSE upper('none') END
  *
- * find() checks and builds, and changes nothing in the statement but that it moves calls in
- * a VALUES list; rewrite() puts it in (planner_quiet_rewrite.c).
+ * find() checks and builds, and changes nothing in the statement; rewrite() puts it in
+ * (planner_quiet_rewrite.c).  Calls in sub-selects have been moved before (planner_lift.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +40,7 @@
 #include "base/compat.h"
 #include "bind/planner.h"
 #include "bind/planner_find.h"
+#include "bind/planner_lift.h"
 
 /* For the walkers and mutators below. */
 typedef struct QuietWalk
@@ -56,111 +57,26 @@ typedef struct QuietWalk
 /* Without the coercions that an assignment adds: the write-back adds them again. */
 static Node *strip_implicit(Node *node);
 
-/* What became of the calls in the column of a VALUES list that the expression is; NULL: it is none. */
-static LlmFoundLift *
-lift_of(Node *node, Finder *finder)
+static List *carriers_of(Node *node, Finder *finder);
+
+bool
+llm_quiet_shows(TargetEntry *entry, Finder *finder)
 {
-	Var *var = (Var *) strip_implicit(node);
+	Query *query = finder->level->query;
+	Oid relation = rt_fetch(query->resultRelation, query->rtable)->relid;
+	FuncExpr *call = llm_planner_carried((Node *) entry->expr, finder->level);
 	ListCell *cell;
 
-	foreach(cell, finder->found->lifts)
+	if (call == NULL || call->funcresulttype != JSONBOID ||
+		llm_planner_column_fault(get_atttype(relation, entry->resno)) != NULL)
+		return false;
+	foreach(cell, carriers_of((Node *) entry->expr, finder))
 	{
-		LlmFoundLift *lift = lfirst(cell);
-
-		if (IsA(var, Var) && lift->query == finder->level->query && var->varno == lift->varno &&
-			var->varlevelsup == 0 && var->varattno == lift->column)
-			return lift;
+		if (llm_lift_of(finder->found, lfirst(cell), finder->level) != NULL ||
+			llm_quiet_excluded(lfirst(cell), finder) != NULL)
+			return false;
 	}
-	return NULL;
-}
-
-FuncExpr *
-llm_quiet_call_of(TargetEntry *entry, Finder *finder)
-{
-	LlmFoundLift *lift = lift_of((Node *) entry->expr, finder);
-
-	return lift != NULL ? lift->call : llm_planner_any_call((Node *) entry->expr);
-}
-
-/*
- * A bare call in a VALUES list, coerced to a type that cannot show its marker, that returns the
- * same type as the first one of its column; NULL: it is none.
- */
-static FuncExpr *
-lifted_call(Node *value, const FuncExpr *first)
-{
-	FuncExpr *call = (FuncExpr *) strip_implicit(value);
-
-	if (!llm_planner_is_call((Node *) call) || llm_planner_column_fault(exprType(value)) == NULL ||
-		(first != NULL && first->funcresulttype != call->funcresulttype))
-		return NULL;
-	return call;
-}
-
-/* Add a column with the calls of another one, where that has any; what they leave is NULL. */
-static void
-lift_column(Query *query, int varno, int column, LlmFound *found)
-{
-	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
-	LlmFoundLift *lift = palloc0(sizeof(LlmFoundLift));
-	ListCell *row;
-
-	foreach(row, rte->values_lists)
-	{
-		lift->call = lift->call != NULL ? lift->call : lifted_call(list_nth(lfirst(row), column - 1), NULL);
-	}
-	if (lift->call == NULL)
-		return;
-	foreach(row, rte->values_lists)
-	{
-		List *values = lfirst(row);
-		ListCell *value = list_nth_cell(values, column - 1);
-		FuncExpr *call = lifted_call(lfirst(value), lift->call);
-
-		if (call != NULL)
-			lfirst(value) = makeNullConst(exprType(lfirst(value)), exprTypmod(lfirst(value)),
-										  exprCollation(lfirst(value)));
-		lfirst(row) = lappend(values, call != NULL ? (Node *) call : (Node *) makeNullConst(JSONBOID, -1, InvalidOid));
-	}
-	rte->coltypes = lappend_oid(rte->coltypes, JSONBOID);
-	rte->coltypmods = lappend_int(rte->coltypmods, -1);
-	rte->colcollations = lappend_oid(rte->colcollations, InvalidOid);
-	rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("call%d", column)));
-	lift->query = query;
-	lift->varno = varno;
-	lift->column = column;
-	lift->carrier = list_length(rte->coltypes);
-	found->lifts = lappend(found->lifts, lift);
-}
-
-Oid
-llm_quiet_lifted_type(int varno, int column, Finder *finder)
-{
-	ListCell *cell;
-
-	foreach(cell, finder->found->lifts)
-	{
-		LlmFoundLift *lift = lfirst(cell);
-
-		if (lift->query == finder->level->query && lift->varno == varno && lift->carrier == column)
-			return lift->call->funcresulttype;
-	}
-	return InvalidOid;
-}
-
-void
-llm_quiet_lift(Query *query, LlmFound *found)
-{
-	ListCell *cell;
-
-	foreach(cell, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst(cell);
-		int ncolumns = list_length(rte->coltypes);
-
-		for (int column = 1; rte->rtekind == RTE_VALUES && column <= ncolumns; column++)
-			lift_column(query, foreach_current_index(cell) + 1, column, found);
-	}
+	return true;
 }
 
 TargetEntry *
@@ -174,14 +90,8 @@ llm_quiet_excluded(Node *node, Finder *finder)
 		var->varno != query->onConflict->exclRelIndex || var->varattno <= 0)
 		return NULL;
 	entry = get_tle_by_resno(query->targetList, var->varattno);
-	if (entry == NULL || llm_planner_carried((Node *) entry->expr, finder->level) != NULL)
-	{
-		Oid relation = rt_fetch(query->resultRelation, query->rtable)->relid;
-
-		if (entry == NULL || llm_planner_column_fault(get_atttype(relation, entry->resno)) == NULL)
-			return NULL;
-		return entry;
-	}
+	if (entry == NULL || llm_quiet_shows(entry, finder))
+		return NULL;
 	return llm_quiet_call_of(entry, finder) == NULL ? NULL : entry;
 }
 
@@ -193,17 +103,6 @@ is_carrier(Node *node, Finder *finder)
 		return true;
 	return (IsA(node, Var) || IsA(node, Param) || IsA(node, SubLink)) &&
 		   llm_planner_carried(node, finder->level) != NULL;
-}
-
-/*
- * The parser copies what it needs twice: "x IN ('a', column)" has two calls in the tree and one
- * in the text, and is one question.
- */
-static bool
-is_same_carrier(Node *one, Node *other)
-{
-	return one == other || (llm_planner_is_call(one) && ((FuncExpr *) one)->location >= 0 && equal(one, other) &&
-							((FuncExpr *) one)->location == ((FuncExpr *) other)->location);
 }
 
 /* Collect what carries a call, each once.  Sub-selects are not looked into: a call in there is refused as a use. */
@@ -218,7 +117,7 @@ carrier_walker(Node *node, QuietWalk *walk)
 
 		foreach(cell, walk->carriers)
 		{
-			if (is_same_carrier(lfirst(cell), node))
+			if (llm_planner_is_same(lfirst(cell), node))
 				return false;
 		}
 		walk->carriers = lappend(walk->carriers, node);
@@ -236,12 +135,24 @@ carriers_of(Node *node, Finder *finder)
 	return walk.carriers;
 }
 
+FuncExpr *
+llm_quiet_call_of(TargetEntry *entry, Finder *finder)
+{
+	List *carriers = carriers_of((Node *) entry->expr, finder);
+
+	if (carriers == NIL)
+		return llm_planner_any_call((Node *) entry->expr);
+	if (llm_quiet_excluded(linitial(carriers), finder) != NULL)
+		return llm_quiet_call_of(llm_quiet_excluded(linitial(carriers), finder), finder);
+	return llm_planner_carried(linitial(carriers), finder->level);
+}
+
 static Node *
 replace_mutator(Node *node, QuietWalk *walk)
 {
 	if (node == NULL)
 		return NULL;
-	if (node == walk->from || (is_carrier(node, walk->finder) && is_same_carrier(node, walk->from)))
+	if (node == walk->from || (is_carrier(node, walk->finder) && llm_planner_is_same(node, walk->from)))
 		return walk->to;
 	if (is_carrier(node, walk->finder))
 		return node; /* the call itself, which is rewritten in place, and no copy */
@@ -365,7 +276,7 @@ kept_mutator(Node *node, QuietWalk *walk)
 {
 	if (node == NULL)
 		return NULL;
-	if (is_carrier(node, walk->finder) && is_same_carrier(node, walk->carrier))
+	if (is_carrier(node, walk->finder) && llm_planner_is_same(node, walk->carrier))
 		return (Node *) make_param(1, node);
 	if (IsA(node, List))
 		return expression_tree_mutator(node, kept_mutator, walk);
@@ -424,19 +335,14 @@ make_keep(List *args)
 	return makeFuncExpr(InvalidOid, BOOLOID, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 }
 
-/* One value with one call in it. */
-static Node *
-make_branch(Node *expr, LlmFoundQuiet *quiet, Finder *finder)
+/* What is around the carrier in an expression, as it is kept; the branch is one for this. */
+static LlmFoundBranch *
+keep_around(Node *expr, Node *carrier, LlmFoundQuiet *quiet, List **leaves, Finder *finder)
 {
-	List *carriers = carriers_of(expr, finder);
-	Node *carrier = linitial(carriers);
-	Node *bare = strip_implicit(expr);
 	LlmFoundBranch *branch = palloc0(sizeof(LlmFoundBranch));
+	Node *bare = strip_implicit(expr);
 	QuietWalk walk = {finder};
-	CaseExpr *choice = makeNode(CaseExpr);
 
-	if (list_length(carriers) > 1)
-		llm_find_refuse(finder, quiet->call, PLACE_SEVERAL);
 	walk.carrier = carrier;
 	walk.quiet = quiet;
 	if (bare != carrier)
@@ -449,17 +355,72 @@ make_branch(Node *expr, LlmFoundQuiet *quiet, Finder *finder)
 	}
 	branch->returns = exprType(carrier);
 	branch->leaves = walk.leaves;
-	branch->keep = make_keep(lcons(take_carrier(carrier, branch, finder), list_copy(walk.leaves)));
-	if (branch->offered != 0 && branch->kept != NULL)
-		llm_find_refuse(finder, quiet->call, PLACE_EXPRESSION);
+	*leaves = walk.leaves;
+	return branch;
+}
+
+/* WHEN keep_quiet() of that carrier and leaves, which rewrite() fills in. */
+static CaseWhen *
+make_when(LlmFoundBranch *branch, Node *carrier, List *leaves, LlmFoundQuiet *quiet)
+{
+	branch->keep = make_keep(lcons(carrier, list_copy(leaves)));
 	branch->when = makeNode(CaseWhen);
 	branch->when->expr = (Expr *) branch->keep;
+	branch->when->location = -1;
+	quiet->branches = lappend(quiet->branches, branch);
+	return branch->when;
+}
+
+/* One value with a column out of which its calls were moved: each of them may be meant. */
+static void
+make_lifted(Node *expr, Node *carrier, const LlmFoundLift *lift, CaseExpr *choice, LlmFoundQuiet *quiet, Finder *finder)
+{
+	ListCell *cell;
+
+	foreach(cell, lift->questions)
+	{
+		LlmLiftQuestion *question = lfirst(cell);
+		/* stands for the answer in what is kept, and only there has that type */
+		Node *answer = llm_lift_marker(question, carrier, question->call->funcresulttype, finder->level);
+		Node *around = llm_lift_around(question, carrier, answer, finder->level);
+		Node *marker = llm_lift_marker(question, carrier, JSONBOID, finder->level);
+		List *leaves;
+		LlmFoundBranch *branch = keep_around(replace(expr, carrier, around, finder), answer, quiet, &leaves, finder);
+
+		branch->returns = question->call->funcresulttype;
+		if (question->sublink != NULL)
+			llm_find_value(answer, finder, true);
+		choice->args = lappend(choice->args, make_when(branch, marker, leaves, quiet));
+	}
+	choice->defresult = (Expr *) (lift->own == NULL ? expr : replace(expr, carrier, lift->own, finder));
+}
+
+/* One value with one call in it. */
+static Node *
+make_branch(Node *expr, LlmFoundQuiet *quiet, Finder *finder)
+{
+	List *carriers = carriers_of(expr, finder);
+	Node *carrier = linitial(carriers);
+	LlmFoundLift *lift = llm_lift_of(finder->found, carrier, finder->level);
+	CaseExpr *choice = makeNode(CaseExpr);
+	LlmFoundBranch *branch;
+	List *leaves;
+
+	if (list_length(carriers) > 1)
+		llm_find_refuse(finder, quiet->call, PLACE_SEVERAL);
 	choice->casetype = exprType(expr);
 	choice->casecollid = exprCollation(expr);
-	choice->args = list_make1(branch->when);
-	choice->defresult = (Expr *) replace(expr, carrier, make_fallback(carrier, branch), finder);
 	choice->location = -1;
-	quiet->branches = lappend(quiet->branches, branch);
+	if (lift != NULL)
+	{
+		make_lifted(expr, carrier, lift, choice, quiet, finder);
+		return (Node *) choice;
+	}
+	branch = keep_around(expr, carrier, quiet, &leaves, finder);
+	choice->args = list_make1(make_when(branch, take_carrier(carrier, branch, finder), leaves, quiet));
+	if (branch->offered != 0 && branch->kept != NULL)
+		llm_find_refuse(finder, quiet->call, PLACE_EXPRESSION);
+	choice->defresult = (Expr *) replace(expr, carrier, make_fallback(carrier, branch), finder);
 	return (Node *) choice;
 }
 
@@ -590,23 +551,6 @@ reads_walker(Node *node, ReadsWalk *walk)
 	return expression_tree_walker(node, reads_walker, walk);
 }
 
-/* A column of a VALUES list: the calls are in another one, and where there is none, its own value stands. */
-static void
-find_lifted(TargetEntry *entry, LlmFoundQuiet *quiet, Finder *finder)
-{
-	LlmFoundLift *lift = lift_of((Node *) entry->expr, finder);
-	Node *carrier = (Node *) makeVar(lift->varno, lift->carrier, JSONBOID, -1, InvalidOid, 0);
-	CaseExpr *choice;
-
-	quiet->call = lift->call;
-	choice = (CaseExpr *) make_branch(carrier, quiet, finder);
-	((LlmFoundBranch *) linitial(quiet->branches))->returns = lift->call->funcresulttype;
-	choice->casetype = exprType((Node *) entry->expr);
-	choice->casecollid = exprCollation((Node *) entry->expr);
-	choice->defresult = entry->expr;
-	quiet->expr = (Expr *) choice;
-}
-
 LlmFoundQuiet *
 llm_quiet_find(TargetEntry *entry, bool is_update, Finder *finder)
 {
@@ -615,21 +559,12 @@ llm_quiet_find(TargetEntry *entry, bool is_update, Finder *finder)
 	List *carriers = carriers_of((Node *) entry->expr, finder);
 	LlmFoundQuiet *quiet;
 	ReadsWalk reads = {query->resultRelation, 0, NULL};
-	FuncExpr *call;
 
-	if (carriers == NIL && lift_of((Node *) entry->expr, finder) == NULL)
+	if (carriers == NIL)
 		return NULL;
 	quiet = palloc0(sizeof(LlmFoundQuiet));
 	quiet->is_own = TypeCategory(getBaseType(get_atttype(relation, entry->resno))) == TYPCATEGORY_STRING;
-	if (carriers == NIL)
-	{
-		find_lifted(entry, quiet, finder);
-		return quiet;
-	}
-	call = llm_planner_carried(linitial(carriers), finder->level);
-	if (call == NULL)
-		call = llm_quiet_call_of(llm_quiet_excluded(linitial(carriers), finder), finder);
-	quiet->call = call;
+	quiet->call = llm_quiet_call_of(entry, finder);
 	quiet->expr = (Expr *) distribute((Node *) entry->expr, quiet, finder);
 	if (is_update)
 		(void) reads_walker((Node *) entry->expr, &reads);

@@ -59,7 +59,6 @@ start_settlement(LlmFlight *flight)
 	s->model = target->model != NULL ? target->model : "";
 	s->price = flight->request->price;
 	s->spender = (LlmSpender){.role = flight->route->role, .server = s->server, .model = s->model};
-	s->spender.server_oid = target->server_oid;
 }
 
 /* The flight of a task; the claim is copied. */
@@ -335,7 +334,7 @@ typedef struct Ruling
 	LlmBlame blame; /* of a refusal */
 	bool shut; /* the target is */
 	double share; /* of rows that it refuses */
-	uint32 repairs;
+	uint32 mends;
 } Ruling;
 
 /* A refusal: whose fault is it?  The target is shut for it, or not. */
@@ -392,7 +391,7 @@ tell_limiter(LlmRequest *request, LlmErrorClass class, const LlmReply *reply, Ll
 		settle_answer(request, limiter, class, reply, now);
 	ruling->shut = limiter->half_open;
 	ruling->share = llm_blame_share(limiter);
-	ruling->repairs = limiter->repairs;
+	ruling->mends = limiter->mends;
 	turn = llm_limiter_turn(limiter, class, now, &until);
 	llm_limiter_unlock();
 	llm_route_log_turn(request->route, turn, class, until);
@@ -440,7 +439,7 @@ fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, co
 		llm_flight_may_hop(flight, now))
 		return;
 	llm_refused_set_aside(refused, with_target && reply->retry_after_ms <= 0 ? 0 : verdict.not_before,
-						  with_target, ruling->repairs);
+						  with_target, ruling->mends);
 	if (refused->refusal.suspect)
 		llm_refused_report(refused, flight->route->role,
 						   s->http_status == 0 ? llm_error_name(class) : psprintf("HTTP status %d", s->http_status));

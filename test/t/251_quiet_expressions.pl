@@ -125,6 +125,40 @@ is(sql('SELECT count(*) FROM llm.dead_letter'), 0, 'none of them failed');
 diag(map { "$_\n" } map { "$_: $expressions[$_ - 1]" } split /\n/, sql('SELECT n FROM result WHERE got IS DISTINCT FROM want ORDER BY n'));
 
 # ---------------------------------------------------------------------------
+# the same expressions in sub-selects, whose calls are lifted out of them
+# ---------------------------------------------------------------------------
+
+my %ways = (
+	'a sub-select' => 'UPDATE result SET got = s.v FROM (SELECT n, (GOT)::text AS v FROM result) s WHERE s.n = result.n AND s.n = NUMBER',
+	'WITH' => 'WITH s AS (SELECT n, GOT AS v FROM result), r AS (SELECT n, v::text AS v FROM s) UPDATE result SET got = r.v FROM r WHERE r.n = result.n AND r.n = NUMBER',
+	'a sub-select of columns' => 'UPDATE result SET (got, x) = (SELECT (GOT)::text, x) WHERE n = NUMBER',
+	'a sub-select that is a value' => 'UPDATE result SET got = (SELECT (GOT)::text) WHERE n = NUMBER',
+	'a row that an outer join has not found' => 'UPDATE result SET got = s.v FROM result other LEFT JOIN (SELECT n, (GOT)::text AS v FROM result WHERE false) s ON s.n = other.n WHERE other.n = result.n AND other.n = NUMBER');
+foreach my $way (sort keys %ways)
+{
+	my $wanted = $way =~ /not found/ ? 'NULL' : 'want';
+	my $again = $script =~ s/^INSERT.*\n//gmr;
+
+	$again =~ s/^UPDATE result SET got = .*\n?//gm;
+	$n = 0;
+	$again .= "\nUPDATE result SET got = 'none';";
+	foreach my $expression (@expressions)
+	{
+		my $got = $expression =~ s/CALL/$call/gr;
+		my $statement = $ways{$way} =~ s/GOT/$got/r;
+
+		$n++;
+		next if $expression =~ /SELECT max/;
+		$again .= "\n" . ($statement =~ s/NUMBER/$n/r) . ';';
+	}
+	sql($again);
+	wait_idle($node);
+	is(sql("SELECT n, got, want FROM result WHERE got IS DISTINCT FROM $wanted AND got IS DISTINCT FROM 'none' ORDER BY n"),
+		'', "$way gives the same");
+	is(sql(q(SELECT count(*) FROM result WHERE got = 'none')), 1, 'all of them');
+}
+
+# ---------------------------------------------------------------------------
 # a function around the call that is gone when the answer comes
 # ---------------------------------------------------------------------------
 
