@@ -680,7 +680,7 @@ COMMENT ON COLUMN llm.cost_by_role.unpriced IS 'rows of the ledger whose price i
 GRANT SELECT ON llm.cost_by_role TO PUBLIC;
 -- Options of a model, and providers that are known by name.
 ALTER TABLE llm.model ADD COLUMN options jsonb CHECK (pg_catalog.jsonb_typeof(options) OPERATOR(pg_catalog.=) 'object');
-COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, extra_body, max_tokens_field, system_role';
+COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, context_tokens, extra_body, max_tokens_field, system_role';
 ALTER TABLE llm.model ADD COLUMN fallback text CHECK (fallback OPERATOR(pg_catalog.<>) alias);
 COMMENT ON COLUMN llm.model.fallback IS 'alias of the model that is asked while this one does not answer, refuses everybody or has refused a row; NULL: none';
 DROP FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int);
@@ -2103,6 +2103,75 @@ CREATE FUNCTION llm.drop_budget(id bigint) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'llm_enrich_drop_budget';
 COMMENT ON FUNCTION llm.drop_budget(bigint) IS 'drop a budget';
+
+-- Aggregates whose answer comes while the statement waits.  An aggregate takes neither defaults nor
+-- named arguments, hence one for each number of arguments.
+CREATE FUNCTION llm.agg_answer(collected internal) RETURNS text
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'llm_enrich_agg_answer';
+COMMENT ON FUNCTION llm.agg_answer(internal) IS 'the answer about what llm_agg or llm_summarize_agg has collected';
+
+CREATE FUNCTION llm.agg_collect(state internal, input text, instruction text) RETURNS internal
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10 AS 'MODULE_PATHNAME', 'llm_enrich_agg_collect';
+COMMENT ON FUNCTION llm.agg_collect(internal, text, text)
+	IS 'one more text for llm_agg or llm_summarize_agg';
+
+CREATE FUNCTION llm.agg_collect(state internal, input text, instruction text, model text) RETURNS internal
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10 AS 'MODULE_PATHNAME', 'llm_enrich_agg_collect';
+COMMENT ON FUNCTION llm.agg_collect(internal, text, text, text)
+	IS 'one more text for llm_agg or llm_summarize_agg';
+
+CREATE FUNCTION llm.agg_collect(state internal, input text, instruction text, model text, options jsonb) RETURNS internal
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10 AS 'MODULE_PATHNAME', 'llm_enrich_agg_collect';
+COMMENT ON FUNCTION llm.agg_collect(internal, text, text, text, jsonb)
+	IS 'one more text for llm_agg or llm_summarize_agg';
+
+CREATE FUNCTION llm.agg_collect(state internal, input text) RETURNS internal
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10 AS 'MODULE_PATHNAME', 'llm_enrich_agg_collect';
+COMMENT ON FUNCTION llm.agg_collect(internal, text)
+	IS 'one more text for llm_agg or llm_summarize_agg';
+
+CREATE FUNCTION llm.agg_collect(state internal, input text, max_words int) RETURNS internal
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10 AS 'MODULE_PATHNAME', 'llm_enrich_agg_collect';
+COMMENT ON FUNCTION llm.agg_collect(internal, text, int)
+	IS 'one more text for llm_agg or llm_summarize_agg';
+
+CREATE FUNCTION llm.agg_collect(state internal, input text, max_words int, model text) RETURNS internal
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10 AS 'MODULE_PATHNAME', 'llm_enrich_agg_collect';
+COMMENT ON FUNCTION llm.agg_collect(internal, text, int, text)
+	IS 'one more text for llm_agg or llm_summarize_agg';
+
+CREATE FUNCTION llm.agg_collect(state internal, input text, max_words int, model text, options jsonb) RETURNS internal
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10 AS 'MODULE_PATHNAME', 'llm_enrich_agg_collect';
+COMMENT ON FUNCTION llm.agg_collect(internal, text, int, text, jsonb)
+	IS 'one more text for llm_agg or llm_summarize_agg';
+
+CREATE AGGREGATE llm_agg(input text, instruction text) (
+	SFUNC = llm.agg_collect, STYPE = internal, SSPACE = 16384, FINALFUNC = llm.agg_answer, PARALLEL = UNSAFE);
+COMMENT ON AGGREGATE llm_agg(text, text) IS 'the answer to an instruction about the texts of all rows together';
+
+CREATE AGGREGATE llm_agg(input text, instruction text, model text) (
+	SFUNC = llm.agg_collect, STYPE = internal, SSPACE = 16384, FINALFUNC = llm.agg_answer, PARALLEL = UNSAFE);
+COMMENT ON AGGREGATE llm_agg(text, text, text) IS 'the same of a model';
+
+CREATE AGGREGATE llm_agg(input text, instruction text, model text, options jsonb) (
+	SFUNC = llm.agg_collect, STYPE = internal, SSPACE = 16384, FINALFUNC = llm.agg_answer, PARALLEL = UNSAFE);
+COMMENT ON AGGREGATE llm_agg(text, text, text, jsonb) IS 'the same with options';
+
+CREATE AGGREGATE llm_summarize_agg(input text) (
+	SFUNC = llm.agg_collect, STYPE = internal, SSPACE = 16384, FINALFUNC = llm.agg_answer, PARALLEL = UNSAFE);
+COMMENT ON AGGREGATE llm_summarize_agg(text) IS 'a summary of the texts of all rows together, in at most 50 words';
+
+CREATE AGGREGATE llm_summarize_agg(input text, max_words int) (
+	SFUNC = llm.agg_collect, STYPE = internal, SSPACE = 16384, FINALFUNC = llm.agg_answer, PARALLEL = UNSAFE);
+COMMENT ON AGGREGATE llm_summarize_agg(text, int) IS 'the same in at most so many words';
+
+CREATE AGGREGATE llm_summarize_agg(input text, max_words int, model text) (
+	SFUNC = llm.agg_collect, STYPE = internal, SSPACE = 16384, FINALFUNC = llm.agg_answer, PARALLEL = UNSAFE);
+COMMENT ON AGGREGATE llm_summarize_agg(text, int, text) IS 'the same of a model';
+
+CREATE AGGREGATE llm_summarize_agg(input text, max_words int, model text, options jsonb) (
+	SFUNC = llm.agg_collect, STYPE = internal, SSPACE = 16384, FINALFUNC = llm.agg_answer, PARALLEL = UNSAFE);
+COMMENT ON AGGREGATE llm_summarize_agg(text, int, text, jsonb) IS 'the same with options';
 
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$

@@ -32,41 +32,23 @@
 #include "utils/timestamp.h"
 
 #include "ask/ask.h"
+#include "ask/ask_aggregate.h"
+#include "ask/ask_call.h"
 #include "ask/ask_frame.h"
 #include "ask/ask_measure.h"
 #include "ask/ask_ring.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/guc.h"
 #include "base/json.h"
 #include "base/json_sql.h"
 #include "base/shmem.h"
 #include "catalog/catalog_target.h"
-#include "operation/condition.h"
 #include "operation/input.h"
-#include "operation/operation.h"
 
 /* The input is the first argument, whatever its name. */
 #define INPUT 0
-
-/* A call site: what its arguments are, and what they asked for last. */
-typedef struct CallSite
-{
-	MemoryContext context; /* of "asked", reset when it changes */
-	const LlmOperation *op;
-	const char *name;
-	Oid returns;
-	bool in_where; /* the planner hook says so */
-	int nargs;
-	LlmArg args[FUNC_MAX_ARGS]; /* of the arguments but the input */
-
-	StringInfoData content; /* of the arguments that "asked" was made from */
-	bool has_asked;
-	LlmLetterQuestion asked; /* all but the input */
-	const char *value_key; /* the answer's own value, where that is what the function returns */
-	TimestampTz deadline; /* DT_NOEND: none */
-	LlmConditions *conditions; /* of the user's; or NULL */
-} CallSite;
 
 /* What the running command of the client has asked so far.  Reset by its first call. */
 static TimestampTz counted_command = 0;
@@ -97,7 +79,7 @@ find_operation(const char *function)
 
 /* What each argument is, by its name. */
 static void
-read_signature(CallSite *site, Oid function)
+read_signature(LlmCallSite *site, Oid function)
 {
 	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Oid *types;
@@ -119,20 +101,31 @@ read_signature(CallSite *site, Oid function)
 	ReleaseSysCache(tuple);
 }
 
-static CallSite *
+LlmCallSite *
+llm_call_site_make(const LlmOperation *op, const char *name, Oid returns)
+{
+	LlmCallSite *site = palloc0(sizeof(LlmCallSite));
+
+	site->op = op;
+	site->name = name;
+	site->returns = returns;
+	site->context = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich call", ALLOCSET_SMALL_SIZES);
+	initStringInfo(&site->content);
+	return site;
+}
+
+static LlmCallSite *
 get_site(FunctionCallInfo fcinfo)
 {
-	CallSite *site = fcinfo->flinfo->fn_extra;
+	LlmCallSite *site = fcinfo->flinfo->fn_extra;
 	Node *expr = fcinfo->flinfo->fn_expr;
 	MemoryContext saved;
 
 	if (site != NULL)
 		return site;
 	saved = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-	site = palloc0(sizeof(CallSite));
+	site = llm_call_site_make(NULL, NULL, InvalidOid);
 	read_signature(site, fcinfo->flinfo->fn_oid);
-	site->context = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich call", ALLOCSET_SMALL_SIZES);
-	initStringInfo(&site->content);
 	site->in_where = expr != NULL && IsA(expr, FuncExpr) && ((FuncExpr *) expr)->location == LLM_CALL_IN_WHERE;
 	MemoryContextSwitchTo(saved);
 	fcinfo->flinfo->fn_extra = site;
@@ -156,6 +149,19 @@ check_model(const char *model)
 		checked_command = 0;
 }
 
+/* The model of a call that names none. */
+static const char *
+session_model(void)
+{
+	return llm_guc_model != NULL && llm_guc_model[0] != '\0' ? llm_guc_model : NULL;
+}
+
+void
+llm_call_check_model(const char *model)
+{
+	check_model(model != NULL ? model : session_model());
+}
+
 /* The member of an answer that is its own value; in the current context. */
 static const char *
 own_value_of(const LlmOperation *op, Jsonb *spec)
@@ -167,12 +173,10 @@ own_value_of(const LlmOperation *op, Jsonb *spec)
 	return recipe->value_key;
 }
 
-/* Make what the rows with these arguments share; raises on bad ones. */
-static void
-make_asked(FunctionCallInfo fcinfo, CallSite *site)
+void
+llm_call_site_set(LlmCallSite *site, const LlmCallArgs *args)
 {
 	LlmLetterQuestion *asked = &site->asked;
-	LlmCallArgs args = {{0}};
 	MemoryContext saved;
 	Jsonb *options;
 	Jsonb *deadline;
@@ -182,17 +186,12 @@ make_asked(FunctionCallInfo fcinfo, CallSite *site)
 	MemoryContextReset(site->context);
 	saved = MemoryContextSwitchTo(site->context);
 	memset(asked, 0, sizeof(*asked));
-	for (int i = INPUT + 1; i < site->nargs; i++)
-	{
-		if (!PG_ARGISNULL(i))
-			llm_argument_set(&args, site->args[i], PG_GETARG_DATUM(i));
-	}
-	model = llm_argument_text(&args, LLM_ARG_MODEL);
+	model = llm_argument_text(args, LLM_ARG_MODEL);
 	asked->model = model == NULL ? NULL : text_to_cstring(model);
 	asked->reuse = true;
 	asked->operation = site->op->name;
-	asked->spec = llm_operation_spec(site->op, &args);
-	options = llm_argument_jsonb(&args, LLM_ARG_OPTIONS);
+	asked->spec = llm_operation_spec(site->op, args);
+	options = llm_argument_jsonb(args, LLM_ARG_OPTIONS);
 	llm_operation_job_options(options, NULL, &asked->tags, &deadline);
 	site->deadline = llm_operation_deadline(deadline);
 	site->value_key = site->returns == JSONBOID ? NULL : own_value_of(site->op, asked->spec);
@@ -201,9 +200,23 @@ make_asked(FunctionCallInfo fcinfo, CallSite *site)
 	site->has_asked = true;
 }
 
+/* What the rows with these arguments share. */
+static void
+make_asked(FunctionCallInfo fcinfo, LlmCallSite *site)
+{
+	LlmCallArgs args = {{0}};
+
+	for (int i = INPUT + 1; i < site->nargs; i++)
+	{
+		if (!PG_ARGISNULL(i))
+			llm_argument_set(&args, site->args[i], PG_GETARG_DATUM(i));
+	}
+	llm_call_site_set(site, &args);
+}
+
 /* The same where the arguments are those of the row before. */
 static void
-find_asked(FunctionCallInfo fcinfo, CallSite *site)
+find_asked(FunctionCallInfo fcinfo, LlmCallSite *site)
 {
 	StringInfoData content;
 
@@ -249,7 +262,7 @@ count_call(const char *function)
 
 /* How long the question may wait: a deadline may come before the end of the user's patience. */
 static int
-patience_ms(const CallSite *site)
+patience_ms(const LlmCallSite *site)
 {
 	TimestampTz now = llm_clock_now();
 
@@ -292,7 +305,7 @@ hint_text(const LlmLetterReply *reply)
 
 /* There is no answer: raise, or return where NULL will do. */
 static void
-fail(const CallSite *site, const LlmLetterReply *reply)
+fail(const LlmCallSite *site, const LlmLetterReply *reply)
 {
 	static const int codes[] = {
 		[LLM_LETTER_FAILED] = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
@@ -316,7 +329,7 @@ fail(const CallSite *site, const LlmLetterReply *reply)
 
 /* A blank input is no question. */
 static bool
-is_blank(const CallSite *site, text *input)
+is_blank(const LlmCallSite *site, text *input)
 {
 	LlmLetterReply reply = {.outcome = LLM_LETTER_FAILED, .reason = "empty_input"};
 
@@ -339,9 +352,26 @@ check_encoding(void)
 				 errhint("Create the database with ENCODING 'UTF8'.")));
 }
 
+static void
+check_enabled(void)
+{
+	if (!llm_guc_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sending is turned off"),
+				 errhint("Set \"llm_enrich.enabled\" to on and reload the configuration.")));
+}
+
+void
+llm_call_check_server(void)
+{
+	check_encoding();
+	check_enabled();
+}
+
 /* The question as bytes, in the current context; "fault" is what was wrong with the last answer, NULL: none came. */
 static void
-write_question(const CallSite *site, const text *input, const char *fault, Jsonb *last_answer, StringInfo bytes)
+write_question(const LlmCallSite *site, const text *input, const char *fault, Jsonb *last_answer, StringInfo bytes)
 {
 	LlmLetterQuestion question = site->asked;
 
@@ -353,8 +383,8 @@ write_question(const CallSite *site, const text *input, const char *fault, Jsonb
 	}
 	question.role = GetUserId();
 	question.patience_ms = patience_ms(site);
-	if (question.model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		question.model = llm_guc_model;
+	if (question.model == NULL)
+		question.model = session_model();
 	question.tags = llm_operation_tags(site->asked.tags);
 	question.application = application_name == NULL ? "" : application_name;
 	question.input = VARDATA_ANY(input);
@@ -366,27 +396,32 @@ write_question(const CallSite *site, const text *input, const char *fault, Jsonb
 
 /* The answer in the current context, or NULL when there is none and that will do. */
 static Jsonb *
-use_reply(const CallSite *site, const LlmLetterReply *reply)
+use_reply(LlmCallSite *site, const LlmLetterReply *reply)
 {
 	if (reply->outcome == LLM_LETTER_ANSWERED)
 		return reply->answer;
+	site->too_long = site->splits && reply->outcome == LLM_LETTER_FAILED && reply->reason != NULL &&
+					 strcmp(reply->reason, llm_error_name(LLM_ERR_TOO_LONG)) == 0;
+	if (site->too_long)
+		return NULL;
 	fail(site, reply);
 	return NULL;
 }
 
 /* Ask, and wait; unless it is asked already, for a row ahead. */
 static Jsonb *
-ask_once(CallSite *site, const text *input, const char *fault, Jsonb *last_answer)
+ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_answer, LlmAhead *ahead)
 {
 	StringInfoData bytes;
 	LlmLetterReply reply;
-	LlmAhead *ahead;
 	LlmPosted *posted;
 	Jsonb *volatile answer = NULL;
 	int64 since_us = llm_clock_monotonic_us();
 
+	site->too_long = false;
 	write_question(site, input, fault, last_answer, &bytes);
-	ahead = llm_ask_ring_find(&bytes);
+	if (ahead == NULL)
+		ahead = llm_ask_ring_find(&bytes);
 	if (ahead != NULL)
 	{
 		pfree(bytes.data);
@@ -412,12 +447,12 @@ ask_once(CallSite *site, const text *input, const char *fault, Jsonb *last_answe
 	return answer;
 }
 
-/* Ask, and again while the answer is not as the user's conditions want it. */
-static Jsonb *
-ask(CallSite *site, const text *input)
+/* And again while the answer is not as the user's conditions want it. */
+Jsonb *
+llm_call_site_ask(LlmCallSite *site, const text *input, LlmAhead *ahead)
 {
 	LlmLetterReply reply = {.outcome = LLM_LETTER_FAILED, .reason = "check_failed"};
-	Jsonb *answer = ask_once(site, input, NULL, NULL);
+	Jsonb *answer = ask_once(site, input, NULL, NULL, ahead);
 
 	for (int tries = 1; answer != NULL && site->conditions != NULL; tries++)
 	{
@@ -429,14 +464,14 @@ ask(CallSite *site, const text *input)
 			fail(site, &reply);
 			return NULL;
 		}
-		answer = ask_once(site, input, reply.message, answer);
+		answer = ask_once(site, input, reply.message, answer, NULL);
 	}
 	return answer;
 }
 
 /* May every row with this question have the same answer? */
 static bool
-is_shareable(const CallSite *site)
+is_shareable(const LlmCallSite *site)
 {
 	JsonbValue buffer;
 	JsonbValue *temperature = getKeyJsonValueFromContainer(&site->asked.spec->root, "temperature",
@@ -460,58 +495,94 @@ llm_ask_measure_end(const LlmMeasuring *mine)
 	measuring = mine->outer;
 }
 
-/* Tell what would be asked. */
-static void
-measure(FunctionCallInfo fcinfo, CallSite *site)
+bool
+llm_call_is_measured(void)
 {
-	LlmMeasuredCall call = {.op = site->op, .function = fcinfo->flinfo->fn_oid, .location = -1};
-	Node *expr = fcinfo->flinfo->fn_expr;
+	return measuring != NULL;
+}
 
-	if (expr != NULL && IsA(expr, FuncExpr))
-		call.location = ((FuncExpr *) expr)->location;
-	if (!PG_ARGISNULL(INPUT))
+void
+llm_call_site_measure(const LlmCallSite *site, Oid function, int location, text *input)
+{
+	LlmMeasuredCall call = {.op = site->op, .function = function, .location = location};
+
+	if (input != NULL)
 	{
-		find_asked(fcinfo, site);
-		llm_input_check_size(site->name, PG_GETARG_DATUM(INPUT));
 		call.model = site->asked.model;
-		if (call.model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
-			call.model = llm_guc_model;
+		if (call.model == NULL)
+			call.model = session_model();
 		call.spec = site->asked.spec;
-		call.input = PG_GETARG_TEXT_PP(INPUT);
+		call.input = input;
 		call.is_shareable = is_shareable(site);
 		check_model(call.model);
 	}
 	measuring->tell(&call, measuring->arg);
 }
 
-LlmAhead *
-llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo)
+/* Tell what would be asked. */
+static void
+measure(FunctionCallInfo fcinfo, LlmCallSite *site)
 {
-	CallSite *site = get_site(fcinfo);
-	StringInfoData bytes;
-	LlmAhead *ahead;
-	text *input;
+	Node *expr = fcinfo->flinfo->fn_expr;
+	int location = expr != NULL && IsA(expr, FuncExpr) ? ((FuncExpr *) expr)->location : -1;
+	text *input = NULL;
 
-	if (PG_ARGISNULL(INPUT) || !llm_guc_enabled || measuring != NULL || calls_left() <= 0)
-		return NULL;
-	llm_ask_frame_check(site->name, site->in_where);
-	check_encoding();
-	find_asked(fcinfo, site);
-	llm_input_check_size(site->name, PG_GETARG_DATUM(INPUT));
-	input = PG_GETARG_TEXT_PP(INPUT);
-	if (llm_input_is_blank(input))
+	if (!PG_ARGISNULL(INPUT))
+	{
+		find_asked(fcinfo, site);
+		llm_input_check_size(site->name, PG_GETARG_DATUM(INPUT));
+		input = PG_GETARG_TEXT_PP(INPUT);
+	}
+	llm_call_site_measure(site, fcinfo->flinfo->fn_oid, location, input);
+}
+
+LlmAhead *
+llm_call_site_ahead(LlmCallSite *site, LlmAskRing *ring, const text *input, bool unless_asked)
+{
+	StringInfoData bytes;
+	LlmAhead *ahead = NULL;
+
+	if (calls_left() <= 0)
 		return NULL;
 	write_question(site, input, NULL, NULL, &bytes);
-	ahead = llm_ask_ring_post(ring, &bytes, is_shareable(site));
+	if (!unless_asked || llm_ask_ring_find(&bytes) == NULL)
+		ahead = llm_ask_ring_post(ring, &bytes, is_shareable(site));
 	pfree(bytes.data);
 	if (ahead != NULL && ahead->users == 1)
 		count_call(site->name);
 	return ahead;
 }
 
+void
+llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, List **letters)
+{
+	LlmCallSite *site;
+	LlmAhead *ahead;
+	text *input;
+
+	if (PG_ARGISNULL(INPUT) || !llm_guc_enabled || measuring != NULL)
+		return;
+	if (fcinfo->flinfo->fn_addr == llm_enrich_agg_answer)
+	{
+		llm_ask_aggregate_ahead(ring, fcinfo, letters);
+		return;
+	}
+	site = get_site(fcinfo);
+	llm_ask_frame_check(site->name, site->in_where ? LLM_FRAME_WHERE : LLM_FRAME_CALL);
+	check_encoding();
+	find_asked(fcinfo, site);
+	llm_input_check_size(site->name, PG_GETARG_DATUM(INPUT));
+	input = PG_GETARG_TEXT_PP(INPUT);
+	if (llm_input_is_blank(input))
+		return;
+	ahead = llm_call_site_ahead(site, ring, input, false);
+	if (ahead != NULL)
+		*letters = lappend(*letters, ahead);
+}
+
 /* The answer as the function's type has it. */
 static Datum
-return_answer(FunctionCallInfo fcinfo, const CallSite *site, Jsonb *answer)
+return_answer(FunctionCallInfo fcinfo, const LlmCallSite *site, Jsonb *answer)
 {
 	JsonbValue tree;
 	const JsonbValue *value = NULL;
@@ -533,7 +604,7 @@ return_answer(FunctionCallInfo fcinfo, const CallSite *site, Jsonb *answer)
 Datum
 llm_enrich_call(PG_FUNCTION_ARGS)
 {
-	CallSite *site;
+	LlmCallSite *site;
 	text *input;
 	Jsonb *answer;
 
@@ -544,7 +615,7 @@ llm_enrich_call(PG_FUNCTION_ARGS)
 		measure(fcinfo, site);
 		PG_RETURN_NULL();
 	}
-	llm_ask_frame_check(site->name, site->in_where);
+	llm_ask_frame_check(site->name, site->in_where ? LLM_FRAME_WHERE : LLM_FRAME_CALL);
 	check_encoding();
 	if (PG_ARGISNULL(INPUT))
 		PG_RETURN_NULL();
@@ -553,12 +624,8 @@ llm_enrich_call(PG_FUNCTION_ARGS)
 	input = PG_GETARG_TEXT_PP(INPUT);
 	if (is_blank(site, input))
 		PG_RETURN_NULL();
-	if (!llm_guc_enabled)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sending is turned off"),
-				 errhint("Set \"llm_enrich.enabled\" to on and reload the configuration.")));
-	answer = ask(site, input);
+	check_enabled();
+	answer = llm_call_site_ask(site, input, NULL);
 	if (answer == NULL)
 		PG_RETURN_NULL();
 	return return_answer(fcinfo, site, answer);

@@ -18,19 +18,19 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "ask/ask_aggregate.h"
 #include "ask/ask_explain.h"
+#include "ask/ask_site.h"
 #include "money/forecast_call.h"
 
 /* Width in statistics of a text that is kept out of line, and what such a text has at least, about. */
 #define POINTER_BYTES 20
 #define LONG_INPUT_BYTES 3000
 
-/* Bytes of an input that is a column of a table; else of the whole row, which are more. */
+/* Bytes of an expression over a plan that is a column of a table; else of the plan's whole row, which are more. */
 static double
-input_bytes(const CustomScan *plan, const FuncExpr *call, const ExplainState *es)
+bytes_of(const Plan *below, const Node *input, const ExplainState *es)
 {
-	const Plan *below = plan->scan.plan.lefttree;
-	const Node *input = linitial(call->args);
 	double width = 0;
 
 	if (IsA(input, Const) && ((const Const *) input)->constlen == -1 && !((const Const *) input)->constisnull)
@@ -92,6 +92,48 @@ rows_of(const CustomScan *plan, const ExplainState *es)
 	return rows;
 }
 
+/* What the node asks by this call. */
+static void
+forecast_rows(const CustomScan *plan, const FuncExpr *call, const ExplainState *es, LlmForecastAsk *ask)
+{
+	const Plan *below = plan->scan.plan.lefttree;
+
+	llm_forecast_call(call, rows_of(plan, es), bytes_of(below, linitial(call->args), es), ask);
+}
+
+/* The aggregate whose texts the call asks about; NULL: it is a call of one row's text. */
+static const Aggref *
+aggregate_of(const CustomScan *plan, const FuncExpr *call)
+{
+	const Plan *below = plan->scan.plan.lefttree;
+	const Var *input = linitial(call->args);
+	const TargetEntry *entry;
+
+	if (!IsA(below, Agg) || !IsA(input, Var) || input->varattno <= 0 ||
+		input->varattno > list_length(below->targetlist))
+		return NULL;
+	entry = list_nth_node(TargetEntry, below->targetlist, input->varattno - 1);
+	return OidIsValid(llm_site_aggregate((Node *) entry->expr)) ? (const Aggref *) entry->expr : NULL;
+}
+
+/* The same of an aggregate: the rows below are divided evenly over its groups. */
+static void
+forecast_aggregate(const CustomScan *plan, const Aggref *aggref, const ExplainState *es, LlmForecastAsk *ask)
+{
+	const Plan *rows = plan->scan.plan.lefttree->lefttree;
+	double groups = Max(rows_of(plan, es), 1);
+	FuncExpr *call = makeNode(FuncExpr);
+	double bytes;
+	ListCell *cell;
+
+	call->funcid = aggref->aggfnoid;
+	foreach(cell, aggref->args)
+		call->args = lappend(call->args, lfirst_node(TargetEntry, cell)->expr);
+	bytes = rows->plan_rows / groups * bytes_of(rows, linitial(call->args), es);
+	llm_forecast_call(call, groups, bytes, ask);
+	ask->calls = groups * llm_ask_aggregate_calls(aggref, bytes);
+}
+
 /* Dollars with two digits that count. */
 static char *
 dollars(double amount)
@@ -106,7 +148,6 @@ llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich explain", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
-	double rows = rows_of(plan, es);
 	LlmForecast forecast;
 	ListCell *cell;
 
@@ -114,10 +155,14 @@ llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
 	foreach(cell, plan->custom_exprs)
 	{
 		const FuncExpr *call = linitial_node(FuncExpr, lfirst_node(List, cell));
+		const Aggref *aggref = aggregate_of(plan, call);
 		LlmForecastAsk ask;
 		LlmEstimate estimate;
 
-		llm_forecast_call(call, rows, input_bytes(plan, call, es), &ask);
+		if (aggref != NULL)
+			forecast_aggregate(plan, aggref, es, &ask);
+		else
+			forecast_rows(plan, call, es, &ask);
 		llm_forecast_add(&forecast, &ask, &estimate);
 	}
 	MemoryContextSwitchTo(caller);

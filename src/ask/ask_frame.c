@@ -187,6 +187,10 @@ check_process(const char *function)
 				 errhint("Mark functions that call %s() PARALLEL UNSAFE, and use it in no default of a subscriber's column.", function)));
 }
 
+/* The way out for what is not deferred anywhere. */
+static const char aggregate_hint[] =
+	"Ask first, in a SELECT (in psql with \\gset, in PL/pgSQL INTO a variable), and store what it gave. Or UPDATE ... SET column = llm_summarize((SELECT string_agg(...) FROM ...)), which is queued.";
+
 pg_noreturn static void
 refuse(const char *function, const char *what, const char *hint)
 {
@@ -215,22 +219,23 @@ command_hint(Node *command, const char *function)
 }
 
 void
-llm_ask_frame_check(const char *function, bool in_where)
+llm_ask_frame_check(const char *function, LlmFrameCall kind)
 {
-	bool own = in_where; /* the statement whose condition it is has not been passed */
+	bool own = (kind == LLM_FRAME_WHERE); /* the statement whose condition it is has not been passed */
+	bool is_aggregate = (kind == LLM_FRAME_AGGREGATE);
 
 	check_process(function);
 	if (DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 0)
 		refuse(function, "The statement that has fired a trigger",
-			   psprintf("Assign the call itself in the statement: UPDATE ... SET column = %s(...), not in a trigger. That is queued, and answered after COMMIT.", function));
+			   is_aggregate ? aggregate_hint : psprintf("Assign the call itself in the statement: UPDATE ... SET column = %s(...), not in a trigger. That is queued, and answered after COMMIT.", function));
 	for (Frame *frame = current_frame; frame != NULL; frame = frame->outer)
 	{
 		if (frame->writes && !frame->is_statement)
 			refuse(function, GetCommandTagName(CreateCommandTag(frame->command)),
-				   command_hint(frame->command, function));
+				   is_aggregate ? aggregate_hint : command_hint(frame->command, function));
 		if (frame->writes && !own)
 			refuse(function, "The statement around it",
-				   psprintf("Assign the call itself: UPDATE ... SET column = %s(...), which is queued, and answered after COMMIT; not by way of a function or variable. Or ask first, in a SELECT, and store what it gave.", function));
+				   is_aggregate ? aggregate_hint : psprintf("Assign the call itself: UPDATE ... SET column = %s(...), which is queued, and answered after COMMIT; not by way of a function or variable. Or ask first, in a SELECT, and store what it gave.", function));
 		if (frame->is_statement)
 			own = false;
 	}

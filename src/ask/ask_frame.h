@@ -13,11 +13,14 @@
 /* Install the hooks; called once from _PG_init. */
 extern void llm_ask_frame_init(void);
 
-/*
- * Raise 0A000 or 25006 unless a call of the function may wait for its answer here.  "in_where":
- * the planner hook has found it in a condition of the statement that runs, which may be one
- * that writes then.
- */
-extern void llm_ask_frame_check(const char *function, bool in_where);
+typedef enum LlmFrameCall
+{
+	LLM_FRAME_CALL = 0,
+	LLM_FRAME_WHERE, /* the planner hook has found it in a condition of the statement, which may be one that writes */
+	LLM_FRAME_AGGREGATE /* which is never deferred */
+} LlmFrameCall;
+
+/* Raise 0A000 or 25006 unless a call of the function may wait for its answer here. */
+extern void llm_ask_frame_check(const char *function, LlmFrameCall kind);
 
 #endif /* LLM_ASK_FRAME_H */

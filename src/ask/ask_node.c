@@ -32,6 +32,9 @@
 /* Rows without a question may be between those with one: so many for each in flight. */
 #define ROWS_PER_QUESTION 4
 
+/* What the rows ahead may take, so that long ones are fewer. */
+#define AHEAD_BYTES ((Size) 64 * 1024 * 1024)
+
 /* A call whose question is posted ahead. */
 typedef struct Site
 {
@@ -45,7 +48,7 @@ typedef struct Site
 typedef struct Row
 {
 	MinimalTuple tuple;
-	LlmAhead **letters; /* one per site; NULL: none */
+	List *letters; /* of LlmAhead */
 } Row;
 
 typedef struct AskState
@@ -63,6 +66,7 @@ typedef struct AskState
 	int size;
 	int first;
 	int nrows;
+	Size bytes; /* of these rows */
 	TupleTableSlot *ahead_slot; /* the row whose questions are posted */
 	bool given; /* the first row is with the node above, until that asks for the next */
 	bool ended; /* nothing is left below */
@@ -216,9 +220,12 @@ start(AskState *state)
 static void
 release_row(AskState *state, Row *row)
 {
-	for (int i = 0; i < state->nsites; i++)
-		llm_ask_ring_release(state->ring, row->letters[i]);
-	pfree(row->letters);
+	ListCell *cell;
+
+	foreach(cell, row->letters)
+		llm_ask_ring_release(state->ring, lfirst(cell));
+	list_free(row->letters);
+	state->bytes -= row->tuple->t_len;
 	pfree(row->tuple);
 }
 
@@ -227,6 +234,8 @@ static void
 post_row(AskState *state, Row *row)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
+	MemoryContext caller;
+	List *letters = NIL;
 
 	ResetExprContext(econtext);
 	ExecForceStoreMinimalTuple(row->tuple, state->ahead_slot, false);
@@ -246,9 +255,12 @@ post_row(AskState *state, Row *row)
 
 			arg->value = ExecEvalExpr((ExprState *) lfirst(cell), econtext, &arg->isnull);
 		}
-		row->letters[i] = llm_ask_call_ahead(state->ring, site->call);
+		llm_ask_call_ahead(state->ring, site->call, &letters);
 		MemoryContextSwitchTo(saved);
 	}
+	caller = MemoryContextSwitchTo(state->rows_context);
+	row->letters = list_copy(letters);
+	MemoryContextSwitchTo(caller);
 }
 
 /* Read one more row; false when there is none, or none is wanted. */
@@ -272,8 +284,9 @@ read_row(AskState *state)
 	row = &state->rows[(state->first + state->nrows) % state->size];
 	saved = MemoryContextSwitchTo(state->rows_context);
 	row->tuple = ExecCopySlotMinimalTuple(slot);
-	row->letters = palloc0(sizeof(LlmAhead *) * Max(state->nsites, 1));
+	row->letters = NIL;
 	MemoryContextSwitchTo(saved);
+	state->bytes += row->tuple->t_len;
 	state->nrows++;
 	return true;
 }
@@ -285,7 +298,8 @@ fill(AskState *state)
 	int width = state->may_read_ahead ? Min(state->width, llm_guc_max_in_flight) : 1;
 	bool posted = false;
 
-	while (state->nrows == 0 || (state->nrows < state->size && width > 1 && state->ring->open < width))
+	while (state->nrows == 0 || (state->nrows < state->size && state->bytes < AHEAD_BYTES && width > 1 &&
+								 state->ring->open < width))
 	{
 		Row *row;
 
@@ -376,6 +390,7 @@ clear(AskState *state)
 	}
 	MemoryContextReset(state->rows_context);
 	state->rows = NULL;
+	state->bytes = 0;
 	state->given = false;
 	state->started = false;
 }

@@ -21,22 +21,16 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_language.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/plannodes.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "ask/ask_aggregate.h"
 #include "ask/ask_node.h"
+#include "ask/ask_site.h"
 #include "base/compat.h"
-
-#define CALL_SYMBOL "llm_enrich_call"
 
 static planner_hook_type previous_planner = NULL;
 
@@ -45,71 +39,6 @@ typedef struct Inserter
 {
 	int next_id; /* plan_node_id */
 } Inserter;
-
-/* Is this function one of ours that ask? */
-static bool
-is_call_oid(Oid function, void *unused)
-{
-	HeapTuple tuple;
-	bool is_call = false;
-	bool is_null;
-	Datum symbol;
-
-	if (function < FirstUnpinnedObjectId)
-		return false;
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId)
-	{
-		symbol = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
-		is_call = !is_null && strcmp(TextDatumGetCString(symbol), CALL_SYMBOL) == 0;
-	}
-	ReleaseSysCache(tuple);
-	return is_call;
-}
-
-static bool
-is_call(Node *node)
-{
-	return node != NULL && IsA(node, FuncExpr) && is_call_oid(((FuncExpr *) node)->funcid, NULL);
-}
-
-/* What is evaluated in another node, or has no value of its own here. */
-static bool
-is_leaf(Node *node)
-{
-	return IsA(node, Var) || IsA(node, Aggref) || IsA(node, WindowFunc) || IsA(node, GroupingFunc);
-}
-
-static bool
-has_call(Node *node, void *unused)
-{
-	if (node == NULL)
-		return false;
-	if (is_call(node))
-		return true;
-	if (is_leaf(node) || IsA(node, SubPlan))
-		return false;
-	return expression_tree_walker(node, has_call, NULL);
-}
-
-static bool
-is_volatile_other(Oid function, void *unused)
-{
-	return func_volatile(function) == PROVOLATILE_VOLATILE && !is_call_oid(function, NULL);
-}
-
-/* Is there a volatile function that is none of ours? */
-static bool
-has_volatile(Node *node, void *unused)
-{
-	if (node == NULL)
-		return false;
-	if (check_functions_in_node(node, is_volatile_other, NULL) || IsA(node, NextValueExpr))
-		return true;
-	return expression_tree_walker(node, has_volatile, NULL);
-}
 
 /* The plans directly below. */
 static List *
@@ -143,13 +72,13 @@ may_read_ahead(Plan *plan)
 	ListCell *cell;
 
 	check_stack_depth();
-	if (has_volatile((Node *) plan->targetlist, NULL) || has_volatile((Node *) plan->qual, NULL) ||
+	if (llm_site_has_volatile((Node *) plan->targetlist, NULL) || llm_site_has_volatile((Node *) plan->qual, NULL) ||
 		IsA(plan, ForeignScan) || IsA(plan, CteScan) || IsA(plan, LockRows) || IsA(plan, ModifyTable))
 		return false;
 	if ((IsA(plan, NestLoop) || IsA(plan, MergeJoin) || IsA(plan, HashJoin)) &&
-		has_volatile((Node *) ((Join *) plan)->joinqual, NULL))
+		llm_site_has_volatile((Node *) ((Join *) plan)->joinqual, NULL))
 		return false;
-	if (IsA(plan, ValuesScan) && has_volatile((Node *) ((ValuesScan *) plan)->values_lists, NULL))
+	if (IsA(plan, ValuesScan) && llm_site_has_volatile((Node *) ((ValuesScan *) plan)->values_lists, NULL))
 		return false;
 	foreach(cell, children_of(plan))
 	{
@@ -172,141 +101,6 @@ highest_id(Plan *plan)
 }
 
 /*
- * Sites
- */
-
-static void collect_sites(Node *node, List *guards, List **sites);
-
-/* In a list of which each is evaluated only if what went before allows it. */
-static void
-collect_in_order(List *args, List *guards, List **sites, Expr *(*goes_on)(Node *arg))
-{
-	ListCell *cell;
-
-	foreach(cell, args)
-	{
-		collect_sites(lfirst(cell), guards, sites);
-		if (has_call(lfirst(cell), NULL) || has_volatile(lfirst(cell), NULL))
-			return; /* what follows depends on an answer */
-		guards = lappend(list_copy(guards), goes_on(lfirst(cell)));
-	}
-}
-
-static Expr *
-make_null_test(Node *arg)
-{
-	NullTest *test = makeNode(NullTest);
-
-	test->arg = (Expr *) arg;
-	test->nulltesttype = IS_NULL;
-	test->argisrow = false;
-	test->location = -1;
-	return (Expr *) test;
-}
-
-static Expr *
-make_boolean_test(Node *arg, BoolTestType type)
-{
-	BooleanTest *test = makeNode(BooleanTest);
-
-	test->arg = (Expr *) arg;
-	test->booltesttype = type;
-	test->location = -1;
-	return (Expr *) test;
-}
-
-static Expr *
-is_not_false(Node *arg)
-{
-	return make_boolean_test(arg, IS_NOT_FALSE);
-}
-
-static Expr *
-is_not_true(Node *arg)
-{
-	return make_boolean_test(arg, IS_NOT_TRUE);
-}
-
-/* CASE WHEN: each arm under its condition, and under none of those before. */
-static void
-collect_in_case(CaseExpr *expr, List *guards, List **sites)
-{
-	ListCell *cell;
-
-	if (expr->arg != NULL)
-	{
-		collect_sites((Node *) expr->arg, guards, sites);
-		return; /* conditions that compare with it cannot be evaluated by themselves */
-	}
-	foreach(cell, expr->args)
-	{
-		CaseWhen *when = lfirst_node(CaseWhen, cell);
-
-		collect_sites((Node *) when->expr, guards, sites);
-		if (has_call((Node *) when->expr, NULL) || has_volatile((Node *) when->expr, NULL))
-			return;
-		collect_sites((Node *) when->result, lappend(list_copy(guards), when->expr), sites);
-		guards = lappend(list_copy(guards), is_not_true((Node *) when->expr));
-	}
-	collect_sites((Node *) expr->defresult, guards, sites);
-}
-
-typedef struct Collector
-{
-	List *guards;
-	List **sites;
-} Collector;
-
-static bool
-collect_walker(Node *node, Collector *collector)
-{
-	collect_sites(node, collector->guards, collector->sites);
-	return false;
-}
-
-static void
-add_site(FuncExpr *call, List *guards, List **sites)
-{
-	LlmAskSite *site;
-
-	if (has_call((Node *) call->args, NULL))
-	{
-		Collector collector = {guards, sites};
-
-		(void) expression_tree_walker((Node *) call, collect_walker, &collector);
-		return; /* it is asked about their answers */
-	}
-	if (has_volatile((Node *) call->args, NULL))
-		return;
-	site = palloc(sizeof(LlmAskSite));
-	site->call = call;
-	site->guards = guards;
-	*sites = lappend(*sites, site);
-}
-
-/* Find the calls that are evaluated for certain where the guards hold. */
-static void
-collect_sites(Node *node, List *guards, List **sites)
-{
-	Collector collector = {guards, sites};
-
-	if (node == NULL || is_leaf(node) || IsA(node, SubPlan) || !has_call(node, NULL))
-		return;
-	if (is_call(node))
-		add_site((FuncExpr *) node, guards, sites);
-	else if (IsA(node, CaseExpr))
-		collect_in_case((CaseExpr *) node, guards, sites);
-	else if (IsA(node, CoalesceExpr))
-		collect_in_order(((CoalesceExpr *) node)->args, guards, sites, make_null_test);
-	else if (IsA(node, BoolExpr) && ((BoolExpr *) node)->boolop == AND_EXPR)
-		collect_in_order(((BoolExpr *) node)->args, guards, sites, is_not_false);
-	else if (IsA(node, BoolExpr) && ((BoolExpr *) node)->boolop == OR_EXPR)
-		collect_in_order(((BoolExpr *) node)->args, guards, sites, is_not_true);
-	else if (!IsA(node, ArrayCoerceExpr))
-		(void) expression_tree_walker(node, collect_walker, &collector);
-}
-
-/*
  * Columns
  */
 
@@ -318,7 +112,7 @@ add_leaves(Node *node, List **columns)
 
 	if (node == NULL)
 		return false;
-	if (!is_leaf(node))
+	if (!llm_site_is_leaf(node))
 		return expression_tree_walker(node, add_leaves, columns);
 	foreach(cell, *columns)
 	{
@@ -337,7 +131,7 @@ map_leaves(Node *node, List *columns)
 
 	if (node == NULL)
 		return NULL;
-	if (!is_leaf(node))
+	if (!llm_site_is_leaf(node))
 		return expression_tree_mutator(node, map_leaves, columns);
 	foreach(cell, columns)
 	{
@@ -366,6 +160,23 @@ columns_as(List *targetlist, int varno)
 		columns = lappend(columns, makeTargetEntry((Expr *) var, entry->resno, NULL, false));
 	}
 	return columns;
+}
+
+/* Columns as the client sees those of another list. */
+static void
+name_columns(List *columns, List *targetlist)
+{
+	ListCell *from;
+	ListCell *to;
+
+	forboth(from, targetlist, to, columns)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, to);
+		Expr *expr = entry->expr;
+
+		*entry = *lfirst_node(TargetEntry, from);
+		entry->expr = expr;
+	}
 }
 
 /*
@@ -414,16 +225,6 @@ put_above(Plan *below, LlmAskSpec *spec, Inserter *inserter)
 	return node;
 }
 
-/* Sites of conditions of which the first alone is evaluated for every row. */
-static List *
-sites_of_qual(List *qual)
-{
-	List *sites = NIL;
-
-	collect_in_order(qual, NIL, &sites, is_not_false);
-	return sites;
-}
-
 /* A node for each condition with a call, and those without that follow it. */
 static Plan *
 put_conditions(Plan *below, List *conditions, Inserter *inserter)
@@ -433,17 +234,67 @@ put_conditions(Plan *below, List *conditions, Inserter *inserter)
 		LlmAskSpec spec = {0};
 		int n = 1;
 
-		while (n < list_length(conditions) && !has_call(list_nth(conditions, n), NULL))
+		while (n < list_length(conditions) && !llm_site_has_call(list_nth(conditions, n), NULL))
 			n++;
 		spec.rows = columns_as(below->targetlist, OUTER_VAR);
 		spec.targetlist = columns_as(below->targetlist, INDEX_VAR);
 		spec.qual = list_truncate(list_copy(conditions), n);
-		spec.sites = sites_of_qual(spec.qual);
+		spec.sites = llm_site_of_quals(spec.qual);
 		spec.may_read_ahead = may_read_ahead(below);
 		conditions = list_copy_tail(conditions, n);
 		below = (Plan *) put_above(below, &spec, inserter);
 	}
 	return below;
+}
+
+/* Are the columns those of the target list, in its order? */
+static bool
+are_same(List *columns, List *targetlist)
+{
+	ListCell *column;
+	ListCell *entry;
+
+	if (list_length(columns) != list_length(targetlist))
+		return false;
+	forboth(column, columns, entry, targetlist)
+	{
+		if (!equal(lfirst_node(TargetEntry, column)->expr, lfirst_node(TargetEntry, entry)->expr))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A node that answers the aggregates of ours among the columns, each once, as an Agg would; these
+ * give what they have collected.
+ */
+static CustomScan *
+put_answers(Plan *below, List *columns, Limit *limit, Inserter *inserter)
+{
+	LlmAskSpec spec = {0};
+	ListCell *cell;
+
+	spec.rows = columns_as(columns, OUTER_VAR);
+	spec.targetlist = columns_as(columns, INDEX_VAR);
+	foreach(cell, columns)
+	{
+		Node *node = (Node *) lfirst_node(TargetEntry, cell)->expr;
+		TargetEntry *entry = list_nth_node(TargetEntry, spec.targetlist, foreach_current_index(cell));
+		Oid function = llm_site_aggregate(node);
+		FuncExpr *call;
+
+		if (!OidIsValid(function))
+			continue;
+		call = makeFuncExpr(function, TEXTOID, list_make1(entry->expr), exprCollation(node), InvalidOid,
+							COERCE_EXPLICIT_CALL);
+		call->location = ((Aggref *) node)->location;
+		((Aggref *) node)->location = LLM_AGGREGATE_COLLECTS;
+		entry->expr = (Expr *) call;
+		llm_site_collect((Node *) call, NIL, &spec.sites);
+	}
+	spec.limit = limit;
+	spec.may_read_ahead = may_read_ahead(below);
+	return put_above(below, &spec, inserter);
 }
 
 /* The plan with nodes for its conditions and its target list above it. */
@@ -456,12 +307,12 @@ wrap(Plan *plan, Limit *limit, Inserter *inserter)
 	List *columns = NIL;
 	List *kept = NIL;
 	ListCell *cell;
-	Plan *below;
+	Plan *below = plan;
 
 	foreach(cell, plan->qual)
 	{
 		/* what follows one that goes up follows it there, too: it may be a barrier */
-		if (conditions != NIL || has_call(lfirst(cell), NULL))
+		if (conditions != NIL || llm_site_has_call(lfirst(cell), NULL) || llm_site_has_aggregate(lfirst(cell), NULL))
 			conditions = lappend(conditions, lfirst(cell));
 		else
 			kept = lappend(kept, lfirst(cell));
@@ -470,11 +321,24 @@ wrap(Plan *plan, Limit *limit, Inserter *inserter)
 	(void) add_leaves((Node *) conditions, &columns);
 	plan->targetlist = columns;
 	plan->qual = kept;
-	below = put_conditions(plan, (List *) map_leaves((Node *) conditions, columns), inserter);
+	if (IsA(plan, Agg) && llm_site_has_aggregate((Node *) columns, NULL))
+	{
+		CustomScan *answers = put_answers(plan, columns, conditions == NIL ? limit : NULL, inserter);
+
+		below = (Plan *) answers;
+		if (conditions == NIL && are_same(columns, original))
+		{
+			name_columns(below->targetlist, original);
+			return below;
+		}
+	}
+	conditions = (List *) map_leaves((Node *) conditions, columns);
+	original = (List *) map_leaves((Node *) original, columns);
+	below = put_conditions(below, conditions, inserter);
 	spec.rows = columns_as(columns, OUTER_VAR);
-	spec.targetlist = (List *) map_leaves((Node *) original, columns);
+	spec.targetlist = original;
 	foreach(cell, spec.targetlist)
-		collect_sites((Node *) lfirst_node(TargetEntry, cell)->expr, NIL, &spec.sites);
+		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, NIL, &spec.sites);
 	spec.limit = limit;
 	spec.may_read_ahead = may_read_ahead(below);
 	return (Plan *) put_above(below, &spec, inserter);
@@ -484,9 +348,9 @@ wrap(Plan *plan, Limit *limit, Inserter *inserter)
 static Limit *
 usable_limit(Limit *limit)
 {
-	if (limit->limitOption != LIMIT_OPTION_COUNT || has_volatile(limit->limitCount, NULL) ||
-		has_volatile(limit->limitOffset, NULL) || has_call(limit->limitCount, NULL) ||
-		has_call(limit->limitOffset, NULL))
+	if (limit->limitOption != LIMIT_OPTION_COUNT || llm_site_has_volatile(limit->limitCount, NULL) ||
+		llm_site_has_volatile(limit->limitOffset, NULL) || llm_site_has_call(limit->limitCount, NULL) ||
+		llm_site_has_call(limit->limitOffset, NULL))
 		return NULL;
 	return limit;
 }
@@ -533,12 +397,19 @@ insert_below(Plan *plan, Inserter *inserter)
 		plan->lefttree = insert_nodes(plan->lefttree, NULL, inserter);
 }
 
+static bool
+asks(Plan *plan, List *exprs)
+{
+	return llm_site_has_call((Node *) exprs, NULL) ||
+		   (IsA(plan, Agg) && llm_site_has_aggregate((Node *) exprs, NULL));
+}
+
 static Plan *
 insert_nodes(Plan *plan, Limit *limit, Inserter *inserter)
 {
 	check_stack_depth();
 	insert_below(plan, inserter);
-	if (!may_wrap(plan) || !(has_call((Node *) plan->targetlist, NULL) || has_call((Node *) plan->qual, NULL)))
+	if (!may_wrap(plan) || !(asks(plan, plan->targetlist) || asks(plan, plan->qual)))
 		return plan;
 	return wrap(plan, limit, inserter);
 }
@@ -590,25 +461,6 @@ depends_on_call(const PlannedStmt *stmt)
 	return false;
 }
 
-/* The same columns from below, as the client sees them. */
-static List *
-columns_with_names(List *targetlist)
-{
-	List *columns = columns_as(targetlist, OUTER_VAR);
-	ListCell *from,
-		*to;
-
-	forboth(from, targetlist, to, columns)
-	{
-		TargetEntry *entry = lfirst_node(TargetEntry, to);
-		Expr *var = entry->expr;
-
-		*entry = *lfirst_node(TargetEntry, from);
-		entry->expr = var;
-	}
-	return columns;
-}
-
 static void
 insert_into(PlannedStmt *stmt, int cursor_options)
 {
@@ -632,7 +484,8 @@ insert_into(PlannedStmt *stmt, int cursor_options)
 
 		rows->plan = *top;
 		rows->plan.type = T_Material;
-		rows->plan.targetlist = columns_with_names(top->targetlist);
+		rows->plan.targetlist = columns_as(top->targetlist, OUTER_VAR);
+		name_columns(rows->plan.targetlist, top->targetlist);
 		rows->plan.qual = NIL;
 		rows->plan.lefttree = top;
 		rows->plan.initPlan = top->initPlan;

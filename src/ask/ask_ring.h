@@ -20,6 +20,7 @@
 #include "letter/mailbox.h"
 #include "lib/ilist.h"
 #include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
 
 /* A letter on its way; shared by the rows that ask the same. */
 typedef struct LlmAhead
@@ -60,9 +61,9 @@ extern LlmAhead *llm_ask_ring_find(const StringInfoData *bytes);
 extern void llm_ask_ring_count(const LlmLetterReply *reply, int64 waited_us);
 
 /*
- * Evaluate a call of a public function so far as to post its question (ask_call.c).  NULL
- * where there is none to ask, or it has to be left to the call itself.
+ * Evaluate a call of a public function so far as to post its questions (ask_call.c); their letters
+ * are added to the list.  None where there is none to ask, or it has to be left to the call itself.
  */
-extern LlmAhead *llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo);
+extern void llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, List **letters);
 
 #endif /* LLM_ASK_RING_H */

@@ -28,6 +28,7 @@ bool llm_guc_enabled = true;
 int llm_guc_idle_timeout_ms = 60000;
 int llm_guc_keep_answers_s = 86400;
 int llm_guc_keep_answers_size_kb = 1048576;
+int llm_guc_max_aggregate_kb = 64 * 1024;
 int llm_guc_max_answer_kb = 16384;
 int llm_guc_max_connections = 1024;
 int llm_guc_max_immediate_calls = 1000;
@@ -142,6 +143,12 @@ llm_guc_init(void)
 							NULL,
 							&llm_guc_keep_answers_size_kb, 1048576, 64, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.max_aggregate_size",
+							"Sets how much text an aggregate of a statement may collect at a time.",
+							"All of it is sent to a model: more is an error.",
+							&llm_guc_max_aggregate_kb, 64 * 1024, 64, 512 * 1024,
+							PGC_USERSET, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("llm_enrich.max_answer_size",
 							"Sets the size above which a provider's answer is refused.",

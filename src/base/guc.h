@@ -25,6 +25,7 @@ extern bool llm_guc_enabled;
 extern int llm_guc_idle_timeout_ms;
 extern int llm_guc_keep_answers_s;
 extern int llm_guc_keep_answers_size_kb;
+extern int llm_guc_max_aggregate_kb;
 extern int llm_guc_max_answer_kb;
 extern int llm_guc_max_connections;
 extern int llm_guc_max_immediate_calls;

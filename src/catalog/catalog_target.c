@@ -76,6 +76,7 @@ typedef struct Model
 	int tokens_per_minute;
 	int max_concurrency;
 	int max_output_tokens;
+	int context_tokens;
 	int64 price;
 	Jsonb *options; /* or NULL */
 	Jsonb *learned; /* habits of its host; or NULL */
@@ -92,7 +93,8 @@ static LlmStatement select_model = {
 	"   WHERE p.server = m.server AND p.model = m.model"
 	"   AND t.at > $2 AND t.at < 'infinity'::pg_catalog.timestamptz)"
 	", m.options, (SELECT pg_catalog.jsonb_object_agg(h.name, h.value) FROM llm.habit h"
-	"   WHERE h.server = m.server AND h.model = m.model), m.fallback"
+	"   WHERE h.server = m.server AND h.model = m.model), m.fallback,"
+	" (SELECT pg_catalog.min(l.context_tokens) FROM llm.price_list l WHERE l.model = m.model)"
 	" FROM llm.model m"
 	" WHERE CASE WHEN $1 IS NULL THEN m.is_default ELSE m.alias = $1 END",
 	2,
@@ -184,6 +186,7 @@ copy_model(Model *model, MemoryContext context)
 	model->tokens_per_minute = (int) get_number(5, false);
 	model->max_concurrency = (int) get_number(6, false);
 	model->max_output_tokens = (int) get_number(7, false);
+	model->context_tokens = (int) get_number(13, false);
 	model->price = get_number(8, true);
 	model->options = get_object(10, context);
 	model->learned = get_object(11, context);
@@ -582,6 +585,9 @@ fill_from_model(LlmTarget *target, const Model *model, MemoryContext context)
 	target->tokens_per_minute = tighter(target->tokens_per_minute, model->tokens_per_minute);
 	target->max_concurrency = tighter(target->max_concurrency, model->max_concurrency);
 	target->max_output_tokens = model->max_output_tokens;
+	target->context_tokens = target->endpoint.habits.context_tokens;
+	if (target->context_tokens == 0)
+		target->context_tokens = model->context_tokens;
 	target->price = model->price;
 }
 

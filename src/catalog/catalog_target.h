@@ -55,6 +55,7 @@ typedef struct LlmTarget
 	int timeout_ms;
 	int connect_timeout_ms;
 	int max_output_tokens; /* 0: not known */
+	int context_tokens; /* of input that fit the model; 0: not known */
 	int64 price; /* llm.price.id in force, 0: unknown */
 } LlmTarget;
 

@@ -81,6 +81,7 @@ static const FdwOption fdw_options[] = {
 	{ForeignServerRelationId, "key_header", llm_habit_check_key_header, false},
 	{ForeignServerRelationId, LLM_HABIT_EXTRA_BODY, llm_habit_check_extra_body, false},
 	{ForeignServerRelationId, LLM_HABIT_ANSWER_FORM, llm_habit_check_answer_form, false},
+	{ForeignServerRelationId, LLM_HABIT_CONTEXT_TOKENS, llm_habit_check_context_tokens, false},
 	{ForeignServerRelationId, LLM_HABIT_MAX_TOKENS_FIELD, llm_habit_check_max_tokens_field, false},
 	{ForeignServerRelationId, LLM_HABIT_SYSTEM_ROLE, llm_habit_check_system_role, false},
 	{ForeignServerRelationId, "ca_file", check_path, true},
@@ -504,7 +505,8 @@ void
 llm_fdw_server_options(List *options, LlmServerOptions *result)
 {
 	static const char *const habits[] = {
-		LLM_HABIT_ANSWER_FORM, LLM_HABIT_MAX_TOKENS_FIELD, LLM_HABIT_SYSTEM_ROLE, LLM_HABIT_EXTRA_BODY};
+		LLM_HABIT_ANSWER_FORM, LLM_HABIT_MAX_TOKENS_FIELD, LLM_HABIT_SYSTEM_ROLE, LLM_HABIT_EXTRA_BODY,
+		LLM_HABIT_CONTEXT_TOKENS};
 	int count;
 
 	memset(result, 0, sizeof(*result));

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "utils/guc.h"
 
 #include "base/json.h"
 #include "catalog/fdw_habit.h"
@@ -19,6 +20,9 @@
 
 /* Longer than any name of a parameter. */
 #define WORD_BYTES 64
+
+/* In less there is no room for a question and its answer. */
+#define LEAST_CONTEXT_TOKENS 1000
 
 static const char *const form_names[] = {
 	[LLM_ANSWER_JSON_SCHEMA] = "json_schema",
@@ -317,6 +321,23 @@ llm_habit_check_max_tokens_field(const char *name, const char *value)
 		refuse_word(name, value, "It is the name of a member of the request: max_tokens, or max_completion_tokens.");
 }
 
+/* Tokens as typed; 0: it is no such number. */
+static int
+parse_context_tokens(const char *value)
+{
+	int tokens;
+
+	return parse_int(value, &tokens, 0, NULL) && tokens >= LEAST_CONTEXT_TOKENS ? tokens : 0;
+}
+
+void
+llm_habit_check_context_tokens(const char *name, const char *value)
+{
+	if (parse_context_tokens(value) == 0)
+		refuse_word(name, value,
+					psprintf("It is the tokens of input that fit the model, at least %d.", LEAST_CONTEXT_TOKENS));
+}
+
 void
 llm_habit_check_system_role(const char *name, const char *value)
 {
@@ -410,6 +431,8 @@ llm_habit_apply(LlmHabits *habits, const char *name, const char *value)
 		habits->system_role = pstrdup(value);
 	else if (strcmp(name, LLM_HABIT_EXTRA_BODY) == 0)
 		habits->extra_body = inside_of(value);
+	else if (strcmp(name, LLM_HABIT_CONTEXT_TOKENS) == 0)
+		habits->context_tokens = parse_context_tokens(value);
 }
 
 /* Those options that a model may override, and how they are checked. */
@@ -419,6 +442,7 @@ static const struct
 	void (*check)(const char *name, const char *value);
 } model_options[] = {
 	{LLM_HABIT_ANSWER_FORM, llm_habit_check_answer_form},
+	{LLM_HABIT_CONTEXT_TOKENS, llm_habit_check_context_tokens},
 	{LLM_HABIT_EXTRA_BODY, llm_habit_check_extra_body},
 	{LLM_HABIT_MAX_TOKENS_FIELD, llm_habit_check_max_tokens_field},
 	{LLM_HABIT_SYSTEM_ROLE, llm_habit_check_system_role},
@@ -464,9 +488,9 @@ llm_habit_check_model(Jsonb *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("invalid option \"%s\"", llm_json_cstring(&pair->key)),
-					 errhint("Options of a model are: %s, %s, %s, %s. All others belong in CREATE SERVER.",
-							 LLM_HABIT_ANSWER_FORM, LLM_HABIT_EXTRA_BODY, LLM_HABIT_MAX_TOKENS_FIELD,
-							 LLM_HABIT_SYSTEM_ROLE)));
+					 errhint("Options of a model are: %s, %s, %s, %s, %s. All others belong in CREATE SERVER.",
+							 LLM_HABIT_ANSWER_FORM, LLM_HABIT_CONTEXT_TOKENS, LLM_HABIT_EXTRA_BODY,
+							 LLM_HABIT_MAX_TOKENS_FIELD, LLM_HABIT_SYSTEM_ROLE)));
 	}
 }
 

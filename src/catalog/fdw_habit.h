@@ -20,12 +20,14 @@
 #define LLM_HABIT_ANSWER_FORM "answer_form"
 #define LLM_HABIT_MAX_TOKENS_FIELD "max_tokens_field"
 #define LLM_HABIT_SYSTEM_ROLE "system_role"
+#define LLM_HABIT_CONTEXT_TOKENS "context_tokens"
 #define LLM_HABIT_EXTRA_BODY "extra_body"
 
 extern void llm_habit_check_headers(const char *name, const char *value);
 extern void llm_habit_check_query(const char *name, const char *value);
 extern void llm_habit_check_key_header(const char *name, const char *value);
 extern void llm_habit_check_extra_body(const char *name, const char *value);
+extern void llm_habit_check_context_tokens(const char *name, const char *value);
 extern void llm_habit_check_answer_form(const char *name, const char *value);
 extern void llm_habit_check_max_tokens_field(const char *name, const char *value);
 extern void llm_habit_check_system_role(const char *name, const char *value);

@@ -28,6 +28,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "ask/ask_site.h"
 #include "base/compat.h"
 #include "bind/planner.h"
 #include "estimate/reading.h"
@@ -71,6 +72,27 @@ llm_reading_calls(Query *query)
 	(void) calls_walker((Node *) query, &calls);
 	list_sort(calls, compare_places);
 	return calls;
+}
+
+static bool
+aggregates_walker(Node *node, List **aggregates)
+{
+	if (node == NULL)
+		return false;
+	if (OidIsValid(llm_site_aggregate(node)))
+		*aggregates = lappend(*aggregates, node);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, aggregates_walker, aggregates, 0);
+	return expression_tree_walker(node, aggregates_walker, aggregates);
+}
+
+List *
+llm_reading_aggregates(Query *query)
+{
+	List *aggregates = NIL;
+
+	(void) aggregates_walker((Node *) query, &aggregates);
+	return aggregates;
 }
 
 static bool

@@ -305,6 +305,7 @@ estimate_query(Work *work, Query *query)
 {
 	const char *why = NULL;
 	List *calls;
+	List *aggregates;
 	List *failing;
 	ListCell *cell;
 	PlannedStmt *plan;
@@ -313,7 +314,8 @@ estimate_query(Work *work, Query *query)
 	if (query->commandType == CMD_UTILITY || llm_planner_calls() == NULL)
 		return;
 	calls = llm_reading_calls(query);
-	if (calls == NIL)
+	aggregates = llm_reading_aggregates(query);
+	if (calls == NIL && aggregates == NIL)
 		return;
 	/* raises what the statement would, as EXPLAIN does: the plan tells what statistics know of its tables */
 	plan = llm_plan_query(copyObject(query), work->source);
@@ -327,6 +329,8 @@ estimate_query(Work *work, Query *query)
 	}
 	foreach(cell, calls)
 		(void) find_site(work, lfirst_node(FuncExpr, cell)->location, lfirst_node(FuncExpr, cell)->funcid);
+	foreach(cell, aggregates)
+		(void) find_site(work, lfirst_node(Aggref, cell)->location, lfirst_node(Aggref, cell)->aggfnoid);
 	work->has_dependent = work->has_dependent || llm_reading_has_dependent(query);
 	failing = read_all(work, query, LLM_CONDITIONS_FAIL, rows);
 	if (llm_reading_has_conditions(query))

@@ -36,9 +36,11 @@ typedef struct OpenText
 } OpenText;
 
 static const OpenText open_texts[] = {
+	{"agg", {8, 600, 5000}, {0, 0, 0}},
 	{"complete", {2, 700, 8000}, {0, 0, 0}},
 	{"embed", {0, 0, 0}, {0, 0, 0}},
 	{"summarize", {8, 300, 1500}, {0, 0, 0}},
+	{"summarize_agg", {8, 300, 1500}, {0, 0, 0}},
 	{"translate", {1, 2, 40}, {0.4, 1.1, 2.5}},
 	{"redact", {1, 2, 40}, {0.5, 1.0, 1.3}},
 	{"extract", {2, 24, 200}, {0, 0, 0.25}},

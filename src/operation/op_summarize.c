@@ -5,9 +5,6 @@
  *
  *	  {"summary": "…"}
  *
- * Models cannot count, so the check allows half as many words again and ten
- * more; beyond that the answer is invalid, and the model is asked again.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -76,32 +73,12 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 	recipe->output_tokens = TOKENS_PER_WORD * own->max_words + TOKENS_AROUND;
 }
 
-/* Number of runs of anything but white space. */
-static int
-count_words(const char *str, int len)
-{
-	bool inside = false;
-	int words = 0;
-	int i;
-
-	for (i = 0; i < len; i++)
-	{
-		bool blank = (unsigned char) str[i] <= ' ';
-
-		if (!blank && !inside)
-			words++;
-		inside = !blank;
-	}
-	return words;
-}
-
 static Jsonb *
 check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
 	const Summarize *own = recipe->private_data;
 	JsonbValue answer;
 	JsonbValue *summary;
-	int words;
 
 	if (!llm_validate_object(given->str, given->len, &answer, fault))
 		return NULL;
@@ -111,14 +88,7 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 		appendStringInfoString(fault, "The answer must have the property \"summary\", a string, and no other.");
 		return NULL;
 	}
-	words = count_words(summary->val.string.val, summary->val.string.len);
-	if (words == 0)
-		appendStringInfoString(fault, "The summary is empty.");
-	else if (words > own->max_words + own->max_words / 2 + 10)
-		appendStringInfo(fault, "The summary has %d words; at most %d were asked for.", words, own->max_words);
-	else
-		return llm_json_store(&answer);
-	return NULL;
+	return llm_validate_words(summary, own->max_words, fault) ? llm_json_store(&answer) : NULL;
 }
 
 const LlmOperation llm_op_summarize = {

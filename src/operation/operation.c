@@ -61,7 +61,10 @@ llm_operation_names(void)
 
 	initStringInfo(&buf);
 	for (i = 0; i < lengthof(operations); i++)
-		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", operations[i]->name);
+	{
+		if (!operations[i]->is_aggregate)
+			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", operations[i]->name);
+	}
 	return buf.data;
 }
 

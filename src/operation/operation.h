@@ -82,6 +82,7 @@ struct LlmOperation
 	uint64 needs; /* those of them that must be given */
 	LlmRequestKind kind; /* what is asked: texts are given to check(), vectors to check_vector() */
 	bool is_plain; /* the function returns the answer's own value, not an object */
+	bool is_aggregate; /* the function is one, and its input is made of many rows' texts */
 	bool not_kept; /* answers are kept for the same question only where its options say "reuse": true */
 
 	/*
@@ -120,7 +121,7 @@ extern const LlmOperation *llm_operation_by_function(const char *function);
 /* The recipe's content for these arguments; raises as make_spec() does. */
 extern Jsonb *llm_operation_spec(const LlmOperation *op, const LlmCallArgs *args);
 
-/* "classify, …" for hints. */
+/* "classify, …" for hints: those of one row's text. */
 extern const char *llm_operation_names(void);
 
 /* In the current context; the spec is copied.  NULL when this version does not know the operation. */

@@ -56,6 +56,7 @@ extern void llm_argument_labels(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_descriptions(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_schema(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_max_words(LlmSpec *spec, LlmArg arg, Datum value);
+extern void llm_argument_stage(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_kinds(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_instructions(LlmSpec *spec, LlmArg arg, Datum value);
 extern void llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value);

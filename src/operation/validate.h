@@ -38,6 +38,12 @@ extern JsonbValue *llm_validate_member(const char *str, size_t len, const char *
 /* Is the text fit to be stored: valid UTF-8, no NUL, not blank?  Else false and one sentence. */
 extern bool llm_validate_text(const char *str, size_t len, StringInfo fault);
 
+/*
+ * Has a string so many words, give or take what a model miscounts?  Else, and where it has none,
+ * false and one sentence.
+ */
+extern bool llm_validate_words(const JsonbValue *string, int max_words, StringInfo fault);
+
 /* Cut a sentence to LLM_FAULT_MAX. */
 extern void llm_validate_clip(StringInfo fault);
 

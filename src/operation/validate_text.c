@@ -172,3 +172,40 @@ llm_validate_text(const char *str, size_t len, StringInfo fault)
 	}
 	return false;
 }
+
+/* Number of runs of anything but white space. */
+static int
+count_words(const char *str, int len)
+{
+	bool inside = false;
+	int words = 0;
+	int i;
+
+	for (i = 0; i < len; i++)
+	{
+		bool blank = (unsigned char) str[i] <= ' ';
+
+		if (!blank && !inside)
+			words++;
+		inside = !blank;
+	}
+	return words;
+}
+
+/*
+ * Models cannot count, so half as many words again and ten more are allowed; beyond that the
+ * answer is invalid, and the model is asked again.
+ */
+bool
+llm_validate_words(const JsonbValue *string, int max_words, StringInfo fault)
+{
+	int words = count_words(string->val.string.val, string->val.string.len);
+
+	if (words == 0)
+		appendStringInfoString(fault, "The summary is empty.");
+	else if (words > max_words + max_words / 2 + 10)
+		appendStringInfo(fault, "The summary has %d words; at most %d were asked for.", words, max_words);
+	else
+		return true;
+	return false;
+}

@@ -37,7 +37,7 @@ find_operation(const char *name)
 {
 	const LlmOperation *op = llm_operation_find(name);
 
-	if (op == NULL)
+	if (op == NULL || op->is_aggregate)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown operation \"%s\"", name),

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * ask_aggregate.h
+ *	  llm_agg() and its like: texts of many rows, asked about together.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LLM_ASK_AGGREGATE_H
+#define LLM_ASK_AGGREGATE_H
+
+#include "base/llm_enrich.h"
+
+#include "ask/ask_ring.h"
+#include "nodes/primnodes.h"
+
+/*
+ * C symbol of the final function.  A node above the aggregate calls it, too, with what the
+ * aggregate has collected, where the aggregate was told to give that (location).
+ */
+#define LLM_AGGREGATE_SYMBOL "llm_enrich_agg_answer"
+
+/* "Location" of an aggregate that gives what it has collected; as LLM_CALL_IN_WHERE. */
+#define LLM_AGGREGATE_COLLECTS (-20231)
+
+extern Datum llm_enrich_agg_answer(PG_FUNCTION_ARGS);
+
+/* Post the questions about what was collected, as many as may be in flight; letters are added to the list. */
+extern void llm_ask_aggregate_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, List **letters);
+
+/* How many questions so many bytes of texts are, in so many rows; by the model and the constant arguments. */
+extern double llm_ask_aggregate_calls(const Aggref *aggref, double bytes);
+
+#endif /* LLM_ASK_AGGREGATE_H */
