@@ -149,6 +149,7 @@ llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich explain", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
 	LlmForecast forecast;
+	List *models;
 	ListCell *cell;
 
 	llm_forecast_begin(&forecast);
@@ -166,6 +167,9 @@ llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
 		llm_forecast_add(&forecast, &ask, &estimate);
 	}
 	MemoryContextSwitchTo(caller);
+	models = llm_forecast_aliases(&forecast);
+	if (models != NIL)
+		ExplainPropertyList("Models", models, es);
 	ExplainPropertyFloat("Estimated Calls", NULL, forecast.sum.calls, 0, es);
 	ExplainPropertyFloat("Estimated Input Tokens", NULL, forecast.sum.input_tokens, 0, es);
 	ExplainPropertyFloat("Estimated Output Tokens", NULL, forecast.sum.output_tokens, 0, es);

@@ -127,6 +127,26 @@ find_model(LlmForecast *forecast, const char *alias, Oid role)
 	return model;
 }
 
+List *
+llm_forecast_aliases(const LlmForecast *forecast)
+{
+	List *aliases = NIL;
+	ListCell *cell;
+
+	foreach(cell, forecast->models)
+	{
+		const LlmForecastModel *model = lfirst(cell);
+		bool is_there = model->target->alias == NULL;
+		ListCell *other;
+
+		foreach(other, aliases)
+			is_there = is_there || strcmp(lfirst(other), model->target->alias) == 0;
+		if (!is_there)
+			aliases = lappend(aliases, pstrdup(model->target->alias));
+	}
+	return aliases;
+}
+
 /* The prices of a body of so many tokens: those of the highest tier that it is above. */
 static bool
 find_prices(const LlmForecastModel *model, double tokens, LlmUnitPrices *prices)

@@ -41,4 +41,7 @@ typedef struct LlmForecast
 extern void llm_forecast_begin(LlmForecast *forecast);
 extern void llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *estimate);
 
+/* The models that were looked up: a List of aliases (char *), each once; without those that do not exist. */
+extern List *llm_forecast_aliases(const LlmForecast *forecast);
+
 #endif /* LLM_FORECAST_H */

@@ -187,7 +187,7 @@ is($left, "0\nt", 'no lock is left in an open transaction, and no transaction nu
 is(sql($counts), $before, 'no row, number or effect of a trigger is left');
 
 my $explained = sql(q(SET llm_enrich.model = 'short'; EXPLAIN SELECT llm_classify(body, '{a,b}') FROM still LIMIT 10));
-like($explained, qr/Estimated Calls: 10\n.*Estimated Cost: [\d.]+ to [\d.]+ US dollars/s, 'EXPLAIN says what calls may cost');
+like($explained, qr/Models: short\n\s+Estimated Calls: 10\n.*Estimated Cost: [\d.]+ to [\d.]+ US dollars/s, 'EXPLAIN says what calls may cost');
 unlike(sql(q(EXPLAIN (COSTS OFF) SELECT llm_classify(body, '{a,b}') FROM still)), qr/Estimated/, 'unless costs are off');
 
 # ---------------------------------------------------------------------------
