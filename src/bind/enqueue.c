@@ -537,6 +537,8 @@ llm_enqueue_is_same(int64 task, LlmNewJob *job, Jsonb *key, text *input)
 		llm_session_note_kept(kept_in, task);
 		if (is_paused)
 			llm_notice_kept(job, kept_in);
+		else
+			job->asked_rows++;
 	}
 	llm_spi_own_end(&scope);
 	SPI_finish();

@@ -238,6 +238,8 @@ compare(const LlmNewTask *tasks, const Found *found, int nfound, Datum *values, 
 				note_failed(tasks[hit->index].job, DatumGetInt64(result(i, 3)));
 			else if (DatumGetBool(result(i, 5)))
 				llm_notice_kept(tasks[hit->index].job, DatumGetInt64(result(i, 3)));
+			else
+				tasks[hit->index].job->asked_rows++;
 		}
 		else if (!is_same && !hit->is_dead)
 		{

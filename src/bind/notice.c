@@ -55,6 +55,17 @@ tell_kept(LlmNewJob *job)
 	job->kept_job = 0;
 }
 
+/* Else a statement that finds all of its rows pending would say nothing at all. */
+static void
+tell_asked(LlmNewJob *job)
+{
+	ereport(NOTICE,
+			(errmsg("%lld rows are being asked already", (long long) job->asked_rows),
+			 errdetail("Column \"%s\" of %s: the same question is on its way for them, and was not queued again.",
+					   job->column_name, relation_name(job))));
+	job->asked_rows = 0;
+}
+
 void
 llm_notice_tell(List *jobs)
 {
@@ -71,6 +82,8 @@ llm_notice_tell(List *jobs)
 
 		if (job->kept_rows > 0)
 			tell_kept(job);
+		if (job->asked_rows > 1)
+			tell_asked(job);
 		if (job->queued <= 1 || job->is_unconfirmed)
 			continue;
 		if (named < NAMED_JOBS)

@@ -14,8 +14,8 @@
 extern void llm_notice_kept(LlmNewJob *job, int64 paused_job);
 
 /*
- * The statement is over: one NOTICE for each job of several rows, and one for the rows that
- * stay with paused jobs.  "jobs" are all LlmNewJob of the statement.
+ * The statement is over: one NOTICE for each job of several rows, and one each for the rows
+ * that stay with paused jobs, and with those that ask.  "jobs" are all LlmNewJob of the statement.
  */
 extern void llm_notice_tell(List *jobs);
 

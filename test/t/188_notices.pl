@@ -48,8 +48,11 @@ like(told(q(UPDATE many SET label = llm_classify(body, ARRAY['a', 'b' || id % 20
 	qr/^(NOTICE:  job \d+: 2 rows .*\n){5}NOTICE:  15 more jobs, of 30 rows in all\nHINT:  See llm.progress.$/,
 	'jobs of arguments that vary are counted');
 
-# The same question again keeps the tasks that are on their way: nothing to tell, unless they are paused.
-is(told(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}') WHERE id <= 20)), '', 'they are on their way');
+# The same question again keeps the tasks that are on their way.
+is(told(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}') WHERE id <= 20)),
+	'NOTICE:  20 rows are being asked already
+DETAIL:  Column "label" of public.ticket: the same question is on its way for them, and was not queued again.',
+	'they are on their way');
 sql('SELECT llm.pause(job => 1), llm.pause(job => 4)');
 is(told(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}') WHERE id <= 20)),
 	'NOTICE:  20 rows wait already, and what they wait for is paused
@@ -59,6 +62,11 @@ is(told(q(UPDATE ticket SET gist = llm_summarize(body) WHERE id > 25)),
 	'NOTICE:  5 rows wait already, and what they wait for is paused
 DETAIL:  Column "gist" of public.ticket keeps its tasks in job 4.
 HINT:  SELECT llm.resume(job => 4);', 'the same in a column of text');
+sql('SELECT llm.resume(job => 4)');
+is( told(q(UPDATE ticket SET gist = llm_summarize(body) WHERE id > 25)),
+	'NOTICE:  5 rows are being asked already
+DETAIL:  Column "gist" of public.ticket: the same question is on its way for them, and was not queued again.',
+	'rows that are being asked');
 sql('SELECT llm.pause(job => 3)');
 is( told(q(UPDATE ticket SET label = CASE WHEN id > 25 THEN llm_classify(body, '{x,y}')
 			ELSE llm_classify(body, '{billing,bug}') END WHERE id > 15 AND id <> 21)),

@@ -110,6 +110,25 @@ $node->poll_query_until('postgres', q(SELECT llm_status(label) = 'done' FROM not
 is(sql('SELECT count(*) FROM llm.dead_letter'), 0, 'P2: and answered');
 
 # ----------------------------------------------------------------------------
+# A recipe for each row, where an argument comes from a column
+# ----------------------------------------------------------------------------
+
+sql(q(CREATE TABLE wish (id int PRIMARY KEY, body text, condition text, holds boolean);
+	INSERT INTO wish SELECT i, 'text', 'it is about ' || i FROM generate_series(1, 5000) i));
+$provider->script({ answers => { text => '{"match": true}' } });
+sql(q(UPDATE wish SET holds = llm_filter(body, condition)));
+cmp_ok(sql('SELECT count(*) FROM llm.recipe'), '>', 5000, 'a recipe for each condition');
+wait_idle($node);
+await_sums();
+by_hand(q(UPDATE llm.recipe SET created_at = created_at - interval '2 days';
+	UPDATE llm.job SET finished_at = finished_at - interval '2 days', created_at = created_at - interval '2 days'));
+like(prune(q(now() - interval '1 day')), qr{jobs 50\d\d, kept answers \d+, recipes 5\d\d\d$}m, 'P10: all of them go');
+is(sql(q(SELECT count(*) FROM llm.recipe r WHERE r.spec::text ~ 'it is about')), 0, 'none is left');
+is(sql(q(SELECT count(*) FROM llm.recipe_stat s WHERE NOT EXISTS (SELECT FROM llm.recipe r WHERE r.id = s.recipe))), 0,
+	'nor what was learned of them');
+$provider->script({});
+
+# ----------------------------------------------------------------------------
 # A recipe that somebody has just found
 # ----------------------------------------------------------------------------
 
