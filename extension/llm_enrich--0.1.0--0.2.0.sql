@@ -377,7 +377,9 @@ SELECT l.id, l.request,
 	CASE WHEN l.estimated THEN l.cost END AS estimated_cost,
 	CASE WHEN l.outcome NOT IN ('ok', 'cached') THEN l.cost END AS wasted,
 	CASE WHEN l.outcome = 'cached' THEN (SELECT pg_catalog.max(o.cost) FROM llm.ledger o
-			WHERE o.task = l.paid_by AND o.outcome = 'ok')
+			WHERE o.task = l.paid_by AND o.outcome = 'ok' AND NOT EXISTS (
+				-- the first use of an answer that could not be written, which counts as wasted
+				SELECT FROM llm.dead_letter d WHERE d.task = l.paid_by AND d.answer IS NOT NULL))
 		WHEN l.cached_tokens > 0 THEN (SELECT l.cached_tokens::numeric * (p.input_per_mtok - p.cached_input_per_mtok) * 0.000001
 			FROM llm.price p WHERE p.server = l.server AND p.model = l.model
 			AND p.valid_from <= l.at AND p.valid_until > l.at) END AS saved,
@@ -442,7 +444,7 @@ COMMENT ON COLUMN llm.ended_sum.failed IS 'tasks that failed';
 COMMENT ON COLUMN llm.ended_sum.superseded IS 'tasks whose cell got another value meanwhile';
 COMMENT ON COLUMN llm.ended_sum.cancelled IS 'tasks cancelled';
 COMMENT ON COLUMN llm.ended_sum.row_gone IS 'tasks whose row was deleted';
-COMMENT ON COLUMN llm.ended_sum.dropped_cost IS 'US dollars for good answers of tasks that are not done';
+COMMENT ON COLUMN llm.ended_sum.dropped_cost IS 'US dollars for answers that did not satisfy checks, or whose tasks are not done; less what an answer cost that is written after all';
 
 ALTER TABLE llm.ledger_sum ENABLE ROW LEVEL SECURITY;
 ALTER TABLE llm.ended_sum ENABLE ROW LEVEL SECURITY;
@@ -1240,7 +1242,8 @@ GRANT EXECUTE ON FUNCTION llm.stat_jobs() TO pg_monitor, llm_admin;
 
 -- The invoice beside the ledger.  Days are those of UTC, as providers count.  What a day's doubtful
 -- requests can account for is told day by day; the gap itself is known for the whole time only.
-CREATE FUNCTION llm.reconcile(server text, since timestamptz, until timestamptz, billed numeric DEFAULT NULL)
+CREATE FUNCTION llm.reconcile(server text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	billed numeric DEFAULT NULL)
 	RETURNS TABLE (day date, requests bigint, cost numeric, estimated_cost numeric, unknown bigint, unpriced bigint,
 		invoice numeric, gap numeric, explained numeric, why text)
 	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 40
@@ -1249,12 +1252,18 @@ CREATE FUNCTION llm.reconcile(server text, since timestamptz, until timestamptz,
 	AS $$
 #variable_conflict use_column
 DECLARE
+	v_since CONSTANT timestamptz := COALESCE($2, date_trunc('month', llm.clock()));
+	v_until CONSTANT timestamptz := COALESCE($3, llm.clock());
 	v_total record;
 	v_gap numeric;
 BEGIN
-	IF $1 IS NULL OR $2 IS NULL OR $3 IS NULL THEN
-		RAISE EXCEPTION 'llm.reconcile() needs a server and a time' USING ERRCODE = 'null_value_not_allowed',
-			HINT = 'SELECT * FROM llm.reconcile(''openai'', ''2026-11-01'', ''2026-12-01'', billed => 123.45);';
+	IF $1 IS NULL THEN
+		RAISE EXCEPTION 'llm.reconcile() needs a server' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'SELECT * FROM llm.reconcile(''openai'', since => ''2026-11-01'', until => ''2026-12-01'', billed => 123.45);';
+	END IF;
+	IF v_since > v_until THEN
+		RAISE EXCEPTION '"since" lies after "until"' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'What is not given of "since" is the start of this month, of "until" now; days are those of UTC.';
 	END IF;
 
 	FOR v_total IN
@@ -1269,7 +1278,7 @@ BEGIN
 						+ b.output_tokens * p.output_per_mtok) * 0.000001
 					FROM llm.price p WHERE p.server = b.server AND p.model = b.model
 					ORDER BY p.valid_from DESC LIMIT 1) END AS missing
-			FROM llm.bill('{day,server,model,outcome}', $2, $3) b WHERE b.server = $1
+			FROM llm.bill('{day,server,model,outcome}', v_since, v_until) b WHERE b.server = $1
 		)
 		SELECT p.day, GROUPING(p.day) = 1 AS whole, sum(p.requests)::bigint AS requests, sum(p.cost) AS cost,
 			sum(p.estimated_cost) AS estimated_cost, sum(p.unknown)::bigint AS unknown, sum(p.unpriced)::bigint AS unpriced,
@@ -1313,7 +1322,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION llm.reconcile(text, timestamptz, timestamptz, numeric) IS
-	'a provider''s invoice beside the ledger: a row for the whole time, with the gap, and one for each day (UTC), with likely causes';
+	'a provider''s invoice beside the ledger, from the start of this month until now where no time is given: a row for the whole time, with the gap, and one for each day (UTC), with likely causes';
 -- Functions that return more than jsonb.
 CREATE FUNCTION llm_filter(input text, condition text,
 	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
@@ -1484,7 +1493,7 @@ COMMENT ON COLUMN llm.recipe_stat.again_input_tokens IS 'their input tokens';
 COMMENT ON COLUMN llm.recipe_stat.again_output_tokens IS 'their output tokens';
 COMMENT ON COLUMN llm.recipe_stat.latency_ms IS 'milliseconds of the requests that asked for the first time';
 
--- Figures only: whoever sees the recipe, and who watches over the server.
+-- Figures only: for the roles that see the recipe, and for pg_monitor.
 ALTER TABLE llm.recipe_stat ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON llm.recipe_stat FOR SELECT USING (
 	EXISTS (SELECT FROM llm.job j WHERE j.recipe OPERATOR(pg_catalog.=) recipe_stat.recipe));
@@ -1684,20 +1693,18 @@ BEGIN
 		CASE WHEN count(*) > 10 THEN format('<p>And %s more.</p>', count(*) - 10) ELSE '' END
 	INTO v_jobs, v_more FROM job j;
 
-	IF to_regclass('llm.budget') IS NOT NULL THEN
-		SELECT string_agg(format('<tr><td class="n">%s<small>%s</small></td><td class="b"><span class="t"><i%s style="width:%s%%"></i></span></td>'
-				'<td class="r">%s&#8201;/&#8201;%s</td><td class="r h">%s</td><td class="r">%s</td></tr>',
-				CASE WHEN b.scope = '' THEN 'the database' ELSE llm.html_name(b.scope) END,
-				concat(CASE b.per WHEN 'total' THEN 'in all' ELSE 'per ' || b.per END, CASE WHEN b.waiting > 0 THEN format(': %s tasks wait for it', llm.html_count(b.waiting)) END),
-				CASE WHEN b.part >= 0.9 OR b.waiting > 0 THEN ' class="o"' ELSE '' END, round(100 * LEAST(b.part, 1), 1),
-				llm.html_money(b.spent, b.amount), llm.html_money(b.amount, b.amount), llm.html_money(NULLIF(b.reserved, 0), b.amount),
-				COALESCE(to_char(b.resets_at, 'FMDD Mon HH24:MI'), '&#8211;')), '' ORDER BY b.part DESC, b.id)
-		INTO v_budgets FROM (
-			SELECT u.*, COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) AS part,
-				concat_ws(', ', 'role ' || u.role, u.relation, 'model ' || u.model, 'server ' || u.server,
-					u.tag || COALESCE(' = ' || u.value, '')) AS scope
-			FROM llm.budget u ORDER BY COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) DESC, u.id LIMIT 20) b;
-	END IF;
+	SELECT string_agg(format('<tr><td class="n">%s<small>%s</small></td><td class="b"><span class="t"><i%s style="width:%s%%"></i></span></td>'
+			'<td class="r">%s&#8201;/&#8201;%s</td><td class="r h">%s</td><td class="r">%s</td></tr>',
+			CASE WHEN b.scope = '' THEN 'the database' ELSE llm.html_name(b.scope) END,
+			concat(CASE b.per WHEN 'total' THEN 'in all' ELSE 'per ' || b.per END, CASE WHEN b.waiting > 0 THEN format(': %s %s for it', llm.html_count(b.waiting), CASE b.waiting WHEN 1 THEN 'job waits' ELSE 'jobs wait' END) END),
+			CASE WHEN b.part >= 0.9 OR b.waiting > 0 THEN ' class="o"' ELSE '' END, round(100 * LEAST(b.part, 1), 1),
+			llm.html_money(b.spent, b.amount), llm.html_money(b.amount, b.amount), llm.html_money(NULLIF(b.reserved, 0), b.amount),
+			COALESCE(to_char(b.resets_at, 'FMDD Mon HH24:MI'), '&#8211;')), '' ORDER BY b.part DESC, b.id)
+	INTO v_budgets FROM (
+		SELECT u.*, COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) AS part,
+			concat_ws(', ', 'role ' || u.role, u.relation, 'model ' || u.model, 'server ' || u.server,
+				u.tag || COALESCE(' = ' || u.value, '')) AS scope
+		FROM llm.budget u ORDER BY COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) DESC, u.id LIMIT 20) b;
 
 	-- slow: today twice as slow as before; the sums by hours have what each target took
 	WITH target AS (
@@ -1836,7 +1843,7 @@ BEGIN
 			(6, 'cancelled', 'Cancelled after sending, by estimate')) w(place, outcome, words) ON w.outcome = p.outcome
 		WHERE p.requests > 0 OR p.wasted > 0
 		UNION ALL
-		SELECT 1, 7, 'Answers that no cell took: the row had changed, was gone, or the task was cancelled', NULL,
+		SELECT 1, 7, 'Answers that no cell took: a check did not hold, the row had changed or was gone, it could not be written, or the task was cancelled', NULL,
 			v_all.wasted - (SELECT COALESCE(sum(p.wasted), 0) FROM part p)
 		WHERE v_all.wasted - (SELECT COALESCE(sum(p.wasted), 0) FROM part p) > 0
 		UNION ALL
@@ -1887,7 +1894,8 @@ BEGIN
 			'<th class="r">Saved</th></tr></thead><tbody>%s</tbody></table>', v_waste) END, E'\n',
 		llm.report_now(), E'\n',
 		'<footer>Made by llm_enrich. Spend is what the ledger has: exact but for what is said to be estimated. Wasted: paid for no answer, '
-		'or for one that no cell took. Saved: what cached tokens and shared answers would have cost.</footer></main></body></html>');
+		'for one that did not satisfy the checks of its call, or for one that no cell has taken so far. Saved: what cached tokens, and answers that were '
+		'used once more, would have cost; the first use of an answer saves nothing.</footer></main></body></html>');
 END
 $$;
 COMMENT ON FUNCTION llm.report(timestamptz) IS
@@ -2005,6 +2013,8 @@ CREATE TABLE llm.budget_rule (
 	time_zone text NOT NULL,
 	set_by text NOT NULL,
 	set_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	role_name text,
+	relation_name text,
 	CHECK ((tag IS NULL) = (value IS NULL)),
 	UNIQUE NULLS NOT DISTINCT (per, role, relation, model, server, tag, value)
 );
@@ -2020,7 +2030,9 @@ COMMENT ON COLUMN llm.budget_rule.tag IS 'name of a tag of the calls; NULL: any'
 COMMENT ON COLUMN llm.budget_rule.value IS 'its value';
 COMMENT ON COLUMN llm.budget_rule.time_zone IS 'time zone of its days, weeks and months';
 COMMENT ON COLUMN llm.budget_rule.set_by IS 'role that set it last';
-COMMENT ON COLUMN llm.budget_rule.set_at IS 'start of the transaction that did';
+COMMENT ON COLUMN llm.budget_rule.set_at IS 'when that was';
+COMMENT ON COLUMN llm.budget_rule.role_name IS 'name of the role then, to be told by when it was dropped';
+COMMENT ON COLUMN llm.budget_rule.relation_name IS 'name of the table or view then';
 COMMENT ON SEQUENCE llm.budget_rule_id_seq IS 'numbers of budgets';
 
 CREATE TABLE llm.budget_period (
@@ -2061,23 +2073,38 @@ CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.budge
 COMMENT ON TRIGGER changed ON llm.budget_rule IS 'tell all processes that budgets have changed';
 ALTER TABLE llm.budget_rule ENABLE ALWAYS TRIGGER changed;
 
+-- The sender adds up what a period has spent before a budget was set, a moment after the commit.  Until then
+-- whoever looks adds it up.
+CREATE FUNCTION llm.spent_before(budget bigint, since timestamptz) RETURNS numeric
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 10000
+	AS 'MODULE_PATHNAME', 'llm_enrich_spent_before';
+COMMENT ON FUNCTION llm.spent_before(bigint, timestamptz) IS
+	'internal: what the ledger has since then of what a budget bounds, for who may see the budget';
+
 CREATE VIEW llm.budget WITH (security_invoker = true) AS
-SELECT b.id, b.amount, b.per, b.role, b.relation, b.model, b.server, b.tag, b.value, b.time_zone,
-	COALESCE(pg_catalog.trim_scale(p.spent), 0) AS spent,
+SELECT b.id, b.amount, b.per,
+	COALESCE((SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.oid = b.role::oid), b.role_name || ' (dropped)') AS role,
+	COALESCE((SELECT b.relation::text FROM pg_catalog.pg_class c WHERE c.oid = b.relation::oid), b.relation_name || ' (dropped)')
+		AS relation,
+	b.model, b.server, b.tag, b.value, b.time_zone,
+	pg_catalog.trim_scale(s.spent) AS spent,
 	COALESCE(pg_catalog.trim_scale(p.reserved), 0) AS reserved,
-	pg_catalog.trim_scale(b.amount - COALESCE(p.spent, 0) - COALESCE(p.reserved, 0)) AS "left",
+	pg_catalog.trim_scale(b.amount - s.spent - COALESCE(p.reserved, 0)) AS "left",
 	pg_catalog.trim_scale(p.needed) AS needed,
 	NULLIF(llm.budget_end(b.per, b.time_zone, llm.clock()), 'infinity') AS resets_at,
 	COALESCE(p.waiting, 0) AS waiting
-FROM llm.budget_rule b LEFT JOIN llm.budget_period p
-	ON p.budget = b.id AND p.starts_at = llm.budget_start(b.per, b.time_zone, llm.clock())
+FROM llm.budget_rule b
+	CROSS JOIN LATERAL (SELECT llm.budget_start(b.per, b.time_zone, llm.clock()) AS starts_at OFFSET 0) w
+	LEFT JOIN llm.budget_period p ON p.budget = b.id AND p.starts_at = w.starts_at
+	CROSS JOIN LATERAL (SELECT CASE WHEN p.budget IS NOT NULL THEN p.spent
+		WHEN b.set_at >= w.starts_at THEN llm.spent_before(b.id, w.starts_at) ELSE 0 END AS spent OFFSET 0) s
 ORDER BY b.id;
 COMMENT ON VIEW llm.budget IS 'budgets, and how they stand in the period that runs';
 COMMENT ON COLUMN llm.budget.id IS 'number of the budget, for llm.drop_budget()';
 COMMENT ON COLUMN llm.budget.amount IS 'US dollars that may be spent in a period';
 COMMENT ON COLUMN llm.budget.per IS 'day, week, month or total';
-COMMENT ON COLUMN llm.budget.role IS 'role whose calls it holds for, those of its members included; NULL: any';
-COMMENT ON COLUMN llm.budget.relation IS 'table or view that the statements name; NULL: any';
+COMMENT ON COLUMN llm.budget.role IS 'role whose calls it holds for, those of its members included, or that it was dropped; NULL: any';
+COMMENT ON COLUMN llm.budget.relation IS 'table or view that the statements name, or that it was dropped; NULL: any';
 COMMENT ON COLUMN llm.budget.model IS 'model alias; NULL: any';
 COMMENT ON COLUMN llm.budget.server IS 'foreign server; NULL: any';
 COMMENT ON COLUMN llm.budget.tag IS 'name of a tag of the calls; NULL: any';

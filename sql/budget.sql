@@ -7,6 +7,8 @@ CREATE SERVER budget_server FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'op
 CREATE USER MAPPING FOR PUBLIC SERVER budget_server OPTIONS (api_key 'k');
 SELECT llm.add_model('budgeted', server => 'budget_server', model => 'm', input_per_mtok => 1, output_per_mtok => 1);
 CREATE TABLE budgeted (id int PRIMARY KEY, body text, label jsonb);
+CREATE FOREIGN DATA WRAPPER budget_other;
+CREATE SERVER budget_files FOREIGN DATA WRAPPER budget_other;
 CREATE ROLE budget_analyst;
 CREATE ROLE budget_member IN ROLE budget_analyst;
 CREATE ROLE budget_stranger;
@@ -21,10 +23,18 @@ SELECT llm.set_budget(1000000000);
 SELECT llm.set_budget(NULL);
 SELECT llm.set_budget(1, per => 'year');
 SELECT llm.set_budget(1, role => 'budget_nobody');
+SELECT llm.set_budget(1, relation => 'budget_nothing');
+SELECT llm.set_budget(1, relation => 0);
+SELECT llm.set_budget(1, relation => 4000000000);
+SELECT llm.set_budget(1, relation => 'pg_class');
+SELECT llm.set_budget(1, relation => 'llm.ledger');
+SELECT llm.set_budget(1, relation => 'budgeted_pkey');
 SELECT llm.set_budget(1, model => 'no_such_model');
 SELECT llm.set_budget(1, server => 'no_such_server');
+SELECT llm.set_budget(1, server => 'budget_files');
 SELECT llm.set_budget(1, tag => 'team');
 SELECT llm.set_budget(1, time_zone => 'Nowhere/City');
+SELECT llm.set_budget(1, time_zone => '');
 SELECT llm.drop_budget(-1);
 
 -- The same scope and period replaces; another period is another budget.
@@ -46,6 +56,29 @@ FROM llm.budget WHERE per <> 'total';
 -- A day in March has 23 hours, one in October 25.
 SELECT llm.budget_end('day', 'Europe/Berlin', t) - llm.budget_start('day', 'Europe/Berlin', t) AS long
 FROM unnest('{2026-03-29 12:00+02,2026-10-25 12:00+01}'::timestamptz[]) t;
+
+-- So small that nothing can be paid of it.
+SELECT llm.set_budget(0.00001, per => 'day', model => 'budgeted') AS small \gset
+SELECT llm.set_budget(0, per => 'day', model => 'budgeted') = :small AS nothing_at_all;
+SELECT llm.drop_budget(:small);
+
+-- What the period had spent counts at once, for who may see the budget.
+SELECT llm.spent_before(:first, '-infinity') AS seen, llm.spent_before(-1, '-infinity') AS none;
+SET ROLE budget_stranger;
+SELECT llm.spent_before(:first, '-infinity') AS not_to_be_seen;
+RESET ROLE;
+
+-- Whose role or table is gone.
+CREATE ROLE budget_leaver;
+CREATE TABLE "Budget left" (id int PRIMARY KEY, label jsonb);
+SELECT llm.set_budget(1, role => 'budget_leaver', relation => '"Budget left"') AS left \gset
+SELECT role, relation FROM llm.budget WHERE id = :left;
+ALTER ROLE budget_leaver RENAME TO budget_gone;
+DROP TABLE "Budget left";
+SELECT role, relation FROM llm.budget WHERE id = :left;
+DROP ROLE budget_gone;
+SELECT role, relation FROM llm.budget WHERE id = :left;
+SELECT llm.drop_budget(:left);
 
 -- Who may set one, and who sees which.
 SET ROLE budget_stranger;
@@ -82,9 +115,35 @@ SELECT llm.drop_budget(id) FROM llm.budget;
 RESET ROLE;
 SELECT count(*) FROM llm.budget;
 ALTER SERVER budget_server OWNER TO CURRENT_USER;
+
+-- A server that gets another name takes along what names it.
+SELECT llm.set_price('budgeted', 2, 3, valid_from => '2099-01-01');
+SELECT llm.set_budget(0.25, server => 'budget_server') AS renamed \gset
+SELECT llm.pause(server => 'budget_server');
+BEGIN;
+ALTER SERVER budget_server RENAME TO budget_files;
+ROLLBACK;
+ALTER SERVER budget_server RENAME TO budget_moved;
+SELECT alias, server FROM llm.model WHERE alias = 'budgeted';
+SELECT server, input_per_mtok, valid_from < now() + interval '1 min' AS begun, valid_until = 'infinity' AS open,
+	valid_until < now() + interval '1 min' AS ended FROM llm.price WHERE model = 'm' ORDER BY server, valid_from;
+SELECT server FROM llm.budget;
+SELECT server FROM llm.pause;
+ALTER SERVER budget_moved RENAME TO budget_server;
+SELECT server, input_per_mtok, valid_until > now() + interval '1 min' AS holds FROM llm.price WHERE model = 'm' ORDER BY valid_from, server;
+SELECT llm.resume(server => 'budget_server');
+-- but not into a budget that another server has left
+CREATE SERVER budget_old FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'https://127.0.0.1:1/v1');
+SELECT llm.set_budget(0.125, server => 'budget_old') AS old \gset
+DROP SERVER budget_old;
+\set VERBOSITY terse
+ALTER SERVER budget_server RENAME TO budget_old;
+\set VERBOSITY default
+SELECT llm.drop_budget(id) FROM llm.budget;
 DROP OWNED BY budget_owner, budget_member;
 DROP TABLE budgeted;
 SELECT llm.drop_model('budgeted');
-DELETE FROM llm.price WHERE server = 'budget_server';
+DELETE FROM llm.price WHERE server IN ('budget_server', 'budget_moved');
 DROP SERVER budget_server CASCADE;
+DROP FOREIGN DATA WRAPPER budget_other CASCADE;
 DROP ROLE budget_member, budget_analyst, budget_stranger, budget_owner, budget_watcher;

@@ -117,7 +117,7 @@ SELECT llm.set_price('fast', NULL, NULL);
 \echo :SQLSTATE
 SELECT llm.set_price('nope', 1, 1);
 \echo :SQLSTATE
--- by hand neither, whoever tries
+-- nor by hand, by any role
 UPDATE llm.price SET input_per_mtok = 0 WHERE model = 'gpt-5-mini';
 \echo :SQLSTATE
 UPDATE llm.price SET valid_from = valid_from - '1 day'::interval WHERE model = 'gpt-5-mini';
@@ -195,8 +195,7 @@ SELECT llm.check('fast');
 ALTER SERVER catalog_openai RENAME TO catalog_renamed;
 SELECT llm.check('fast');
 \echo :SQLSTATE
-SELECT llm.alter_model('fast', server => 'catalog_renamed');
--- its price came along, not the list's
+-- its model and price came along
 SELECT input_per_mtok FROM llm.price WHERE server = 'catalog_renamed' AND model = 'gpt-5-mini';
 SELECT llm.check('fast');
 UPDATE llm.model SET server = 'catalog_stranger' WHERE alias = 'own2';

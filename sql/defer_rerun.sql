@@ -53,7 +53,7 @@ MERGE INTO t USING before b ON b.id = t.id WHEN MATCHED THEN UPDATE SET label = 
 INSERT INTO t VALUES (1, 'text 1', llm_classify('text 1', '{a,b}')) ON CONFLICT (id) DO UPDATE SET label = excluded.label;
 SELECT count(*) FROM t JOIN before USING (id, label);
 SELECT * FROM tally;
--- another input, recipe, model, role or key asks anew
+-- another input, recipe, model, role or key asks again
 UPDATE t SET body = 'other', label = llm_classify('other', '{a,b}') WHERE id = 1;
 UPDATE t SET label = llm_classify(body, '{a,b,c}') WHERE id = 2;
 UPDATE t SET label = llm_classify(body, '{a,b}', model => 'rerun_other') WHERE id = 3;

@@ -56,6 +56,8 @@ SELECT * FROM llm.estimate($$UPDATE estimate SET label = llm_classify(body, '{}'
 SELECT * FROM llm.estimate($$UPDATE estimate SET label = llm_classify(body, '{a,b}', model => 'nosuch')$$);
 SELECT * FROM llm.estimate($$SELECT 1; SELECT 2$$);
 SELECT * FROM llm.estimate($$CREATE TABLE x AS SELECT 1$$);
+SELECT * FROM llm.estimate($$SELECT body INTO x FROM estimate$$);
+SELECT * FROM llm.estimate($$SELECT llm_classify(body, '{a,b}') INTO x FROM estimate$$);
 SELECT * FROM llm.estimate($$VACUUM$$);
 SELECT * FROM llm.estimate($$SELECT 1$$);
 -- with the rights of who asks

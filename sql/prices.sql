@@ -32,6 +32,10 @@ SELECT llm.set_price('nine', 1, 2, tiers => '{}');
 SELECT llm.set_price('nine', 1, 2, tiers => '[{"input_per_mtok": 3}]');
 SELECT llm.set_price('nine', 1, 2, tiers => '[{"above_tokens": 100, "input_per_mtok": -3}]');
 SELECT llm.set_price('nine', 1, 2, tiers => '[{"above_tokens": 100, "input": 3}]');
+SELECT llm.set_price('nine', 1, 2, tiers => '[{"above_tokens": 100, "input_per_mtok": 1e300}]');
+SELECT llm.set_price('nine', 1, 2, tiers => '[{"above_tokens": 2000000, "input_per_mtok": 1}]');
+SELECT llm.set_price('nine', 1e300, 1);
+SELECT llm.set_price('nine', 1, 1000001);
 
 -- not everybody's to do
 CREATE ROLE prices_user;

@@ -167,6 +167,15 @@ CREATE TABLE strict (id int PRIMARY KEY, note text NOT NULL, other text NOT NULL
 INSERT INTO strict (id, note) VALUES (1, llm_classify('x')->>'label');
 INSERT INTO strict VALUES (1, 'x', llm_classify('x')->>'label') RETURNING *;
 SELECT col, key FROM tasks();
+-- a column whose default is a call holds nothing until the answer is there
+CREATE TABLE asks (id int PRIMARY KEY, body text, kind text DEFAULT upper(llm_classify('x')->>'label'), size int DEFAULT 7);
+INSERT INTO asks (id) VALUES (1);
+INSERT INTO asks (id, kind) VALUES (2, llm_classify('y')->>'label');
+INSERT INTO asks (id, kind) VALUES (3, DEFAULT);
+INSERT INTO asks (id, kind, size) VALUES (4, 'none', (llm_complete('z')->>'text')::int);
+INSERT INTO asks (id, body) VALUES (1, 'one') ON CONFLICT (id) DO UPDATE SET kind = DEFAULT;
+SELECT * FROM asks ORDER BY id;
+SELECT col, key, input, expression FROM tasks() ORDER BY key;
 CREATE VIEW narrow AS SELECT id, note FROM t;
 UPDATE narrow SET note = llm_classify('x')->>'label' WHERE id = 1;
 SELECT col, key FROM tasks();

@@ -54,7 +54,7 @@ UPDATE note SET label = llm_classify(body, CASE WHEN id < 4 THEN '{x,y}'::text[]
 SELECT id, state, same_as, input FROM asked;
 :forget
 
--- whoever sets a temperature wants as many answers as rows; 0 is none
+-- a call with a temperature wants as many answers as rows; 0 is none
 UPDATE note SET label = NULL;
 UPDATE note SET label = llm_classify(body, '{x,y}', options => '{"temperature": 0.7}') WHERE body = 'a';
 SELECT id, state, same_as FROM asked;

@@ -32,6 +32,10 @@ SELECT day, gap, explained, why FROM llm.reconcile('bank', '2026-03-01', '2026-0
 SELECT day, gap, explained, why FROM llm.reconcile('nowhere', '2026-03-01', '2026-04-01', billed => 5);
 SELECT day, gap, explained, why FROM llm.reconcile('nowhere', '2026-03-01', '2026-04-01', billed => 0);
 SELECT * FROM llm.reconcile(NULL, '2026-03-01', '2026-04-01');
+-- this month until now
+SELECT day, cost, why FROM llm.reconcile('nowhere');
+SELECT day IS NULL AS whole, cost, invoice, gap FROM llm.reconcile('bank', since => '2026-03-01', billed => 129.365) LIMIT 1;
+SELECT * FROM llm.reconcile('bank', since => '2099-01-01');
 SELECT * FROM llm.reconcile('bank', '2026-04-01', '2026-03-01');
 
 -- a role sees its own counters, and the figures of jobs not at all

@@ -204,7 +204,9 @@ SELECT l.id, l.request,
 	CASE WHEN l.estimated THEN l.cost END AS estimated_cost,
 	CASE WHEN l.outcome NOT IN ('ok', 'cached') THEN l.cost END AS wasted,
 	CASE WHEN l.outcome = 'cached' THEN (SELECT pg_catalog.max(o.cost) FROM llm.ledger o
-			WHERE o.task = l.paid_by AND o.outcome = 'ok')
+			WHERE o.task = l.paid_by AND o.outcome = 'ok' AND NOT EXISTS (
+				-- the first use of an answer that could not be written, which counts as wasted
+				SELECT FROM llm.dead_letter d WHERE d.task = l.paid_by AND d.answer IS NOT NULL))
 		WHEN l.cached_tokens > 0 THEN (SELECT l.cached_tokens::numeric * (p.input_per_mtok - p.cached_input_per_mtok) * 0.000001
 			FROM llm.price p WHERE p.server = l.server AND p.model = l.model
 			AND p.valid_from <= l.at AND p.valid_until > l.at) END AS saved,
@@ -269,7 +271,7 @@ COMMENT ON COLUMN llm.ended_sum.failed IS 'tasks that failed';
 COMMENT ON COLUMN llm.ended_sum.superseded IS 'tasks whose cell got another value meanwhile';
 COMMENT ON COLUMN llm.ended_sum.cancelled IS 'tasks cancelled';
 COMMENT ON COLUMN llm.ended_sum.row_gone IS 'tasks whose row was deleted';
-COMMENT ON COLUMN llm.ended_sum.dropped_cost IS 'US dollars for good answers of tasks that are not done';
+COMMENT ON COLUMN llm.ended_sum.dropped_cost IS 'US dollars for answers that did not satisfy checks, or whose tasks are not done; less what an answer cost that is written after all';
 
 ALTER TABLE llm.ledger_sum ENABLE ROW LEVEL SECURITY;
 ALTER TABLE llm.ended_sum ENABLE ROW LEVEL SECURITY;

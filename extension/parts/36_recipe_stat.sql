@@ -42,7 +42,7 @@ COMMENT ON COLUMN llm.recipe_stat.again_input_tokens IS 'their input tokens';
 COMMENT ON COLUMN llm.recipe_stat.again_output_tokens IS 'their output tokens';
 COMMENT ON COLUMN llm.recipe_stat.latency_ms IS 'milliseconds of the requests that asked for the first time';
 
--- Figures only: whoever sees the recipe, and who watches over the server.
+-- Figures only: for the roles that see the recipe, and for pg_monitor.
 ALTER TABLE llm.recipe_stat ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON llm.recipe_stat FOR SELECT USING (
 	EXISTS (SELECT FROM llm.job j WHERE j.recipe OPERATOR(pg_catalog.=) recipe_stat.recipe));

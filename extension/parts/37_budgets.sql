@@ -26,6 +26,8 @@ CREATE TABLE llm.budget_rule (
 	time_zone text NOT NULL,
 	set_by text NOT NULL,
 	set_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	role_name text,
+	relation_name text,
 	CHECK ((tag IS NULL) = (value IS NULL)),
 	UNIQUE NULLS NOT DISTINCT (per, role, relation, model, server, tag, value)
 );
@@ -41,7 +43,9 @@ COMMENT ON COLUMN llm.budget_rule.tag IS 'name of a tag of the calls; NULL: any'
 COMMENT ON COLUMN llm.budget_rule.value IS 'its value';
 COMMENT ON COLUMN llm.budget_rule.time_zone IS 'time zone of its days, weeks and months';
 COMMENT ON COLUMN llm.budget_rule.set_by IS 'role that set it last';
-COMMENT ON COLUMN llm.budget_rule.set_at IS 'start of the transaction that did';
+COMMENT ON COLUMN llm.budget_rule.set_at IS 'when that was';
+COMMENT ON COLUMN llm.budget_rule.role_name IS 'name of the role then, to be told by when it was dropped';
+COMMENT ON COLUMN llm.budget_rule.relation_name IS 'name of the table or view then';
 COMMENT ON SEQUENCE llm.budget_rule_id_seq IS 'numbers of budgets';
 
 CREATE TABLE llm.budget_period (
@@ -82,23 +86,38 @@ CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON llm.budge
 COMMENT ON TRIGGER changed ON llm.budget_rule IS 'tell all processes that budgets have changed';
 ALTER TABLE llm.budget_rule ENABLE ALWAYS TRIGGER changed;
 
+-- The sender adds up what a period has spent before a budget was set, a moment after the commit.  Until then
+-- whoever looks adds it up.
+CREATE FUNCTION llm.spent_before(budget bigint, since timestamptz) RETURNS numeric
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 10000
+	AS 'MODULE_PATHNAME', 'llm_enrich_spent_before';
+COMMENT ON FUNCTION llm.spent_before(bigint, timestamptz) IS
+	'internal: what the ledger has since then of what a budget bounds, for who may see the budget';
+
 CREATE VIEW llm.budget WITH (security_invoker = true) AS
-SELECT b.id, b.amount, b.per, b.role, b.relation, b.model, b.server, b.tag, b.value, b.time_zone,
-	COALESCE(pg_catalog.trim_scale(p.spent), 0) AS spent,
+SELECT b.id, b.amount, b.per,
+	COALESCE((SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.oid = b.role::oid), b.role_name || ' (dropped)') AS role,
+	COALESCE((SELECT b.relation::text FROM pg_catalog.pg_class c WHERE c.oid = b.relation::oid), b.relation_name || ' (dropped)')
+		AS relation,
+	b.model, b.server, b.tag, b.value, b.time_zone,
+	pg_catalog.trim_scale(s.spent) AS spent,
 	COALESCE(pg_catalog.trim_scale(p.reserved), 0) AS reserved,
-	pg_catalog.trim_scale(b.amount - COALESCE(p.spent, 0) - COALESCE(p.reserved, 0)) AS "left",
+	pg_catalog.trim_scale(b.amount - s.spent - COALESCE(p.reserved, 0)) AS "left",
 	pg_catalog.trim_scale(p.needed) AS needed,
 	NULLIF(llm.budget_end(b.per, b.time_zone, llm.clock()), 'infinity') AS resets_at,
 	COALESCE(p.waiting, 0) AS waiting
-FROM llm.budget_rule b LEFT JOIN llm.budget_period p
-	ON p.budget = b.id AND p.starts_at = llm.budget_start(b.per, b.time_zone, llm.clock())
+FROM llm.budget_rule b
+	CROSS JOIN LATERAL (SELECT llm.budget_start(b.per, b.time_zone, llm.clock()) AS starts_at OFFSET 0) w
+	LEFT JOIN llm.budget_period p ON p.budget = b.id AND p.starts_at = w.starts_at
+	CROSS JOIN LATERAL (SELECT CASE WHEN p.budget IS NOT NULL THEN p.spent
+		WHEN b.set_at >= w.starts_at THEN llm.spent_before(b.id, w.starts_at) ELSE 0 END AS spent OFFSET 0) s
 ORDER BY b.id;
 COMMENT ON VIEW llm.budget IS 'budgets, and how they stand in the period that runs';
 COMMENT ON COLUMN llm.budget.id IS 'number of the budget, for llm.drop_budget()';
 COMMENT ON COLUMN llm.budget.amount IS 'US dollars that may be spent in a period';
 COMMENT ON COLUMN llm.budget.per IS 'day, week, month or total';
-COMMENT ON COLUMN llm.budget.role IS 'role whose calls it holds for, those of its members included; NULL: any';
-COMMENT ON COLUMN llm.budget.relation IS 'table or view that the statements name; NULL: any';
+COMMENT ON COLUMN llm.budget.role IS 'role whose calls it holds for, those of its members included, or that it was dropped; NULL: any';
+COMMENT ON COLUMN llm.budget.relation IS 'table or view that the statements name, or that it was dropped; NULL: any';
 COMMENT ON COLUMN llm.budget.model IS 'model alias; NULL: any';
 COMMENT ON COLUMN llm.budget.server IS 'foreign server; NULL: any';
 COMMENT ON COLUMN llm.budget.tag IS 'name of a tag of the calls; NULL: any';

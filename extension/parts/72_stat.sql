@@ -67,7 +67,8 @@ GRANT EXECUTE ON FUNCTION llm.stat_jobs() TO pg_monitor, llm_admin;
 
 -- The invoice beside the ledger.  Days are those of UTC, as providers count.  What a day's doubtful
 -- requests can account for is told day by day; the gap itself is known for the whole time only.
-CREATE FUNCTION llm.reconcile(server text, since timestamptz, until timestamptz, billed numeric DEFAULT NULL)
+CREATE FUNCTION llm.reconcile(server text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	billed numeric DEFAULT NULL)
 	RETURNS TABLE (day date, requests bigint, cost numeric, estimated_cost numeric, unknown bigint, unpriced bigint,
 		invoice numeric, gap numeric, explained numeric, why text)
 	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 40
@@ -76,12 +77,18 @@ CREATE FUNCTION llm.reconcile(server text, since timestamptz, until timestamptz,
 	AS $$
 #variable_conflict use_column
 DECLARE
+	v_since CONSTANT timestamptz := COALESCE($2, date_trunc('month', llm.clock()));
+	v_until CONSTANT timestamptz := COALESCE($3, llm.clock());
 	v_total record;
 	v_gap numeric;
 BEGIN
-	IF $1 IS NULL OR $2 IS NULL OR $3 IS NULL THEN
-		RAISE EXCEPTION 'llm.reconcile() needs a server and a time' USING ERRCODE = 'null_value_not_allowed',
-			HINT = 'SELECT * FROM llm.reconcile(''openai'', ''2026-11-01'', ''2026-12-01'', billed => 123.45);';
+	IF $1 IS NULL THEN
+		RAISE EXCEPTION 'llm.reconcile() needs a server' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'SELECT * FROM llm.reconcile(''openai'', since => ''2026-11-01'', until => ''2026-12-01'', billed => 123.45);';
+	END IF;
+	IF v_since > v_until THEN
+		RAISE EXCEPTION '"since" lies after "until"' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'What is not given of "since" is the start of this month, of "until" now; days are those of UTC.';
 	END IF;
 
 	FOR v_total IN
@@ -96,7 +103,7 @@ BEGIN
 						+ b.output_tokens * p.output_per_mtok) * 0.000001
 					FROM llm.price p WHERE p.server = b.server AND p.model = b.model
 					ORDER BY p.valid_from DESC LIMIT 1) END AS missing
-			FROM llm.bill('{day,server,model,outcome}', $2, $3) b WHERE b.server = $1
+			FROM llm.bill('{day,server,model,outcome}', v_since, v_until) b WHERE b.server = $1
 		)
 		SELECT p.day, GROUPING(p.day) = 1 AS whole, sum(p.requests)::bigint AS requests, sum(p.cost) AS cost,
 			sum(p.estimated_cost) AS estimated_cost, sum(p.unknown)::bigint AS unknown, sum(p.unpriced)::bigint AS unpriced,
@@ -140,4 +147,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION llm.reconcile(text, timestamptz, timestamptz, numeric) IS
-	'a provider''s invoice beside the ledger: a row for the whole time, with the gap, and one for each day (UTC), with likely causes';
+	'a provider''s invoice beside the ledger, from the start of this month until now where no time is given: a row for the whole time, with the gap, and one for each day (UTC), with likely causes';

@@ -190,20 +190,18 @@ BEGIN
 		CASE WHEN count(*) > 10 THEN format('<p>And %s more.</p>', count(*) - 10) ELSE '' END
 	INTO v_jobs, v_more FROM job j;
 
-	IF to_regclass('llm.budget') IS NOT NULL THEN
-		SELECT string_agg(format('<tr><td class="n">%s<small>%s</small></td><td class="b"><span class="t"><i%s style="width:%s%%"></i></span></td>'
-				'<td class="r">%s&#8201;/&#8201;%s</td><td class="r h">%s</td><td class="r">%s</td></tr>',
-				CASE WHEN b.scope = '' THEN 'the database' ELSE llm.html_name(b.scope) END,
-				concat(CASE b.per WHEN 'total' THEN 'in all' ELSE 'per ' || b.per END, CASE WHEN b.waiting > 0 THEN format(': %s tasks wait for it', llm.html_count(b.waiting)) END),
-				CASE WHEN b.part >= 0.9 OR b.waiting > 0 THEN ' class="o"' ELSE '' END, round(100 * LEAST(b.part, 1), 1),
-				llm.html_money(b.spent, b.amount), llm.html_money(b.amount, b.amount), llm.html_money(NULLIF(b.reserved, 0), b.amount),
-				COALESCE(to_char(b.resets_at, 'FMDD Mon HH24:MI'), '&#8211;')), '' ORDER BY b.part DESC, b.id)
-		INTO v_budgets FROM (
-			SELECT u.*, COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) AS part,
-				concat_ws(', ', 'role ' || u.role, u.relation, 'model ' || u.model, 'server ' || u.server,
-					u.tag || COALESCE(' = ' || u.value, '')) AS scope
-			FROM llm.budget u ORDER BY COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) DESC, u.id LIMIT 20) b;
-	END IF;
+	SELECT string_agg(format('<tr><td class="n">%s<small>%s</small></td><td class="b"><span class="t"><i%s style="width:%s%%"></i></span></td>'
+			'<td class="r">%s&#8201;/&#8201;%s</td><td class="r h">%s</td><td class="r">%s</td></tr>',
+			CASE WHEN b.scope = '' THEN 'the database' ELSE llm.html_name(b.scope) END,
+			concat(CASE b.per WHEN 'total' THEN 'in all' ELSE 'per ' || b.per END, CASE WHEN b.waiting > 0 THEN format(': %s %s for it', llm.html_count(b.waiting), CASE b.waiting WHEN 1 THEN 'job waits' ELSE 'jobs wait' END) END),
+			CASE WHEN b.part >= 0.9 OR b.waiting > 0 THEN ' class="o"' ELSE '' END, round(100 * LEAST(b.part, 1), 1),
+			llm.html_money(b.spent, b.amount), llm.html_money(b.amount, b.amount), llm.html_money(NULLIF(b.reserved, 0), b.amount),
+			COALESCE(to_char(b.resets_at, 'FMDD Mon HH24:MI'), '&#8211;')), '' ORDER BY b.part DESC, b.id)
+	INTO v_budgets FROM (
+		SELECT u.*, COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) AS part,
+			concat_ws(', ', 'role ' || u.role, u.relation, 'model ' || u.model, 'server ' || u.server,
+				u.tag || COALESCE(' = ' || u.value, '')) AS scope
+		FROM llm.budget u ORDER BY COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) DESC, u.id LIMIT 20) b;
 
 	-- slow: today twice as slow as before; the sums by hours have what each target took
 	WITH target AS (
@@ -342,7 +340,7 @@ BEGIN
 			(6, 'cancelled', 'Cancelled after sending, by estimate')) w(place, outcome, words) ON w.outcome = p.outcome
 		WHERE p.requests > 0 OR p.wasted > 0
 		UNION ALL
-		SELECT 1, 7, 'Answers that no cell took: the row had changed, was gone, or the task was cancelled', NULL,
+		SELECT 1, 7, 'Answers that no cell took: a check did not hold, the row had changed or was gone, it could not be written, or the task was cancelled', NULL,
 			v_all.wasted - (SELECT COALESCE(sum(p.wasted), 0) FROM part p)
 		WHERE v_all.wasted - (SELECT COALESCE(sum(p.wasted), 0) FROM part p) > 0
 		UNION ALL
@@ -393,7 +391,8 @@ BEGIN
 			'<th class="r">Saved</th></tr></thead><tbody>%s</tbody></table>', v_waste) END, E'\n',
 		llm.report_now(), E'\n',
 		'<footer>Made by llm_enrich. Spend is what the ledger has: exact but for what is said to be estimated. Wasted: paid for no answer, '
-		'or for one that no cell took. Saved: what cached tokens and shared answers would have cost.</footer></main></body></html>');
+		'for one that did not satisfy the checks of its call, or for one that no cell has taken so far. Saved: what cached tokens, and answers that were '
+		'used once more, would have cost; the first use of an answer saves nothing.</footer></main></body></html>');
 END
 $$;
 COMMENT ON FUNCTION llm.report(timestamptz) IS

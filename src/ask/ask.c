@@ -4,7 +4,7 @@
  *	  A letter to the sender and its reply: post, wait, give up.
  *
  * The wait is for a latch, and every interrupt ends it: what was asked goes on then, and
- * is booked, and its answer is kept for who asks again.
+ * is booked, and its answer is kept for the next caller with the same question.
  *
  *-------------------------------------------------------------------------
  */

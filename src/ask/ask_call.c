@@ -5,7 +5,7 @@
  *
  * The planner hook has turned the calls that are assigned to cells into others, so what
  * comes here is to be answered while the statement waits, or refused where something is
- * being written.  It runs with the rights of whoever runs the statement.
+ * being written.  It runs with the rights of the role that runs the statement.
  *
  * What the rows of a call share is checked and made once for arguments that are the same
  * bytes as those of the row before.
@@ -275,7 +275,7 @@ patience_ms(const LlmCallSite *site)
 	return (int) Min((int64) llm_guc_patience_ms, (site->deadline - now) / 1000);
 }
 
-/* Who was asked, and what it cost, for the detail of an error; NULL: nobody was. */
+/* Which model was asked, and what it cost, for the detail of an error; NULL: none was. */
 static char *
 bill_text(const LlmLetterReply *reply)
 {

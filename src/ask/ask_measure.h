@@ -30,7 +30,7 @@ typedef struct LlmMeasuredCall
 
 typedef void (*LlmMeasurer)(const LlmMeasuredCall *call, void *arg);
 
-/* Who is told, and how; NULL: calls ask. */
+/* The function that is told, and its argument; NULL: calls ask. */
 typedef struct LlmMeasuring
 {
 	LlmMeasurer tell;

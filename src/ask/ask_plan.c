@@ -498,10 +498,10 @@ insert_into(PlannedStmt *stmt, int cursor_options)
 
 /* planner_hook */
 static PlannedStmt *
-plan_statement(Query *query, const char *query_string, int options, ParamListInfo params)
+plan_statement(LLM_PLANNER_PARAMS)
 {
-	PlannedStmt *stmt = previous_planner != NULL ? previous_planner(query, query_string, options, params)
-												 : standard_planner(query, query_string, options, params);
+	PlannedStmt *stmt =
+		previous_planner != NULL ? previous_planner(LLM_PLANNER_ARGS) : standard_planner(LLM_PLANNER_ARGS);
 
 	if (stmt->commandType == CMD_SELECT && !stmt->hasModifyingCTE && stmt->planTree != NULL && depends_on_call(stmt))
 		insert_into(stmt, options);

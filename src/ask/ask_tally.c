@@ -3,7 +3,7 @@
  * ask_tally.c
  *	  What calls have cost: of a plan node, and of the client's command.
  *
- * The command's tally begins anew with the first reply of each command, so that one which an
+ * The command's tally begins again with the first reply of each command, so that one which an
  * error has ended leaves nothing behind.
  *
  *-------------------------------------------------------------------------

@@ -157,7 +157,7 @@ typedef build_simple_rel_hook_type llm_relation_info_hook_type;
 #define LLM_EXECUTOR_RUN_ARGS query_desc, direction, count
 #endif
 
-/* The same for who calls the executor.  Needs executor/executor.h. */
+/* The same for callers of the executor.  Needs executor/executor.h. */
 #if PG_VERSION_NUM < 180000
 #define llm_executor_run(query_desc) ExecutorRun(query_desc, ForwardScanDirection, 0, true)
 #else
@@ -274,7 +274,7 @@ typedef bool LlmUpdateIndexes;
 #define llm_index_beginscan(table, index, snapshot, nkeys) index_beginscan(table, index, snapshot, NULL, nkeys, 0, 0)
 #endif
 
-/* Signal handlers of 19 are told who sent the signal. */
+/* Signal handlers of 19 are told which process sent the signal. */
 #if PG_VERSION_NUM < 190000
 #define LLM_SIG_IGN SIG_IGN
 #define llm_cancel_statement(signo) StatementCancelHandler(signo)

@@ -3,11 +3,11 @@
  * guard.c
  *	  Nobody but the extension writes its tables.
  *
- * Who could add a task could have anything written with anybody's rights, a superuser's
+ * A role that could add a task could have anything written with anybody's rights, a superuser's
  * among them.  Row security keeps ordinary roles out, but not one with BYPASSRLS and the
  * rights of pg_write_all_data.  Triggers of our own could be turned off, or be passed over
  * by session_replication_role.  So the executor is asked (ADR 38): a statement or COPY that
- * names one of our tables to be written or locked is refused, whoever runs it, unless
+ * names one of our tables to be written or locked is refused, whichever role runs it, unless
  *
  *	- it is a statement of ours (spi.c);
  *	- a function of the owner's, SECURITY DEFINER, runs it, as our own in SQL do;
@@ -244,15 +244,15 @@ replace_setval(Node *node, void *context)
 	return expression_tree_walker(node, replace_setval, context);
 }
 
-/* planner_hook: who is looked for is rare, and nobody else's query is. */
+/* planner_hook: statements on our tables are rare, and no other query is looked at. */
 static PlannedStmt *
-plan(Query *query, const char *query_string, int options, ParamListInfo params)
+plan(LLM_PLANNER_PARAMS)
 {
 	if (query->commandType != CMD_UTILITY && writes_all() && llm_spi_extension_exists())
 		(void) replace_setval((Node *) query, NULL);
 	if (next_planner_hook)
-		return next_planner_hook(query, query_string, options, params);
-	return standard_planner(query, query_string, options, params);
+		return next_planner_hook(LLM_PLANNER_ARGS);
+	return standard_planner(LLM_PLANNER_ARGS);
 }
 
 /* SQL: llm.setval(regclass, bigint [, boolean]): setval(), but not of our sequences. */

@@ -96,7 +96,7 @@ extern void llm_shmem_report_extension(bool present);
 extern bool llm_shmem_is_probe(LlmWorkerKind kind);
 
 /*
- * Has a database with work no process?  Then who has nothing to do leaves at once, and a sender that
+ * Has a database with work no process?  Then a process that has nothing to do leaves at once, and a sender that
  * has had its share lets others go first: come_again() before it ends, and the launcher starts it in
  * its turn.
  */

@@ -92,7 +92,7 @@ typedef struct LlmDatabase
 typedef struct LlmProblemEntry
 {
 	Oid database; /* InvalidOid: free */
-	Oid role; /* whose work waits, and who may read what a provider said; InvalidOid: everybody's */
+	Oid role; /* the role whose work waits, and that may read what a provider said; InvalidOid: every role */
 	TimestampTz since;
 	char subject[128];
 	char problem[256];
@@ -107,7 +107,7 @@ typedef struct LlmShared
 	TimestampTz launcher_since;
 	pg_atomic_uint64 clock_ahead; /* us; a test's, see clock.c */
 	bool sweep_wanted; /* the launcher is to look at pg_database now */
-	bool starving; /* a database with work has no process: who can do without one is to leave */
+	bool starving; /* a database with work has no process: a process without work is to leave */
 	bool crowded; /* an entry had to make room: knowledge of it was lost */
 	Oid oids[LLM_MAX_DATABASES]; /* dense, for the search; InvalidOid: free */
 	LlmDatabase databases[LLM_MAX_DATABASES];

@@ -5,7 +5,7 @@
  *
  * They live in shared memory and not in a table, since one of them may be that
  * nothing can be written.  A role has a few in each database; when there are too many, one
- * of those who have most gives way.  A problem is reported again and again while it lasts.
+ * of the role that has most gives way.  A problem is reported again and again while it lasts.
  *
  *-------------------------------------------------------------------------
  */

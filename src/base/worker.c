@@ -220,7 +220,7 @@ static void
 cancel_lock_wait(SIGNAL_ARGS)
 {
 	if (get_timeout_indicator(LOCK_TIMEOUT, false))
-		StatementCancelHandler(postgres_signal_arg);
+		llm_cancel_statement(postgres_signal_arg);
 }
 
 /* The hook that was there before ours; set once in a process of ours. */

@@ -125,7 +125,7 @@ check_model(LlmRun *run, const char *model)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Does the recipe ask for chance?  Then whoever asks n times wants n answers. */
+/* Does the recipe ask for chance?  Then n calls want n answers. */
 static bool
 samples(Jsonb *spec)
 {

@@ -51,7 +51,7 @@
 /* Arguments of add_job_statement. */
 #define NJOBVALUES 20
 
-/* The lock keeps the job from being closed; who finds it locked makes another one. */
+/* The lock keeps the job from being closed; a session that finds it locked makes another one. */
 static LlmStatement find_day_job_statement = {
 	.sql = "SELECT j.id, NULLIF($13, j.application_name) FROM llm.job j WHERE j.relation = $1"
 		   " AND j.recipe = $2 AND j.role = $3"

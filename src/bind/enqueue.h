@@ -110,7 +110,7 @@ typedef struct LlmOldTask
 
 /*
  * Supersede those of these tasks that are not sent yet.  Never waits: what a worker holds
- * is left to the writer, who will see that the marker is gone.
+ * is left to the writer, which will see that the marker is gone.
  */
 extern void llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks);
 

@@ -14,8 +14,8 @@
  *	                                     else word is left for the writer, which looks for it
  *	                                     when it has locked the row
  *
- * The row is locked by the statement that asks: so whoever asked about the cell before has
- * committed, and whoever asks next will find this.
+ * The row is locked by the statement that asks: so the session that asked about the cell before has
+ * committed, and the next one that asks will find this.
  *
  *-------------------------------------------------------------------------
  */

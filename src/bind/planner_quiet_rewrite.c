@@ -59,7 +59,7 @@ read_bits(const LlmFoundQuietColumn *column, const Bitmapset *reads)
 	return bits;
 }
 
-/* What the cell holds until the answer is there. */
+/* What the cell holds until the answer is there; in a new row its default, if that is not itself a question. */
 static Expr *
 meanwhile(LlmFoundTarget *target, Relation rel, LlmFoundValue *value)
 {
@@ -70,7 +70,7 @@ meanwhile(LlmFoundTarget *target, Relation rel, LlmFoundValue *value)
 	if (value->is_update)
 		return (Expr *) llm_rewrite_column(target, rel, attno);
 	preset = build_column_default(rel, attno);
-	if (preset == NULL)
+	if (preset == NULL || llm_planner_any_call(preset) != NULL)
 	{
 		preset = (Node *) makeNullConst(getBaseType(att->atttypid), -1, att->attcollation);
 		if (getBaseType(att->atttypid) != att->atttypid)

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "foreign/foreign.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
@@ -23,6 +24,9 @@
 #include "base/spi.h"
 #include "catalog/catalog_price.h"
 #include "catalog/fdw.h"
+
+/* Per million tokens: a dollar for each.  So what a request costs fits the sums of budgets. */
+#define MOST_DOLLARS 1000000
 
 static const char *const price_names[LLM_PRICES] = {
 	"input_per_mtok", "cached_input_per_mtok", "cache_write_per_mtok", "output_per_mtok",
@@ -61,10 +65,12 @@ static LlmStatement check_tiers = {
 	"SELECT CASE WHEN jsonb_typeof($1) <> 'array' THEN 'It must be an array of objects.'"
 	" ELSE (SELECT CASE WHEN jsonb_typeof(t) <> 'object' THEN 'Each of its elements must be an object.'"
 	"  WHEN jsonb_typeof(t->'above_tokens') IS DISTINCT FROM 'number' THEN 'Each of its objects needs a number \"above_tokens\".'"
-	"  ELSE (SELECT format(CASE WHEN jsonb_typeof(m.value) = 'number' AND m.value::numeric >= 0::numeric"
-	"   THEN 'There is no price \"%s\".' ELSE '\"%s\" must be a number from 0.' END, m.key) FROM jsonb_each(t) m"
+	"  ELSE (SELECT format(CASE WHEN jsonb_typeof(m.value) = 'number' AND m.value::numeric BETWEEN 0::numeric AND 1000000::numeric"
+	"   OR m.key = 'above_tokens' THEN 'There is no price \"%s\".'"
+	"   ELSE '\"%s\" must be a number from 0 to 1000000.' END, m.key) FROM jsonb_each(t) m"
 	"   WHERE m.key <> ALL ('{above_tokens,input_per_mtok,cached_input_per_mtok,cache_write_per_mtok,output_per_mtok}')"
-	"   OR jsonb_typeof(m.value) <> 'number' OR m.value::numeric < 0::numeric LIMIT 1) END AS fault"
+	"   OR jsonb_typeof(m.value) <> 'number' OR m.value::numeric < 0::numeric"
+	"   OR m.key <> 'above_tokens' AND m.value::numeric > 1000000::numeric LIMIT 1) END AS fault"
 	"  FROM jsonb_array_elements($1) t ORDER BY 1 NULLS LAST LIMIT 1) END",
 	1,
 	{JSONBOID}};
@@ -101,6 +107,14 @@ llm_price_argument(FunctionCallInfo fcinfo, int i, LlmPrices *prices, int column
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"%s\" must be a number that is not negative: %s", price_names[column], number),
 				 errdetail("Prices are US dollars per million tokens.")));
+	/* NaN and infinities are refused above */
+	if (DatumGetBool(DirectFunctionCall2(numeric_gt, prices->values[column],
+										 NumericGetDatum(int64_to_numeric(MOST_DOLLARS)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" is above %d", price_names[column], MOST_DOLLARS),
+				 errdetail("Prices are US dollars per million tokens; none is above a dollar for each token."),
+				 errhint("A price per token times 1000000 is one per million.")));
 }
 
 void

@@ -71,6 +71,9 @@ extern void llm_catalog_check_call(const char *alias, Oid role);
  */
 extern void llm_catalog_check_server_name(const char *name);
 
+/* A server gets another name: models, prices that hold from now on, habits and pauses follow. */
+extern void llm_catalog_rename_server(const char *name, const char *new_name);
+
 /* " Known names: ..." of the models that the price list has for a server's provider; "" where it has none. */
 extern char *llm_catalog_known_models(const char *server);
 

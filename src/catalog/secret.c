@@ -151,7 +151,7 @@ read_key_file(const char *path, const char **problem, const char **hint)
 		if (key == NULL)
 		{
 			*problem = psprintf("the key in file \"%s\" %s", path, why);
-			*hint = "The file must hold the key and nothing else; reload the configuration after mending it.";
+			*hint = "The file must hold the key and nothing else; reload the configuration after correcting it.";
 		}
 	}
 	explicit_bzero(buffer, sizeof(buffer));

@@ -19,7 +19,7 @@
 
 #include "cell/image.h"
 
-/* Not secret: who can store a value in a row can as well store any other. */
+/* Not secret: a role that can store a value in a row can as well store any other. */
 static const LlmSipKey image_key = {UINT64CONST(0x6c6c6d5f656e7269), UINT64CONST(0x63685f696d616765)};
 
 /* The first byte of a fence. */

@@ -40,7 +40,7 @@ typedef struct LlmHabits
 {
 	LlmAnswerForm answer_form;
 	const char *max_tokens_field; /* name of the member that caps output tokens */
-	const char *system_role; /* who gives the instructions: system, developer, user */
+	const char *system_role; /* the role that gives the instructions: system, developer, user */
 	int context_tokens; /* of input that fit the model; 0: not told */
 	const char *extra_body; /* members to add to each body, as JSON without the braces */
 } LlmHabits;

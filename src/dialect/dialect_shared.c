@@ -243,7 +243,7 @@ llm_dialect_settle_usage(const LlmToldUsage *told, LlmUsage *usage)
 }
 
 /*
- * The provider's own id of the request.  It looks like a key to whoever goes by looks,
+ * The provider's own id of the request.  It looks like a key to a reader that goes by looks,
  * and is what the provider wants to be told; the key itself has not come this far.
  */
 static char *

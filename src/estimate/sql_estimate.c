@@ -4,7 +4,7 @@
  *	  llm.estimate: what a statement will cost, before it runs.
  *
  * The statement is planned, which raises whatever it would raise itself, and then read:
- * a copy that writes nothing runs with the rights of whoever asks (reading.c).  All of it
+ * a copy that writes nothing runs with the rights of the role that asks (reading.c).  All of it
  * happens in a subtransaction that is undone, so that it leaves no lock.
  *
  *-------------------------------------------------------------------------
@@ -107,6 +107,13 @@ rewrite(const char *source)
 				 errmsg("cannot estimate %s", GetCommandTagName(CreateCommandTag(raw->stmt))),
 				 errhint("Give the SELECT, INSERT, UPDATE, DELETE or MERGE itself.")));
 	queries = pg_analyze_and_rewrite_fixedparams(raw, source, NULL, 0, NULL);
+	/* what it is shows only now */
+	if (queries != NIL && linitial_node(Query, queries)->utilityStmt != NULL &&
+		IsA(linitial_node(Query, queries)->utilityStmt, CreateTableAsStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot estimate SELECT INTO"),
+				 errhint("Give the SELECT without INTO.")));
 	return queries;
 }
 

@@ -2,7 +2,7 @@
  *
  * http_headers.h
  *	  The headers of one answer, by name.  All of them are kept; what they mean is
- *	  for whoever asks.
+ *	  for every caller.
  *
  *	  reset()    before each answer, and when the head of another one begins
  *	  add()      for each line as it came

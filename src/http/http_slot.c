@@ -311,7 +311,7 @@ add_line(struct curl_slist **list, const char *line)
 
 /*
  * What goes with every request.  Both are left out so: an Expect, so that large bodies do not wait
- * for a 100 Continue, and a wish for compression; who compresses all the same is understood.
+ * for a 100 Continue, and a wish for compression; a server that compresses all the same is understood.
  */
 static const char *const own_headers[] = {"Expect:", "Accept-Encoding:"};
 

@@ -31,7 +31,7 @@ typedef struct LlmLetterCommand
 
 typedef struct LlmLetterQuestion
 {
-	Oid role; /* who asks */
+	Oid role; /* the one that asks */
 	int patience_ms; /* how long it may wait for a limit or a cool-down */
 	int64 max_cost; /* of the command, in nanodollars; -1: as much as there is */
 	LlmLetterCommand command;
@@ -72,7 +72,7 @@ typedef struct LlmLetterReply
 	const char *reason; /* short name, as in llm.dead_letter.reason; or NULL */
 	const char *message; /* one sentence; or NULL */
 	const char *hint; /* or NULL */
-	const char *server; /* who was asked, or would have been; or NULL */
+	const char *server; /* the one that was asked, or would have been; or NULL */
 	const char *model; /* the provider's name; or NULL */
 	const char *cost; /* US dollars of all requests as a number; NULL: no price is known */
 } LlmLetterReply;

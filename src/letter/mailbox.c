@@ -5,10 +5,10 @@
  *
  * Each process that may run SQL has a box, with the letters that it has posted and
  * nobody has taken yet, first in, first out.  The sender goes over the boxes in turn, so
- * that whoever posts a thousand letters holds up nobody who posts one.  The letters lie
+ * that a session that posts a thousand letters holds up none that posts one.  The letters lie
  * in a DSA area, which grows as they do and is bounded in bytes.
  *
- * A letter belongs to the box while it is posted, then to both sides: whoever leaves last
+ * A letter belongs to the box while it is posted, then to both sides: the side that leaves last
  * frees it.  One LWLock guards boxes and states, held for a few loads and stores; bytes
  * are written before a letter is posted, or its reply given, and only read afterwards.
  *
@@ -144,7 +144,7 @@ static void let_go(LlmPosted *posted);
 static void
 leave(int code, Datum arg)
 {
-	/* who holds them may still drop them: the transaction is undone after this */
+	/* their holder may still drop them: the transaction is undone after this */
 	while (!dlist_is_empty(&my_posted))
 		let_go(dlist_container(LlmPosted, node, dlist_head_node(&my_posted)));
 	while (!dlist_is_empty(&my_taken))

@@ -6,7 +6,7 @@
  *	  backend:  post()  then wait() and reply() until there is one  then drop()
  *	  sender:   take()  then exactly one of reply_to() and put_back()
  *
- * Both sides hold a letter by a handle of their own process.  Who ends without drop(),
+ * Both sides hold a letter by a handle of their own process.  A process that ends without drop(),
  * or without reply_to(), does it by an exit callback.
  *
  *-------------------------------------------------------------------------

@@ -536,13 +536,13 @@ llm_limiter_unpause(LlmLimiter *limiter)
 	limiter->out = true; /* until the next answer says that it is not */
 	limiter->not_before = 0;
 	limiter->cooldown_us = 0;
-	limiter->mends++;
+	limiter->repairs++;
 }
 
 void
 llm_limiter_note_mended(LlmLimiter *limiter)
 {
-	limiter->mends++;
+	limiter->repairs++;
 }
 
 LlmLimiterTurn

@@ -158,7 +158,7 @@ typedef struct LlmLimiter
 	TimestampTz probed_at; /* its first request left */
 	int accepted; /* requests of the generation that the provider dealt with */
 	bool half_open; /* cooling, or waiting for the probe's answer */
-	bool out; /* half_open for want of an answer, or since somebody has to mend something: no limit */
+	bool out; /* half_open for want of an answer, or since a person has to fix something: no limit */
 	bool probing; /* the one probe after a cool-down is out */
 	int streak; /* consecutive requests without an answer */
 	int silences_refuted; /* consecutive cool-downs after silence whose first probe was answered */
@@ -171,7 +171,7 @@ typedef struct LlmLimiter
 	TimestampTz paused_until; /* probed then, or when the catalog changes */
 
 	bool shut_said; /* llm_limiter_turn() has told that it is shut, and not yet that it is open */
-	uint32 mends; /* how often the cause of a pause was fixed, or a check found it fixed */
+	uint32 repairs; /* how often the cause of a pause was fixed, or a check found it fixed */
 
 	LlmBlameNotes blame; /* limiter_blame.c */
 } LlmLimiter;

@@ -20,7 +20,7 @@
 #include "base/clock.h"
 #include "limiter/limiter_shared.h"
 
-/* Who waits for a target asks more often than that: ms. */
+/* A sender that waits for a target asks more often than that: ms. */
 #define WAITED_FOR_MS 10000
 
 #define MEMORY_NAME LLM_LIBRARY " limiters"
@@ -71,7 +71,7 @@ hash_target(const char *host, uint64 key_fingerprint, const char *model)
 	return (hash == 0) ? 1 : hash; /* 0 marks a free slot */
 }
 
-/* Slots by who asked for them first. */
+/* Slots by the database that asked for them first. */
 static int
 count_of(Oid database, Oid role)
 {
@@ -84,7 +84,7 @@ count_of(Oid database, Oid role)
 
 /*
  * How little would be lost with it; less than 0: it has requests in flight, and stays.  One that
- * is shut and that nobody waits for goes first; whoever waits for one that is shut remembers
+ * is shut and that nobody waits for goes first; a sender that waits for one that is shut remembers
  * until when (route.c).
  */
 static int

@@ -25,7 +25,7 @@
 typedef struct LlmLimiterSlot
 {
 	uint64 hash; /* of host, fingerprint and model in full; 0: free */
-	Oid database; /* who asked for it first */
+	Oid database; /* the one that asked for it first */
 	Oid role;
 	TimestampTz used_at;
 	char host[128]; /* shown; cut to fit */

@@ -3,7 +3,7 @@
  * limiter_told.c
  *	  Durations and counts as providers write them into rate-limit headers.
  *
- * Pure; whoever lands an answer asks.  What is not understood counts as not told.
+ * Pure; the code that books an answer asks.  What is not understood counts as not told.
  *
  *-------------------------------------------------------------------------
  */

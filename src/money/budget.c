@@ -4,7 +4,7 @@
  *	  What may still be spent, as the sender knows it.
  *
  * The truth is on disk: what is spent and reserved of each budget is added up there in the
- * transaction that claims a request or stores its bill.  Here are copies, read anew whenever a
+ * transaction that claims a request or stores its bill.  Here are copies, read again whenever a
  * rule, a role's members or the period may have changed, and after each transaction that failed;
  * what is reserved is then added up from the requests that are under way.  A copy of what is
  * spent is rounded up, so that it never promises more than there is.
@@ -142,7 +142,7 @@ llm_money_nano(Datum dollars)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, DirectFunctionCall1(numeric_ceil, nano)));
 }
 
-/* Read all anew into the array. */
+/* Read all of them into the array again. */
 static void
 read_budgets(void)
 {
@@ -267,6 +267,17 @@ is_same(const char *scope, const char *word)
 	return scope == NULL || (word != NULL && strcmp(scope, word) == 0);
 }
 
+/* By number where both are known: a server may have got another name since the request left. */
+static bool
+is_same_server(const LlmBudgetRow *row, const LlmSpender *spender)
+{
+	if (row->server == NULL)
+		return true;
+	if (OidIsValid(row->server_oid) && OidIsValid(spender->server_oid))
+		return row->server_oid == spender->server_oid;
+	return is_same(row->server, spender->server);
+}
+
 /* All given scopes must match. */
 static bool
 holds_for(Budget *budget, const LlmSpender *spender)
@@ -277,7 +288,7 @@ holds_for(Budget *budget, const LlmSpender *spender)
 		return false;
 	if (row->alias != NULL && (row->model == NULL || !is_same(row->model, spender->model)))
 		return false;
-	if (!is_same(row->server, spender->server))
+	if (!is_same_server(row, spender))
 		return false;
 	if (row->tag != NULL && !has_tag(spender->tags, row->tag, row->value))
 		return false;

@@ -38,7 +38,7 @@ typedef struct LlmAccount
 	LlmPurse *purse; /* or NULL */
 } LlmAccount;
 
-/* True: they were read anew, and requests under way are to be told by hold(), then opened(). */
+/* True: they were read again, and requests under way are to be told by hold(), then opened(). */
 extern bool llm_money_begin(void);
 extern void llm_money_hold(const LlmSpender *spender, TimestampTz sent_at, int64 reserved);
 extern void llm_money_opened(void);

@@ -55,6 +55,12 @@ llm_reserve_of(const LlmWorst *worst, int64 bytes)
 }
 
 int
+llm_reserve_input(int bytes)
+{
+	return bytes + MARGIN_TOKENS;
+}
+
+int
 llm_reserve_cap(int needs, bool reasons, int max_tokens, int most)
 {
 	int cap = CAP_FACTOR * (needs > 0 ? Min(needs, PG_INT32_MAX / 16) : USUAL_NEED) + (reasons ? REASONING_TOKENS : 0);
@@ -70,8 +76,8 @@ char *
 llm_reserve_text(int64 nano)
 {
 	int64 size = nano < 0 ? -nano : nano;
-	char *dollars = psprintf("%s" INT64_FORMAT ".%09" INT64_MODIFIER "d", nano < 0 ? "-" : "", size / LLM_NANO,
-							 size % LLM_NANO);
+	char *dollars = psprintf("%s%lld.%09lld", nano < 0 ? "-" : "", (long long) (size / LLM_NANO),
+							 (long long) (size % LLM_NANO));
 	char *end = dollars + strlen(dollars);
 
 	while (end[-1] == '0')

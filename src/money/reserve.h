@@ -33,6 +33,9 @@ typedef struct LlmWorst
 extern LlmWorst llm_reserve_worst(const LlmDearest *price, int64 overhead, int cap);
 extern int64 llm_reserve_of(const LlmWorst *worst, int64 bytes);
 
+/* Input tokens that are reserved for a body of so many bytes. */
+extern int llm_reserve_input(int bytes);
+
 /*
  * Tokens that an answer may have under a budget: four times what the operation needs (0: not known), more
  * where the model may reason; and no more than the call (0: any number) and the model (0: not known) allow.

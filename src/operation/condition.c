@@ -7,7 +7,7 @@
  * type said, to evaluate them: a function that somebody puts into the search_path between the statement
  * and the answer is not found.  No tree of them is stored: a function that was dropped and another one
  * that has its number now would crash the server.  They are parsed as a CHECK constraint is, so that they
- * have no sub-select and no aggregate, and are no statement.  Nothing here is privileged: who evaluates
+ * have no sub-select and no aggregate, and are no statement.  Nothing here is privileged: a caller that evaluates
  * them is the role that asked.
  *
  *-------------------------------------------------------------------------
@@ -308,7 +308,7 @@ llm_conditions_prepare(Jsonb *spec)
 	return conditions;
 }
 
-/* The first that does not hold; NULL: all do.  *at is the one that is evaluated, for who catches an error. */
+/* The first that does not hold; NULL: all do.  *at is the one that is evaluated, for a caller that catches errors. */
 static const char *
 find_false(LlmConditions *conditions, volatile int *at)
 {

@@ -51,7 +51,7 @@ quotes_schema(const JsonbValue *properties)
 	return llm_json_make_object(pairs, 4);
 }
 
-/* The members of an object but for one, and that one anew. */
+/* The members of an object but for one, and that one with its new value. */
 static JsonbValue
 with_member(const JsonbValue *object, const char *key, JsonbValue value)
 {

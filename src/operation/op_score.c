@@ -6,7 +6,7 @@
  *	  {"score": 0.75}
  *
  * The number is kept with the 15 digits that any double has: so it is a double whatever the
- * model wrote, and the same in the cell, in the ledger and for whoever checks it.
+ * model wrote, and the same in the cell, in the ledger and for the checks of users.
  *
  *-------------------------------------------------------------------------
  */

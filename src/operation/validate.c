@@ -4,7 +4,7 @@
  *	  Check an answer against its schema.
  *
  * The sentence about a fault goes back to the model, which then knows what to
- * mend, so it names the path and what was expected there.  Answers are what
+ * correct, so it names the path and what was expected there.  Answers are what
  * anyone may have written: nothing here raises, recursion is bounded by the
  * depth of the tree and of the schema's references, and work by a budget,
  * since alternatives within alternatives could multiply.

@@ -182,7 +182,7 @@ llm_enrich_discard(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(llm_control_retry(&selection, &change));
 }
 
-/* Who may pause a server, or a model, which is its server's: llm_admin, and the server's owner. */
+/* The roles that may pause a server or one of its models: llm_admin, and the server's owner. */
 static void
 check_may_pause(const char *server, const char *model)
 {

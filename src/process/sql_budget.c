@@ -7,18 +7,26 @@
  */
 #include "postgres.h"
 
+#include "catalog/catalog.h"
+#include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "pgtime.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "base/shmem.h"
+#include "base/spi.h"
 #include "bind/control.h"
 #include "catalog/catalog_target.h"
+#include "catalog/fdw.h"
+#include "money/reserve.h"
 #include "tables/budget.h"
 
 /* No more is meant by anybody; sums of budgets fit 64 bits then. */
@@ -26,6 +34,7 @@
 
 PG_FUNCTION_INFO_V1(llm_enrich_drop_budget);
 PG_FUNCTION_INFO_V1(llm_enrich_set_budget);
+PG_FUNCTION_INFO_V1(llm_enrich_spent_before);
 
 /* llm_admin, and the owner of the server that the budget is of. */
 static void
@@ -60,6 +69,105 @@ static char *
 text_or_null(FunctionCallInfo fcinfo, int argument)
 {
 	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+/* A role's number, or that of none when it is not given. */
+static Oid
+read_role(FunctionCallInfo fcinfo, int argument)
+{
+	const char *name = PG_ARGISNULL(argument) ? NULL : NameStr(*PG_GETARG_NAME(argument));
+	Oid role = name == NULL ? InvalidOid : get_role_oid(name, true);
+
+	if (name != NULL && !OidIsValid(role))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("argument \"role\": role \"%s\" does not exist", name),
+				 errhint("Roles are in pg_roles. Leave the argument out for the calls of all roles.")));
+	return role;
+}
+
+/* A table or view that statements may name; or none when it is not given. */
+static Oid
+read_relation(FunctionCallInfo fcinfo, int argument)
+{
+	static const char hint[] = "Name the table or view as statements do: relation => 'public.tickets'. Leave the argument out for all.";
+	Oid relation = PG_ARGISNULL(argument) ? InvalidOid : PG_GETARG_OID(argument);
+	char kind;
+
+	if (PG_ARGISNULL(argument))
+		return InvalidOid;
+	kind = get_rel_relkind(relation);
+	if (kind == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("argument \"relation\": there is no relation %u", relation),
+				 errhint("%s", hint)));
+	if ((kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE && kind != RELKIND_VIEW) ||
+		IsCatalogNamespace(get_rel_namespace(relation)) || llm_spi_owns(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("argument \"relation\": \"%s\" is no table or view that answers are written to",
+						get_rel_name(relation)),
+				 errhint("%s", hint)));
+	return relation;
+}
+
+static char *
+read_server(FunctionCallInfo fcinfo, int argument)
+{
+	char *name = text_or_null(fcinfo, argument);
+	ForeignServer *server = name == NULL ? NULL : GetForeignServerByName(name, true);
+
+	if (name == NULL)
+		return NULL;
+	if (server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("argument \"server\": server \"%s\" does not exist", name),
+				 errhint("Servers are in pg_foreign_server; \\des lists them.")));
+	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, LLM_FDW_NAME) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("argument \"server\": server \"%s\" is not one of foreign-data wrapper \"%s\"", name, LLM_FDW_NAME),
+				 errhint("Name a server that models are asked at.")));
+	return name;
+}
+
+/* NULL when it is not given: the session's. */
+static char *
+read_time_zone(FunctionCallInfo fcinfo, int argument)
+{
+	char *name = text_or_null(fcinfo, argument);
+	pg_tz *zone = name == NULL || strlen(name) > TZ_STRLEN_MAX ? NULL : pg_tzset(name);
+
+	if (name != NULL && (zone == NULL || !pg_tz_acceptable(zone)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"time_zone\": there is no time zone \"%s\"", name),
+				 errhint("For instance time_zone => 'Europe/Berlin'; their names are in pg_timezone_names.")));
+	return name;
+}
+
+/* A smallest request: what is asked, and an answer of a word, as an operation needs it that gives no max_tokens. */
+#define SMALLEST_BODY 200
+#define SMALLEST_NEED 16
+
+/* Say that nothing can be paid of it. */
+static void
+warn_if_too_small(int64 id, const LlmBudgetRule *rule)
+{
+	double amount = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, rule->amount));
+	int output = llm_reserve_cap(SMALLEST_NEED, false, 0, 0);
+	double least;
+
+	if (amount == 0 ||
+		!llm_budget_cheapest(rule->server, rule->model, llm_reserve_input(SMALLEST_BODY), output, &least) ||
+		least <= amount)
+		return;
+	ereport(WARNING,
+			(errmsg("budget " INT64_FORMAT " is smaller than what one small request may cost: %.2g US dollars", id, least),
+			 errdetail("So much is reserved before it is sent; jobs will wait for this budget, and send nothing."),
+			 errhint("Set a larger one. Calls with a small max_tokens reserve less: options => '{\"max_tokens\": 20}'.")));
 }
 
 static Datum
@@ -108,21 +216,19 @@ llm_enrich_set_budget(PG_FUNCTION_ARGS)
 	llm_shmem_require_preload();
 	rule.amount = read_amount(fcinfo);
 	rule.per = read_per(fcinfo);
-	rule.role = PG_ARGISNULL(2) ? InvalidOid : get_role_oid(NameStr(*PG_GETARG_NAME(2)), false);
-	rule.relation = PG_ARGISNULL(3) ? InvalidOid : PG_GETARG_OID(3);
+	rule.role = read_role(fcinfo, 2);
+	rule.relation = read_relation(fcinfo, 3);
 	rule.model = text_or_null(fcinfo, 4);
-	rule.server = text_or_null(fcinfo, 5);
+	rule.server = read_server(fcinfo, 5);
 	rule.tag = text_or_null(fcinfo, 6);
 	rule.value = text_or_null(fcinfo, 7);
-	rule.time_zone = text_or_null(fcinfo, 8);
+	rule.time_zone = read_time_zone(fcinfo, 8);
 	rule.set_by = GetUserNameFromId(GetUserId(), false);
 	if ((rule.tag == NULL) != (rule.value == NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a budget of a tag needs the tag and its value"),
 				 errhint("tag => 'team', value => 'support'")));
-	if (rule.server != NULL)
-		(void) GetForeignServerByName(rule.server, false);
 	if (rule.model != NULL)
 		llm_catalog_check_call(rule.model, GetUserId());
 	if (rule.server == NULL && rule.model != NULL)
@@ -132,7 +238,20 @@ llm_enrich_set_budget(PG_FUNCTION_ARGS)
 	id = llm_budget_set(&rule, llm_control_is_admin());
 	if (id == 0)
 		refuse_others();
+	warn_if_too_small(id, &rule);
 	PG_RETURN_INT64(id);
+}
+
+/* SQL: llm.spent_before(budget, since) -> US dollars; NULL where there is no such budget, or it may not be seen */
+Datum
+llm_enrich_spent_before(PG_FUNCTION_ARGS)
+{
+	Datum spent = (Datum) 0;
+
+	llm_shmem_require_preload();
+	if (!llm_budget_spent(PG_GETARG_INT64(0), PG_GETARG_TIMESTAMPTZ(1), &spent))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(spent);
 }
 
 /* SQL: llm.drop_budget(id) */

@@ -13,7 +13,7 @@
  *
  * Our tables get no trigger, rule or policy of a user, and no lock but that of a reader
  * (guard.c).  A server gets no name that models use, unless an administrator gives it
- * (catalog_model.c).  One that models name is not dropped without them.
+ * (catalog_model.c).  One that models name is not dropped without them, nor renamed.
  *
  * The hook looks at the kind of the statement only, so others pay next to nothing.
  *
@@ -39,11 +39,14 @@
 #include "base/compat.h"
 #include "base/guard.h"
 #include "base/shmem.h"
+#include "base/spi.h"
 #include "base/wake.h"
 #include "bind/session.h"
 #include "catalog/catalog_target.h"
 #include "catalog/fdw.h"
 #include "process/utility.h"
+#include "tables/budget.h"
+#include "tables/recipe_stat.h"
 
 /* Workers end within milliseconds; after this PostgreSQL says which process is in the way. */
 #define STOP_TIMEOUT_MS 5000
@@ -206,6 +209,29 @@ before_drop(const DropStmt *stmt)
 		llm_catalog_drop_server(strVal(lfirst(cell)), stmt->behavior == DROP_CASCADE);
 }
 
+/*
+ * What names it follows, in the same transaction.  Who may not rename it is refused by PostgreSQL, as is a name that
+ * is taken.
+ */
+static void
+before_rename_server(const ForeignServer *server, const char *new_name)
+{
+	int64 left;
+
+	if (!llm_spi_extension_exists() || !llm_owns_server(server->serverid, GetUserId()) ||
+		OidIsValid(get_foreign_server_oid(new_name, true)))
+		return;
+	left = llm_budget_rename_server(server->servername, new_name);
+	if (left != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot rename server \"%s\" to \"%s\" because a budget is left of a server of that name",
+						server->servername, new_name),
+				 errhint("SELECT llm.drop_budget(" INT64_FORMAT "); or choose another name.", left)));
+	llm_catalog_rename_server(server->servername, new_name);
+	llm_recipe_stat_rename_server(server->servername, new_name);
+}
+
 /* A database's workers are in the way; a server's name may be one that models use. */
 static void
 before_rename(const RenameStmt *stmt)
@@ -217,11 +243,14 @@ before_rename(const RenameStmt *stmt)
 		ForeignServer *server = GetForeignServerByName(strVal(stmt->object), true);
 
 		if (server != NULL && strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, LLM_FDW_NAME) == 0)
+		{
 			llm_catalog_check_server_name(stmt->newname);
+			before_rename_server(server, stmt->newname);
+		}
 	}
 }
 
-/* Who reads, and pg_dump, holds up nobody. */
+/* A session that reads, and pg_dump, holds up nobody. */
 static void
 before_lock(const LockStmt *stmt)
 {

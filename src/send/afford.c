@@ -5,7 +5,7 @@
  *
  * What a request may cost at most is reserved in the transaction that claims it, and given back
  * with its bill.  So what is spent and reserved together never exceeds a budget, whatever the
- * answers turn out to be, and whoever dies.
+ * answers turn out to be, and whichever process dies.
  *
  *-------------------------------------------------------------------------
  */
@@ -76,7 +76,7 @@ find_worst(const LlmRoute *route, int64 recipe, LlmWorst *worst)
 	*worst = (LlmWorst){0};
 	if ((route->endpoint.learned & LLM_IGNORES_CAP) && (shared == NULL || !llm_recipe_is_of_model(shared->recipe)))
 		return psprintf("budget: server \"%s\" gave a longer answer than the request allowed, so that nothing bounds what it"
-						" costs; when that is mended: SELECT llm.forget_habits(%s, %s)",
+						" costs; when that is fixed: SELECT llm.forget_habits(%s, %s)",
 						target->server, quote_literal_cstr(target->server), quote_literal_cstr(target->model));
 	if (!llm_ledger_dearest(target->price, &price.input, &price.output))
 		return psprintf("budget: no price is known of model \"%s\" at server \"%s\": SELECT llm.set_price(...)",
@@ -96,7 +96,7 @@ set_text(char **place, const char *words, MemoryContext context)
 	*place = words == NULL ? NULL : MemoryContextStrdup(context, words);
 }
 
-/* Begin to walk over the tasks anew. */
+/* Walk over the tasks from the start. */
 static void
 walk_again(LlmAfford *afford)
 {
@@ -113,6 +113,7 @@ spender_at(const LlmAfford *afford, const LlmRoute *route)
 	LlmSpender spender = afford->spender;
 
 	spender.server = route->target->server;
+	spender.server_oid = route->target->server_oid;
 	spender.model = route->target->model;
 	return spender;
 }
@@ -281,7 +282,7 @@ put_back(List *back)
 		llm_queue_unclaim(tasks, list_length(back));
 }
 
-/* Who pays for a claim, where it goes. */
+/* The budgets that pay for a claim, where it goes. */
 static LlmSpender
 spender_of(const LlmJob *job, const LlmClaim *claim)
 {

@@ -80,7 +80,7 @@ extern bool llm_afford_claimed(LlmAfford *afford, const LlmPortion *portion, boo
 /* There may be a task that costs less than those that were passed over. */
 extern void llm_afford_look_again(LlmAfford *afford);
 
-/* A request that is under way, when budgets were read anew: what it has reserved, or would have. */
+/* A request that is under way, when budgets were read again: what it has reserved, or would have. */
 extern void llm_afford_hold(LlmFlight *flight);
 
 /* A request that was not sent after all; and claims that need none: they follow others, or their answer was kept. */

@@ -17,7 +17,7 @@ extern TimestampTz llm_budgets_due(const LlmPass *pass);
 extern void llm_budgets_take(LlmPass *pass);
 extern void llm_budgets_undo(LlmPass *pass);
 
-/* When all is claimed: what the transaction has spent and reserved, and who waits for money. */
+/* When all is claimed: what the transaction has spent and reserved, and which tasks wait for money. */
 extern void llm_budgets_store(LlmPass *pass);
 
 #endif /* LLM_BUDGETS_H */

@@ -72,7 +72,7 @@ claim_by_routes(LlmPass *pass, int taken, TimestampTz now, bool *outdated)
 	return claims;
 }
 
-/* Who waits for the answer to a task that is too dear asks itself: others may have other budgets. */
+/* Followers of a task that is too dear ask themselves: they may have other budgets. */
 static void
 fail_followed(LlmPass *pass)
 {

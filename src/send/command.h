@@ -5,7 +5,7 @@
  *
  *	  join()    a letter is held; its command's purse, or NULL: it has no cap
  *	  leave()   the letter is freed
- *	  open()    budgets are read anew: nothing is reserved, until hold() tells
+ *	  open()    budgets are read again: nothing is reserved, until hold() tells
  *
  *-------------------------------------------------------------------------
  */

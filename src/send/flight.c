@@ -59,6 +59,7 @@ start_settlement(LlmFlight *flight)
 	s->model = target->model != NULL ? target->model : "";
 	s->price = flight->request->price;
 	s->spender = (LlmSpender){.role = flight->route->role, .server = s->server, .model = s->model};
+	s->spender.server_oid = target->server_oid;
 }
 
 /* The flight of a task; the claim is copied. */
@@ -334,7 +335,7 @@ typedef struct Ruling
 	LlmBlame blame; /* of a refusal */
 	bool shut; /* the target is */
 	double share; /* of rows that it refuses */
-	uint32 mends;
+	uint32 repairs;
 } Ruling;
 
 /* A refusal: whose fault is it?  The target is shut for it, or not. */
@@ -391,7 +392,7 @@ tell_limiter(LlmRequest *request, LlmErrorClass class, const LlmReply *reply, Ll
 		settle_answer(request, limiter, class, reply, now);
 	ruling->shut = limiter->half_open;
 	ruling->share = llm_blame_share(limiter);
-	ruling->mends = limiter->mends;
+	ruling->repairs = limiter->repairs;
 	turn = llm_limiter_turn(limiter, class, now, &until);
 	llm_limiter_unlock();
 	llm_route_log_turn(request->route, turn, class, until);
@@ -439,7 +440,7 @@ fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, co
 		llm_flight_may_hop(flight, now))
 		return;
 	llm_refused_set_aside(refused, with_target && reply->retry_after_ms <= 0 ? 0 : verdict.not_before,
-						  with_target, ruling->mends);
+						  with_target, ruling->repairs);
 	if (refused->refusal.suspect)
 		llm_refused_report(refused, flight->route->role,
 						   s->http_status == 0 ? llm_error_name(class) : psprintf("HTTP status %d", s->http_status));

@@ -8,7 +8,7 @@
  * They are hashed once for all inputs of a recipe, with an empty one; role, server and URL
  * are hashed with each input.
  *
- * An answer is looked up at the first request of a question only: who asks again, after an
+ * An answer is looked up at the first request of a question only: a task that asks again, after an
  * invalid answer or a failure, wants another one.  Nor where a temperature makes each answer a
  * sample, nor for jobs of llm.retry().  It costs one probe of an index for each task, in one
  * statement for all tasks of a claim, and nothing while no answer is kept.

@@ -174,7 +174,10 @@ prepare(LlmLetter *letter)
 											letter->question.spec);
 }
 
-/* Where it goes now.  Who tries a model on purpose wants no other; nor who wants vectors, which only compare there. */
+/*
+ * Where it goes now.  A caller that tries a model on purpose wants no other; nor does one that
+ * wants vectors, which compare only within a model.
+ */
 static LlmRoute *
 find_route(LlmLetter *letter, TimestampTz now)
 {
@@ -347,6 +350,7 @@ make_flight(LlmLetter *letter, const Grant *from, TimestampTz now)
 	claim.claimed_at = llm_clock_now();
 	claim.tags = letter->facts.tags;
 	spender.server = from->route->target->server;
+	spender.server_oid = from->route->target->server_oid;
 	spender.model = from->route->target->model;
 	letter->short_of_money = false;
 	if (!llm_afford_letter(&claim, from->route, &spender, letter->purse, &why, &wait))

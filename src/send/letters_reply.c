@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * letters_reply.c
- *	  What has come for letters: booked, and told to who waits, or asked again.
+ *	  What has come for letters: booked, and told to the waiting caller, or asked again.
  *
  * What a failure means is decided as for tasks (retry.h), but that nobody waits for what
- * somebody has to mend: a refused key, a spent quota, an unknown model.
+ * a person has to fix: a refused key, a spent quota, an unknown model.
  *
  *-------------------------------------------------------------------------
  */
@@ -101,7 +101,7 @@ add_bill(LlmLetter *letter, const LlmSettlement *s)
 	MemoryContextSwitchTo(saved);
 }
 
-/* Nothing helps but that somebody mends it. */
+/* Only a person can fix it. */
 static bool
 is_unusable(LlmErrorClass class)
 {

@@ -106,7 +106,7 @@ recover_some(TimestampTz now)
 	return n;
 }
 
-/* The same for immediate calls: who asked is gone, or has been told. */
+/* The same for immediate calls: the caller is gone, or has been told. */
 static int
 recover_letters(void)
 {

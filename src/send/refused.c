@@ -28,7 +28,7 @@
 /* A target that is shut is looked at so often: ms. */
 #define LOOK_MS 200
 
-/* Whether what a task waits for has been mended: ms. */
+/* How often to look whether what a task waits for has been fixed: ms. */
 #define LOOK_MENDED_MS 2000
 
 /* All static: the sender's life. */
@@ -69,7 +69,7 @@ clear_report(LlmRefusedTask *refused)
 	refused->reported = false;
 }
 
-/* Its time has come: whoever looks for tasks of the job finds it. */
+/* Its time has come: the next look for tasks of the job finds it. */
 static void
 release(LlmRefusedTask *refused)
 {
@@ -139,14 +139,14 @@ llm_refused_recall(int64 task, int64 job)
 }
 
 void
-llm_refused_set_aside(LlmRefusedTask *refused, TimestampTz until, bool target_shut, uint32 mends)
+llm_refused_set_aside(LlmRefusedTask *refused, TimestampTz until, bool target_shut, uint32 repairs)
 {
 	if (!refused->aside)
 		naside++;
 	refused->aside = true;
 	refused->until = until;
 	refused->target_shut = target_shut;
-	refused->mends = mends;
+	refused->repairs = repairs;
 	wake_at = DT_NOBEGIN;
 }
 
@@ -156,7 +156,7 @@ llm_refused_wait(int64 task, int64 job, TimestampTz until)
 	LlmJob *found = llm_joblist_find(job);
 
 	llm_refused_set_aside(llm_refused_recall(task, job), until, false,
-						  found == NULL || found->route == NULL ? 0 : found->route->mends);
+						  found == NULL || found->route == NULL ? 0 : found->route->repairs);
 	(void) llm_refused_stored(task);
 }
 
@@ -199,7 +199,7 @@ may_go(const LlmRefusedTask *refused, TimestampTz now, TimestampTz *look_at)
 		route->front = 1; /* this one is there now */
 		return true;
 	}
-	if (refused->until <= now || refused->mends != route->mends)
+	if (refused->until <= now || refused->repairs != route->repairs)
 		return true;
 	*look_at = Min(refused->until, TimestampTzPlusMilliseconds(now, LOOK_MENDED_MS));
 	return false;

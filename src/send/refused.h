@@ -6,7 +6,7 @@
  * A refused task is ready as before, and is set aside: it is not claimed before its time, nor
  * while its target is shut and another row is there to try it with.  So a probe is of a row
  * that was not refused yet, and a row that is always turned away stops nobody but itself.
- * Who is refused again and again is counted here; the rule is in limiter_blame.h and retry.h.
+ * A task that is refused again and again is counted here; the rule is in limiter_blame.h and retry.h.
  *
  *	  recall()   a request was refused: what is known of its task
  *	  set_aside() the task waits; from then on claims pass it over
@@ -40,7 +40,7 @@ typedef struct LlmRefusedTask
 	bool target_shut; /* it waits for its target, too */
 	bool reported; /* llm.health shows it */
 	Oid role; /* that asked, as reported */
-	uint32 mends; /* of its target, when it was refused: it need not wait for what was told before the last one */
+	uint32 repairs; /* of its target, when it was refused: it need not wait for what was told before the last one */
 	TimestampTz until; /* 0: for nothing but its target */
 } LlmRefusedTask;
 
@@ -50,7 +50,7 @@ extern uint64 llm_refused_row(int64 task);
 /* The entry of a task that was refused now, made when there is none; NULL when there is no room. */
 extern LlmRefusedTask *llm_refused_recall(int64 task, int64 job);
 
-extern void llm_refused_set_aside(LlmRefusedTask *refused, TimestampTz until, bool target_shut, uint32 mends);
+extern void llm_refused_set_aside(LlmRefusedTask *refused, TimestampTz until, bool target_shut, uint32 repairs);
 
 /* A task that is ready is not to be claimed before that time; it was not refused now. */
 extern void llm_refused_wait(int64 task, int64 job, TimestampTz until);

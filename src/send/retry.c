@@ -25,7 +25,7 @@
 /* A provider that fails one input this often will not get it right. */
 #define GIVE_UP_OUTAGES 50
 
-/* Retries of a job that no share forbids. */
+/* Retries of a job that no share forbids, where a request carries one task. */
 #define FREE_RETRIES 20
 
 /* Retries that are not over are reckoned by a mean, which every other time they exceed a little. */
@@ -210,7 +210,7 @@ llm_retry_counts_dollars(const LlmRetrySums *sums)
 }
 
 bool
-llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, double share)
+llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, int together, double share)
 {
 	bool dollars = llm_retry_counts_dollars(sums);
 	double total = dollars ? sums->cost : (double) sums->tokens;
@@ -219,7 +219,7 @@ llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, double share)
 	double each = sums->retried > 0 ? spent / sums->retried : this_one;
 	double to_come = (Max(sums->retries - sums->retried, 0) * each + Max(each, this_one)) * ABOVE_THE_MEAN;
 
-	return sums->retries < FREE_RETRIES || spent + to_come <= share * (total + to_come);
+	return sums->retries < (int64) FREE_RETRIES * Max(together, 1) || spent + to_come <= share * (total + to_come);
 }
 
 const char *

@@ -86,8 +86,10 @@ extern LlmVerdict llm_retry_refused(LlmErrorClass class, const LlmRefused *refus
  * May a job afford one more retry, of about so many tokens?  It may while retries, those
  * on their way among them, take no more than "share" of what it spends with them; and
  * its first 20 anyhow, so that a job of a few rows is not bound by a share of nothing.
+ * "together" tasks failed with one request, as vectors do: that many times 20 are free, since
+ * one faulty answer early in a job would use them up and end the rest of its tasks.
  */
-extern bool llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, double share);
+extern bool llm_retry_within_share(const LlmRetrySums *sums, int64 tokens, int together, double share);
 
 /* Is the share one of dollars?  Else of tokens: no price is known, or it is zero. */
 extern bool llm_retry_counts_dollars(const LlmRetrySums *sums);

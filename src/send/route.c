@@ -456,7 +456,7 @@ note_limiter(LlmRoute *route, const LlmLimiter *limiter)
 	route->shut_until = !limiter->half_open ? 0 : paused ? limiter->paused_until
 														 : limiter->not_before;
 	route->pause_class = limiter->pause_class;
-	route->mends = limiter->mends;
+	route->repairs = limiter->repairs;
 }
 
 /*

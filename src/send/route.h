@@ -87,7 +87,7 @@ typedef struct LlmRoute
 	bool probing; /* and this */
 	TimestampTz probe_at; /* while its fallback is asked: it gets no request to try before */
 	bool replaced; /* its fallback is asked, as llm.health says */
-	uint32 mends; /* of the limiter then */
+	uint32 repairs; /* of the limiter then */
 	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
 	TimestampTz wake_at;
 	char *silence; /* the last failure while a cool-down for want of answers lasts, else NULL */
@@ -134,7 +134,7 @@ extern int llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uin
 extern void llm_route_grant_check(LlmRoute *route, TimestampTz now);
 
 /*
- * Is the target shut, and until when?  Says so in what the route waits for, too; route->mends
+ * Is the target shut, and until when?  Says so in what the route waits for, too; route->repairs
  * is up to date then.
  */
 extern bool llm_route_is_shut(LlmRoute *route, TimestampTz now, TimestampTz *gate);

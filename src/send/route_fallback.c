@@ -4,7 +4,7 @@
  *	  Which model is asked while the one that was named cannot be.
  *
  * A target that is out (limiter.h) does not answer, or refuses everybody until somebody has
- * mended something.  What is for it goes to its model's fallback meanwhile, but for one
+ * fixed something.  What is for it goes to its model's fallback meanwhile, but for one
  * request each time that a cool-down or pause of its own is over: that one tells when it is well
  * again, and then all that is not sent yet goes there.  A limit, a budget and a pause of an
  * administrator's are no reason to ask somebody else.

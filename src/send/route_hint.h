@@ -16,7 +16,7 @@
 /* In the current context; NULL for classes that nobody has to do anything about. */
 extern char *llm_route_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause);
 
-/* The same for who tried it on purpose: also where waiting would help. */
+/* The same for a caller that tried it on purpose: also where waiting would help. */
 extern char *llm_route_trial_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause, bool answered);
 
 #endif /* LLM_ROUTE_HINT_H */

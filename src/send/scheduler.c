@@ -49,7 +49,7 @@
 #define SWEEP_MS 60000
 
 /*
- * No transaction waits longer for a lock: who holds one may be waiting for the answer to an
+ * No transaction waits longer for a lock: its holder may be waiting for the answer to an
  * immediate call, and hears of it.
  */
 #define LOCK_WAIT_MS 1000
@@ -92,7 +92,7 @@ static TimestampTz reasons_at = DT_NOBEGIN;
 static TimestampTz retry_at = DT_NOBEGIN;
 static const char *step_name = NULL; /* the step that runs */
 
-/* Callback: llm.pause is touched by whoever steers, and by nobody else. */
+/* Callback: llm.pause changes only when a person pauses or resumes something. */
 static void
 note_steering(Datum arg, Oid relation)
 {

@@ -32,15 +32,27 @@ is_to_be_retried(const LlmSettlement *s)
 	return s->charged && s->letter == NULL && llm_task_is_open(s->state);
 }
 
+static LlmFlight *
+flight_of(LlmSettlement *s)
+{
+	return (LlmFlight *) ((char *) s - offsetof(LlmFlight, settlement));
+}
+
+static bool
+is_of_vectors(const LlmFlight *flight)
+{
+	return flight->recipe != NULL && flight->recipe->recipe->op->kind == LLM_REQUEST_EMBED;
+}
+
 /* What the failed request took, and what the next one says of its answer, the next one will take. */
 static int64
-tokens_of_retry(const LlmSettlement *s)
+tokens_of_retry(LlmSettlement *s)
 {
 	const LlmUsage *usage = &s->usage;
 	int64 tokens = usage->input + usage->cached + usage->cache_write + usage->output;
 
-	if (s->message == NULL)
-		return tokens; /* none came: asked in the same words */
+	if (s->message == NULL || is_of_vectors(flight_of(s)))
+		return tokens; /* asked in the same words */
 	if (s->last_answer != NULL)
 		tokens += llm_dialect_estimate_tokens(s->last_answer, strlen(s->last_answer));
 	return tokens + llm_dialect_estimate_tokens(s->message, strlen(s->message)) + WORDS_AGAIN;
@@ -50,7 +62,7 @@ tokens_of_retry(const LlmSettlement *s)
 static void
 hold_back(LlmSettlement *s, const LlmRetrySums *sums)
 {
-	LlmFlight *flight = (LlmFlight *) ((char *) s - offsetof(LlmFlight, settlement));
+	LlmFlight *flight = flight_of(s);
 	MemoryContext saved = MemoryContextSwitchTo(flight->context); /* outlives a store that fails */
 
 	if (llm_retry_counts_dollars(sums))
@@ -103,7 +115,8 @@ llm_share_settle(LlmSettlement **settlements, int n)
 
 		if (of_job == NULL)
 			continue; /* the job is gone, and its task with it */
-		if (llm_retry_within_share(of_job, tokens_of_retry(s), llm_guc_max_retry_share))
+		if (llm_retry_within_share(of_job, tokens_of_retry(s), flight_of(s)->request->nflights,
+								   llm_guc_max_retry_share))
 			of_job->retries++;
 		else
 			hold_back(s, of_job);

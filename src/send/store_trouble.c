@@ -3,7 +3,7 @@
  * store_trouble.c
  *	  A sender that cannot store what has come is shown in llm.health.
  *
- * Nothing is lost, and nothing is sent meanwhile, so that somebody who waits sees a job
+ * Nothing is lost, and nothing is sent meanwhile, so that a user who waits sees a job
  * that stands still.  One failure is nothing to tell: it may have met a lock.
  *
  *-------------------------------------------------------------------------

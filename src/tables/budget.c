@@ -11,19 +11,24 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "foreign/foreign.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/timestamp.h"
 
 #include "base/spi.h"
 #include "tables/budget.h"
 
 static LlmStatement set_statement = {
-	.sql = "INSERT INTO llm.budget_rule AS b (amount, per, role, relation, model, server, tag, value, time_zone, set_by)"
-		   " SELECT $1, $2, $3::regrole, $4::regclass, $5, $6, $7, $8, z.name, $10"
-		   " FROM (SELECT COALESCE($9, current_setting('TimeZone')) AS name) z"
-		   " WHERE timezone(z.name, now()) IS NOT NULL"
+	.sql = "INSERT INTO llm.budget_rule AS b (amount, per, role, relation, model, server, tag, value, time_zone, set_by,"
+		   "  set_at, role_name, relation_name)"
+		   " SELECT $1, $2, $3::regrole, $4::regclass, $5, $6, $7, $8, COALESCE($9, current_setting('TimeZone')), $10,"
+		   "  llm.clock(), (SELECT r.rolname::text FROM pg_roles r WHERE r.oid = $3),"
+		   "  (SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c"
+		   "   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $4)"
 		   " ON CONFLICT (per, role, relation, model, server, tag, value) DO UPDATE SET amount = excluded.amount,"
-		   "  time_zone = excluded.time_zone, set_by = excluded.set_by, set_at = now()"
+		   "  time_zone = excluded.time_zone, set_by = excluded.set_by, set_at = excluded.set_at,"
+		   "  role_name = excluded.role_name, relation_name = excluded.relation_name"
 		   "  WHERE $11 OR b.set_by = excluded.set_by RETURNING b.id",
 	.nargs = 11,
 	.args = {NUMERICOID, TEXTOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID},
@@ -66,27 +71,37 @@ static LlmStatement read_statement = {
  * Budget $1 in the period from $2: what the ledger has of it.  Of a role with what its members
  * have spent, however far down.
  */
-static LlmStatement spent_statement = {
-	.sql = "WITH RECURSIVE rule AS MATERIALIZED (SELECT b.* FROM llm.budget_rule b WHERE b.id = $1),"
-		   " member(oid) AS (SELECT r.role::oid FROM rule r WHERE r.role IS NOT NULL"
-		   "  UNION SELECT a.member FROM pg_auth_members a JOIN member m ON a.roleid = m.oid),"
-		   " names AS (SELECT array_agg(a.rolname::text) AS of FROM pg_authid a JOIN member m ON m.oid = a.oid),"
-		   " wanted AS MATERIALIZED (SELECT r.tag, r.value, n.of AS roles, r.model AS alias, m.model,"
-		   "  COALESCE(m.server, r.server) AS server, r.role IS NULL AS of_any,"
-		   "  CASE WHEN r.relation IS NOT NULL THEN (SELECT quote_ident(s.nspname) || '.' || quote_ident(c.relname)"
-		   "   FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE c.oid = r.relation::oid) END AS relation,"
-		   "  r.relation IS NULL AS on_any"
-		   "  FROM rule r CROSS JOIN names n LEFT JOIN llm.model m ON m.alias = r.model)"
-		   " INSERT INTO llm.budget_period (budget, starts_at, spent) SELECT $1, $2, COALESCE(CASE"
-		   "  WHEN w.tag IS NULL THEN (SELECT sum(x.cost) FROM llm.bill(array_remove(ARRAY["
-		   "    CASE WHEN NOT w.of_any THEN 'role' END, CASE WHEN NOT w.on_any THEN 'relation' END,"
-		   "    CASE WHEN w.server IS NOT NULL THEN 'server' END, CASE WHEN w.alias IS NOT NULL THEN 'model' END], NULL),"
-		   "    $2) x WHERE (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = w.relation)"
-		   "    AND (w.server IS NULL OR x.server = w.server) AND (w.alias IS NULL OR x.model = w.model))"
-		   "  ELSE (SELECT sum(x.cost) FROM llm.ledger x WHERE x.at >= $2 AND x.tags ->> w.tag = w.value"
-		   "    AND (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = w.relation)"
-		   "    AND (w.server IS NULL OR x.server = w.server) AND (w.alias IS NULL OR x.model = w.model)) END, 0::numeric)"
+#define SPENT_WITH \
+	"WITH RECURSIVE rule AS MATERIALIZED (SELECT b.* FROM llm.budget_rule b WHERE b.id = $1)," \
+	" member(oid) AS (SELECT r.role::oid FROM rule r WHERE r.role IS NOT NULL" \
+	"  UNION SELECT a.member FROM pg_auth_members a JOIN member m ON a.roleid = m.oid)," \
+	" names AS (SELECT array_agg(a.rolname::text) AS of FROM pg_authid a JOIN member m ON m.oid = a.oid)," \
+	" wanted AS MATERIALIZED (SELECT r.tag, r.value, n.of AS roles, r.model AS alias, m.model," \
+	"  COALESCE(m.server, r.server) AS server, r.role IS NULL AS of_any," \
+	"  CASE WHEN r.relation IS NOT NULL THEN (SELECT quote_ident(s.nspname) || '.' || quote_ident(c.relname)" \
+	"   FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE c.oid = r.relation::oid) END AS relation," \
+	"  r.relation IS NULL AS on_any" \
+	"  FROM rule r CROSS JOIN names n LEFT JOIN llm.model m ON m.alias = r.model)"
+#define SPENT \
+	" COALESCE(CASE" \
+	"  WHEN w.tag IS NULL THEN (SELECT sum(x.cost) FROM llm.bill(array_remove(ARRAY[" \
+	"    CASE WHEN NOT w.of_any THEN 'role' END, CASE WHEN NOT w.on_any THEN 'relation' END," \
+	"    CASE WHEN w.server IS NOT NULL THEN 'server' END, CASE WHEN w.alias IS NOT NULL THEN 'model' END], NULL)," \
+	"    $2) x WHERE (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = w.relation)" \
+	"    AND (w.server IS NULL OR x.server = w.server) AND (w.alias IS NULL OR x.model = w.model))" \
+	"  ELSE (SELECT sum(x.cost) FROM llm.ledger x WHERE x.at >= $2 AND x.tags ->> w.tag = w.value" \
+	"    AND (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = w.relation)" \
+	"    AND (w.server IS NULL OR x.server = w.server) AND (w.alias IS NULL OR x.model = w.model)) END, 0::numeric)"
+
+static LlmStatement open_statement = {
+	.sql = SPENT_WITH " INSERT INTO llm.budget_period (budget, starts_at, spent) SELECT $1, $2," SPENT
 		   " FROM wanted w RETURNING " NANO_SPENT("spent"),
+	.nargs = 2,
+	.args = {INT8OID, TIMESTAMPTZOID},
+	.by_statistics = true};
+
+static LlmStatement spent_statement = {
+	.sql = SPENT_WITH " SELECT " SPENT " FROM wanted w",
 	.nargs = 2,
 	.args = {INT8OID, TIMESTAMPTZOID},
 	.by_statistics = true};
@@ -185,6 +200,65 @@ llm_budget_server_of(int64 id, char **server)
 }
 
 bool
+llm_budget_spent(int64 id, TimestampTz since, Datum *spent)
+{
+	static LlmStatement see_statement = {
+		.sql = "SELECT FROM llm.budget_rule b WHERE b.id = $1",
+		.nargs = 1,
+		.args = {INT8OID}};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum values[2] = {Int64GetDatum(id), TimestampTzGetDatum(since)};
+	LlmOwnScope scope;
+	bool isnull;
+	bool found;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	found = llm_spi_execute(&see_statement, values, NULL, true) > 0; /* row security decides */
+	if (found)
+	{
+		llm_spi_own_begin(&scope);
+		found = llm_spi_execute(&spent_statement, values, NULL, true) > 0;
+		if (found)
+		{
+			*spent = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+			MemoryContextSwitchTo(caller);
+			*spent = datumCopy(*spent, false, -1);
+		}
+		llm_spi_own_end(&scope);
+	}
+	SPI_finish();
+	return found;
+}
+
+bool
+llm_budget_cheapest(const char *server, const char *alias, int input_tokens, int output_tokens, double *dollars)
+{
+	static LlmStatement cheapest_statement = {
+		.sql = "SELECT min(GREATEST(p.input_per_mtok, p.cached_input_per_mtok, p.cache_write_per_mtok) * $3::numeric"
+			   "  + p.output_per_mtok * $4::numeric)::float8 / 1000000::float8"
+			   " FROM llm.model m JOIN llm.price p ON p.server = m.server AND p.model = m.model"
+			   "  AND p.valid_from <= llm.clock() AND p.valid_until > llm.clock()"
+			   " WHERE ($1 IS NULL OR m.server = $1) AND ($2 IS NULL OR m.alias = $2)",
+		.nargs = 4,
+		.args = {TEXTOID, TEXTOID, INT4OID, INT4OID},
+		.fresh = true};
+	Datum values[4];
+	char nulls[4] = {' ', ' ', ' ', ' '};
+	LlmOwnScope scope;
+	bool isnull = true;
+
+	set_text(&values[0], &nulls[0], server);
+	set_text(&values[1], &nulls[1], alias);
+	values[2] = Int32GetDatum(input_tokens);
+	values[3] = Int32GetDatum(output_tokens);
+	if (begin(&cheapest_statement, values, nulls, &scope) > 0)
+		*dollars = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	end(&scope);
+	return !isnull;
+}
+
+bool
 llm_budget_drop(int64 id, const char *role, bool any)
 {
 	Datum values[3] = {Int64GetDatum(id), CStringGetTextDatum(role), BoolGetDatum(any)};
@@ -193,6 +267,36 @@ llm_budget_drop(int64 id, const char *role, bool any)
 
 	end(&scope);
 	return dropped;
+}
+
+int64
+llm_budget_rename_server(const char *name, const char *new_name)
+{
+	static LlmStatement left_statement = {
+		.sql = "SELECT b.id FROM llm.budget_rule b WHERE b.server = $1 LIMIT 1",
+		.nargs = 1,
+		.args = {TEXTOID},
+		.fresh = true};
+	static LlmStatement rename_statement = {
+		.sql = "UPDATE llm.budget_rule b SET server = $2 WHERE b.server = $1",
+		.nargs = 2,
+		.args = {TEXTOID, TEXTOID},
+		.fresh = true};
+	Datum values[2] = {CStringGetTextDatum(new_name)};
+	LlmOwnScope scope;
+	bool isnull;
+	int64 left = 0;
+
+	if (begin(&left_statement, values, NULL, &scope) > 0)
+		left = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	end(&scope);
+	if (left != 0)
+		return left;
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(new_name);
+	(void) begin(&rename_statement, values, NULL, &scope);
+	end(&scope);
+	return 0;
 }
 
 /*
@@ -228,6 +332,7 @@ read_row(uint64 i)
 	row->relation = DatumGetObjectId(get_datum(i, 7));
 	row->alias = get_text(i, 8);
 	row->server = get_text(i, 9);
+	row->server_oid = row->server == NULL ? InvalidOid : get_foreign_server_oid(row->server, true);
 	row->model = get_text(i, 10);
 	row->tag = get_text(i, 11);
 	row->value = get_text(i, 12);
@@ -242,7 +347,8 @@ llm_budget_read(void)
 {
 	List *rows = NIL;
 
-	(void) llm_spi_execute(&read_statement, NULL, NULL, true);
+	/* not with the snapshot of the transaction: what has told us of a change may have been committed since */
+	(void) llm_spi_execute(&read_statement, NULL, NULL, false);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		rows = lappend(rows, read_row(i));
 	SPI_freetuptable(SPI_tuptable);
@@ -254,7 +360,7 @@ llm_budget_open(LlmBudgetRow *row)
 {
 	Datum values[2] = {Int64GetDatum(row->id), TimestampTzGetDatum(row->starts_at)};
 
-	if (llm_spi_execute(&spent_statement, values, NULL, false) > 0)
+	if (llm_spi_execute(&open_statement, values, NULL, false) > 0)
 		row->spent = DatumGetInt64(get_datum(0, 1));
 	row->reserved = 0;
 	row->open = true;

@@ -3,8 +3,8 @@
  * budget.h
  *	  Budgets: their rules, and what is spent and reserved of each.
  *
- *	  backend:  set(), server_of(), drop()     in the user's transaction
- *	  sender:   read(), spent_before(), open(), add()     in a transaction of its pass
+ *	  backend:  set(), server_of(), drop(), spent(), cheapest()     in the user's transaction
+ *	  sender:   read(), open(), add()     in a transaction of its pass
  *
  *-------------------------------------------------------------------------
  */
@@ -20,12 +20,13 @@
 /* Money is reckoned in billionths of a US dollar: what may be spent rounded down, what is spent rounded up. */
 #define LLM_NANO INT64CONST(1000000000)
 
-/* Who spends on what, as the scopes of budgets see it.  Strings are somebody else's. */
+/* What is spent by which role on what, as the scopes of budgets see it.  Strings belong to the caller. */
 typedef struct LlmSpender
 {
 	Oid role;
 	Oid relation; /* InvalidOid: none, it is an immediate call */
 	const char *server;
+	Oid server_oid; /* a name may change while it is asked; InvalidOid: not known */
 	const char *model; /* the provider's name */
 	Jsonb *tags; /* or NULL */
 } LlmSpender;
@@ -47,12 +48,28 @@ typedef struct LlmBudgetRule
 
 /*
  * Set a budget, in the place of one with the same scope and period: its number.  0 when that one is of
- * another role, unless "any".  Raises for an unknown time zone.
+ * another role, unless "any".
  */
 extern int64 llm_budget_set(const LlmBudgetRule *rule, bool any);
 
 /* False when there is no such budget.  The server that it is of, or its model's, in the current context; or NULL. */
 extern bool llm_budget_server_of(int64 id, char **server);
+
+/*
+ * US dollars since a time by what the budget bounds, as the ledger has it; false when the current role may not see
+ * such a budget.  In the current context.
+ */
+extern bool llm_budget_spent(int64 id, TimestampTz since, Datum *spent);
+
+/*
+ * The least that a request of so many tokens may cost, each input token of the dearest class, by the models of a
+ * server (NULL: of all) or the one with an alias (NULL: all): US dollars; false where no price is known.
+ */
+extern bool llm_budget_cheapest(const char *server, const char *alias, int input_tokens, int output_tokens,
+								double *dollars);
+
+/* A server has another name: its budgets have, too.  The number of one that is left of a server of that name, or 0. */
+extern int64 llm_budget_rename_server(const char *name, const char *new_name);
 
 /* False when another role than this has set it, unless "any". */
 extern bool llm_budget_drop(int64 id, const char *role, bool any);
@@ -69,6 +86,7 @@ typedef struct LlmBudgetRow
 	Oid relation; /* InvalidOid: any */
 	char *alias;
 	char *server; /* of the rule or of its model alias */
+	Oid server_oid; /* InvalidOid: there is none of this name */
 	char *model; /* the provider's name; NULL as well where there is no such alias */
 	char *tag;
 	char *value;

@@ -36,7 +36,7 @@
 /* Rows looked at in one step. */
 #define STEP_ROWS 5000
 
-/* Between two looks at those who may have found a recipe, and how many looks. */
+/* Between two looks at sessions that may have found a recipe, and how many looks. */
 #define LOOK_MS 20
 #define LOOKS 250
 

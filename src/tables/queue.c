@@ -214,7 +214,7 @@ set_within(const LlmPortion *portions, int nportions, Datum *values)
 /*
  * Claim up to portion->want tasks of each job, but none that is aside: the list of LlmClaim, in the
  * current context.  A job that gives fewer has no more that are ready, unless claim->cut.  Catalogs are known
- * then as those left them who queued what was claimed.
+ * then as the sessions left them that queued what was claimed.
  */
 List *
 llm_queue_claim(const LlmPortion *portions, int nportions, const LlmClaimBounds *bounds)

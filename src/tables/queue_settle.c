@@ -216,7 +216,7 @@ llm_queue_settle(LlmSettlement **settlements, int n)
 		if (settlements[i]->letter == NULL)
 			left[nleft++] = settlements[i];
 	}
-	/* whoever changed a row has committed by the time that replacing it fails: a later snapshot shows it */
+	/* what changed a row has committed by the time that replacing it fails: a later snapshot shows it */
 	while (nleft > 0)
 		nleft = settle_once(left, nleft, GetLatestSnapshot(), &cancelled);
 	return cancelled;

@@ -3,7 +3,7 @@
  * recipe.c
  *	  llm.recipe: what the rows of a job share, found by its content.
  *
- * There is no unique index to wait at: two who make the same recipe at once make it
+ * There is no unique index to wait at: two sessions that make the same recipe at once make it
  * twice, which does no harm (ADR 9).
  *
  *-------------------------------------------------------------------------

@@ -174,3 +174,32 @@ llm_recipe_stat_read(const char *operation, Jsonb *spec, const char *server, con
 	stat->again_output = sums[14];
 	stat->latency_ms = sums[15];
 }
+
+void
+llm_recipe_stat_rename_server(const char *name, const char *new_name)
+{
+	static LlmStatement delete_statement = {
+		.sql = "DELETE FROM llm.recipe_stat s WHERE s.server = $1",
+		.nargs = 1,
+		.args = {TEXTOID}};
+	static LlmStatement copy_statement = {
+		.sql = "INSERT INTO llm.recipe_stat SELECT s.recipe, $2, s.model, s.requests, s.body_bytes, s.input_tokens,"
+			   "  s.cached_tokens, s.cache_write_tokens, s.output_tokens, s.output_tokens_max, s.tokens_per_byte_max,"
+			   "  s.bytes_squared, s.bytes_input, s.input_squared, s.output_squared, s.again_requests,"
+			   "  s.again_input_tokens, s.again_output_tokens, s.latency_ms"
+			   " FROM llm.recipe_stat s WHERE s.server = $1",
+		.nargs = 2,
+		.args = {TEXTOID, TEXTOID}};
+	Datum values[2] = {CStringGetTextDatum(new_name)};
+	LlmOwnScope scope;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin(&scope);
+	(void) llm_spi_execute(&delete_statement, values, NULL, false); /* of a server that is gone */
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(new_name);
+	(void) llm_spi_execute(&copy_statement, values, NULL, false);
+	llm_spi_own_end(&scope);
+	SPI_finish();
+}

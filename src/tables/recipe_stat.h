@@ -57,4 +57,10 @@ extern void llm_recipe_stat_store(const LlmRecipeStatRow *rows, int n);
 extern void llm_recipe_stat_read(const char *operation, Jsonb *spec, const char *server, const char *model,
 								 LlmRecipeStat *stat);
 
+/*
+ * A server gets another name: what was learned of it is known under that, too.  In a user's transaction, for which
+ * the sender does not wait: so rows that it may write stay.
+ */
+extern void llm_recipe_stat_rename_server(const char *name, const char *new_name);
+
 #endif /* LLM_RECIPE_STAT_H */

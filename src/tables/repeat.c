@@ -11,7 +11,7 @@
  * as long as anybody needs it.
  *
  * A leader that ends without an answer is succeeded by its first follower, which
- * keeps "same_as": it now leads those who have the same there.  Nobody rewrites the
+ * keeps "same_as": it now leads the tasks that have the same there.  Nobody rewrites the
  * others, however many they are.  Only what any repeat would meet for certain is
  * shared of failures: the provider refused these very bytes, and billed nothing.
  *
@@ -43,25 +43,25 @@
 #define SOURCES 100
 #define SWEEP_GROUPS 500
 
-/* As the index queue_promoted says: asks itself, and leads those who have the same in "same_as". */
+/* As the index queue_promoted says: asks itself, and leads the tasks that have the same in "same_as". */
 #define PROMOTED                                  \
 	"h.same_as IS NOT NULL AND h.outcome IS NULL" \
 	" AND (h.state <> 'waiting' OR h.not_before IS NOT NULL)"
 
-/* Is somebody under way whom those follow who have led.label in same_as?  NULL: nobody. */
+/* Is a task under way that the tasks with led.label in same_as follow?  NULL: none. */
 #define LEADER                                                                  \
 	"COALESCE((SELECT true FROM llm.queue h WHERE h.id = led.label"             \
 	"  AND h.outcome IS NULL), (SELECT true FROM llm.queue h WHERE h.same_as =" \
 	"  led.label AND " PROMOTED " LIMIT 1))"
 
-/* Is an answer on its way to those who follow led.label, whatever becomes of anybody's job?  NULL: no. */
+/* Is an answer on its way to the followers of led.label, whatever becomes of any job?  NULL: no. */
 #define COMING "(h.state = 'claimed' OR h.answer IS NOT NULL)"
 #define HOPE                                                                 \
 	"COALESCE((SELECT true FROM llm.queue h WHERE h.id = led.label"          \
 	"  AND h.outcome IS NULL AND " COMING "), (SELECT true FROM llm.queue h" \
 	"  WHERE h.same_as = led.label AND " PROMOTED " AND " COMING " LIMIT 1))"
 
-/* One of those who follow led.label, of a job below or above led.job. */
+/* One follower of led.label, of a job below or above led.job. */
 #define STRANGER(than)                                          \
 	"(SELECT true FROM llm.queue f WHERE f.same_as = led.label" \
 	"  AND f.job " than " led.job AND " LLM_FOLLOWS " LIMIT 1)"
@@ -84,7 +84,7 @@ static LlmStatement held_statement = {
 	.args = {INT4OID}};
 
 /*
- * Who asks now, locked: the first follower of each label in $1 that nobody leads, of the job in
+ * The tasks that ask now, locked: the first follower of each label in $1 that nobody leads, of the job in
  * $2; and at most $3 of other jobs that no answer is coming to, which lead and follow nobody from
  * then on.
  */
@@ -111,7 +111,7 @@ static LlmStatement heirs_statement = {
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT4OID}};
 
 /*
- * One probe for each group, from the first above $1: the job of who leads it, or should;
+ * One probe for each group, from the first above $1: the job of the task that leads it, or should;
  * whether nobody does; and whether there is anything to do.
  */
 static LlmStatement sweep_statement = {
@@ -176,7 +176,7 @@ llm_repeat_follow(const int64 *tasks, const int64 *leaders, int n)
 	llm_transition(LLM_EVENT_FOLLOW, values, NULL);
 }
 
-/* Serve up to "limit" followers of the leaders; how many.  In *heads those who are followed themselves. */
+/* Serve up to "limit" followers of the leaders; how many.  In *heads those that are followed themselves. */
 static int
 serve_once(Datum leaders, int limit, Datum **heads, int *nheads)
 {
@@ -280,7 +280,7 @@ llm_repeat_settled(const LlmRepeatLead *leads, int n, LlmRepeatResult *result)
 	result->promoted += llm_repeat_promote(leads, n);
 }
 
-/* Serve those who follow what the statement finds; the leaders, *n of them. */
+/* Serve the followers of what the statement finds; the leaders, *n of them. */
 static Datum *
 serve_found(LlmStatement *statement, int *n, LlmRepeatResult *result)
 {

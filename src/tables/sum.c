@@ -5,7 +5,7 @@
  *
  * Rows of the ledger are summed in the order of their numbers, some thousand at a time,
  * and llm.ledger_summed says how far.  This relies on the ledger having one author, the
- * sender: a row that is seen was preceded by all rows with lower numbers.  Whoever reads
+ * sender: a row that is seen was preceded by all rows with lower numbers.  A session that reads
  * the bill adds what is not summed yet, so nothing depends on how soon this is done, and
  * a crash between two sets loses nothing.
  *
@@ -97,16 +97,27 @@ llm_sum_ledger(int64 limit)
 	return summed;
 }
 
-/* A job with no names is that of llm.check() or of immediate calls: no relation, no column. */
+/*
+ * A job with no names is that of llm.check() or of immediate calls: no relation, no column.
+ *
+ * What was paid in vain: all answers of a task that is not done; of one that is done all but the last, since checks
+ * did not hold for them.  One that llm.retry() writes was paid under the job before, in vain until now.  Where there
+ * are neither checks nor retries a task that is done has one answer, and is not looked up.
+ */
 static LlmStatement ended_statement = {
 	.sql = "INSERT INTO llm.ended_sum AS s (start, job, role, relation, column_name, operation, tags,"
 		   "  done, failed, superseded, cancelled, row_gone, dropped_cost)"
 		   " SELECT date_bin('15 minutes', llm.clock(), '2000-01-01 00:00:00+00'), j.id, j.role_name,"
 		   "  NULLIF(j.relation_name, ''), NULLIF(j.column_name, ''), j.operation,"
 		   "  CASE WHEN j.tags IS NOT NULL THEN llm.billed_tags(j.tags) END,"
-		   "  $2, $3, $4, $5, $6, COALESCE((SELECT sum(l.cost) FROM unnest($7, $8) AS v(task, fate)"
-		   "   JOIN llm.ledger l ON l.task = v.task AND l.outcome = 'ok' WHERE v.fate <> 'done'), 0::numeric)"
-		   " FROM llm.job j WHERE j.id = $1"
+		   "  $2, $3, $4, $5, $6, COALESCE((SELECT sum(CASE WHEN v.fate <> 'done' THEN p.here"
+		   "    ELSE COALESCE(p.here, 0::numeric) - p.last END) FROM unnest($7, $8) AS v(task, fate)"
+		   "   CROSS JOIN LATERAL (SELECT sum(l.cost) FILTER (WHERE l.job = $1) AS here,"
+		   "     (array_agg(l.cost ORDER BY l.id DESC))[1] AS last"
+		   "    FROM llm.ledger l WHERE l.task = v.task AND l.outcome = 'ok') p"
+		   "   WHERE v.fate <> 'done' OR w.several), 0::numeric)"
+		   " FROM llm.job j CROSS JOIN LATERAL (SELECT j.fresh OR EXISTS (SELECT FROM llm.recipe r"
+		   "   WHERE r.id = j.recipe AND r.spec ? 'checks') AS several) w WHERE j.id = $1"
 		   " ON CONFLICT (start, job) DO UPDATE SET done = s.done + excluded.done, failed = s.failed + excluded.failed,"
 		   "  superseded = s.superseded + excluded.superseded, cancelled = s.cancelled + excluded.cancelled,"
 		   "  row_gone = s.row_gone + excluded.row_gone, dropped_cost = s.dropped_cost + excluded.dropped_cost",

@@ -205,7 +205,7 @@ static LlmStatement transitions[] = {
 
 	/*
 	 * Hand on the answers of $1, or their certain failures, to at most $2 followers in transaction
-	 * $3, each with its row on the ledger.  How many, and those among them who are followed
+	 * $3, each with its row on the ledger.  How many, and those among them that are followed
 	 * themselves.
 	 */
 	[LLM_EVENT_SERVE] = {

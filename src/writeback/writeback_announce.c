@@ -3,7 +3,7 @@
  * writeback_announce.c
  *	  Say that a job has ended, was paused, goes on or has met a budget: NOTIFY and the log.
  *
- * Whoever changes a job's state (the writer, the sender, a user) says nothing: what was
+ * What changes a job's state (the writer, the sender, a user) says nothing: what was
  * said last stands in llm.job.announced, and the writer looks for jobs of which something
  * else holds now (ADR 86).  So nothing is said of what was rolled back, and nothing twice
  * after a crash.
@@ -28,7 +28,7 @@
 /* Jobs of one transaction. */
 #define JOBS_AT_ONCE 100
 
-/* Who notifies waits for others that do so, whose commit may wait for a standby. */
+/* A NOTIFY waits for other sessions that notify, whose commit may wait for a standby. */
 #define LOCK_WAIT_MS 1000
 
 #define CHANNEL "llm_enrich"

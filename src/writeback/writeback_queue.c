@@ -66,7 +66,7 @@ static LlmStatement find_statement = {
 	.nargs = 3,
 	.args = {INT8OID, INT4OID, JSONBOID}};
 
-/* Somebody who cancels a task that is answered or failed wants back what was there. */
+/* A user who cancels a task that is answered or failed wants back what was there. */
 static LlmStatement claim_statement = {
 	.sql = "WITH others AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
 		   "  FROM llm.queue q WHERE q.job = $1 AND " LLM_SETTLED " AND q.landed IS NULL"
@@ -371,7 +371,7 @@ text_or_null(const char *string, bool *isnull)
 	return string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
 }
 
-/* Tasks have left the queue: who waits for one of them without an answer asks instead. */
+/* Tasks have left the queue: a task that waits for one of them without an answer asks instead. */
 static void
 promote_followers(LlmWriteJob *job)
 {
@@ -605,7 +605,7 @@ llm_writeback_fail_roleless(int limit)
 bool
 llm_writeback_stop_cancelled(int limit)
 {
-	static int64 after = 0; /* the last cancellation that was looked at; 0: begin anew */
+	static int64 after = 0; /* the last cancellation that was looked at; 0: begin again */
 	Datum values[2];
 	bool held;
 

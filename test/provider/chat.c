@@ -163,6 +163,25 @@ too_many(const Form *form, const Script *script, Reply *reply, bool requests, do
 }
 
 /*
+ * Header lines of a step, behind those that are there.
+ */
+static void
+add_headers(const char *lines, Reply *reply)
+{
+	if (lines == NULL)
+		return;
+	if (reply->limits != limit_lines.at || reply->limits == NULL)
+	{
+		limit_lines.len = 0;
+		if (reply->limits != NULL)
+			buf_add(&limit_lines, reply->limits, reply->limits_len);
+	}
+	buf_text(&limit_lines, lines);
+	reply->limits = limit_lines.at;
+	reply->limits_len = limit_lines.len;
+}
+
+/*
  * Take a request's share of the limits; false if it must wait.
  */
 static bool
@@ -414,6 +433,12 @@ outcome_of(Action action, const Told *told)
 	}
 }
 
+static bool
+loses_usage(const Script *script, Action action)
+{
+	return action == ACT_NO_USAGE || (script->usage_missing > 0 && random_unit() < script->usage_missing);
+}
+
 /* ---- the whole ---- */
 
 /*
@@ -434,7 +459,7 @@ complete(const Form *form, Lane *lane, const ChatRequest *chat, Action action, R
 	count_usage(script, chat, &told, fill, &usage);
 	if (!admit(form, lane, usage.prompt + usage.completion, reply))
 		return;
-	told.no_usage = script->usage_missing > 0 && random_unit() < script->usage_missing;
+	told.no_usage = loses_usage(script, action);
 	reply->status = 200;
 	reply->fill = fill;
 	reply->outcome = outcome_of(action, &told);
@@ -460,7 +485,7 @@ complete_vectors(const Form *form, Lane *lane, const ChatRequest *chat, Action a
 	if (refuse_request(form, script, chat, embed_longest(), reply) ||
 		!admit(form, lane, usage.prompt, reply))
 		return;
-	told.no_usage = script->usage_missing > 0 && random_unit() < script->usage_missing;
+	told.no_usage = loses_usage(script, action);
 	reply->status = 200;
 	reply->outcome = outcome_of(action, &told);
 	reply->usage = usage;
@@ -530,6 +555,7 @@ chat_answer(const Form *form, Lane *lane, const HttpRequest *request, bool autho
 			bad_request(form, reply, TROUBLE_REQUEST, chat.error_param, chat.error_code, chat.error);
 	}
 	tell_limits(form, lane, reply);
+	add_headers(fate.headers, reply);
 }
 
 void

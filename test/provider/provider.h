@@ -115,6 +115,7 @@ typedef enum Action
 	ACT_CONTENT_FILTER,
 	ACT_EMPTY_CONTENT,
 	ACT_OVERSIZED,
+	ACT_NO_USAGE,
 	ACT_RATE_LIMIT,
 	ACT_SLOW_HEADERS,
 	ACT_SLOW_BODY,
@@ -140,6 +141,7 @@ typedef struct Step
 	Action action;
 	int status; /* for ACT_STATUS */
 	char *body; /* for ACT_STATUS */
+	char *headers; /* lines of the answer, each begun by CR LF; or NULL */
 	double retry_after; /* seconds; below 0: as the script says */
 	double delay_ms; /* added to the latency */
 } Step;
@@ -192,6 +194,7 @@ typedef struct Fate
 	Action action;
 	int status;
 	const char *body;
+	const char *headers;
 	double retry_after;
 	double delay_ms;
 } Fate;

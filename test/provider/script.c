@@ -35,6 +35,7 @@ static const char *const action_names[ACT_COUNT] = {
 	[ACT_CONTENT_FILTER] = "content_filter",
 	[ACT_EMPTY_CONTENT] = "empty_content",
 	[ACT_OVERSIZED] = "oversized",
+	[ACT_NO_USAGE] = "no_usage",
 	[ACT_RATE_LIMIT] = "rate_limit",
 	[ACT_SLOW_HEADERS] = "slow_headers",
 	[ACT_SLOW_BODY] = "slow_body",
@@ -121,6 +122,7 @@ script_free(Script *script)
 	{
 		free(script->steps[i].match);
 		free(script->steps[i].body);
+		free(script->steps[i].headers);
 	}
 	for (size_t i = 0; i < script->answer_count; i++)
 	{
@@ -159,6 +161,34 @@ text_of(const json_t *value)
 	return need(json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY));
 }
 
+/*
+ * An object of strings as header lines; NULL if it is none.
+ */
+static char *
+header_lines(const json_t *value)
+{
+	Buf lines = {0};
+	const char *name;
+	json_t *member;
+
+	if (!json_is_object(value))
+		return NULL;
+	buf_text(&lines, "");
+	json_object_foreach((json_t *) value, name, member)
+	{
+		const char *text = json_string_value(member);
+
+		if (text == NULL || strpbrk(text, "\r\n") != NULL || strpbrk(name, "\r\n: ") != NULL)
+		{
+			buf_free(&lines);
+			return NULL;
+		}
+		buf_print(&lines, "\r\n%s: %s", name, text);
+	}
+	buf_char(&lines, '\0');
+	return lines.at;
+}
+
 /* ---- one setting each; all return what is wrong, or NULL ---- */
 
 static const char *
@@ -186,9 +216,11 @@ load_step(Step *step, const json_t *value)
 			step->delay_ms = json_number_value(member);
 		else if (strcmp(key, "body") == 0 && step->body == NULL)
 			step->body = text_of(member);
+		else if (strcmp(key, "headers") == 0 && step->headers == NULL && (step->headers = header_lines(member)) != NULL)
+			continue;
 		else if (strcmp(key, "action") != 0)
 			return "a step of \"sequence\" has match, times, action, status, body, "
-				   "retry_after, delay_ms";
+				   "headers, retry_after, delay_ms";
 	}
 	if (action_of(json_string_value(json_object_get(value, "action"))) < 0)
 		return "a step of \"sequence\" needs an \"action\": \"ok\", \"status\" or the "
@@ -413,6 +445,7 @@ script_decide(Script *script, Span body, bool reused)
 		fate.action = step->action;
 		fate.status = step->status;
 		fate.body = step->body;
+		fate.headers = step->headers;
 		fate.delay_ms = step->delay_ms;
 		if (step->retry_after >= 0)
 			fate.retry_after = step->retry_after;

@@ -206,7 +206,7 @@ is(sql("SELECT format('%s %s %s %s', key ->> 'id', reason, attempts, answer) FRO
 	'42 not_writable 1 {"label": "billing"}', 'P4: the one is a dead letter with its answer');
 is(labels('hundred'), 99, 'P5: and its cell has none');
 sql('DROP TRIGGER refuse_one ON hundred');
-is(sql("SELECT llm.retry(job => $job)"), 1, 'the trigger is mended: one is retried');
+is(sql("SELECT llm.retry(job => $job)"), 1, 'the trigger is repaired: one is retried');
 is(outcome(sql('SELECT max(id) FROM llm.job')), 'done 1 failed 0 superseded 0 cancelled 0 row_gone 0', 'P4: and applied');
 is(labels('hundred'), 100, 'P4: every cell has its answer');
 is($provider->meter->{requests}, $requests + 100, 'P4: without another request');

@@ -223,7 +223,7 @@ is(sql("SELECT count(*) FROM llm.dead_letter WHERE job NOT IN ($dropped) AND ans
 $node->poll_query_until('postgres', q(SELECT count(*) = 4 FROM trigger_asks_on_2 WHERE label ? 'summary')) or die 'no chain';
 pass('a trigger of the write-back asks the next question');
 
-# What was mended is written from the dead letters, without another request.
+# What was repaired is written from the dead letters, without another request.
 my $requests = $provider->meter->{requests};
 sql('ALTER TABLE partition_detached ATTACH PARTITION partition_detached_2 FOR VALUES FROM (3) TO (10);',
 	'ALTER TABLE table_given_away OWNER TO ana; DROP TRIGGER f ON trigger_fails; ALTER POLICY p ON policy_hides USING (true);');
@@ -231,7 +231,7 @@ foreach my $case (qw(partition_detached table_given_away trigger_fails policy_hi
 {
 	my $count = sql("SELECT llm.retry(job => $job{$case})");
 
-	is(outcome(sql('SELECT max(id) FROM llm.job')), "$count done", "P4: $case, mended and retried");
+	is(outcome(sql('SELECT max(id) FROM llm.job')), "$count done", "P4: $case, repaired and retried");
 	is(sql($label =~ s/\$t/$case/r), 4, "P4: $case: every cell has its answer");
 }
 is($provider->meter->{requests}, $requests, 'P4: and nothing was paid twice');
@@ -305,7 +305,7 @@ done_or_die($busy{stubborn}, 4);
 pass('P4: and when the trigger is');
 
 # ---------------------------------------------------------------------------
-# An open transaction that cancels, or asks anew, while the sender is at work
+# An open transaction that cancels, or asks again, while the sender is at work
 # ---------------------------------------------------------------------------
 
 # What the sender claims between the statement's snapshot and its locks is not locked by it.
@@ -331,7 +331,7 @@ sub beside
 sql(q(CREATE TABLE many (id int PRIMARY KEY, body text, label jsonb);
 	INSERT INTO many SELECT i, 'A bug ' || i FROM generate_series(1, 20000) i));
 beside('cancels', q(SELECT llm.cancel(relation => 'many')));
-beside('asks anew', q(UPDATE many SET label = llm_classify(body, '{billing,bug,other}')));
+beside('asks again', q(UPDATE many SET label = llm_classify(body, '{billing,bug,other}')));
 
 # Whatever database and role have set, keys are found again and answers are written.
 sql(q(CREATE TYPE mood AS ENUM ('good', 'bad'); SET timezone = 'Asia/Kolkata';

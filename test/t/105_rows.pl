@@ -183,8 +183,9 @@ SKIP:
 		ALTER SERVER sim OPTIONS (ADD max_concurrency '1');));
 	my ($small, $large) = (0, 0);
 
-	# other processes get in the way of a measurement now and then: two of three count
-	for (my $run = 1; $small < 2 && $large < 2; $run++)
+	# other processes get in the way of a measurement, on a busy machine of most; a sender that does
+	# not sleep takes 400 ms more each time
+	for (my $run = 1; $small < 2 && $large < 5; $run++)
 	{
 		$node->safe_psql('direct', q(ALTER SERVER sim OPTIONS (SET max_concurrency '1')));
 		my $alone = processor_time("$run alone");

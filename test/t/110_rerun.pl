@@ -74,7 +74,7 @@ is($node->safe_psql('postgres', 'SELECT label FROM ticket WHERE id = 1'), '{"lab
 	"P5: somebody else's value is not written over");
 is($node->safe_psql('postgres', 'SELECT sum(superseded) FROM llm.job'), 2, 'both tasks that lost their cell are superseded');
 
-# A session that met an empty queue does not read all of a long one for each row that asks anew.
+# A session that met an empty queue does not read all of a long one for each row that asks again.
 # Sessions tell what they did before they end, and may be at it when psql is gone.
 sub read_whole
 {

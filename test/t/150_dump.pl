@@ -156,7 +156,7 @@ foreach my $db (@databases)
 # ---------------------------------------------------------------------------
 
 sending($node, 'off');
-my $base_url = $provider->base_url('anew');
+my $base_url = $provider->base_url('moved');
 my $session = $node->background_psql('again', on_error_stop => 1);
 
 $session->query_safe($_) foreach (
@@ -175,8 +175,8 @@ like(($node->psql('again', q(UPDATE ticket SET label = ai.llm_classify(body))))[
 # Its numbers begin behind those of the markers that were left, which are nobody's now.
 $session->query_safe($_) foreach (
 	'CREATE EXTENSION llm_enrich SCHEMA ai',
-	"CREATE SERVER anew FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url '$base_url')",
-	q(SELECT llm.add_model('anew', server => 'anew', model => 'sim-1', is_default => true, input_per_mtok => 1, output_per_mtok => 1)),
+	"CREATE SERVER moved FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url '$base_url')",
+	q(SELECT llm.add_model('moved', server => 'moved', model => 'sim-1', is_default => true, input_per_mtok => 1, output_per_mtok => 1)),
 	'EXECUTE ask(101)',
 	'EXECUTE ask(100)',
 	q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}') WHERE id < 100));
@@ -191,7 +191,7 @@ is($node->safe_psql('again', q(
 	SELECT count(*) FROM ticket
 	WHERE label = jsonb_build_object('label', CASE id % 2 WHEN 0 THEN 'billing' ELSE 'bug' END))),
 	101, 'P2: every row is answered');
-is($provider->meter('anew')->{requests}, 101, 'by one request each');
-ledger_equals_meter($node, $provider, 'P3: ledger equals meter', db => 'again', lane => 'anew');
+is($provider->meter('moved')->{requests}, 101, 'by one request each');
+ledger_equals_meter($node, $provider, 'P3: ledger equals meter', db => 'again', lane => 'moved');
 
 done_testing();

@@ -161,7 +161,7 @@ ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
 my $meter = $provider->meter;
 is($meter->{unseen_requests} // $meter->{unseen}{requests}, 2 * TRIES, 'and the provider sees it in the same way');
 
-# Mended.
+# Fixed.
 script({});
 is(sql("SELECT llm.retry(job => $job)"), 10, 'llm.retry queues them again');
 wait_idle($node);
@@ -176,7 +176,7 @@ sql("UPDATE llm.dead_letter SET reason = 'provider_error', attempts = 50");
 script({ sequence => [ { action => 'error_500' } ] });
 is(sql("SELECT llm.retry(relation => 'ticket')"), 1, 'llm.retry after many failures of the provider');
 wait_idle($node);
-is(sql(q(SELECT label FROM ticket WHERE kind = 'once')), '{"label": "billing"}', 'begins to count anew');
+is(sql(q(SELECT label FROM ticket WHERE kind = 'once')), '{"label": "billing"}', 'begins to count again');
 sql('DELETE FROM llm.dead_letter');
 
 # Usage that nobody told.

@@ -1,4 +1,4 @@
-# Limits, told and found out, keys and models that somebody must mend, and outages:
+# Limits, told and found out, keys and models that a person must fix, and outages:
 # they cost time and nothing else, and only the target that they belong to (P6, P7).
 #
 # Each part has a lane and a model of its own, so that all of them can run at once.
@@ -98,7 +98,7 @@ foreach my $form (sort keys %form)
 my %limited = map { $_ => enqueue($_) } sort keys %form;
 
 # ---------------------------------------------------------------------------
-# Keys and models that somebody must mend
+# Keys and models that a person must fix
 # ---------------------------------------------------------------------------
 
 make_target('wrong_key', 200, {}, key => 'wrong');
@@ -126,7 +126,7 @@ is(sql("SELECT done, (SELECT count(*) FROM llm.queue q WHERE q.job = j.id AND st
 	'0|64', 'P6: none of the requests that hang had to end for it');
 is($provider->meter($_)->{requests}, $burst{$_}, "$_: nothing was sent meanwhile") foreach sort keys %burst;
 
-# Mended.
+# Fixed.
 sql("ALTER USER MAPPING FOR PUBLIC SERVER wrong_key OPTIONS (SET api_key 'right')");
 all_answered('wrong_key', $no_key, 'with the right key the job goes on by itself');
 is($provider->meter('wrong_key')->{requests}, $burst{wrong_key} + 200, 'with one request for each row');

@@ -1,5 +1,5 @@
 # Fewer processes than databases want: nobody keeps one that it has no use for, those with long work
-# share them, and whoever waits says why (P6).
+# share them, and what waits says why (P6).
 
 use strict;
 use warnings;
@@ -45,7 +45,7 @@ my $began = time;
 $node->safe_psql($_, $ask) foreach @databases;
 my $asked = time - $began;
 
-# whoever has no process says so
+# a database without a process says so
 my %why;
 foreach my $db (@databases)
 {

@@ -273,7 +273,7 @@ is(outcome(enrich('mallory', 'carried', "SET plpgsql.variable_conflict = 'use_co
 is(sql('SELECT what FROM seen'), 'error mine', 'P9: the write-back has those that the role may set');
 sql('ALTER ROLE mallory RESET llm_enrich.carry_settings');
 
-# Names that look like ours, in schemas that come first. Whoever runs one of them is noted.
+# Names that look like ours, in schemas that come first. The role that runs one of them is noted.
 sql('CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; GRANT CREATE, USAGE ON SCHEMA ext TO PUBLIC; TRUNCATE seen;');
 as('ana', 'CREATE DOMAIN name_key AS ext.citext; CREATE DOMAIN object AS jsonb;',
 	'CREATE TABLE named (id name_key PRIMARY KEY, body text, label object);',
@@ -469,7 +469,7 @@ refused('keeper', $_, qr/ERROR:  (permission denied|must be owner)/, "P9: nor go
 refused('keeper', "UPDATE trap SET label = llm_classify('x', '{a}')", qr/permission denied|may not use server/, 'who may not use a server asks nothing');
 
 # A model names its server. Nobody takes a name that became free, and with it everybody's calls.
-sql("ALTER SERVER sim RENAME TO away;
+sql("ALTER SERVER sim RENAME TO away; UPDATE llm.model SET server = 'sim' WHERE server = 'away';
 	CREATE SERVER own FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'https://api.example.com/v1');
 	ALTER SERVER own OWNER TO keeper;");
 refused('keeper', $_, qr/permission denied to give a server the name "sim"/, "P9: nobody takes the name of a server that models use: $_")
@@ -478,6 +478,8 @@ refused('keeper', $_, qr/permission denied to give a server the name "sim"/, "P9
 is(as('keeper', 'ALTER SERVER own RENAME TO mine;',
 	"SELECT count(*) FROM pg_foreign_server WHERE srvname = 'mine';"), 1, 'other names are free');
 sql('ALTER SERVER away RENAME TO sim;');
+is(sql('SELECT count(*) FROM llm.model m WHERE NOT EXISTS (SELECT FROM pg_foreign_server s WHERE s.srvname = m.server)'),
+	0, 'all models have their server again');
 
 # Nor the name of a model that others' tasks wait for.
 make_table('ana', 'passing', 4);
@@ -507,7 +509,7 @@ is(sql(q(SELECT count(*) FROM llm.health WHERE problem LIKE '%may not use server
 	'with what to type');
 is(meter_requests(), $before, 'P9: nothing was sent');
 sql('GRANT USAGE ON FOREIGN SERVER sim TO ana');
-is(outcome($job), 'done 4 failed 0 superseded 0 cancelled 0 row_gone 0', 'GRANT mends it');
+is(outcome($job), 'done 4 failed 0 superseded 0 cancelled 0 row_gone 0', 'GRANT fixes it');
 
 sql('CREATE ROLE team; CREATE TABLE shared (id int PRIMARY KEY, body text, label jsonb); GRANT SELECT ON shared TO ben; GRANT UPDATE ON shared TO team;',
 	"GRANT team TO ben; INSERT INTO shared SELECT i, 'The invoice is wrong' FROM generate_series(1, 4) i");

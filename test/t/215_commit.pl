@@ -15,7 +15,7 @@ use LLMTest;
 
 use constant BUFFERS => 128;
 
-# PostgreSQL's look for deadlocks wakes whoever waits: not here
+# PostgreSQL's look for deadlocks wakes the waiting session: not here
 my $node = new_node(
 	'commit',
 	'deadlock_timeout = 10min',
@@ -124,7 +124,7 @@ sub refused_until_granted
 	is(requests(), $requests_before, "P9: $name: nothing was sent but the rows of another role");
 	sql('GRANT USAGE ON FOREIGN SERVER sim TO clerk');
 	wait_idle($node);
-	is(requests(), $requests_after, "$name: GRANT mends it");
+	is(requests(), $requests_after, "$name: GRANT fixes it");
 	return;
 }
 

@@ -157,7 +157,7 @@ sql('SELECT pg_reload_conf()');
 ok($node->poll_query_until('postgres', "SELECT reason LIKE 'could not read key file%' FROM llm.job WHERE id = $job"), 'a missing one, too');
 write_key($key{next});
 sql('SELECT pg_reload_conf()');
-is(outcome($job), 'done 5 failed 0', 'and a right one mends it');
+is(outcome($job), 'done 5 failed 0', 'and a right one fixes it');
 map_key("ALTER USER MAPPING FOR PUBLIC SERVER map OPTIONS (SET api_key '$key{map}-2')");
 $provider->script({ key => "$key{map}-2" }, 'map');
 is(outcome(enrich('t', 'map')), 'done 5 failed 0', 'the key of a user mapping is in force at once');

@@ -128,7 +128,7 @@ is(sql(q(SELECT count(*) FROM kept WHERE summary = '{"summary": "kept"}')), 10, 
 is(asked(), 0, 'P3: nothing was asked again');
 $job = queue_texts('stranded', $ten);
 sql("DELETE FROM llm.queue WHERE job = $job AND state = 'ready'; UPDATE llm.job SET total = 9 WHERE id = $job");
-enable('on'); # the sender begins anew, and looks at all of it
+enable('on'); # the sender begins again, and looks at all of it
 is(outcome($job), '9 done', 'P2: followers of a task that is not there are not stranded');
 is(asked(), 1, 'one of them asks');
 $job = queue_texts('killed', $ten);
@@ -189,7 +189,7 @@ await("SELECT done = 9 FROM llm.job WHERE id = $job", 'a locked follower holds u
 pass('P6: a follower that somebody has locked holds up nobody');
 $holder->query_safe('ROLLBACK');
 $holder->quit;
-kill_sender(); # which looks at all of it anew
+kill_sender(); # which looks at all of it again
 is(outcome($job), '10 done', 'P2: and is answered when it is free');
 asked();
 
@@ -300,7 +300,7 @@ sql('SELECT pg_sleep(1)');
 cmp_ok(sql($commits) - $before, '<', 100, 'P10: the sender does not spin meanwhile');
 $holder->query_safe('ROLLBACK');
 $holder->quit;
-kill_sender(); # which looks at all of it anew
+kill_sender(); # which looks at all of it again
 is(outcome($job), '300 done', 'P2: all are written when the rows are free');
 is(asked(), 0, 'P3: nothing was asked');
 

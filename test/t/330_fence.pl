@@ -1,7 +1,7 @@
-# A sender that is thought dead can write nothing: while it lives, whoever is started in
+# A sender that is thought dead can write nothing: while it lives, what is started in
 # its place waits; when it was replaced after all, it ends before it changes anything
 # (P2, P3). Shared memory is made to forget it, as when its database is dropped while it
-# cannot hear of it, and the launcher, which knows its children, is started anew.
+# cannot hear of it, and the launcher, which knows its children, is started again.
 
 use strict;
 use warnings;

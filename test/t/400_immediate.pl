@@ -202,7 +202,7 @@ is(sql(q(SET ROLE guest; SELECT count(*) = count(*) FILTER (WHERE role = 'guest'
 like(error_of(q(SET llm_enrich.max_immediate_calls = 5; SELECT llm_classify(body, '{a,b}') FROM t)),
 	qr/54000: the command has asked 5 times already/, 'P10: a command asks no more often than it may');
 is(error_of(q(SET llm_enrich.max_immediate_calls = 2; SELECT simple('x'), simple('y'); SELECT simple('z');)), '',
-	'P10: each command anew');
+	'P10: each command by itself');
 like(error_of(q(SELECT llm_classify('x', '{a,b}', model => 'none'))), qr/model "none"/, 'an unknown model is named');
 like(error_of(q(SELECT llm_classify('  ', '{a,b}'))), qr/38000: .*empty_input/, 'a blank input is no question');
 is(sql(q(SET llm_enrich.on_error = 'null'; SELECT llm_classify('  ', '{a,b}') IS NULL)), 't', 'or NULL');
@@ -296,7 +296,7 @@ eval { $session->quit };
 $began = time;
 sql(q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'llm_enrich sender'));
 $node->poll_query_until('postgres', "SELECT state = 'idle' FROM pg_stat_activity WHERE pid = $pid");
-cmp_ok(time - $began, '<', 2, 'when the sender ends, who waits hears of it');
+cmp_ok(time - $began, '<', 2, 'when the sender ends, the caller hears of it');
 $node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)') or die 'the letter stays';
 is(sql(q(SELECT outcome, estimated, cost > 0 FROM llm.ledger ORDER BY id DESC LIMIT 1)), 'unknown|t|t',
 	'P3: and the request is booked as unknown');

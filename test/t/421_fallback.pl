@@ -88,7 +88,7 @@ sub refusal
 	return { status => $status, body => { error => { message => "That is $code.", type => $code, code => $code } } };
 }
 
-# What is wrong with the first one, and whether somebody has to mend it.
+# What is wrong with the first one, and whether a person has to fix it.
 foreach my $case (
 	[ 'an outage', { error_500 => 1 } ],
 	[ 'a refused key', refusal(401, 'invalid_api_key') ],
@@ -179,7 +179,7 @@ my $asked = $first->meter->{requests} + $second->meter->{requests};
 $first->script({});
 $second->script({});
 wait_forward($node, "SELECT NOT EXISTS (SELECT FROM llm.queue)");
-is($node->safe_psql('postgres', "SELECT count(*) FROM ticket WHERE body LIKE 'both %' AND label->>'label' IS NOT NULL"), 20, 'P2: and are answered by whoever comes back');
+is($node->safe_psql('postgres', "SELECT count(*) FROM ticket WHERE body LIKE 'both %' AND label->>'label' IS NOT NULL"), 20, 'P2: and are answered by the one that comes back');
 cmp_ok($asked, '<', 1000, 'no storm meanwhile');
 
 wait_idle($node);

@@ -102,7 +102,7 @@ cmp_ok($provider->meter('stream')->{requests}, '<', 5, 'the target is paused aft
 is(sql(q(SELECT bool_and(outcome = 'unknown' AND estimated AND input_tokens > 0 AND output_tokens > 0 AND cost > 0)
 	FROM llm.ledger WHERE server = 'stream')), 't', 'P3: each may have been billed, and is booked so');
 $provider->script({}, 'stream');
-like(sql(q(SELECT llm.check('stream'))), qr/^ok/, 'mended');
+like(sql(q(SELECT llm.check('stream'))), qr/^ok/, 'fixed');
 wait_idle($node);
 is(sql(q(SELECT count(*) FROM ticket WHERE label->>'label' IS NOT NULL)), 50, 'P2: and all are answered');
 is(sql(q(SELECT count(DISTINCT request) FROM llm.ledger WHERE server = 'stream')),

@@ -78,6 +78,65 @@ is(sql(q(SELECT sum(superseded),
 wait_summed();
 $ledger = bill_equals_ledger('with superseded tasks');
 
+# Answers that did not satisfy the call's checks were paid in vain: all of a row that has failed, all but the last of one
+# that is done.
+sub dropped { return sql(q(SELECT trim_scale(sum(dropped_cost)) FROM llm.ended_sum WHERE job = ), $_[0]); }
+sub paid { return sql(q(SELECT trim_scale(sum(cost)) FROM llm.ledger WHERE ), $_[0]); }
+
+$provider->reset;
+sql(q(UPDATE two SET label = llm_classify(body, '{billing,bug}', checks => ARRAY['false']) WHERE id <= 3));
+wait_idle($node);
+my $job = sql('SELECT max(id) FROM llm.job');
+is(sql("SELECT count(*) FROM llm.ledger WHERE job = $job AND outcome = 'ok'"), 6, 'three rows were asked twice');
+is(dropped($job), paid("job = $job"), 'P3: what failed its checks counts as wasted');
+$provider->script({ answers => { 'It crashes' => '{"label": "billing"}', q(<> 'billing') => '{"label": "bug"}' } });
+sql(q(UPDATE two SET label = llm_classify(body, '{billing,bug}', checks => ARRAY[$$answer->>'label' <> 'billing'$$])
+	WHERE id = 4));
+wait_idle($node);
+$job = sql('SELECT max(id) FROM llm.job');
+is(sql('SELECT label FROM two WHERE id = 4'), '{"label": "bug"}', 'the second answer holds');
+is(dropped($job), paid("job = $job AND attempt = 1"), 'P3: the first one counts as wasted');
+$provider->reset;
+
+# An answer that could not be written counts as wasted until llm.retry() writes it.
+sql(q(ALTER TABLE two ADD COLUMN kind text;
+	CREATE FUNCTION kind_of(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)'));
+$provider->script({ latency_ms => 500 });
+sql(q(UPDATE two SET kind = kind_of(llm_classify(body, '{billing,bug}')->>'label') WHERE id = 5));
+$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM llm.queue WHERE state = 'claimed')) or die 'nothing was claimed';
+sql(q(ALTER FUNCTION kind_of(text) RENAME TO kind_away));
+wait_idle($node);
+$job = sql('SELECT max(id) FROM llm.job');
+is(sql('SELECT reason FROM llm.dead_letter WHERE job = ' . $job), 'not_writable', 'an answer cannot be written');
+is(dropped($job), paid("job = $job"), 'P3: it counts as wasted');
+sql(q(ALTER FUNCTION kind_away(text) RENAME TO kind_of));
+my $requests = $provider->meter->{requests};
+sql("SELECT llm.retry(job => $job)");
+wait_idle($node);
+is(sql('SELECT kind IS NOT NULL FROM two WHERE id = 5'), 't', 'later it is');
+is($provider->meter->{requests}, $requests, 'without a request');
+is(sql("SELECT trim_scale(sum(dropped_cost)) FROM llm.ended_sum WHERE job >= $job"), 0, 'P3: and counts as wasted no more');
+
+# Once more in vain, and used for another row: wasted, and not saved as well.
+$node->append_conf('postgresql.conf', "llm_enrich.keep_answers = '1d'");
+$node->reload;
+sql(q(UPDATE two SET kind = kind_of(llm_classify(body, '{billing,bug,other}')->>'label') WHERE id = 6));
+$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM llm.queue WHERE state = 'claimed')) or die 'nothing was claimed';
+sql(q(ALTER FUNCTION kind_of(text) RENAME TO kind_away));
+wait_idle($node);
+$job = sql('SELECT max(id) FROM llm.job');
+is(dropped($job), paid("job = $job"), 'P3: another one counts as wasted');
+my $saved = sql(q(SELECT sum(saved) FROM llm.bill('{}')));
+sql(q(UPDATE two SET label = llm_classify(body, '{billing,bug,other}') WHERE id = 6));
+wait_idle($node);
+is(sql('SELECT outcome FROM llm.ledger ORDER BY id DESC LIMIT 1'), 'cached', 'it is used for another cell');
+is(sql(q(SELECT sum(saved) FROM llm.bill('{}'))), $saved, 'which is no saving beside it');
+sql(q(UPDATE one SET label = llm_classify(t.body, '{billing,bug,other}') FROM two t WHERE t.id = 7 AND one.id IN (1, 2)));
+wait_idle($node);
+cmp_ok(sql(q(SELECT sum(saved) FROM llm.bill('{}'))), '>', $saved, 'an answer that was written and is used once more is');
+wait_summed();
+$ledger = bill_equals_ledger('with answers that no cell took');
+
 # The ledger goes, the bill stays.
 my $old = sql(q(SELECT llm.bill('{day,relation,tag:team}') UNION ALL SELECT llm.bill('{hour,model}')));
 sql('DELETE FROM llm.ledger');

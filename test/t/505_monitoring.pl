@@ -1,5 +1,5 @@
 # Monitoring: the counters of llm.stat are those of the ledger, before and after rows are summed and when rows of the
-# ledger are gone (P3); whoever scrapes them reads a few rows, however many there are (P10); and the queries of
+# ledger are gone (P3); a scrape reads a few rows, however many there are (P10); and the queries of
 # monitoring/postgres_exporter.yaml give what they say to a member of pg_monitor, by the exporter itself, too, where
 # that is installed.
 

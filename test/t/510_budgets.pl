@@ -1,7 +1,7 @@
 # Budgets are hard (P8).
 #
 # What may be spent is never exceeded, however many sessions queue, wait for answers and fail, and
-# whoever is killed: at each look the provider's own meter is within what is spent and reserved,
+# whichever process is killed: at each look the provider's own meter is within what is spent and reserved,
 # and that within the budget. What waits says why, and goes on as soon as it may.
 #
 #     LLM_BUDGET_SAMPLES=1000 tools/check tap 510_budgets

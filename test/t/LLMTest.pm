@@ -54,7 +54,7 @@ sub new_node
 }
 
 # Kill a process of a server, with -9 unless told otherwise, after which the postmaster ends all the others and begins
-# anew, and wait until it has; false if there was no such process. It is looked for with
+# again, and wait until it has; false if there was no such process. It is looked for with
 # psql -c: poll_query_until() writes into a pipe that a psql refused during recovery does not
 # read, and may die of that.
 sub crash_server

@@ -334,7 +334,7 @@ test_outage(void)
 	now = wake_at;
 	(void) grant(10, 100);
 	settle(LLM_ERR_BAD_REQUEST);
-	is(grant(5, 100), 1, "any answer at all ends it, and sending begins anew");
+	is(grant(5, 100), 1, "any answer at all ends it, and sending begins again");
 	settle(LLM_OK);
 	is(grant(5, 100), 2, "as with a target of which nothing is known");
 }
@@ -1022,7 +1022,7 @@ test_pace_refused(void)
 		limiter.probed_at = now - SECOND;
 		llm_pace_note_refusal(&limiter, 1, now);
 	}
-	ok(limiter.pace > 0, "to be found out anew");
+	ok(limiter.pace > 0, "to be found out again");
 	limiter.pace = 1;
 	for (int i = 0; i < 20; i++)
 	{

@@ -116,28 +116,33 @@ test_share(void)
 						 .retries = 90,
 						 .retried = 90};
 
-	ok(llm_retry_within_share(&sums, 100, 0.1), "P3 a retry that keeps within the share is affordable");
-	ok(!llm_retry_within_share(&sums, 1200, 0.1), "P3 one that would exceed it is not");
+	ok(llm_retry_within_share(&sums, 100, 1, 0.1), "P3 a retry that keeps within the share is affordable");
+	ok(!llm_retry_within_share(&sums, 1200, 1, 0.1), "P3 one that would exceed it is not");
 	sums.retries = 98;
-	ok(llm_retry_within_share(&sums, 100, 0.1), "P3 it is beside a few that are on their way");
+	ok(llm_retry_within_share(&sums, 100, 1, 0.1), "P3 it is beside a few that are on their way");
 	sums.retries = 100;
-	ok(!llm_retry_within_share(&sums, 100, 0.1), "P3 unless, a little dearer than the mean, they exceed the share");
+	ok(!llm_retry_within_share(&sums, 100, 1, 0.1), "P3 unless, a little dearer than the mean, they exceed the share");
 	sums.retries = 105;
-	ok(!llm_retry_within_share(&sums, 100, 0.1), "P3 nor one beside retries that are on their way");
-	ok(llm_retry_within_share(&sums, 100, 0.2), "a larger share allows them");
+	ok(!llm_retry_within_share(&sums, 100, 1, 0.1), "P3 nor one beside retries that are on their way");
+	ok(llm_retry_within_share(&sums, 100, 1, 0.2), "a larger share allows them");
 	sums.retries = 1000000;
-	ok(llm_retry_within_share(&sums, 100, 1.0), "the whole share allows any number");
+	ok(llm_retry_within_share(&sums, 100, 1, 1.0), "the whole share allows any number");
 	ok(llm_retry_counts_dollars(&sums), "dollars count where a price is known");
 	sums.cost = 0;
 	ok(!llm_retry_counts_dollars(&sums), "else tokens");
 	sums.retries = 90;
-	ok(llm_retry_within_share(&sums, 100, 0.1) && !llm_retry_within_share(&sums, 1200, 0.1), "with the same result");
+	ok(llm_retry_within_share(&sums, 100, 1, 0.1) && !llm_retry_within_share(&sums, 1200, 1, 0.1),
+	   "with the same result");
 	sums = (LlmRetrySums){.tokens = 100, .retries = 19};
-	ok(llm_retry_within_share(&sums, 1000, 0.0), "the first 20 retries of a job are free");
+	ok(llm_retry_within_share(&sums, 1000, 1, 0.0), "the first 20 retries of a job are free");
 	sums.retries = 20;
-	ok(!llm_retry_within_share(&sums, 1000, 0.0), "the next is not");
+	ok(!llm_retry_within_share(&sums, 1000, 1, 0.0), "the next is not");
+	sums.retries = 20 * 128 - 1;
+	ok(llm_retry_within_share(&sums, 1000, 128, 0.0), "of requests with 128 tasks the first 20 are, too");
+	sums.retries = 20 * 128;
+	ok(!llm_retry_within_share(&sums, 1000, 128, 0.0), "and the next is not");
 	sums = (LlmRetrySums){.retries = 20};
-	ok(llm_retry_within_share(&sums, 0, 0.0), "a retry that costs nothing takes no share");
+	ok(llm_retry_within_share(&sums, 0, 1, 0.0), "a retry that costs nothing takes no share");
 }
 
 /* A request that carried several. */

@@ -80,7 +80,7 @@ test_success(void)
 	ok(fails(&row), "a commit in which no row was written proves nothing");
 	(void) llm_trouble_committed(&job, 1, true);
 	llm_trouble_init(&row);
-	ok(!fails(&row), "a success begins the count anew");
+	ok(!fails(&row), "a success begins the count again");
 }
 
 static void
