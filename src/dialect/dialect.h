@@ -137,6 +137,7 @@ typedef struct LlmReply
 	LlmVector *vectors; /* of an embedding: one for each input, in the order of the inputs; else NULL */
 	char *code; /* the provider's error code, or NULL */
 	char *message; /* short, no key, no prompt; NULL when LLM_OK */
+	char *plain; /* of an error, the same without what it quotes from the row; NULL: it quotes nothing */
 	char *request_id;
 	int64 retry_after_ms; /* -1: not told */
 	LlmToldLimit requests; /* rate limits that the headers tell */

@@ -339,8 +339,12 @@ llm_dialect_fail(const LlmRawAnswer *raw, const LlmErrorSigns *signs, LlmReply *
 		reply->refused = find_refused(raw, signs, reply->code, said);
 	if (reply->refused != 0)
 		reply->refusal = said;
+	reply->plain = said;
 	if (reply->message == NULL || reply->class == LLM_ERR_CONFIG)
+	{
 		reply->message = describe_status(raw->status, reply->message);
+		reply->plain = describe_status(raw->status, said);
+	}
 	reply->retry_after_ms = llm_dialect_retry_after_ms(raw, NULL);
 	if (reply->retry_after_ms < 0)
 		reply->retry_after_ms = llm_dialect_time_ms(raw, llm_dialect_clean_slice(&signs->delay));

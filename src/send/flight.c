@@ -583,7 +583,7 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 	llm_route_note_way(request->route, class, request->learned.name != NULL);
 	request->route->cause = request->exchange.cause;
 	if (ruling.blame == LLM_BLAME_TARGET)
-		llm_route_note_answer(request->route, class, reply.message, ruling.shut);
+		llm_route_note_answer(request->route, class, reply.plain != NULL ? reply.plain : reply.message, ruling.shut);
 	else
 		llm_route_note_doubtful(request->route);
 	MemoryContextSwitchTo(saved);

@@ -257,7 +257,7 @@ is_tried(const LlmLetter *letter, LlmWaitReason reason)
 
 /* Why the route waits, in a sentence. */
 static char *
-wait_text(const LlmRoute *route)
+wait_text(LlmRoute *route)
 {
 	const char *reason = llm_route_reason(route);
 
@@ -268,7 +268,7 @@ wait_text(const LlmRoute *route)
 
 /* Those of the route that were not granted: how long may they wait? */
 static void
-look_at_rest(const LlmRoute *route, bool asked, TimestampTz now)
+look_at_rest(LlmRoute *route, bool asked, TimestampTz now)
 {
 	LlmWaitReason reason = asked ? route->wait_reason : LLM_WAIT_CONCURRENCY;
 	dlist_mutable_iter iter;

@@ -91,6 +91,8 @@ typedef struct LlmRoute
 	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
 	TimestampTz wake_at;
 	char *silence; /* the last failure while a cool-down for want of answers lasts, else NULL */
+	char *pause; /* why the target is paused, in the provider's words where this route has heard them; or NULL */
+	LlmErrorClass pause_of; /* that class it is about */
 	/* how the host is spoken to: known to do, or asked by one request first */
 	bool proven;
 	bool refused; /* it does not do: nothing leaves until the route is made again */
@@ -183,7 +185,8 @@ extern dlist_head *llm_route_all(void);
 extern void llm_route_report(LlmRoute *route, const char *problem, const char *hint);
 
 /*
- * A request came back with this class and, unless it was answered well, this message.
+ * A request came back with this class and, unless it was answered well, this message, which
+ * quotes nothing from a row.
  * Shows in llm.health what keeps the target shut, and takes it away again.
  */
 extern void llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message, bool shut);
@@ -198,6 +201,6 @@ extern void llm_route_log_turn(const LlmRoute *route, LlmLimiterTurn turn, LlmEr
 /* The same for a refusal that may be the row's fault alone: nothing is said of the target. */
 extern void llm_route_note_doubtful(LlmRoute *route);
 /* One text for llm.job.reason; NULL when the route does not wait. */
-extern const char *llm_route_reason(const LlmRoute *route);
+extern const char *llm_route_reason(LlmRoute *route);
 
 #endif /* LLM_ROUTE_H */

@@ -105,6 +105,14 @@ advise(const LlmTarget *target, LlmErrorClass class)
 }
 
 char *
+llm_route_command(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause)
+{
+	char *way = way_hint(target, cause);
+
+	return way != NULL ? way : what_to_type(target, class);
+}
+
+char *
 llm_route_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause)
 {
 	char *way = way_hint(target, cause);

@@ -13,6 +13,9 @@
 #include "catalog/catalog_target.h"
 #include "http/http.h"
 
+/* What to type, and no more. In the current context; NULL where there is nothing. */
+extern char *llm_route_command(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause);
+
 /* In the current context; NULL for classes that nobody has to do anything about. */
 extern char *llm_route_hint(const LlmTarget *target, LlmErrorClass class, LlmHttpCause cause);
 

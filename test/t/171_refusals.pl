@@ -99,6 +99,9 @@ foreach my $status (@statuses)
 	is(sql("SELECT count(*), max(tries) FROM llm.queue WHERE job = $job"),
 		'40|0', "P7: all of 40 refused, $status: no task fails, or loses a try");
 	wait_until("(SELECT why IS NOT NULL FROM llm.progress WHERE job = $job)", "$status: llm.progress says why they wait");
+	like(sql("SELECT why FROM llm.progress WHERE job = $job"),
+		qr/^the provider refuses the key: turned away with $status\. ALTER USER MAPPING/,
+		"$status: in the provider's words, and what to type") if $status =~ /^40[13]$/;
 	is(sql("SELECT count(*) FROM (SELECT task FROM llm.ledger WHERE job = $job GROUP BY task HAVING count(*) > 1) t"),
 		0, "$status: each probe was of another row");
 }

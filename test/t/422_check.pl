@@ -96,8 +96,14 @@ like(sql(q(SELECT llm.check('stream'))), qr/^unknown: .*stream of events.*base_u
 sql(q(CREATE TABLE ticket (id int PRIMARY KEY, body text, label jsonb)));
 sql(q(INSERT INTO ticket SELECT i, 'the invoice ' || i FROM generate_series(1, 50) i));
 sql(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}', model => 'stream')));
-$node->poll_query_until('postgres', q(SELECT reason = 'the target cannot be used as it is set up' FROM llm.job))
+$node->poll_query_until('postgres',
+	q(SELECT reason LIKE 'the target cannot be used as it is set up: %' FROM llm.job))
 	or die 'not paused';
+like(sql(q(SELECT why FROM llm.progress)),
+	qr/stream of events.*\. ALTER SERVER stream OPTIONS \(SET base_url '\.\.\.'\);$/,
+	'llm.progress says why in words, and what to type');
+like(sql(q(SELECT problem || ' ' || hint FROM llm.health WHERE kind = 'problem')), qr/stream of events.*ALTER SERVER stream/,
+	'and llm.health');
 cmp_ok($provider->meter('stream')->{requests}, '<', 5, 'the target is paused after one');
 is(sql(q(SELECT bool_and(outcome = 'unknown' AND estimated AND input_tokens > 0 AND output_tokens > 0 AND cost > 0)
 	FROM llm.ledger WHERE server = 'stream')), 't', 'P3: each may have been billed, and is booked so');
