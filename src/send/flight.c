@@ -558,6 +558,7 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 	LlmRefusal refusal = {0};
 	Ruling ruling = {LLM_BLAME_TARGET};
 	const char *remark = llm_flight_fill_usage(request, class, &reply);
+	const char *told;
 
 	/* it is one request: its first task stands for all */
 	if (is_refusal)
@@ -580,12 +581,13 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 		if (flight->settlement.error == NULL)
 			flight->settlement.error = remark;
 	}
+	told = reply.plain != NULL ? reply.plain : reply.message;
 	llm_route_note_way(request->route, class, request->learned.name != NULL);
 	request->route->cause = request->exchange.cause;
 	if (ruling.blame == LLM_BLAME_TARGET)
-		llm_route_note_answer(request->route, class, reply.plain != NULL ? reply.plain : reply.message, ruling.shut);
+		llm_route_note_answer(request->route, class, told, ruling.shut);
 	else
-		llm_route_note_doubtful(request->route);
+		llm_route_note_doubtful(request->route, class, told, ruling.shut);
 	MemoryContextSwitchTo(saved);
 	return class;
 }

@@ -199,7 +199,7 @@ extern void llm_route_log_turn(const LlmRoute *route, LlmLimiterTurn turn, LlmEr
 							   TimestampTz until);
 
 /* The same for a refusal that may be the row's fault alone: nothing is said of the target. */
-extern void llm_route_note_doubtful(LlmRoute *route);
+extern void llm_route_note_doubtful(LlmRoute *route, LlmErrorClass class, const char *message, bool shut);
 /* One text for llm.job.reason; NULL when the route does not wait. */
 extern const char *llm_route_reason(LlmRoute *route);
 

@@ -72,6 +72,15 @@ set_pause(LlmRoute *route, LlmErrorClass class, const char *message)
 		pfree(command);
 }
 
+static void
+note_pause(LlmRoute *route, LlmErrorClass class, const char *message, bool shut)
+{
+	if (!shut)
+		forget_pause(route);
+	else if (llm_limiter_refusal_kind(class) == LLM_REFUSAL_PAUSE && message != NULL)
+		set_pause(route, class, message);
+}
+
 void
 llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message, bool shut)
 {
@@ -82,10 +91,7 @@ llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message,
 	if (route->stale)
 		return;
 	set_silence(route, silent ? message : NULL);
-	if (!shut)
-		forget_pause(route);
-	else if (llm_limiter_refusal_kind(class) == LLM_REFUSAL_PAUSE && message != NULL)
-		set_pause(route, class, message);
+	note_pause(route, class, message, shut);
 	if (silent)
 		hint = psprintf("It is tried again by itself. Should the address be wrong: ALTER SERVER %s OPTIONS (SET base_url '...');",
 						quote_identifier(route->target->server));
@@ -117,10 +123,12 @@ llm_route_log_turn(const LlmRoute *route, LlmLimiterTurn turn, LlmErrorClass cla
 }
 
 void
-llm_route_note_doubtful(LlmRoute *route)
+llm_route_note_doubtful(LlmRoute *route, LlmErrorClass class, const char *message, bool shut)
 {
-	if (!route->stale)
-		set_silence(route, NULL);
+	if (route->stale)
+		return;
+	set_silence(route, NULL);
+	note_pause(route, class, message, shut);
 }
 
 const char *
