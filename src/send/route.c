@@ -225,6 +225,8 @@ replace_route(LlmRoute *route, TimestampTz now)
 		successor->proven = route->proven && llm_dialect_same_body(&route->endpoint, &successor->endpoint);
 		successor->reported = successor->reported || route->reported;
 		successor->shut_until = route->shut_until;
+		successor->pause = route->pause == NULL ? NULL : MemoryContextStrdup(successor->context, route->pause);
+		successor->pause_of = route->pause_of;
 		successor->probe_at = route->probe_at;
 	}
 	else if (route->reported && !successor->reported)
