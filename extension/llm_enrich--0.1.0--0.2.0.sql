@@ -2074,7 +2074,7 @@ COMMENT ON TRIGGER changed ON llm.budget_rule IS 'tell all processes that budget
 ALTER TABLE llm.budget_rule ENABLE ALWAYS TRIGGER changed;
 
 -- The sender adds up what a period has spent before a budget was set, a moment after the commit.  Until then
--- whoever looks adds it up.
+-- the reader adds it up.
 CREATE FUNCTION llm.spent_before(budget bigint, since timestamptz) RETURNS numeric
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 10000
 	AS 'MODULE_PATHNAME', 'llm_enrich_spent_before';

@@ -4,7 +4,7 @@
  *	  What of ours names a server follows when it gets another name.
  *
  * Names are what our tables know of servers, so that a dump restores in any order (ADR 89).
- * Prices that are in force, or planned, begin anew under the new name: rows of the ledger keep
+ * Prices that are in force, or planned, begin again under the new name: rows of the ledger keep
  * the name that the server had, and find what it cost then by it.
  *
  *-------------------------------------------------------------------------
