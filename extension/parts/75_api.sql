@@ -43,7 +43,7 @@ CREATE FUNCTION llm.discard(relation regclass DEFAULT NULL, column_name name DEF
 	task bigint DEFAULT NULL, reason text[] DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_discard';
 COMMENT ON FUNCTION llm.discard(regclass, name, bigint, bigint, text[]) IS
-	'drop the caller''s dead letters and return how many; their cells get back what they held';
+	'drop the caller''s dead letters and return how many; their cells get back what they held; reason none: answers that were NULL';
 
 CREATE FUNCTION llm.pause(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,
 	task bigint DEFAULT NULL, server text DEFAULT NULL, model text DEFAULT NULL, everything boolean DEFAULT false)

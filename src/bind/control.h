@@ -73,6 +73,9 @@ extern bool llm_control_is_admin(void);
 /* For control*.c: the first six arguments of all statements over a selection, and which of them are NULL. */
 extern void llm_control_selection_values(const LlmSelection *selection, Datum *values, char *nulls);
 
+/* Forget that these cells were answered with NULL, so that they can be asked the same again; how many. */
+extern int64 llm_control_forget_none(const LlmSelection *selection);
+
 /* For control*.c: run as the owner of our tables; how many rows. */
 extern int64 llm_control_count(LlmStatement *statement, Datum *values, const char *nulls);
 

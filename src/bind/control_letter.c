@@ -291,6 +291,25 @@ note_jobs(Datum array)
 		llm_session_note_job(DatumGetInt64(ids[i]));
 }
 
+/* Answers that were NULL, by the arguments of a selection. */
+static LlmStatement forget_none_statement = {
+	.sql = "DELETE FROM llm.none_answer a WHERE ($1 IS NULL OR a.job = $1) AND ($2 IS NULL OR a.task = $2)"
+		   " AND ($3 IS NULL OR a.relation = $3 OR EXISTS (SELECT FROM llm.job o WHERE o.id = a.job AND o.relation = $3))"
+		   " AND ($5 OR a.role = $4) AND ($6 IS NULL OR a.column_name = $6)",
+	.nargs = 6,
+	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID},
+	.by_statistics = true};
+
+int64
+llm_control_forget_none(const LlmSelection *selection)
+{
+	Datum values[6];
+	char nulls[6];
+
+	llm_control_selection_values(selection, values, nulls);
+	return llm_control_count(&forget_none_statement, values, nulls);
+}
+
 int64
 llm_control_retry(const LlmSelection *selection, const LlmRetryChange *change)
 {

@@ -39,6 +39,7 @@ typedef struct LlmNewJob
 
 	int64 not_asked; /* rows left out, since the same question has failed for them */
 	int64 failed_job; /* where that was; -1: in several */
+	int64 none_rows; /* rows left out, since the answer to the same question was NULL */
 	int64 asked_rows; /* rows that keep the task of a job that is asking */
 	int64 kept_rows; /* rows that keep the task of a paused job */
 	int64 kept_job; /* which; -1: several */

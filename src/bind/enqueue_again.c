@@ -10,6 +10,7 @@
  *	  the same question has failed       nothing is queued, and one NOTICE says so: else a
  *	                                     statement that comes each night would pay its
  *	                                     failures each night
+ *	  the answer to it was NULL          the same, which leaves no trace in the cell either
  *	  another question is on its way     it is superseded: at once, if it was not sent yet;
  *	                                     else word is left for the writer, which looks for it
  *	                                     when it has locked the row
@@ -40,16 +41,18 @@
 /* Is there anything that a cell could have been asked by?  Mostly not, and then nothing is looked up. */
 static LlmStatement any_statement = {
 	.sql = "SELECT FROM (SELECT EXISTS (SELECT FROM llm.queue q WHERE q.cell IS NOT NULL)"
-		   "  OR EXISTS (SELECT FROM llm.dead_letter d WHERE d.cell IS NOT NULL) AS found) s WHERE s.found",
+		   "  OR EXISTS (SELECT FROM llm.dead_letter d WHERE d.cell IS NOT NULL)"
+		   "  OR EXISTS (SELECT FROM llm.none_answer a) AS found) s WHERE s.found",
 	.fresh = true};
 
-/* Which of these cells has a task or a dead letter: the index from 1, the task, and whether it is dead. */
+/* Which of these cells has a task, a dead letter or NULL for an answer: the index from 1, the task, which of these. */
 static LlmStatement find_statement = {
-	.sql = "SELECT v.n, f.id, f.is_dead FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(cell, n)"
-		   " CROSS JOIN LATERAL (SELECT q.id, false AS is_dead FROM llm.queue q"
+	.sql = "SELECT v.n, f.id, f.kind FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(cell, n)"
+		   " CROSS JOIN LATERAL (SELECT q.id, 0 AS kind FROM llm.queue q"
 		   "   WHERE q.cell = v.cell"
 		   "   AND q.state <> ALL ('{cancelled,superseded,failed}')"
-		   "  UNION ALL SELECT d.task, true FROM llm.dead_letter d WHERE d.cell = v.cell) f",
+		   "  UNION ALL SELECT d.task, 1 FROM llm.dead_letter d WHERE d.cell = v.cell"
+		   "  UNION ALL SELECT a.task, 2 FROM llm.none_answer a WHERE a.cell = v.cell) f",
 	.nargs = 1,
 	.args = {INT8ARRAYOID},
 	.fresh = true};
@@ -96,12 +99,37 @@ static LlmStatement compare_statement = {
 			 OIDARRAYOID, OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, JSONBARRAYOID},
 	.fresh = true};
 
+/* Was the answer NULL to the same question?  The same arguments. */
+static LlmStatement none_statement = {
+	.sql = "SELECT v.n FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		   "  pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
+		   "  AS v(n, task, question, key, input, leaves, fence)"
+		   " JOIN ROWS FROM (pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
+		   "  pg_catalog.unnest($12), pg_catalog.unnest($13))"
+		   "  WITH ORDINALITY AS w(role, relation, model, operation, spec, description, number)"
+		   "  ON w.number = v.question"
+		   " JOIN llm.none_answer a ON a.task = v.task"
+		   "  AND a.question = " LLM_NONE_QUESTION("w.role", "w.relation", "w.model", "w.description", "w.operation",
+												   "w.spec", "v.key", "v.input", "v.leaves"),
+	.nargs = 13,
+	.args = {INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, JSONBARRAYOID, TEXTARRAYOID, JSONBARRAYOID, BYTEAARRAYOID,
+			 OIDARRAYOID, OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, JSONBARRAYOID},
+	.fresh = true};
+
+/* Where something was found. */
+typedef enum FoundKind
+{
+	FOUND_TASK,
+	FOUND_DEAD,
+	FOUND_NONE
+} FoundKind;
+
 /* A task of the set and what was found for its cell. */
 typedef struct Found
 {
 	int index; /* of the task */
 	int64 task;
-	bool is_dead;
+	FoundKind kind;
 } Found;
 
 static Datum
@@ -142,7 +170,7 @@ find_by_cell(const LlmNewTask *tasks, int ntasks, int *nfound)
 	{
 		found[i].index = (int) DatumGetInt64(result(i, 1)) - 1;
 		found[i].task = DatumGetInt64(result(i, 2));
-		found[i].is_dead = DatumGetBool(result(i, 3));
+		found[i].kind = (FoundKind) DatumGetInt32(result(i, 3));
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return found;
@@ -234,20 +262,43 @@ compare(const LlmNewTask *tasks, const Found *found, int nfound, Datum *values, 
 		if (is_same && !dropped[hit->index])
 		{
 			dropped[hit->index] = true;
-			if (hit->is_dead)
+			if (hit->kind == FOUND_DEAD)
 				note_failed(tasks[hit->index].job, DatumGetInt64(result(i, 3)));
 			else if (DatumGetBool(result(i, 5)))
 				llm_notice_kept(tasks[hit->index].job, DatumGetInt64(result(i, 3)));
 			else
 				tasks[hit->index].job->asked_rows++;
 		}
-		else if (!is_same && !hit->is_dead)
+		else if (!is_same && hit->kind == FOUND_TASK)
 		{
 			int64 *task = palloc(sizeof(int64));
 
 			*task = hit->task;
 			*old = lappend(*old, task);
 		}
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* The same for those whose answer was NULL. */
+static void
+compare_none(const LlmNewTask *tasks, const Found *found, int nfound, Datum *values, bool *dropped)
+{
+	uint64 n = 0;
+	bool any = false;
+
+	for (int i = 0; i < nfound; i++)
+		any = any || found[i].kind == FOUND_NONE;
+	if (!any)
+		return;
+	n = llm_spi_execute(&none_statement, values, NULL, false);
+	for (uint64 i = 0; i < n; i++)
+	{
+		const Found *hit = &found[DatumGetInt32(result(i, 1))];
+
+		if (!dropped[hit->index])
+			tasks[hit->index].job->none_rows++;
+		dropped[hit->index] = true;
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -295,13 +346,31 @@ llm_enqueue_find_asked(const LlmNewTask *tasks, int ntasks, List *jobs)
 			question_values(jobs, values + 7);
 		}
 		for (int first = 0; first < nfound; first += COMPARE_ROWS)
+		{
 			compare(tasks, found + first, Min(COMPARE_ROWS, nfound - first), values, dropped, &old);
+			compare_none(tasks, found + first, Min(COMPARE_ROWS, nfound - first), values, dropped);
+		}
 		if (old != NIL)
 			supersede(old);
 	}
 	llm_spi_own_end(&scope);
 	SPI_finish();
 	return dropped;
+}
+
+static void
+tell_none(LlmNewJob *job, const char *relation)
+{
+	if (job->none_rows == 0)
+		return;
+	ereport(NOTICE,
+			(errmsg_plural("%lld row was not asked again: the answer to the same question was NULL",
+						   "%lld rows were not asked again: the answer to the same question was NULL",
+						   (unsigned long) job->none_rows, (long long) job->none_rows),
+			 errdetail("Column \"%s\" of %s; llm.none_answer remembers them.", job->column_name, relation),
+			 errhint("To ask them again: SELECT llm.discard(%s, '%s', reason => '{none}');", quote_literal_cstr(relation),
+					 job->column_name)));
+	job->none_rows = 0;
 }
 
 void
@@ -314,10 +383,13 @@ llm_enqueue_tell_failed(List *jobs)
 		LlmNewJob *job = lfirst(cell);
 		const char *relation;
 
-		if (job->not_asked == 0)
+		if (job->not_asked == 0 && job->none_rows == 0)
 			continue;
 		relation = quote_qualified_identifier(get_namespace_name(get_rel_namespace(job->relation)),
 											  get_rel_name(job->relation));
+		tell_none(job, relation);
+		if (job->not_asked == 0)
+			continue;
 		ereport(NOTICE,
 				(errmsg_plural("%lld row was not asked again: the same question has failed for it",
 							   "%lld rows were not asked again: the same question has failed for them",

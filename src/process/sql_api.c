@@ -170,7 +170,24 @@ llm_enrich_retry(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(llm_control_retry(&selection, &change));
 }
 
-/* SQL: llm.discard(relation, column_name, job, task, reason) -> number of dead letters dropped */
+/* Is the reason that is none of a dead letter among those that are given? */
+static bool
+names_none(Datum reasons)
+{
+	Datum *names;
+	bool *nulls;
+	bool found = false;
+	int n;
+
+	if (reasons == (Datum) 0)
+		return false;
+	deconstruct_array(DatumGetArrayTypeP(reasons), TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		found = found || (!nulls[i] && strcmp(TextDatumGetCString(names[i]), "none") == 0);
+	return found;
+}
+
+/* SQL: llm.discard(relation, column_name, job, task, reason) -> number of dead letters, and of NULLs, dropped */
 Datum
 llm_enrich_discard(PG_FUNCTION_ARGS)
 {
@@ -179,7 +196,8 @@ llm_enrich_discard(PG_FUNCTION_ARGS)
 
 	require_any(fcinfo, 5, "llm.discard", ", or a reason");
 	selection.reasons = PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4);
-	PG_RETURN_INT64(llm_control_retry(&selection, &change));
+	PG_RETURN_INT64((names_none(selection.reasons) ? llm_control_forget_none(&selection) : 0) +
+					llm_control_retry(&selection, &change));
 }
 
 /* The roles that may pause a server or one of its models: llm_admin, and the server's owner. */

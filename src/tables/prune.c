@@ -101,6 +101,13 @@ static Step steps[] = {
 			" gone AS (DELETE FROM llm.answer a USING seen s WHERE a.id = s.id AND s.old RETURNING a.id)" RESULT,
 		.statement.nargs = 3,
 		.statement.args = STEP_ARGS},
+	[LLM_PRUNE_NONE] = {
+		.name = "answers that were NULL",
+		.statement.sql = "WITH seen AS MATERIALIZED (SELECT a.task AS id, a.at < $1 AS old FROM llm.none_answer a"
+			"  WHERE a.task > $2 ORDER BY a.task LIMIT $3),"
+			" gone AS (DELETE FROM llm.none_answer a USING seen s WHERE a.task = s.id AND s.old RETURNING a.task)" RESULT,
+		.statement.nargs = 3,
+		.statement.args = STEP_ARGS},
 	[LLM_PRUNE_HIDE_RECIPES] = {
 		.statement.sql = "WITH seen AS MATERIALIZED (SELECT r.id, r.created_at < $1 AND length(r.hash) = " HASH_BYTES
 			"  AND " UNUSED_RECIPE " AS old FROM llm.recipe r WHERE r.id > $2 ORDER BY r.id LIMIT $3),"

@@ -269,14 +269,16 @@ static LlmStatement transitions[] = {
 	/*
 	 * Tasks of job $1, in $2; what became of each, why and in a sentence.  Failed ones are kept as
 	 * dead letters, one at most of a quiet cell; what such a task cost is the sum of its rows in
-	 * the ledger.  How many there
+	 * the ledger.  Of quiet cells that got NULL ($6) it is remembered what they were asked.  How many there
 	 * were of each fate: done, failed, superseded, cancelled, row_gone.
 	 */
 	[LLM_EVENT_END] = {
-		.sql = "WITH fate AS MATERIALIZED (SELECT * FROM unnest($2, $3, $4, $5) AS f(task, fate, reason, message)),"
+		.sql = "WITH fate AS MATERIALIZED (SELECT * FROM unnest($2, $3, $4, $5, $6)"
+			   "  AS f(task, fate, reason, message, is_none)),"
 			   " gone AS (DELETE FROM llm.queue q USING fate f WHERE q.id = f.task"
 			   "  RETURNING q.id, q.recipe, q.role, q.relation, q.application_name, q.key, q.tries, q.attempts, q.input,"
-			   "  q.last_answer, q.answer, q.cell, q.fence, q.leaves, f.fate, f.reason, f.message),"
+			   "  q.last_answer, q.answer, q.cell, q.fence, q.leaves, f.fate, f.reason, f.message,"
+			   "  f.is_none),"
 			   " dead AS (INSERT INTO llm.dead_letter AS d (task, failed_at, job, recipe, role, relation, relation_name,"
 			   "   column_name, application_name, key, reason, message, tries, attempts, cost, input, last_answer, answer,"
 			   "   cell, fence, leaves, hides_key)"
@@ -295,14 +297,23 @@ static LlmStatement transitions[] = {
 			   " buried AS (DELETE FROM llm.dead_letter d WHERE d.task IN (SELECT o.task FROM gone g"
 			   "  JOIN llm.dead_letter o ON o.cell = g.cell AND o.task <> g.id AND o.key = g.key"
 			   "  WHERE g.cell IS NOT NULL AND g.fate IN ('done', 'failed') FOR UPDATE OF o SKIP LOCKED)),"
+			   " none AS (INSERT INTO llm.none_answer (task, at, cell, question, role, job, relation, column_name)"
+			   "  SELECT g.id, llm.clock(), g.cell, " LLM_NONE_QUESTION("g.role", "j.relation", "j.model", "j.cell", "r.operation",
+																	   "r.spec", "g.key", "g.input", "g.leaves") ","
+			   "   g.role, j.id, g.relation, j.column_name FROM gone g JOIN llm.job j ON j.id = $1"
+			   "   JOIN llm.recipe r ON r.id = g.recipe"
+			   "  WHERE g.is_none AND g.cell IS NOT NULL AND g.fate = 'done' ON CONFLICT (task) DO NOTHING),"
+			   " other AS (DELETE FROM llm.none_answer d WHERE d.task IN (SELECT o.task FROM gone g"
+			   "  JOIN llm.none_answer o ON o.cell = g.cell AND o.task <> g.id"
+			   "  WHERE g.cell IS NOT NULL AND g.fate IN ('done', 'failed') FOR UPDATE OF o SKIP LOCKED)),"
 			   " freed AS (DELETE FROM llm.cancellation c USING fate f WHERE c.task = f.task)"
 			   " SELECT pg_catalog.count(*) FILTER (WHERE g.fate = 'done'),"
 			   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'failed'),"
 			   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'superseded'),"
 			   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'cancelled'),"
 			   "  pg_catalog.count(*) FILTER (WHERE g.fate = 'row_gone') FROM gone g",
-		.nargs = 5,
-		.args = {INT8OID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}},
+		.nargs = 6,
+		.args = {INT8OID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID}},
 
 	/*
 	 * Tasks, for at least $2 milliseconds.  The longer one has been under way, the longer it

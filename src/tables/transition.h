@@ -115,6 +115,15 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
 	" AND EXISTS (SELECT FROM llm.recipe e WHERE e.id = d.recipe)"
 #define LLM_LETTER_KEYS "COALESCE(j.key_columns, ARRAY(SELECT k.name FROM pg_catalog.jsonb_object_keys(m.key) AS k(name)))"
 
+/*
+ * What llm.none_answer.question is made of: who asks, the table as named, the model, the cell without its session's
+ * settings, the operation and its spec, the row's key, the input and the leaves.
+ */
+#define LLM_NONE_QUESTION(role, relation, model, cell, operation, spec, key, input, leaves)                           \
+	"pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(E'\\x01', " role ", " relation                      \
+	", COALESCE(" model ", ''), " cell " - 'settings', " operation ", " spec ", " key ", " input ", COALESCE(" leaves \
+	", '[]')), 'UTF8'))"
+
 /* llm_enrich.max_cost of the session, as llm.job.max_cost has it. */
 #define LLM_SESSION_MAX_COST                                                   \
 	"(SELECT CASE WHEN v.setting::pg_catalog.numeric >= 0::pg_catalog.numeric" \

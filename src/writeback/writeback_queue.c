@@ -410,9 +410,9 @@ count_refused(const LlmWriteJob *job)
 static void
 settle_final(LlmWriteJob *job)
 {
-	Datum *columns[4];
+	Datum *columns[5];
 	bool *nulls[4];
-	Datum values[5];
+	Datum values[6];
 	LlmJobCounts counts;
 	int n = 0;
 
@@ -421,6 +421,7 @@ settle_final(LlmWriteJob *job)
 		columns[c] = palloc(sizeof(Datum) * job->nrows);
 		nulls[c] = palloc0(sizeof(bool) * job->nrows);
 	}
+	columns[4] = palloc(sizeof(Datum) * job->nrows);
 	for (int i = 0; i < job->nrows; i++)
 	{
 		LlmWriteRow *row = &job->rows[i];
@@ -431,6 +432,7 @@ settle_final(LlmWriteJob *job)
 		columns[1][n] = CStringGetTextDatum(fate_names[row->fate]);
 		columns[2][n] = text_or_null(row->reason, &nulls[2][n]);
 		columns[3][n] = text_or_null(row->explanation, &nulls[3][n]);
+		columns[4][n] = BoolGetDatum(job->is_quiet && row->fate == LLM_FATE_DONE && row->value_is_null);
 		n++;
 	}
 	if (n == 0)
@@ -439,6 +441,7 @@ settle_final(LlmWriteJob *job)
 	values[1] = llm_spi_array(INT8OID, columns[0], NULL, n);
 	for (int c = 1; c < 4; c++)
 		values[c + 1] = llm_spi_array(TEXTOID, columns[c], nulls[c], n);
+	values[5] = llm_spi_array(BOOLOID, columns[4], NULL, n);
 	happen(LLM_EVENT_END, values);
 	counts.done = read_int64(0, 1);
 	counts.failed = read_int64(0, 2);

@@ -76,12 +76,13 @@ $node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM llm.ledger WHERE 
 is(counts(), '5|1|3|3|3', 'there is something to delete');
 await_sums();
 like(prune(q(now() - interval '1 day')),
-	qr/NOTICE:  rows deleted: ledger 0, dead letters 0, jobs 0, kept answers 0, recipes 0$/m, 'nothing is old');
+	qr/NOTICE:  rows deleted: ledger 0, dead letters 0, jobs 0, kept answers 0, answers that were NULL 0, recipes 0$/m,
+	'nothing is old');
 is(counts(), '5|1|3|3|3', 'so nothing goes');
 
 by_hand(q(UPDATE llm.ledger SET at = at - interval '2 days'; UPDATE llm.recipe SET created_at = created_at - interval '2 days';
 	UPDATE llm.job SET finished_at = finished_at - interval '2 days'));
-like(prune(q(now() - interval '1 day')), qr{deleted: ledger 4, dead letters 0, jobs 1, kept answers 0, recipes 1$}m, 'what is old goes');
+like(prune(q(now() - interval '1 day')), qr{deleted: ledger 4, dead letters 0, jobs 1, kept answers 0, answers that were NULL 0, recipes 1$}m, 'what is old goes');
 is(counts(), '1|1|2|2|2', 'P3, P4: but for what is on its way, and what llm.retry() needs');
 is(sql('SELECT count(*) FROM llm.ledger l JOIN llm.queue q ON q.id = l.task'), 1, 'P3: the bill of what is on its way is there');
 
@@ -122,7 +123,7 @@ wait_idle($node);
 await_sums();
 by_hand(q(UPDATE llm.recipe SET created_at = created_at - interval '2 days';
 	UPDATE llm.job SET finished_at = finished_at - interval '2 days', created_at = created_at - interval '2 days'));
-like(prune(q(now() - interval '1 day')), qr{jobs 50\d\d, kept answers \d+, recipes 5\d\d\d$}m, 'P10: all of them go');
+like(prune(q(now() - interval '1 day')), qr{jobs 50\d\d, kept answers \d+, answers that were NULL 0, recipes 5\d\d\d$}m, 'P10: all of them go');
 is(sql(q(SELECT count(*) FROM llm.recipe r WHERE r.spec::text ~ 'it is about')), 0, 'none is left');
 is(sql(q(SELECT count(*) FROM llm.recipe_stat s WHERE NOT EXISTS (SELECT FROM llm.recipe r WHERE r.id = s.recipe))), 0,
 	'nor what was learned of them');

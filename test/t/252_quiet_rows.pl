@@ -108,4 +108,43 @@ is(sql(q(SELECT count(category) FROM night)), 200, 'and the cells are filled');
 is(sql(q(SELECT count(*) FROM llm.dead_letter)), 0, 'nothing is left');
 ledger_equals_meter($node, $provider, 'P3: known tokens are those that were billed');
 
+# three nights, of rows for which no label fits
+sql(q(UPDATE night SET category = NULL; UPDATE night SET body = 'nothing ' || id WHERE id % 10 = 0;
+	CREATE TABLE figure (id int PRIMARY KEY, body text, n int);
+	INSERT INTO figure SELECT id, body FROM night WHERE id <= 20));
+$provider->script({ %script, answers => { nothing => '{"label": null}', invoice => '{"label": "billing"}' } });
+$nightly = q(UPDATE night SET category = llm_classify(body, '{billing,bug}', allow_none => true)->>'label'
+		WHERE category IS NULL;
+	UPDATE figure SET n = CASE WHEN body ~ 'nothing'
+		THEN (llm_classify(body, '{billing,bug}', allow_none => true)->>'label')::int END WHERE n IS NULL);
+sql($nightly);
+wait_idle($node);
+is(sql(q(SELECT count(category), count(*) FROM night)), '180|200', 'no label fits one row in ten');
+is(sql(q(SELECT count(*) FROM llm.dead_letter)), 0, 'which is no failure');
+is(sql(q(SELECT column_name, count(*) FROM llm.none_answer GROUP BY 1 ORDER BY 1)), "category|20\nn|2",
+	'but remembered');
+$first = $provider->meter->{requests};
+foreach my $night ('second', 'third')
+{
+	my (undef, undef, $stderr) = $node->psql('postgres', $nightly);
+
+	like($stderr,
+		qr/20 rows were not asked again: .*discard\('public.night', 'category', reason => '{none}'\).* 2 rows were/s,
+		"the $night night says so");
+	wait_idle($node);
+}
+is($provider->meter->{requests}, $first, 'P3: they were asked in the first night only');
+sql(q(UPDATE night SET category = llm_classify(body, '{billing,bug,other}', allow_none => true)->>'label'
+	WHERE category IS NULL AND id <= 20));
+wait_idle($node);
+is($provider->meter->{requests}, $first + 2, 'another question is asked');
+is(sql(q(SELECT count(*), count(DISTINCT cell) FROM llm.none_answer WHERE column_name = 'category')), '20|20', 'and takes the place of the first');
+is(sql(q(SELECT llm.discard('night', 'category', reason => '{none}'))), 20, 'what the hint says can be typed');
+$provider->script({ %script, answers => { nothing => '{"label": "bug"}' } });
+sql(q(UPDATE night SET category = llm_classify('really ' || body, '{billing,bug}')->>'label' WHERE category IS NULL));
+wait_idle($node);
+is(sql(q(SELECT count(category) FROM night)), 200, 'and the cells are filled');
+is(sql(q(SELECT count(*) FROM llm.none_answer WHERE column_name = 'category')), 0, 'nothing is left');
+ledger_equals_meter($node, $provider, 'P3: known tokens are those that were billed');
+
 done_testing();
