@@ -38,6 +38,17 @@
 #define BACKOFF_CAP_MS 60000
 #define BACKOFF_FLOOR_MS 100
 
+/*
+ * A limit per second that is exceeded by little refuses after many answers, and takes requests again a
+ * moment later.  After more than MANY_ANSWERS the back-off is shorter in proportion, down to a floor of its
+ * own.  After so many that chance would hardly allow them, the probe's answer opens the window at once as
+ * far as it grows fast: a bucket that is full again loses what flows in meanwhile.
+ */
+#define MANY_ANSWERS 8
+#define MANY_FLOOR_MS 30
+#define BEYOND_CHANCE 64
+#define BEYOND_CHANCE_WINDOWS 4
+
 /* On top of a told time: its rounding and our own clock reading, then up to 10% of jitter. */
 #define TOLD_MARGIN_MS 20
 #define TOLD_JITTER 0.1
@@ -280,12 +291,14 @@ open_circuit(LlmLimiter *limiter, TimestampTz now)
 }
 
 /*
- * How long to stay away, in ms.  A told time is a minimum; without one, exponential
- * back-off with full jitter.
+ * How long to stay away, in ms, after so many answers without a refusal.  A told time is a minimum; without
+ * one, exponential back-off with full jitter.
  */
 static int64
-cooldown_ms(int failures, int64 retry_after_ms, double jitter)
+cooldown_ms(int failures, int answers, int64 retry_after_ms, double jitter)
 {
+	int64 base = BACKOFF_BASE_MS;
+	int64 floor_ms = BACKOFF_FLOOR_MS;
 	int64 backoff;
 
 	if (retry_after_ms > 0)
@@ -294,12 +307,17 @@ cooldown_ms(int failures, int64 retry_after_ms, double jitter)
 		return retry_after_ms + TOLD_MARGIN_MS + (int64) (TOLD_JITTER * jitter * retry_after_ms);
 	}
 	/* 2^6 s is past the cap */
-	backoff = Min(BACKOFF_CAP_MS, (int64) BACKOFF_BASE_MS << Min(failures - 1, 6));
-	return Max(BACKOFF_FLOOR_MS, (int64) (jitter * backoff));
+	if (answers > MANY_ANSWERS)
+	{
+		base = Max(BACKOFF_FLOOR_MS, base * MANY_ANSWERS / answers);
+		floor_ms = MANY_FLOOR_MS;
+	}
+	backoff = Min(BACKOFF_CAP_MS, base << Min(failures - 1, 6));
+	return Max(floor_ms, (int64) (jitter * backoff));
 }
 
 static void
-cool_down(LlmLimiter *limiter, int64 retry_after_ms, double jitter, TimestampTz now)
+cool_down(LlmLimiter *limiter, int answers, int64 retry_after_ms, double jitter, TimestampTz now)
 {
 	TimestampTz told = limiter->told_before_check;
 
@@ -307,7 +325,7 @@ cool_down(LlmLimiter *limiter, int64 retry_after_ms, double jitter, TimestampTz 
 	/* only cool-downs without a told time lengthen the back-off: many 429s with "50 ms" must not */
 	if (retry_after_ms <= 0 && limiter->failures < PG_INT32_MAX)
 		limiter->failures++;
-	limiter->cooldown_us = MS_TO_US(cooldown_ms(limiter->failures, retry_after_ms, jitter));
+	limiter->cooldown_us = MS_TO_US(cooldown_ms(limiter->failures, answers, retry_after_ms, jitter));
 	/* a check that was refused does not shorten the cool-down it went ahead of */
 	limiter->cooldown_us = Max(limiter->cooldown_us, told - now);
 	limiter->not_before = now + limiter->cooldown_us;
@@ -325,8 +343,10 @@ slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double
 
 	if (!probe)
 		llm_window_narrow(limiter);
-	cool_down(limiter, retry_after_ms, jitter, now);
+	cool_down(limiter, class == LLM_ERR_RATE_LIMITED ? accepted : 0, retry_after_ms, jitter, now);
 	limiter->out = (probe && class == LLM_ERR_OVERLOADED);
+	limiter->exceeded_little = !probe && class == LLM_ERR_RATE_LIMITED && accepted > BEYOND_CHANCE &&
+							   accepted > BEYOND_CHANCE_WINDOWS * limiter->threshold;
 	if (probe || class != LLM_ERR_RATE_LIMITED)
 		return;
 	llm_pace_note_refusal(limiter, accepted, now);
@@ -360,6 +380,9 @@ note_alive(LlmLimiter *limiter)
 		limiter->out = false;
 		limiter->pause_class = LLM_OK;
 		limiter->told_before_check = 0;
+		if (limiter->exceeded_little)
+			limiter->window = Max(limiter->window, limiter->threshold);
+		limiter->exceeded_little = false;
 		if (limiter->silent_window > 0)
 			refute_silence(limiter);
 		return;
@@ -384,13 +407,13 @@ note_no_answer(LlmLimiter *limiter, LlmErrorClass class, double jitter, int64 re
 	limiter->streak++;
 	if (limiter->half_open)
 	{
-		cool_down(limiter, retry_after_ms, jitter, now);
+		cool_down(limiter, 0, retry_after_ms, jitter, now);
 		limiter->out = is_providers_silence(class);
 		limiter->silences_refuted = 0;
 	}
 	else if (limiter->streak >= OUTAGE_STREAK << limiter->silences_refuted)
 	{
-		cool_down(limiter, retry_after_ms, jitter, now);
+		cool_down(limiter, 0, retry_after_ms, jitter, now);
 		limiter->out = is_providers_silence(class);
 		limiter->silent_window = window;
 	}

@@ -157,6 +157,7 @@ typedef struct LlmLimiter
 	uint32 generation; /* cool-downs and pauses so far; wraps around */
 	TimestampTz probed_at; /* its first request left */
 	int accepted; /* requests of the generation that the provider dealt with */
+	bool exceeded_little; /* it cools down for a limit that was kept for long before */
 	bool half_open; /* cooling, or waiting for the probe's answer */
 	bool out; /* half_open for want of an answer, or since a person has to fix something: no limit */
 	bool probing; /* the one probe after a cool-down is out */

@@ -18,6 +18,7 @@
 
 #define ROWS 40
 #define LATENCY (40 * MS)
+#define REFUSAL (2 * MS) /* a limit answers at once */
 
 typedef struct Row
 {
@@ -25,6 +26,7 @@ typedef struct Row
 	bool over; /* done, or failed */
 	bool failed;
 	bool in_flight;
+	bool limited; /* the provider's limit refuses it */
 	TimestampTz lands_at;
 	TimestampTz sent_at;
 	TimestampTz until;
@@ -33,6 +35,16 @@ typedef struct Row
 	int counted;
 	LlmRefusal refusal;
 } Row;
+
+/* A provider's own limit, which nobody is told of: a bucket of so many requests, filled at so many a second. */
+static struct
+{
+	double rate; /* 0: none */
+	double burst;
+	double level;
+	TimestampTz at;
+	int refused;
+} bucket;
 
 static LlmLimiter limiter;
 static const LlmLimits limits = {0, 0, 64};
@@ -53,6 +65,7 @@ fresh(int n)
 {
 	memset(&limiter, 0, sizeof(limiter));
 	memset(rows, 0, sizeof(rows));
+	memset(&bucket, 0, sizeof(bucket));
 	nrows = n;
 	now = START;
 }
@@ -94,6 +107,23 @@ land_well(Row *row)
 	row->over = true;
 }
 
+/* Does the provider's limit take one more request now? */
+static bool
+is_beyond_limit(void)
+{
+	if (bucket.rate <= 0)
+		return false;
+	bucket.level = Min(bucket.burst, bucket.level + bucket.rate * (now - bucket.at) / SECOND);
+	bucket.at = now;
+	if (bucket.level >= 1)
+	{
+		bucket.level--;
+		return false;
+	}
+	bucket.refused++;
+	return true;
+}
+
 /* Others first while the target is shut: as refused.c has it. */
 static Row *
 next_row(void)
@@ -131,7 +161,8 @@ send_what_may_leave(TimestampTz *next_at)
 		row->in_flight = true;
 		row->generation = limiter.generation;
 		row->sent_at = now;
-		row->lands_at = now + LATENCY;
+		row->limited = is_beyond_limit();
+		row->lands_at = now + (row->limited ? REFUSAL : LATENCY);
 		row->requests++;
 	}
 }
@@ -155,7 +186,7 @@ run(LlmErrorClass class, int64 told_ms, double by_chance, int64 seconds)
 			if (row->in_flight && row->lands_at <= now)
 			{
 				row->in_flight = false;
-				if (row->bad || (by_chance > 0 && chance() < by_chance))
+				if (row->bad || row->limited || (by_chance > 0 && chance() < by_chance))
 					land_refused(row, class, told_ms);
 				else
 					land_well(row);
@@ -245,6 +276,7 @@ test_chance(double share, int64 told_ms, LlmErrorClass class, const char *what)
 	char name[128];
 	TimestampTz clean;
 
+	random_state = 1;
 	fresh(4000);
 	run(LLM_OK, -1, 0, 3600);
 	clean = now - START;
@@ -256,6 +288,53 @@ test_chance(double share, int64 told_ms, LlmErrorClass class, const char *what)
 	printf("# %s, %g%%: %.2f of the clean rate, %d requests\n", what, share * 100, (double) clean / (now - START), requests);
 	snprintf(name, sizeof(name), "%s, %g%%: chance is found out", what, share * 100);
 	ok(share < 0.01 || (now - START) < 4 * clean, name);
+}
+
+/* What others have of the clean rate while so many requests are refused by chance: the mean of five dice. */
+static void
+test_share_beside_chance(double share, int64 told_ms, LlmErrorClass class, double least, const char *name)
+{
+	TimestampTz clean;
+	TimestampTz all = 0;
+
+	fresh(8000);
+	run(LLM_OK, -1, 0, 3600);
+	clean = now - START;
+	for (unsigned seed = 1; seed <= 5; seed++)
+	{
+		random_state = seed * 7919;
+		fresh(8000);
+		run(class, told_ms, share, 3600);
+		all += now - START;
+	}
+	printf("# %s: %.2f of the clean rate\n", name, 5.0 * clean / all);
+	ok(5.0 * clean / all >= least, name);
+}
+
+/* A true limit, untold: most of it is used, and few requests are refused. */
+static void
+test_true_limit(double rate, double burst, double least, double most_refused)
+{
+	int done,
+		failed,
+		requests,
+		most;
+	char name[128];
+	double used;
+
+	random_state = 1;
+	fresh(8000);
+	bucket.rate = rate;
+	bucket.burst = bucket.level = burst;
+	bucket.at = now;
+	run(LLM_ERR_RATE_LIMITED, -1, 0, 3600);
+	count(&done, &failed, &requests, &most);
+	used = (8000 - burst) / rate * SECOND / (now - START);
+	printf("# %g a second, bursts of %g: %.2f of it, %.1f%% refused\n", rate, burst, used, 100.0 * bucket.refused / requests);
+	snprintf(name, sizeof(name), "P7 untold, %g a second, bursts of %g: %g of it is used", rate, burst, least);
+	ok(done == 8000 && used >= least, name);
+	snprintf(name, sizeof(name), "P7 and at most %g%% of the requests are refused", most_refused);
+	ok(100.0 * bucket.refused / requests <= most_refused, name);
 }
 
 int
@@ -284,5 +363,12 @@ main(void)
 		test_chance(shares[i], 100, LLM_ERR_RATE_LIMITED, "429");
 		test_chance(shares[i], -1, LLM_ERR_AUTH, "403");
 	}
+	test_share_beside_chance(0.002, -1, LLM_ERR_OVERLOADED, 0.9, "P6 503 to two in a thousand");
+	test_share_beside_chance(0.01, -1, LLM_ERR_OVERLOADED, 0.7, "P6 503 to one in a hundred");
+	test_share_beside_chance(0.01, 100, LLM_ERR_RATE_LIMITED, 0.6, "P6 429 that tells 0.1 s to one in a hundred");
+	test_true_limit(500, 100, 0.93, 4);
+	test_true_limit(500, 50, 0.85, 4);
+	test_true_limit(100, 100, 0.85, 10);
+	test_true_limit(100, 50, 0.85, 10);
 	return finish();
 }
