@@ -325,10 +325,26 @@ find_false(LlmConditions *conditions, volatile int *at)
 	return NULL;
 }
 
-/* Is it no answer's fault? */
+/* Did a procedural language raise it, as RAISE does?  What the server itself raises is of its own domain. */
 static bool
-is_ours(int sqlerrcode)
+is_of_language(const ErrorData *error)
 {
+	const char *server = PG_TEXTDOMAIN("postgres");
+
+	return error->domain != NULL && strcmp(error->domain, server) != 0;
+}
+
+/*
+ * Is it no answer's fault?  A function may raise 57014 or 55P03, too: nobody cancels that or has locked
+ * anything, so that it would be tried for ever.
+ */
+static bool
+is_ours(const ErrorData *error)
+{
+	int sqlerrcode = error->sqlerrcode;
+
+	if (is_of_language(error))
+		return false;
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
 		case ERRCODE_OPERATOR_INTERVENTION:
@@ -394,7 +410,7 @@ llm_conditions_fault(LlmConditions *conditions, Jsonb *answer, const char *input
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
-		if (is_ours(error->sqlerrcode))
+		if (is_ours(error))
 			ReThrowError(error);
 		fault = psprintf("The condition %s raises an error for the answer: %s", clip(conditions->all[at].sql),
 						 clip(error->message == NULL ? "unknown" : error->message));

@@ -133,6 +133,18 @@ wait_idle($node);
 is(sql(q(SELECT label->>'label' FROM ticket)), 'other', 'and is written once the right is back');
 is(requests() - $before, 0, 'without a request');
 
+# One that raises what a lock or a cancel raises is a condition that raises: it is no lock that ends some day.
+foreach my $code (qw(55P03 57014))
+{
+	sql(qq(CREATE OR REPLACE FUNCTION rules.never(jsonb) RETURNS boolean LANGUAGE plpgsql
+		AS \$\$BEGIN RAISE 'never mind' USING ERRCODE = '$code'; END\$\$;
+		TRUNCATE ticket, llm.dead_letter; INSERT INTO ticket (body) VALUES ('the invoice of $code');
+		UPDATE ticket SET label = llm_classify(body, '{billing,bug,other}', checks => ARRAY['rules.never(answer)'])));
+	wait_idle($node);
+	is(sql(q(SELECT reason, tries FROM llm.dead_letter)), 'check_failed|3', "P2: a condition that raises $code fails");
+	like(sql(q(SELECT message FROM llm.dead_letter)), qr/raises an error for the answer: never mind/, 'with its words');
+}
+
 # What a condition means is settled when the statement runs: a function that fits better and comes later is not taken.
 sql(q(CREATE SCHEMA common; GRANT USAGE ON SCHEMA common TO asker;
 	CREATE FUNCTION common.good(varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true';
