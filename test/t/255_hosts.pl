@@ -110,6 +110,9 @@ my @table = (
 	['stream', $classify, 'waits 2', 1, undef, 'cannot be used'],
 	['nul', $classify, 'failed invalid_output 2', 6],
 	['blank', $classify, 'done 2', 3],
+	['reasoning_beside', $classify, 'done 2', 2, '100 0 0 50 40'],
+	(map { [$_, $classify, 'done 2', 2] } qw(newlines_behind alive_then_answer hints_first old_http closes)),
+	(map { [$_, $classify, 'done 2', 3] } qw(alive_then_nothing half_a_body)),
 	['no_choices', $classify, 'failed invalid_output 2', 6],
 	['refusal', $classify, 'failed refused 2', 2],
 	['large_head', $classify, 'failed too_large 2', 6],
@@ -117,6 +120,8 @@ my @table = (
 	(map { ["end_$_", $complete, 'done 2', 2] } qw(eos END_TURN Stop null)),
 	(map { ["end_$_", $complete, 'failed truncated 2', 2] } qw(max_tokens MAX_TOKENS length model_length)),
 	(map { ["end_$_", $complete, 'failed refused 2', 2] } qw(content_filter SAFETY RECITATION content_filter_PROHIBITED_CONTENT)),
+	['filter_without_content', $complete, 'failed refused 2', 2],
+	['limit_without_content', $complete, 'failed truncated 2', 2],
 	(map { ["end_$_", $complete, 'failed invalid_output 2', 6] } qw(error novel)),
 	(map { ["end_$_", $complete, 'waits 2'] } qw(insufficient_system_resource abort)),
 
@@ -126,6 +131,10 @@ my @table = (
 	['usage_reasoning_beside', $classify, 'done 2', 2, '100 0 0 210 200'],
 	['usage_total', $classify, 'done 2', 2, '100 0 0 210 0'],
 	['usage_responses', $classify, 'done 2', 2, '60 40 0 10 0'],
+	['usage_all_classes', $classify, 'done 2', 2, '36 64 0 210 200'],
+	['usage_write', $classify, 'done 2', 2, '70 0 30 10 0'],
+	['usage_less_in_all', $classify, 'done 2', 2, '100 0 0 10 0'],
+	['usage_null', $classify, 'done 2', 2, qr/^[1-9]\d* 0 0 1\d 0 estimated$/],
 	['usage_none', $classify, 'done 2', 2, qr/^[1-9]\d* 0 0 1\d 0 estimated$/],
 	['usage_none_long', $complete, 'done 2', 2, qr/^\d+ 0 0 5\d\d\d 0 estimated$/],
 
@@ -146,6 +155,12 @@ my @table = (
 	['key_string', $classify, 'waits 2', 1, undef, 'refuses the key'],
 	['key_401_generic', $classify, 'waits 2', 1, undef, 'refuses the key'],
 	['key_403', $classify, 'waits 2', 1, undef, 'refuses the key'],
+	(map { [$_, $classify, 'waits 2', 1, undef, 'refuses the key'] } qw(key_detail key_number key_unknown_type)),
+	(map { [$_, $classify, 'waits 2', 1, undef, 'does not know the model'] }
+	  qw(model_gone model_no_id model_to_pull model_in_list model_no_access model_not_loaded)),
+	(map { [$_, $classify, 'waits 2', 1, undef, 'spending limit'] } qw(balance_402 afford_402)),
+	(map { [$_, $classify, 'failed too_long 2', 2] } qw(too_long_code too_long_tokens too_long_maximum)),
+	['quota_for_now', $classify, 'done 2', 3],
 	['model_capital', $classify, 'waits 2', 1, undef, 'does not know the model'],
 	['model_type', $classify, 'waits 2', 1, undef, 'does not know the model'],
 	['model_words', $classify, 'waits 2', 1, undef, 'does not know the model'],
@@ -154,6 +169,11 @@ my @table = (
 	['credits_403', $classify, 'waits 2', 1, undef, 'spending limit'],
 	['too_long', $classify, 'failed too_long 2', 2],
 	['object_error', $classify, 'done 2', 4],
+	(map { [$_, $classify, 'done 2', 4] } qw(error_200_502 error_200_429)),
+	(map { [$_, $classify, 'done 2', 3] } qw(loading loading_bare)),
+	['always_520', $classify, 'waits 2'],
+	['always_429', $classify, 'waits 2', 1, undef, 'cooling down'],
+	['moved_308', $classify, 'waits 2', 1, undef, 'redirect'],
 	['generic_429', $classify, 'done 2', 3],
 	['generic_503', $classify, 'done 2', 3],
 
@@ -161,6 +181,8 @@ my @table = (
 	['wait_date', $classify, 'done 2', 3],
 	['wait_reset', $classify, 'done 2', 3],
 	['wait_epoch', $classify, 'done 2', 2],
+	['wait_bare_reset', $classify, 'done 2', 3],
+	(map { [$_, $classify, 'done 2', 2] } qw(limits_of_zero limits_below_zero limits_far_reset)),
 );
 
 # All at once: one host holds up no other.
