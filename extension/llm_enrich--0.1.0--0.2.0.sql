@@ -3,6 +3,21 @@
 -- Whatever extension/parts has and 0.1.0 had not, in the order of the parts. It grows with each
 -- change; what an installation of 0.1.0 becomes is compared with a new one by test 345.
 
+-- Functions that are made again below get their rights from before at the end.
+DO $$
+BEGIN
+	PERFORM pg_catalog.set_config('llm_upgrade.rights', COALESCE((
+		SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('schema', p.pronamespace::pg_catalog.regnamespace::pg_catalog.text,
+			'name', p.proname, 'oid', p.oid, 'rights', ARRAY(SELECT pg_catalog.jsonb_build_object('role', a.grantee, 'too', a.is_grantable)
+				FROM pg_catalog.aclexplode(p.proacl) a)))
+		FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_depend d
+			ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) p.oid
+		JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+			AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+		WHERE e.extname OPERATOR(pg_catalog.=) 'llm_enrich' AND p.proacl IS NOT NULL)::pg_catalog.text, '[]'), true);
+END
+$$;
+
 -- An attempt that fails on the way or at the provider is an outage; a fault is what is wrong with an answer.
 ALTER TABLE llm.queue RENAME COLUMN faults TO outages;
 COMMENT ON COLUMN llm.queue.outages IS 'attempts so far that failed on the way or at the provider, limits and pauses apart';
@@ -2227,6 +2242,37 @@ CREATE POLICY own ON llm.none_answer FOR SELECT USING (
 	role OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user));
 CREATE POLICY admin ON llm.none_answer FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
 GRANT SELECT ON llm.none_answer TO PUBLIC;
+-- Rights on functions that were made again.  They are the users', not the extension's, and so are dumped as theirs.
+DO $$
+DECLARE
+	func record;
+	entry record;
+BEGIN
+	FOR func IN SELECT p.oid, p.oid::pg_catalog.regprocedure AS signature, f.value OPERATOR(pg_catalog.->) 'rights' AS rights
+		FROM pg_catalog.jsonb_array_elements(pg_catalog.current_setting('llm_upgrade.rights')::pg_catalog.jsonb) f
+		JOIN pg_catalog.pg_proc p ON p.proname OPERATOR(pg_catalog.=) (f.value OPERATOR(pg_catalog.->>) 'name')::pg_catalog.name
+			AND p.pronamespace::pg_catalog.regnamespace::pg_catalog.text OPERATOR(pg_catalog.=) (f.value OPERATOR(pg_catalog.->>) 'schema')
+		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc o
+			WHERE o.oid OPERATOR(pg_catalog.=) (f.value OPERATOR(pg_catalog.->>) 'oid')::pg_catalog.oid)
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', func.signature);
+		FOR entry IN SELECT (r.value OPERATOR(pg_catalog.->>) 'role')::pg_catalog.oid AS role,
+				(r.value OPERATOR(pg_catalog.->>) 'too')::pg_catalog.bool AS too
+			FROM pg_catalog.jsonb_array_elements(func.rights) r
+		LOOP
+			EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s%s', func.signature,
+				CASE WHEN entry.role OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC' ELSE entry.role::pg_catalog.regrole::pg_catalog.text END,
+				CASE WHEN entry.too THEN ' WITH GRANT OPTION' ELSE '' END);
+		END LOOP;
+		DELETE FROM pg_catalog.pg_init_privs i WHERE i.objoid OPERATOR(pg_catalog.=) func.oid
+			AND i.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass;
+		DELETE FROM pg_catalog.pg_shdepend d WHERE d.objid OPERATOR(pg_catalog.=) func.oid
+			AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype OPERATOR(pg_catalog.=) 'i'::"char"
+			AND d.dbid OPERATOR(pg_catalog.=) (SELECT b.oid FROM pg_catalog.pg_database b
+				WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database());
+	END LOOP;
+END
+$$;
 
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$

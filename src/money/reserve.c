@@ -18,6 +18,11 @@
 
 /* Input tokens that no byte of the body stands for. */
 #define MARGIN_TOKENS 400
+#define VECTOR_MARGIN_TOKENS 16
+
+/* So many requests tell how many tokens a byte has, and the next ones may have so much more. */
+#define ENOUGH_REQUESTS 200
+#define MORE 1.1
 
 /* An answer under a budget: so many times what it needs, which is this where the operation does not say. */
 #define CAP_FACTOR 4
@@ -39,13 +44,31 @@ round_up(double nano)
 }
 
 LlmWorst
-llm_reserve_worst(const LlmDearest *price, int64 overhead, int cap)
+llm_reserve_worst(const LlmDearest *price, int64 overhead, double per_byte, int cap)
 {
-	LlmWorst worst = {.each = price->input * NANO_PER_TOKEN, .cap = cap};
+	double token = price->input * NANO_PER_TOKEN;
+	LlmWorst worst = {.each = token * per_byte, .cap = cap};
 
 	/* one more for what a double may lose */
-	worst.fixed = round_up(worst.each * (overhead + MARGIN_TOKENS) + price->output * NANO_PER_TOKEN * cap + 1);
+	worst.fixed = round_up(worst.each * overhead + token * (cap > 0 ? MARGIN_TOKENS : VECTOR_MARGIN_TOKENS) +
+						   price->output * NANO_PER_TOKEN * cap + 1);
 	return worst;
+}
+
+/* Short bodies are mostly our words, and rows may have more tokens of a byte: those show in the slope. */
+double
+llm_reserve_per_byte(const LlmRecipeStat *stat)
+{
+	double n = stat->requests;
+	double spread;
+	double slope = 0;
+
+	if (stat->requests < ENOUGH_REQUESTS || stat->bytes <= 0 || stat->per_byte_max <= 0)
+		return 1;
+	spread = n * stat->bytes_squared - stat->bytes * stat->bytes;
+	if (spread > 0)
+		slope = (n * stat->bytes_input - stat->bytes * stat->input) / spread;
+	return Min(MORE * Max(stat->per_byte_max, slope), 1);
 }
 
 int64

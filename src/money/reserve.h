@@ -3,9 +3,9 @@
  * reserve.h
  *	  What a request may cost at most.  Arithmetic only.
  *
- * No text has more tokens than bytes, each of them may be of the dearest class of input, and the
- * answer may be as long as the request allows.  All amounts are nanodollars (tables/budget.h),
- * rounded up.
+ * No text has more tokens than bytes, and one of a recipe of which many requests are known hardly more of a byte
+ * than those.  Each token may be of the dearest class of input, and the answer may be as long as the request allows.
+ * All amounts are nanodollars (tables/budget.h), rounded up.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +13,8 @@
 #define LLM_RESERVE_H
 
 #include "base/llm_enrich.h"
+
+#include "tables/recipe_stat.h"
 
 /* The dearest prices of a model, US dollars per million tokens. */
 typedef struct LlmDearest
@@ -29,8 +31,14 @@ typedef struct LlmWorst
 	int cap; /* tokens of the answer, at most */
 } LlmWorst;
 
-/* "overhead": bytes of the body around the row's own. */
-extern LlmWorst llm_reserve_worst(const LlmDearest *price, int64 overhead, int cap);
+/*
+ * "overhead": bytes of the body around the row's own; "per_byte": tokens of a byte; "cap": 0 where no answer is
+ * written, for a vector.
+ */
+extern LlmWorst llm_reserve_worst(const LlmDearest *price, int64 overhead, double per_byte, int cap);
+
+/* Tokens of a byte, by what requests of the recipe to the model have taken. */
+extern double llm_reserve_per_byte(const LlmRecipeStat *stat);
 extern int64 llm_reserve_of(const LlmWorst *worst, int64 bytes);
 
 /* Input tokens that are reserved for a body of so many bytes. */

@@ -22,6 +22,7 @@
 #include "send/afford.h"
 #include "send/joblist.h"
 #include "tables/ledger.h"
+#include "tables/recipe_stat.h"
 
 /* Weight of a request in the mean of what is reserved for one. */
 #define MEAN_WEIGHT 0.1
@@ -31,6 +32,10 @@
 
 /* A job's reason has figures in it, which change with each answer: told so often. */
 #define TELL_MS 1000
+
+/* What its requests take is looked at again after so long: more of them tell more. */
+#define LEARN_MS 2000
+#define LESS 0.95
 
 static Jsonb *
 copy_tags(const Jsonb *tags, MemoryContext context)
@@ -71,6 +76,7 @@ find_worst(const LlmRoute *route, int64 recipe, LlmWorst *worst)
 	const LlmTarget *target = route->target;
 	LlmSharedRecipe *shared = llm_flight_recipe(recipe);
 	LlmDearest price;
+	LlmRecipeStat stat;
 	int cap;
 
 	*worst = (LlmWorst){0};
@@ -84,7 +90,8 @@ find_worst(const LlmRoute *route, int64 recipe, LlmWorst *worst)
 	if (shared == NULL)
 		return NULL; /* its tasks fail when they are sent */
 	cap = llm_flight_cap(shared, route);
-	*worst = llm_reserve_worst(&price, llm_flight_overhead(shared, route, cap), cap);
+	llm_recipe_stat_get(recipe, target->server, target->model, &stat);
+	*worst = llm_reserve_worst(&price, llm_flight_overhead(shared, route, cap), llm_reserve_per_byte(&stat), cap);
 	return NULL;
 }
 
@@ -147,12 +154,41 @@ find_account(LlmAfford *afford)
 	llm_money_find_more(&spender, &afford->account);
 }
 
+static void
+find_worst_of_both(LlmAfford *afford, int64 recipe, MemoryContext context, TimestampTz now)
+{
+	char *problem = NULL;
+
+	if (afford->bounded)
+		problem = find_worst(afford->route, recipe, &afford->worst);
+	if (afford->bounded && problem == NULL && afford->other != NULL)
+		problem = add_other(afford, recipe);
+	set_text(&afford->problem, problem, context);
+	afford->learned_at = now;
+}
+
+/*
+ * Requests that have come back may have told that one needs less.  Then there may be enough for tasks that were
+ * passed over; when it is about the same, there is not.
+ */
+static void
+learn(LlmAfford *afford, int64 recipe, MemoryContext context, TimestampTz now)
+{
+	LlmWorst before = afford->worst;
+
+	if (!afford->bounded || now < TimestampTzPlusMilliseconds(afford->learned_at, LEARN_MS))
+		return;
+	find_worst_of_both(afford, recipe, context, now);
+	if (afford->worst.fixed < LESS * before.fixed || afford->worst.each < LESS * before.each)
+		llm_afford_look_again(afford);
+}
+
 void
-llm_afford_prepare(LlmAfford *afford, const LlmRoute *route, const LlmRoute *home, int64 recipe, MemoryContext context)
+llm_afford_prepare(LlmAfford *afford, const LlmRoute *route, const LlmRoute *home, int64 recipe, MemoryContext context,
+				   TimestampTz now)
 {
 	MemoryContext saved;
 	const LlmRoute *other = route == home ? llm_route_fallback(home) : NULL;
-	char *problem = NULL;
 	int which;
 
 	if (other != NULL && other->problem != NULL)
@@ -164,7 +200,10 @@ llm_afford_prepare(LlmAfford *afford, const LlmRoute *route, const LlmRoute *hom
 	}
 	if (afford->account.version == llm_money_version() && afford->route == route &&
 		afford->other == other && afford->route_version == llm_route_version() && afford->reasons == route->reasons)
+	{
+		learn(afford, recipe, context, now);
 		return;
+	}
 	afford->route = route;
 	afford->other = other;
 	afford->route_version = llm_route_version();
@@ -173,11 +212,7 @@ llm_afford_prepare(LlmAfford *afford, const LlmRoute *route, const LlmRoute *hom
 	find_account(afford);
 	MemoryContextSwitchTo(saved);
 	afford->bounded = llm_money_bounds(&afford->account) && route->problem == NULL;
-	if (afford->bounded)
-		problem = find_worst(route, recipe, &afford->worst);
-	if (afford->bounded && problem == NULL && other != NULL)
-		problem = add_other(afford, recipe);
-	set_text(&afford->problem, problem, context);
+	find_worst_of_both(afford, recipe, context, now);
 	afford->ever = llm_money_ever(&afford->account, &which);
 	if (afford->mean == 0)
 		afford->mean = llm_reserve_of(&afford->worst, FIRST_BYTES);
@@ -372,7 +407,7 @@ llm_afford_hold(LlmFlight *flight)
 		llm_ledger_dearest(s->price, &price.input, &price.output))
 	{
 		const LlmRequest *request = flight->request;
-		LlmWorst worst = llm_reserve_worst(&price, (int64) request->bytes / request->nflights,
+		LlmWorst worst = llm_reserve_worst(&price, (int64) request->bytes / request->nflights, 1,
 										   llm_flight_cap(flight->recipe, flight->route));
 
 		s->reserved = worst.fixed;

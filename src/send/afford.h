@@ -38,6 +38,7 @@ typedef struct LlmAfford
 	const LlmRoute *other; /* where tasks go that the route's target has refused; or NULL */
 	uint64 route_version;
 	bool reasons; /* as the route's model did then */
+	TimestampTz learned_at; /* what a request of it takes */
 	char *problem; /* it cannot be said what a request may cost; or NULL */
 	LlmWorst worst; /* of both; but the cap is that of the route */
 	int other_cap;
@@ -58,7 +59,7 @@ extern void llm_afford_start(LlmAfford *afford, const LlmJobRow *row, MemoryCont
 
 /* "home" is the job's own route, whose fallback some of its tasks go to. */
 extern void llm_afford_prepare(LlmAfford *afford, const LlmRoute *route, const LlmRoute *home, int64 recipe,
-							   MemoryContext context);
+							   MemoryContext context, TimestampTz now);
 
 extern bool llm_afford_blocks(const LlmAfford *afford);
 

@@ -348,7 +348,7 @@ llm_joblist_route(TimestampTz now)
 		job->route = job->kind == LLM_REQUEST_EMBED ? job->home /* vectors of two models do not compare */
 													: llm_route_now(job->home, is_claimable(job), now, &job->probes);
 		llm_afford_prepare(&job->afford, job->route, job->kind == LLM_REQUEST_EMBED ? NULL : job->home, job->recipe,
-						   job->context);
+						   job->context, now);
 	}
 	routed_version = llm_route_version();
 }
@@ -444,7 +444,12 @@ spread(LlmRoute *route, int left, LlmPortion *portions, int nportions)
 		portions[nportions].job = job->id;
 		portions[nportions].after = job->after;
 		portions[nportions].want = job->portion;
-		nportions += llm_afford_portion(&job->afford, &portions[nportions]);
+		if (llm_afford_portion(&job->afford, &portions[nportions]))
+		{
+			/* where a walk begins again it may have to stop in the midst of what was passed over */
+			job->after = Min(job->after, portions[nportions].after);
+			nportions++;
+		}
 		dlist_delete(&job->node); /* next time the others go first */
 		dlist_push_tail(&jobs, &job->node);
 	}
@@ -504,7 +509,8 @@ llm_joblist_claimed(List *claims, List *loads, const LlmPortion *portions, int n
 		if (job == NULL)
 			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a portion", claim->job);
 		job->portion--;
-		job->after = Max(job->after, claim->task);
+		if (!claim->dear) /* one is taken from behind others that do not fit now */
+			job->after = Max(job->after, claim->task);
 		if (!claim->follows && !claim->kept)
 			job->flights++;
 	}

@@ -81,7 +81,8 @@ static LlmStatement read_statement = {
 	"  CASE WHEN r.relation IS NOT NULL THEN (SELECT quote_ident(s.nspname) || '.' || quote_ident(c.relname)" \
 	"   FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE c.oid = r.relation::oid) END AS relation," \
 	"  r.relation IS NULL AS on_any" \
-	"  FROM rule r CROSS JOIN names n LEFT JOIN llm.model m ON m.alias = r.model)"
+	"  FROM rule r CROSS JOIN names n LEFT JOIN llm.model m ON m.alias = r.model" \
+	"   AND (r.server IS NULL OR r.server = m.server))"
 #define SPENT \
 	" COALESCE(CASE" \
 	"  WHEN w.tag IS NULL THEN (SELECT sum(x.cost) FROM llm.bill(array_remove(ARRAY[" \

@@ -50,17 +50,24 @@ static LlmStatement store_statement = {
 			 INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
 			 FLOAT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}};
 
+#define SUMS                                                                                                         \
+	"sum(s.requests)::float8, sum(s.body_bytes)::float8, sum(s.input_tokens)::float8, sum(s.cached_tokens)::float8," \
+	" sum(s.cache_write_tokens)::float8, sum(s.output_tokens)::float8, max(s.output_tokens_max)::float8,"            \
+	" max(s.tokens_per_byte_max), sum(s.bytes_squared), sum(s.bytes_input), sum(s.input_squared),"                   \
+	" sum(s.output_squared), sum(s.again_requests)::float8, sum(s.again_input_tokens)::float8,"                      \
+	" sum(s.again_output_tokens)::float8, sum(s.latency_ms)::float8"
+
 /* The same recipe may be there twice (recipe.c). */
 static LlmStatement read_statement = {
-	.sql = "SELECT sum(s.requests)::float8, sum(s.body_bytes)::float8, sum(s.input_tokens)::float8,"
-		   "  sum(s.cached_tokens)::float8, sum(s.cache_write_tokens)::float8, sum(s.output_tokens)::float8,"
-		   "  max(s.output_tokens_max)::float8, max(s.tokens_per_byte_max), sum(s.bytes_squared), sum(s.bytes_input),"
-		   "  sum(s.input_squared), sum(s.output_squared), sum(s.again_requests)::float8,"
-		   "  sum(s.again_input_tokens)::float8, sum(s.again_output_tokens)::float8, sum(s.latency_ms)::float8"
-		   " FROM llm.recipe r JOIN llm.recipe_stat s ON s.recipe = r.id"
+	.sql = "SELECT " SUMS " FROM llm.recipe r JOIN llm.recipe_stat s ON s.recipe = r.id"
 		   " WHERE r.hash = $1 AND r.operation = $2 AND r.spec = $3 AND s.server = $4 AND s.model = $5",
 	.nargs = 5,
 	.args = {BYTEAOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID}};
+
+static LlmStatement get_statement = {
+	.sql = "SELECT " SUMS " FROM llm.recipe_stat s WHERE s.recipe = $1 AND s.server = $2 AND s.model = $3",
+	.nargs = 3,
+	.args = {INT8OID, TEXTOID, TEXTOID}};
 
 bool
 llm_recipe_stat_tells(const LlmSettlement *s)
@@ -136,19 +143,12 @@ llm_recipe_stat_store(const LlmRecipeStatRow *rows, int n)
 	llm_spi_execute(&store_statement, values, NULL, false);
 }
 
-void
-llm_recipe_stat_read(const char *operation, Jsonb *spec, const char *server, const char *model, LlmRecipeStat *stat)
+/* The one row of the current result. */
+static void
+read_sums(LlmRecipeStat *stat)
 {
-	Datum values[5];
 	double sums[16];
 
-	values[0] = PointerGetDatum(llm_recipe_hash(operation, spec));
-	values[1] = CStringGetTextDatum(operation);
-	values[2] = JsonbPGetDatum(spec);
-	values[3] = CStringGetTextDatum(server);
-	values[4] = CStringGetTextDatum(model);
-	memset(stat, 0, sizeof(*stat));
-	llm_spi_execute(&read_statement, values, NULL, true);
 	for (int i = 0; i < lengthof(sums); i++)
 	{
 		bool isnull;
@@ -173,6 +173,31 @@ llm_recipe_stat_read(const char *operation, Jsonb *spec, const char *server, con
 	stat->again_input = sums[13];
 	stat->again_output = sums[14];
 	stat->latency_ms = sums[15];
+}
+
+void
+llm_recipe_stat_read(const char *operation, Jsonb *spec, const char *server, const char *model, LlmRecipeStat *stat)
+{
+	Datum values[5];
+
+	values[0] = PointerGetDatum(llm_recipe_hash(operation, spec));
+	values[1] = CStringGetTextDatum(operation);
+	values[2] = JsonbPGetDatum(spec);
+	values[3] = CStringGetTextDatum(server);
+	values[4] = CStringGetTextDatum(model);
+	memset(stat, 0, sizeof(*stat));
+	llm_spi_execute(&read_statement, values, NULL, true);
+	read_sums(stat);
+}
+
+void
+llm_recipe_stat_get(int64 recipe, const char *server, const char *model, LlmRecipeStat *stat)
+{
+	Datum values[3] = {Int64GetDatum(recipe), CStringGetTextDatum(server), CStringGetTextDatum(model)};
+
+	memset(stat, 0, sizeof(*stat));
+	llm_spi_execute(&get_statement, values, NULL, false);
+	read_sums(stat);
 }
 
 void

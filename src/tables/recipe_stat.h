@@ -3,7 +3,7 @@
  * recipe_stat.h
  *	  llm.recipe_stat: what requests of a recipe to a model have taken so far.
  *
- *	  sender:   add() for each settlement that is stored, store() now and then
+ *	  sender:   add() for each settlement that is stored, store() now and then, get()
  *	  backend:  read(), between own_begin() and own_end()
  *
  *-------------------------------------------------------------------------
@@ -52,6 +52,9 @@ extern void llm_recipe_stat_add(LlmRecipeStat *sums, const LlmSettlement *settle
 
 /* Add rows to what the table has, in one statement; no two of them are of the same recipe and model. */
 extern void llm_recipe_stat_store(const LlmRecipeStatRow *rows, int n);
+
+/* In the sender: the same by its number; all zero where nothing is. */
+extern void llm_recipe_stat_get(int64 recipe, const char *server, const char *model, LlmRecipeStat *stat);
 
 /* What is known of a recipe by its content; all zero where nothing is. */
 extern void llm_recipe_stat_read(const char *operation, Jsonb *spec, const char *server, const char *model,

@@ -265,7 +265,21 @@ SKIP:
 	ok($node->poll_query_until('behind', q(
 		SELECT count(*) = 1 FROM llm.health WHERE kind = 'problem' AND problem ~ '^restart needed' AND hint LIKE '%ALTER EXTENSION llm_enrich UPDATE%')),
 		'a database whose SQL is older is refused too, and told how to go on');
+	$node->safe_psql('behind', q(CREATE ROLE clerk; CREATE ROLE "Head of it";
+		REVOKE ALL ON FUNCTION llm_classify FROM PUBLIC; GRANT EXECUTE ON FUNCTION llm_classify TO clerk;
+		GRANT EXECUTE ON FUNCTION llm_classify, llm.cancel TO "Head of it" WITH GRANT OPTION;));
 	$node->safe_psql('behind', "ALTER EXTENSION llm_enrich UPDATE TO '$next'");
+	is($node->safe_psql('behind', q(
+		SELECT string_agg(concat_ws(' ', v.role, p.proname, has_function_privilege(v.role, p.oid, v.right)), ', '
+			ORDER BY p.proname COLLATE "C", v.role COLLATE "C")
+		FROM pg_proc p, (VALUES ('public', 'EXECUTE'), ('clerk', 'EXECUTE'),
+			('Head of it', 'EXECUTE WITH GRANT OPTION')) v(role, "right")
+		WHERE p.proname IN ('llm_classify', 'cancel')
+			AND p.pronamespace IN ('llm'::regnamespace, 'public'::regnamespace))),
+		'Head of it cancel t, clerk cancel t, public cancel t, Head of it llm_classify t, clerk llm_classify t, public llm_classify f',
+		'functions that are made again have their rights again');
+	command_like([ 'pg_dump', '-s', '-d', $node->connstr('behind') ], qr/GRANT ALL ON FUNCTION public\.llm_classify\(.*\) TO clerk;/,
+		'and they are dumped');
 	ok($node->poll_query_until('behind', q(SELECT count(*) = 0 FROM llm.health WHERE kind = 'problem')), 'after the update nothing is wrong');
 	is(sql(q(SELECT sum(input_tokens + cached_tokens + cache_write_tokens) FROM llm.ledger WHERE NOT estimated)),
 		$provider->meter->{billed}{prompt_tokens}, 'P3: known tokens are those that were billed');
