@@ -10,6 +10,9 @@
  * list, so that those that a condition has dropped ask no more.  Columns keep their numbers,
  * so nothing above has to change.
  *
+ * Calls in the arguments of aggregates are evaluated by a node below the Agg; those in the
+ * arguments of window functions, which these evaluate as often as they like, are left.
+ *
  * Left to the plain call: a Result without a child, which PL/pgSQL takes for a simple
  * expression; the inner sides of joins, which are scanned again and again; sub-plans;
  * whatever stands below LockRows, ModifyTable or Gather.
@@ -344,6 +347,122 @@ wrap(Plan *plan, Limit *limit, Inserter *inserter)
 	return (Plan *) put_above(below, &spec, inserter);
 }
 
+/*
+ * Arguments of aggregates
+ */
+
+/* Columns that a node below an Agg gets beside those of its child. */
+typedef struct Lowering
+{
+	List *rows; /* of the child */
+	List *targetlist; /* of the node */
+} Lowering;
+
+/* The same over the columns that the node sees. */
+static Node *
+see_rows(Node *node, void *unused)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varno == OUTER_VAR)
+	{
+		Var *var = copyObject((Var *) node);
+
+		var->varno = INDEX_VAR;
+		return (Node *) var;
+	}
+	return expression_tree_mutator(node, see_rows, NULL);
+}
+
+/* A column of the node with this value. */
+static Expr *
+lower_expression(Lowering *lowering, Node *expr)
+{
+	int number = list_length(lowering->targetlist) + 1;
+	TargetEntry *entry = makeTargetEntry((Expr *) see_rows(expr, NULL), (AttrNumber) number, NULL, false);
+
+	lowering->targetlist = lappend(lowering->targetlist, entry);
+	return (Expr *) makeVar(OUTER_VAR, (AttrNumber) number, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+}
+
+/* An argument that is evaluated where the filter holds, as in the Agg. */
+static Node *
+make_guarded(Expr *filter, Expr *arg)
+{
+	CaseExpr *guarded = makeNode(CaseExpr);
+	CaseWhen *when = makeNode(CaseWhen);
+
+	when->expr = filter;
+	when->result = arg;
+	when->location = -1;
+	guarded->casetype = exprType((Node *) arg);
+	guarded->casecollid = exprCollation((Node *) arg);
+	guarded->args = list_make1(when);
+	guarded->defresult = (Expr *) makeNullConst(guarded->casetype, exprTypmod((Node *) arg), guarded->casecollid);
+	guarded->location = -1;
+	return (Node *) guarded;
+}
+
+static void
+lower_arguments(Lowering *lowering, Aggref *aggref)
+{
+	ListCell *cell;
+
+	if (llm_site_has_call((Node *) aggref->aggfilter, NULL))
+	{
+		/* its arguments depend on an answer */
+		aggref->aggfilter = lower_expression(lowering, (Node *) aggref->aggfilter);
+		return;
+	}
+	foreach(cell, aggref->args)
+	{
+		TargetEntry *arg = lfirst_node(TargetEntry, cell);
+
+		if (!llm_site_has_call((Node *) arg->expr, NULL))
+			continue;
+		arg->expr = lower_expression(lowering, aggref->aggfilter == NULL ? (Node *) arg->expr
+																		 : make_guarded(aggref->aggfilter, arg->expr));
+	}
+}
+
+static bool
+lower_walker(Node *node, Lowering *lowering)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+	{
+		lower_arguments(lowering, (Aggref *) node);
+		return false;
+	}
+	return expression_tree_walker(node, lower_walker, lowering);
+}
+
+/* An Agg evaluates arguments with a call row by row: a node below it does, and reads ahead. */
+static void
+lower_calls(Agg *agg, Inserter *inserter)
+{
+	Plan *below = agg->plan.lefttree;
+	Lowering lowering;
+	LlmAskSpec spec = {0};
+	ListCell *cell;
+
+	if (agg->aggsplit != AGGSPLIT_SIMPLE)
+		return;
+	lowering.rows = columns_as(below->targetlist, OUTER_VAR);
+	lowering.targetlist = columns_as(below->targetlist, INDEX_VAR);
+	(void) lower_walker((Node *) agg->plan.targetlist, &lowering);
+	(void) lower_walker((Node *) agg->plan.qual, &lowering);
+	if (list_length(lowering.targetlist) == list_length(lowering.rows))
+		return;
+	spec.rows = lowering.rows;
+	spec.targetlist = lowering.targetlist;
+	foreach(cell, spec.targetlist)
+		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, NIL, &spec.sites);
+	spec.may_read_ahead = may_read_ahead(below);
+	agg->plan.lefttree = (Plan *) put_above(below, &spec, inserter);
+}
+
 /* The LIMIT, if it bounds the rows that are read below it. */
 static Limit *
 usable_limit(Limit *limit)
@@ -409,6 +528,8 @@ insert_nodes(Plan *plan, Limit *limit, Inserter *inserter)
 {
 	check_stack_depth();
 	insert_below(plan, inserter);
+	if (IsA(plan, Agg))
+		lower_calls((Agg *) plan, inserter);
 	if (!may_wrap(plan) || !(asks(plan, plan->targetlist) || asks(plan, plan->qual)))
 		return plan;
 	return wrap(plan, limit, inserter);
