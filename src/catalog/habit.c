@@ -23,7 +23,8 @@
 static LlmStatement insert_habit = {
 	"INSERT INTO llm.habit AS h (server, model, name, value, why) VALUES ($1, $2, $3, $4, $5)"
 	" ON CONFLICT (server, model, name) DO UPDATE SET value = EXCLUDED.value, why = EXCLUDED.why, since = now()"
-	" WHERE h.value <> EXCLUDED.value AND NOT (h.name = 'answer_form' AND h.value = 'text')",
+	" WHERE h.value <> EXCLUDED.value AND NOT (h.name = 'answer_form' AND h.value = 'text')"
+	" AND NOT (h.name = 'context_tokens' AND h.value::pg_catalog.int8 <= EXCLUDED.value::pg_catalog.int8)",
 	5,
 	{TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}};
 
@@ -87,6 +88,7 @@ llm_habit_apply_learned(LlmEndpoint *endpoint, Jsonb *learned)
 		{LLM_HABIT_MAX_TOKENS_FIELD, LLM_USED_CAP},
 		{LLM_HABIT_SYSTEM_ROLE, LLM_USED_ROLE},
 		{LLM_HABIT_IGNORES_CAP, LLM_IGNORES_CAP},
+		{LLM_HABIT_CONTEXT_TOKENS, 0},
 	};
 	LlmAnswerForm configured = endpoint->habits.answer_form;
 	JsonbValue tree;

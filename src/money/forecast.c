@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -24,6 +25,9 @@
 #include "dialect/dialect.h"
 #include "money/forecast.h"
 #include "operation/expect.h"
+
+/* Of plain words, as llm_dialect_estimate_tokens() has it. */
+#define BYTES_PER_TOKEN 3.6
 
 /* Bytes of a body where no recipe or dialect is known. */
 #define FRAME_BYTES 600
@@ -247,6 +251,15 @@ seconds_of(const LlmEstimate *estimate, const LlmTarget *target, const LlmRecipe
 	return llm_estimate_seconds(estimate, &pace);
 }
 
+/* What a text is cut to, at most; of a mean that is the most, too. */
+static double
+most_bytes(const LlmRecipe *recipe, const LlmTarget *target, double frame)
+{
+	if (recipe == NULL || recipe->params.truncate == LLM_TRUNCATE_NOT || target->context_tokens == 0)
+		return get_float8_infinity();
+	return Max(target->context_tokens * BYTES_PER_TOKEN - frame, 1);
+}
+
 void
 llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *estimate)
 {
@@ -259,9 +272,10 @@ llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *
 	double tokens;
 
 	asked.calls = ask->calls;
-	asked.input_bytes = ask->input_bytes;
 	asked.ascii_share = ask->ascii_share;
 	asked.frame_bytes = frame_bytes(recipe, model->target);
+	each = Min(each, most_bytes(recipe, model->target, asked.frame_bytes));
+	asked.input_bytes = ask->calls * each;
 	asked.answer_tokens = answer_tokens(recipe, model->target, each);
 	read_stat(ask, model->target, &asked.stat);
 	tokens = 0.25 * (asked.frame_bytes + each);

@@ -102,6 +102,7 @@ load_params(const LlmOperation *op, LlmParams *params, const JsonbValue *spec)
 	params->reasoning_effort = load_word(spec, "reasoning_effort");
 	params->verbosity = load_word(spec, "verbosity");
 	params->service_tier = load_word(spec, "service_tier");
+	params->truncate = llm_truncate_find(load_word(spec, "truncate"));
 	/* an answer that the user's conditions may find wrong is asked for each time */
 	params->reuse = llm_json_get(spec, LLM_CONDITION_KEY) == NULL &&
 					(reuse == NULL ? !op->not_kept : reuse->val.boolean);

@@ -22,6 +22,7 @@
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "operation/argument.h"
+#include "operation/truncate.h"
 #include "utils/jsonb.h"
 
 typedef struct LlmOperation LlmOperation;
@@ -45,6 +46,7 @@ typedef struct LlmParams
 	const char *verbosity; /* or NULL */
 	const char *service_tier; /* or NULL */
 	bool reuse; /* a kept answer will do, and the answer may be kept: this one does not travel */
+	LlmTruncate truncate; /* nor does this */
 } LlmParams;
 
 /* What the rows of a job share, ready for a dialect.  Lives in the context it was loaded in. */

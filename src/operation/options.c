@@ -23,6 +23,7 @@
 #include "base/compat.h"
 #include "base/json.h"
 #include "operation/spec.h"
+#include "operation/truncate.h"
 
 /* Tags go into each row of the ledger, so they are kept short. */
 #define MAX_TAGS 32
@@ -41,6 +42,7 @@ static const LlmOption known_options[] = {
 	{"tags", LLM_OPTION_TAGS, false, 0, 0, NULL},
 	{"temperature", LLM_OPTION_NUMBER, true, 0, 2, NULL},
 	{"top_p", LLM_OPTION_NUMBER, true, 0, 1, NULL},
+	{"truncate", LLM_OPTION_PLACE, true, 0, 0, NULL},
 	{"verbosity", LLM_OPTION_WORD, true, 0, 0, NULL},
 };
 
@@ -240,6 +242,10 @@ check_option(const LlmOption *option, JsonbValue *value)
 			break;
 		case LLM_OPTION_WORD:
 			check_word(option, value);
+			break;
+		case LLM_OPTION_PLACE:
+			if (value->type != jbvString || llm_truncate_find(llm_json_cstring(value)) == LLM_TRUNCATE_NOT)
+				refuse(option, "It must be \"start\", \"middle\" or \"end\": where a text that is too long is cut.");
 			break;
 		case LLM_OPTION_DEADLINE:
 			check_deadline(option, value);

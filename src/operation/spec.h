@@ -73,6 +73,7 @@ typedef enum LlmOptionType
 	LLM_OPTION_NUMBER,
 	LLM_OPTION_INTEGER,
 	LLM_OPTION_WORD, /* a short lower-case identifier */
+	LLM_OPTION_PLACE, /* start, middle or end */
 	LLM_OPTION_DEADLINE,
 	LLM_OPTION_TAGS
 } LlmOptionType;

@@ -24,6 +24,7 @@
 #include "catalog/catalog_target.h"
 #include "dialect/dialect.h"
 #include "operation/operation.h"
+#include "send/fit.h"
 
 PG_FUNCTION_INFO_V1(llm_enrich_preview);
 
@@ -106,6 +107,20 @@ append_embed(const LlmDialect *dialect, const LlmEndpoint *endpoint, const LlmRe
 	dialect->embed(endpoint, &ask, body);
 }
 
+/* Bytes of a request that has nothing of a row in it. */
+static int64
+our_bytes(const LlmDialect *dialect, const LlmEndpoint *endpoint, LlmRecipe *recipe)
+{
+	LlmChat chat = {{"", 0}, NULL, NULL};
+	StringInfoData body;
+
+	if (recipe->op->kind == LLM_REQUEST_EMBED)
+		return 0;
+	initStringInfo(&body);
+	dialect->body(dialect->prepare(recipe, endpoint), &chat, &body);
+	return body.len;
+}
+
 /* SQL: llm.preview(operation, input, …) → the request body, nothing sent */
 Datum
 llm_enrich_preview(PG_FUNCTION_ARGS)
@@ -136,7 +151,8 @@ llm_enrich_preview(PG_FUNCTION_ARGS)
 		elog(ERROR, "dialect \"%s\" of server \"%s\" is not known", target->dialect, target->server);
 	initStringInfo(&body);
 	endpoint = target->endpoint;
-	chat.input = (LlmText){VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input)};
+	chat.input.at = llm_fit(recipe, VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input), target->context_tokens,
+							our_bytes(dialect, &endpoint, recipe), &chat.input.len);
 	if (op->kind == LLM_REQUEST_EMBED)
 		append_embed(dialect, &endpoint, recipe, &chat.input, &body);
 	else

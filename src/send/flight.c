@@ -25,6 +25,7 @@
 #include "letter/letter.h"
 #include "limiter/limiter_blame.h"
 #include "limiter/limiter_shared.h"
+#include "send/fit.h"
 #include "send/flight.h"
 #include "send/flight_body.h"
 #include "send/flight_usage.h"
@@ -89,7 +90,9 @@ fill_flight(LlmRequest *request, LlmFlight *flight, const LlmClaim *claim)
 		flight->key = palloc(VARSIZE_ANY(claim->key));
 		memcpy(flight->key, claim->key, VARSIZE_ANY(claim->key));
 	}
-	if (request->route->problem == NULL && !claim->fresh && llm_kept_is_wanted(request->recipe))
+	flight->shortened = claim->shortened;
+	if (request->route->problem == NULL && !claim->fresh && claim->shortened == NULL &&
+		llm_kept_is_wanted(request->recipe))
 		flight->answer_key = llm_kept_copy_key(claim, request->recipe, request->route);
 	start_settlement(flight);
 	flight->settlement.application = claim->application == NULL ? NULL : pstrdup(claim->application);
@@ -105,6 +108,26 @@ dlist_head *
 llm_flight_all(void)
 {
 	return &all_flights;
+}
+
+/* What is too long for the model is cut, where the call allows that. */
+static void
+fit_claim(const LlmRequest *request, LlmClaim *claim)
+{
+	const LlmRoute *route = request->route;
+	size_t kept;
+	const char *cut;
+
+	if (request->recipe->recipe->params.truncate == LLM_TRUNCATE_NOT)
+		return;
+	cut = llm_fit(request->recipe->recipe, claim->input, claim->input_len, route->target->context_tokens,
+				  llm_flight_overhead(request->recipe, route, claim->cap), &kept);
+
+	if (cut == claim->input)
+		return;
+	claim->shortened = psprintf("the input was cut from %zu to %zu bytes", claim->input_len, kept);
+	claim->input = unconstify(char *, cut);
+	claim->input_len = kept;
 }
 
 LlmRequest *
@@ -125,6 +148,8 @@ llm_request_make(LlmClaim *const *claims, int n, LlmRoute *route, LlmSharedRecip
 	request->nflights = n;
 	request->nheld = n;
 	request->flights = palloc0(sizeof(LlmFlight) * n);
+	for (int i = 0; recipe != NULL && route->problem == NULL && i < n; i++)
+		fit_claim(request, claims[i]);
 	for (int i = 0; i < n; i++)
 		fill_flight(request, &request->flights[i], claims[i]);
 	request->cap = claims[0]->cap * n;
@@ -255,6 +280,11 @@ read_answer(LlmRequest *request, LlmReply *reply)
 	if (reply->refused != 0)
 		request->learned = llm_habit_step(request->route->dialect, &request->route->endpoint, reply->refused);
 	request->lesson = reply->refusal;
+	if (reply->class == LLM_ERR_TOO_LONG && request->nflights == 1)
+	{
+		request->learned = llm_fit_less(recipe, request->input_tokens, request->route->target->context_tokens);
+		request->lesson = reply->message;
+	}
 	return raw.kind == LLM_REQUEST_EMBED ? take_vectors(request, reply) : take_text(&request->flights[0], reply);
 }
 
@@ -294,6 +324,7 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 	s->error = message;
 	if (class == LLM_OK)
 	{
+		s->error = flight->shortened;
 		s->state = LLM_TASK_ANSWERED;
 		return;
 	}

@@ -53,6 +53,7 @@ typedef struct LlmFlight
 	Jsonb *key;
 	size_t input_len; /* of the row's text: its weight in the request */
 	char *input; /* that text, where the check of an answer reads it; else NULL */
+	const char *shortened; /* what is said of a text that was cut; or NULL */
 	struct LlmAnswerKey *answer_key; /* the answer is to be kept by it; NULL: it is not */
 	TimestampTz landed_at;
 	LlmSettlement settlement; /* filled by land() */

@@ -70,6 +70,7 @@ typedef struct LlmClaim
 	Jsonb *key; /* NULL where nothing is to be written */
 	char *input;
 	size_t input_len;
+	const char *shortened; /* filled in by the sender: what is said of an input that was cut; or NULL */
 	char *fault; /* what was wrong with the last answer, or NULL */
 	char *last_answer; /* that answer, or NULL */
 	char *application; /* of the session that asked, where it is another one than the job's; or NULL */
