@@ -324,7 +324,7 @@ DECLARE
 	line text;
 BEGIN
 	FOR line IN EXECUTE 'EXPLAIN (VERBOSE, COSTS OFF) UPDATE defer.t SET label = llm_classify(body)' LOOP
-		RAISE WARNING '%', regexp_replace(line, $r$'[^']*'::$r$, '...::', 'g');
+		RAISE WARNING '%', regexp_replace(regexp_replace(line, '\d+', 'N', 'g'), 'N:[A-Z]+', 'N:ROLES', 'g');
 	END LOOP;
 END $do$;
 DO $$ BEGIN EXECUTE 'EXPLAIN (ANALYZE) UPDATE defer.t SET label = llm_classify(body) WHERE id < 3'; END $$;

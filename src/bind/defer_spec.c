@@ -3,17 +3,15 @@
  * defer_spec.c
  *	  Write and read what the planner hook tells the functions it puts in.
  *
- * Numbers are four bytes in network order, names end in a zero byte.  Both
- * sides are one library in one server; nothing is stored, so there is no
- * version.
+ * It is a text, since EXPLAIN VERBOSE prints it: a word for what it is, then numbers and
+ * names, each with its length before it, with blanks between them.  Both sides are one
+ * library in one server; nothing is stored, so there is no version.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
-#include "libpq/pqformat.h"
-#include "port/pg_bswap.h"
 
 #include "bind/defer_spec.h"
 
@@ -24,55 +22,99 @@ typedef struct Reader
 	const char *end;
 } Reader;
 
+/* A role of an argument as a letter: printable for all there may be. */
+#define LETTER_OF_ROLE(role) ((char) ((role) + '@'))
+#define ROLE_OF_LETTER(letter) ((char) ((letter) - '@'))
+
 static void
-start_spec(StringInfo out)
+start_spec(StringInfo out, const char *what)
 {
 	initStringInfo(out);
 	appendStringInfoSpaces(out, VARHDRSZ);
+	appendStringInfoString(out, what);
 }
 
-static bytea *
+static text *
 finish_spec(StringInfo out)
 {
 	SET_VARSIZE(out->data, out->len);
-	return (bytea *) out->data;
+	return (text *) out->data;
+}
+
+static void
+write_number(StringInfo out, uint64 number)
+{
+	appendStringInfo(out, " " UINT64_FORMAT, number);
 }
 
 static void
 write_name(StringInfo out, const char *name)
 {
-	appendBinaryStringInfo(out, name, strlen(name) + 1);
+	appendStringInfo(out, " %zu:%s", strlen(name), name);
 }
 
 static void
-start_reading(Reader *reader, const bytea *spec)
+write_roles(StringInfo out, const char *roles)
 {
+	char *letters = pstrdup(roles);
+
+	for (char *c = letters; *c != '\0'; c++)
+		*c = LETTER_OF_ROLE(*c);
+	write_name(out, letters);
+}
+
+static void
+fail_to_read(void)
+{
+	elog(ERROR, "specification of a deferred call is cut off");
+}
+
+static void
+start_reading(Reader *reader, const text *spec, const char *what)
+{
+	size_t len = strlen(what);
+
 	reader->next = VARDATA_ANY(spec);
 	reader->end = reader->next + VARSIZE_ANY_EXHDR(spec);
+	if (reader->end - reader->next < len || memcmp(reader->next, what, len) != 0)
+		fail_to_read();
+	reader->next += len;
 }
 
-static uint32
+/* A number and the blank before it. */
+static uint64
 read_number(Reader *reader)
 {
-	uint32 number;
+	uint64 number = 0;
 
-	if (reader->end - reader->next < sizeof(number))
-		elog(ERROR, "specification of a deferred call is cut off");
-	memcpy(&number, reader->next, sizeof(number));
-	reader->next += sizeof(number);
-	return pg_ntoh32(number);
+	if (reader->end - reader->next < 2 || *reader->next++ != ' ')
+		fail_to_read();
+	for (; reader->next < reader->end && *reader->next >= '0' && *reader->next <= '9'; reader->next++)
+		number = number * 10 + (*reader->next - '0');
+	return number;
 }
 
-static const char *
+static char *
 read_name(Reader *reader)
 {
-	const char *name = reader->next;
-	const char *zero = memchr(name, '\0', reader->end - name);
+	uint64 len = read_number(reader);
+	char *name;
 
-	if (zero == NULL)
-		elog(ERROR, "specification of a deferred call is cut off");
-	reader->next = zero + 1;
+	if (reader->next == reader->end || *reader->next++ != ':' || reader->end - reader->next < len)
+		fail_to_read();
+	name = pnstrdup(reader->next, len);
+	reader->next += len;
 	return name;
+}
+
+static char *
+read_roles(Reader *reader)
+{
+	char *roles = read_name(reader);
+
+	for (char *c = roles; *c != '\0'; c++)
+		*c = ROLE_OF_LETTER(*c);
+	return roles;
 }
 
 static void
@@ -80,22 +122,22 @@ write_target(StringInfo out, const LlmDeferTarget *target)
 {
 	int i;
 
-	pq_sendint32(out, target->number);
-	pq_sendint32(out, target->relation);
-	pq_sendint32(out, target->nkeys);
+	write_number(out, target->number);
+	write_number(out, target->relation);
+	write_number(out, target->nkeys);
 	for (i = 0; i < target->nkeys; i++)
 	{
 		write_name(out, target->keys[i]);
-		pq_sendint32(out, target->key_attnos[i]);
+		write_number(out, target->key_attnos[i]);
 	}
-	pq_sendint32(out, target->root);
-	pq_sendint32(out, target->ncolumns);
-	pq_sendint32(out, target->nshowing);
+	write_number(out, target->root);
+	write_number(out, target->ncolumns);
+	write_number(out, target->nshowing);
 	for (i = 0; i < target->ncolumns; i++)
 	{
 		write_name(out, target->columns[i].name);
-		pq_sendint32(out, target->columns[i].type);
-		pq_sendint32(out, target->columns[i].attno);
+		write_number(out, target->columns[i].type);
+		write_number(out, target->columns[i].attno);
 	}
 }
 
@@ -128,56 +170,56 @@ read_target(Reader *reader)
 	return target;
 }
 
-bytea *
+text *
 llm_defer_write_site(const LlmDeferSite *site)
 {
 	StringInfoData out;
 
-	start_spec(&out);
-	pq_sendint32(&out, site->number);
-	pq_sendint32(&out, site->direct);
-	pq_sendint32(&out, site->function);
+	start_spec(&out, "call");
+	write_number(&out, site->number);
+	write_number(&out, site->direct);
+	write_number(&out, site->function);
 	write_name(&out, site->name);
-	write_name(&out, site->args);
+	write_roles(&out, site->args);
 	return finish_spec(&out);
 }
 
 LlmDeferSite *
-llm_defer_read_site(const bytea *spec)
+llm_defer_read_site(const text *spec)
 {
 	LlmDeferSite *site = palloc(sizeof(LlmDeferSite));
 	Reader reader;
 
-	start_reading(&reader, spec);
+	start_reading(&reader, spec, "call");
 	site->number = read_number(&reader);
 	site->direct = read_number(&reader) != 0;
 	site->function = read_number(&reader);
 	site->name = read_name(&reader);
-	site->args = read_name(&reader);
+	site->args = read_roles(&reader);
 	return site;
 }
 
-bytea *
+text *
 llm_defer_write_cell(const LlmDeferCell *cell)
 {
 	StringInfoData out;
 
-	start_spec(&out);
+	start_spec(&out, "cell");
 	write_target(&out, cell->target);
-	pq_sendint32(&out, cell->column);
-	pq_sendint32(&out, cell->type);
-	pq_sendint32(&out, cell->is_update);
-	pq_sendint32(&out, cell->moves_key);
+	write_number(&out, cell->column);
+	write_number(&out, cell->type);
+	write_number(&out, cell->is_update);
+	write_number(&out, cell->moves_key);
 	return finish_spec(&out);
 }
 
 LlmDeferCell *
-llm_defer_read_cell(const bytea *spec)
+llm_defer_read_cell(const text *spec)
 {
 	LlmDeferCell *cell = palloc(sizeof(LlmDeferCell));
 	Reader reader;
 
-	start_reading(&reader, spec);
+	start_reading(&reader, spec, "cell");
 	cell->target = read_target(&reader);
 	cell->column = read_number(&reader);
 	cell->type = (LlmCellType) read_number(&reader);
@@ -186,62 +228,60 @@ llm_defer_read_cell(const bytea *spec)
 	return cell;
 }
 
-bytea *
+text *
 llm_defer_write_check(const LlmDeferCheck *check)
 {
 	StringInfoData out;
 
-	start_spec(&out);
+	start_spec(&out, "check");
 	write_target(&out, check->target);
-	pq_sendint32(&out, check->first);
-	pq_sendint32(&out, check->count);
+	write_number(&out, check->first);
+	write_number(&out, check->count);
 	return finish_spec(&out);
 }
 
 LlmDeferCheck *
-llm_defer_read_check(const bytea *spec)
+llm_defer_read_check(const text *spec)
 {
 	LlmDeferCheck *check = palloc(sizeof(LlmDeferCheck));
 	Reader reader;
 
-	start_reading(&reader, spec);
+	start_reading(&reader, spec, "check");
 	check->target = read_target(&reader);
 	check->first = read_number(&reader);
 	check->count = read_number(&reader);
 	return check;
 }
 
-bytea *
+text *
 llm_defer_write_quiet(const LlmDeferQuiet *quiet)
 {
 	StringInfoData out;
 
-	start_spec(&out);
+	start_spec(&out, "quiet");
 	write_target(&out, quiet->target);
-	pq_sendint32(&out, quiet->column);
-	pq_sendint32(&out, quiet->is_update);
-	pq_sendint32(&out, quiet->clear);
-	pq_sendint32(&out, quiet->offered);
-	pq_sendint32(&out, (uint32) (quiet->reads >> 32));
-	pq_sendint32(&out, (uint32) quiet->reads);
+	write_number(&out, quiet->column);
+	write_number(&out, quiet->is_update);
+	write_number(&out, quiet->clear);
+	write_number(&out, quiet->offered);
+	write_number(&out, quiet->reads);
 	write_name(&out, quiet->kept);
 	return finish_spec(&out);
 }
 
 LlmDeferQuiet *
-llm_defer_read_quiet(const bytea *spec)
+llm_defer_read_quiet(const text *spec)
 {
 	LlmDeferQuiet *quiet = palloc(sizeof(LlmDeferQuiet));
 	Reader reader;
 
-	start_reading(&reader, spec);
+	start_reading(&reader, spec, "quiet");
 	quiet->target = read_target(&reader);
 	quiet->column = read_number(&reader);
 	quiet->is_update = read_number(&reader) != 0;
 	quiet->clear = read_number(&reader) != 0;
 	quiet->offered = (int) read_number(&reader);
-	quiet->reads = (uint64) read_number(&reader) << 32;
-	quiet->reads |= read_number(&reader);
+	quiet->reads = read_number(&reader);
 	quiet->kept = read_name(&reader);
 	return quiet;
 }

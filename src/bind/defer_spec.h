@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * defer_spec.h
- *	  What the planner hook tells llm.issue(), llm.keep() and llm.bind(): flat
- *	  bytes in a constant, so that a plan can be copied and cached.
+ *	  What the planner hook tells llm.issue(), llm.keep() and llm.bind(): a text
+ *	  in a constant, so that a plan can be copied and cached, and EXPLAIN can print it.
  *
  *	  write_*()   planner_rewrite.c
  *	  read_*()    defer_call.c, defer_cell.c and defer_bind.c, once per expression and execution
@@ -96,14 +96,14 @@ typedef struct LlmDeferQuiet
 	const char *kept; /* llm.job.cell, as JSON */
 } LlmDeferQuiet;
 
-/* Results are allocated in the current context; read_*() point into "spec". */
-extern bytea *llm_defer_write_site(const LlmDeferSite *site);
-extern bytea *llm_defer_write_cell(const LlmDeferCell *cell);
-extern bytea *llm_defer_write_check(const LlmDeferCheck *check);
-extern bytea *llm_defer_write_quiet(const LlmDeferQuiet *quiet);
-extern LlmDeferSite *llm_defer_read_site(const bytea *spec);
-extern LlmDeferCell *llm_defer_read_cell(const bytea *spec);
-extern LlmDeferCheck *llm_defer_read_check(const bytea *spec);
-extern LlmDeferQuiet *llm_defer_read_quiet(const bytea *spec);
+/* Results are allocated in the current context. */
+extern text *llm_defer_write_site(const LlmDeferSite *site);
+extern text *llm_defer_write_cell(const LlmDeferCell *cell);
+extern text *llm_defer_write_check(const LlmDeferCheck *check);
+extern text *llm_defer_write_quiet(const LlmDeferQuiet *quiet);
+extern LlmDeferSite *llm_defer_read_site(const text *spec);
+extern LlmDeferCell *llm_defer_read_cell(const text *spec);
+extern LlmDeferCheck *llm_defer_read_check(const text *spec);
+extern LlmDeferQuiet *llm_defer_read_quiet(const text *spec);
 
 #endif /* LLM_DEFER_SPEC_H */

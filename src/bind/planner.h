@@ -220,7 +220,7 @@ extern FuncExpr *llm_quiet_check(LlmFoundTarget *target, Relation rel, LlmFoundQ
 extern void llm_quiet_clear_others(LlmFoundTarget *target, Oid keep_quiet);
 
 /* Arguments of the functions that the hook puts in (planner_rewrite.c). */
-extern List *llm_rewrite_fixed_args(bytea *spec);
+extern List *llm_rewrite_fixed_args(text *spec);
 extern Node *llm_rewrite_column(LlmFoundTarget *target, Relation rel, AttrNumber attno);
 extern List *llm_rewrite_row(LlmFoundTarget *target, Relation rel);
 

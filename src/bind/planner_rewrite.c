@@ -49,11 +49,11 @@ magic_const(void)
 
 /* The two arguments that the functions which the hook puts in begin with. */
 List *
-llm_rewrite_fixed_args(bytea *spec)
+llm_rewrite_fixed_args(text *spec)
 {
-	Const *bytes = makeConst(BYTEAOID, -1, InvalidOid, -1, PointerGetDatum(spec), false, false);
+	Const *words = makeConst(TEXTOID, -1, InvalidOid, -1, PointerGetDatum(spec), false, false);
 
-	return list_make2(magic_const(), bytes);
+	return list_make2(magic_const(), words);
 }
 
 /* A role for each argument of a public function, from the names of its arguments. */
