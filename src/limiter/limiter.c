@@ -10,7 +10,8 @@
  * options, the one that answers tell in their headers stands in.
  *
  * Concurrency adapts as TCP does (limiter_window.c).  It starts with one request,
- * both for a new target and for one that was shut.  A target that refuses the second
+ * both for a new target and for one that was shut, unless it was shut for a limit that it
+ * had kept for long (ADR 96).  A target that refuses the second
  * request after each cool-down limits the rate, not the number in flight: it gets a
  * pace (limiter_pace.c), which is used like a told rate.
  *

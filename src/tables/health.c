@@ -261,7 +261,7 @@ pause_hint(LlmErrorClass class)
 		case LLM_ERR_UNKNOWN_MODEL:
 			return "Check the name in llm.model; a change is tried at once.";
 		default:
-			return "Check the server, its options and its user mappings.";
+			return "Check the server, its options and its user mappings; llm.check() of the model has the provider's words.";
 	}
 }
 
