@@ -97,12 +97,13 @@ queue_only()
 
 # make_table DATABASE ROWS BYTES: a fresh table "note". The checkpoint before it lets every run
 # begin alike and write to WAL files that are there already; the table's pages come after it,
-# so that none of them is written to WAL in full.
+# so that none of them is written to WAL in full. No answer is kept from the run before.
 make_table()
 {
 	query "$1" <<-SQL || die 'a table could not be made'
 		SET client_min_messages = warning;
 		DROP TABLE IF EXISTS note;
+		TRUNCATE llm.answer;
 		CHECKPOINT;
 		CREATE TABLE note (id bigint PRIMARY KEY, body text NOT NULL, label jsonb);
 		INSERT INTO note SELECT i, left(i || ' ' || p.body, $3)
