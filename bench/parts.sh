@@ -175,12 +175,22 @@ part_enqueue()
 				"$(calc %.3f "$(last "enqueue_deferred_$bytes") / $(last "enqueue_plain_$bytes")")"
 			enqueue_once "$rows" "$bytes" copied "BEGIN; UPDATE note SET label = $MARKER;
 				INSERT INTO copy SELECT id, body FROM note; COMMIT"
+			if [ "$bytes" = 100 ]; then
+				enqueue_once "$rows" "$bytes" text "UPDATE note SET kind = 'billing'"
+				enqueue_once "$rows" "$bytes" quiet "UPDATE note SET kind = llm_classify(body, $LABELS)->>'label'"
+				note enqueue_quiet_ratio "$(calc %.3f "$(last enqueue_quiet_100) / $(last enqueue_text_100)")"
+			fi
 			note "enqueue_to_copy_$bytes" \
 				"$(calc %.3f "$(last "enqueue_deferred_$bytes") / $(last "enqueue_copied_$bytes")")"
 		done
 		row "enqueue_plain_$bytes" 2 '' "UPDATE of $rows rows with a constant, $bytes-byte inputs: µs a row"
 		row "enqueue_deferred_$bytes" 2 '' "the same with a deferred call: µs a row"
 		row "enqueue_ratio_$bytes" 2 "$([ "$bytes" = 100 ] && echo '≤ 2.5')" 'ratio of the two'
+		if [ "$bytes" = 100 ]; then
+			row enqueue_text_100 2 '' 'UPDATE of a text column with a constant: µs a row'
+			row enqueue_quiet_100 2 '' 'the same with a deferred call, in a quiet cell: µs a row'
+			row enqueue_quiet_ratio 2 '≤ 3.0' 'ratio of the two'
+		fi
 		row "enqueue_copied_$bytes" 2 '' "plain UPDATE, and INSERT of every id and input into another table: µs a row"
 		row "enqueue_to_copy_$bytes" 2 '' 'ratio of the deferred UPDATE to these two'
 		row "enqueue_plain_wal_$bytes" 0 '' 'WAL of the plain UPDATE: bytes a row'
@@ -200,7 +210,7 @@ enqueue_once()
 
 	make_table enqueue "$rows" "$bytes"
 	query enqueue -c 'SET client_min_messages = warning' -c 'DROP TABLE IF EXISTS copy' \
-		-c 'CREATE TABLE copy (id bigint PRIMARY KEY, body text NOT NULL)'
+		-c 'CREATE TABLE copy (id bigint PRIMARY KEY, body text NOT NULL)' -c 'ALTER TABLE note ADD COLUMN kind text'
 	figures=$(timed enqueue "$statement") || die 'the UPDATE failed'
 	note "enqueue_${kind}_$bytes" "$(calc %.3f "1000 * ${figures%|*} / $rows")"
 	note "enqueue_${kind}_wal_$bytes" "$(calc %.0f "${figures#*|} / $rows")"

@@ -114,6 +114,7 @@ const LlmOperation llm_op_embed = {
 	.function = "llm_embed",
 	.takes = LLM_TAKES(DIMENSIONS),
 	.kind = LLM_REQUEST_EMBED,
+	.not_kept = true,
 	.make_spec = make_spec,
 	.load = load,
 	.check_vector = check_vector,

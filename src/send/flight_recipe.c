@@ -154,14 +154,35 @@ llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route, int cap)
 	return get_frame(shared, route, cap)->frame;
 }
 
+/* What a request for a vector is without its text, in the current context. */
+static const uint8 *
+vector_fingerprint(const LlmSharedRecipe *shared, const LlmRoute *route)
+{
+	LlmText none = {"", 0};
+	LlmEmbed ask = {&none, 1, shared->recipe->dimensions};
+	uint8 *fingerprint = palloc(LLM_ANSWER_KEY_BYTES);
+	StringInfoData content;
+
+	initStringInfo(&content);
+	appendBinaryStringInfo(&content, (const char *) shared->recipe->spec, VARSIZE(shared->recipe->spec));
+	if (route->dialect->embed != NULL)
+		route->dialect->embed(&route->endpoint, &ask, &content);
+	llm_kept_hash(shared->recipe->op->name, content.data, content.len, fingerprint);
+	pfree(content.data);
+	return fingerprint;
+}
+
 /* However long an answer may be: what is cut short is not kept. */
 const uint8 *
 llm_flight_fingerprint(LlmSharedRecipe *shared, const LlmRoute *route)
 {
-	SharedFrame *frame = get_frame(shared, route, 0);
+	SharedFrame *frame;
 	LlmChat chat = {{"", 0}, NULL, NULL};
 	StringInfoData content;
 
+	if (shared->recipe->op->kind == LLM_REQUEST_EMBED)
+		return vector_fingerprint(shared, route);
+	frame = get_frame(shared, route, 0);
 	if (frame->fingerprint != NULL)
 		return frame->fingerprint;
 	initStringInfo(&content);

@@ -49,8 +49,6 @@ llm_kept_is_wanted(const LlmSharedRecipe *recipe)
 	if (llm_guc_keep_answers_s == 0 || recipe == NULL)
 		return false;
 	params = &recipe->recipe->params;
-	if (recipe->recipe->op->kind != LLM_REQUEST_CHAT)
-		return false;
 	return params->reuse && (params->temperature == NULL || strtod(params->temperature, NULL) <= 0);
 }
 
@@ -94,10 +92,10 @@ llm_kept_make_key(LlmSharedRecipe *recipe, const LlmRoute *route, const char *in
 				  LlmAnswerKey *key)
 {
 	const char *server = route->target->server != NULL ? route->target->server : "";
-	const char *url = route->addresses[LLM_REQUEST_CHAT].url;
-	const void *pieces[] = {llm_flight_fingerprint(recipe, route), &route->role, server, url, input};
-	size_t lengths[] = {LLM_ANSWER_KEY_BYTES, sizeof(route->role), strlen(server) + 1, strlen(url) + 1,
-						input_len};
+	const char *url = route->addresses[recipe->recipe->op->kind].url;
+	const void *pieces[] = {llm_flight_fingerprint(recipe, route), &route->role, server, url == NULL ? "" : url, input};
+	size_t lengths[] = {LLM_ANSWER_KEY_BYTES, sizeof(route->role), strlen(server) + 1,
+						url == NULL ? 1 : strlen(url) + 1, input_len};
 
 	hash_pieces(pieces, lengths, lengthof(pieces), key->bytes);
 }

@@ -17,7 +17,7 @@ use constant ROWS => $ENV{LLM_VECTORS} // 10_000;
 # Inputs of a request, at most (src/send/load.c).
 use constant WIDTH => 128;
 
-my $node = new_node('vectors', 'llm_enrich.max_tries = 3');
+my $node = new_node('vectors', 'llm_enrich.max_tries = 3', 'llm_enrich.keep_answers = 1d');
 my $provider = start_provider();
 setup_model($node, $provider, model => 'text-embedding-3-small', options => { max_concurrency => 8 });
 
@@ -186,6 +186,27 @@ sql("UPDATE t_anthropic SET emb = llm_embed(body, model => 'anthropic')");
 wait_idle($node);
 is(sql(q(SELECT DISTINCT reason || ': ' || message FROM llm.dead_letter WHERE relation_name LIKE '%t_anthropic')),
 	'rejected: a server of dialect "anthropic" makes no vectors', 'P6: the tasks fail, and say why');
+
+# Vectors are kept for the same question only where that is asked for.
+$provider->reset;
+make_table('twice', 200);
+my $kept_before = sql('SELECT count(*) FROM llm.answer');
+sql(q(UPDATE twice SET emb = llm_embed(body, 5)));
+wait_idle($node);
+is(sql('SELECT count(*) FROM llm.answer'), $kept_before, 'vectors are not kept');
+sql(q(UPDATE twice SET emb = NULL; UPDATE twice SET emb = llm_embed(body, 5, options => '{"reuse": true}')));
+wait_idle($node);
+is(sql('SELECT count(*) FROM llm.answer') - $kept_before, 200, 'unless the call says so');
+my $asked = requests_of('twice');
+sql(q(UPDATE twice SET emb = NULL; UPDATE twice SET emb = llm_embed(body, 5, options => '{"reuse": true}')));
+wait_idle($node);
+is(requests_of('twice'), $asked, 'then nothing is asked');
+is(own_vectors('twice'), 200, 'and each row has its own vector');
+is(sql(q(SELECT (llm_embed(body, 5, options => '{"reuse": true}'))[1] FROM twice WHERE id = 7)), 7,
+	'also while a statement waits');
+sql(q(UPDATE twice SET emb = llm_embed(body, 4, options => '{"reuse": true}') WHERE id = 7));
+wait_idle($node);
+is(sql('SELECT cardinality(emb) FROM twice WHERE id = 7'), 4, 'of another number of dimensions it is asked for');
 
 # Vectors of another model are no use: the fallback is not asked.
 $provider->reset;
