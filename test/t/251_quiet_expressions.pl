@@ -141,7 +141,8 @@ foreach my $way (sort keys %ways)
 
 	$again =~ s/^UPDATE result SET got = .*\n?//gm;
 	$n = 0;
-	$again .= "\nUPDATE result SET got = 'none';";
+	# what was NULL the last time is asked again
+	$again .= "\nSELECT llm.discard('result', 'got', reason => '{none}'); UPDATE result SET got = 'none';";
 	foreach my $expression (@expressions)
 	{
 		my $got = $expression =~ s/CALL/$call/gr;
