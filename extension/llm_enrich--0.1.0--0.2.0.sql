@@ -1316,7 +1316,7 @@ BEGIN
 		why := concat_ws('; ',
 			CASE WHEN unknown > 0 THEN format('%s %s no whole answer, booked by an estimate', unknown,
 				CASE unknown WHEN 1 THEN 'request brought' ELSE 'requests brought' END) END,
-			CASE WHEN estimated_cost > 0 AND unknown = 0 THEN 'the provider told no usage of some answers' END,
+			CASE WHEN estimated_cost > 0 AND unknown = 0 THEN 'some answers are estimated: no usage was told, or a service tier that has no price' END,
 			CASE WHEN unpriced > 0 THEN format('%s without a price, booked as nothing: llm.set_price()', unpriced) END);
 		IF v_total.whole THEN
 			why := concat_ws('; ', CASE
@@ -1879,7 +1879,7 @@ BEGIN
 	v_notes := concat(
 		CASE WHEN v_all.unpriced > 0 THEN format('<p class="note">%s requests have no price and count as nothing here. <code>SELECT llm.set_price(&#8230;)</code> sets one for those to come.</p>',
 			llm.html_count(v_all.unpriced)) END,
-		CASE WHEN v_all.estimated_cost > 0 AND v_all.estimated_cost >= 0.01 * v_all.cost THEN format('<p class="note">%s of the spend (%s%%) is estimated: for these requests the provider told no usage.</p>',
+		CASE WHEN v_all.estimated_cost > 0 AND v_all.estimated_cost >= 0.01 * v_all.cost THEN format('<p class="note">%s of the spend (%s%%) is estimated: for these requests the provider told no usage, or answered in a service tier that has no price.</p>',
 			llm.html_money(v_all.estimated_cost, v_all.cost), round(100 * v_all.estimated_cost / v_all.cost)) END);
 	v_whose := CASE WHEN pg_has_role('llm_admin', 'usage') OR pg_has_role('pg_monitor', 'usage') THEN 'all roles'
 		ELSE format('role <bdi>%s</bdi> only', llm.html_text(current_user::text)) END;

@@ -62,6 +62,16 @@ SELECT llm.set_budget(0.00001, per => 'day', model => 'budgeted') AS small \gset
 SELECT llm.set_budget(0, per => 'day', model => 'budgeted') = :small AS nothing_at_all;
 SELECT llm.drop_budget(:small);
 
+\set VERBOSITY terse
+SET llm_enrich.max_cost = 0.0001;
+INSERT INTO budgeted VALUES (1, 'x', llm_classify('x', '{a,b}', model => 'budgeted'));
+INSERT INTO budgeted VALUES (2, 'x', llm_classify('x', '{a,b}', model => 'budgeted', options => '{"max_tokens": 1}'));
+SET llm_enrich.max_cost = 0.01;
+INSERT INTO budgeted VALUES (3, 'x', llm_classify('x', '{a,b}', model => 'budgeted'));
+RESET llm_enrich.max_cost;
+\set VERBOSITY default
+SELECT llm.cancel('budgeted');
+
 -- What the period had spent counts at once, for who may see the budget.
 SELECT llm.spent_before(:first, '-infinity') AS seen, llm.spent_before(-1, '-infinity') AS none;
 SET ROLE budget_stranger;

@@ -126,7 +126,7 @@ BEGIN
 		why := concat_ws('; ',
 			CASE WHEN unknown > 0 THEN format('%s %s no whole answer, booked by an estimate', unknown,
 				CASE unknown WHEN 1 THEN 'request brought' ELSE 'requests brought' END) END,
-			CASE WHEN estimated_cost > 0 AND unknown = 0 THEN 'the provider told no usage of some answers' END,
+			CASE WHEN estimated_cost > 0 AND unknown = 0 THEN 'some answers are estimated: no usage was told, or a service tier that has no price' END,
 			CASE WHEN unpriced > 0 THEN format('%s without a price, booked as nothing: llm.set_price()', unpriced) END);
 		IF v_total.whole THEN
 			why := concat_ws('; ', CASE

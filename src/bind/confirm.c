@@ -78,7 +78,7 @@ is_wanted(List *jobs, double *calls)
 	*calls = 0;
 	foreach(cell, jobs)
 		*calls += ((LlmNewJob *) lfirst(cell))->calls;
-	return *calls > 0 && (*calls >= LEAST_ROWS || llm_guc_confirm_above >= 0);
+	return *calls > 0 && (*calls >= LEAST_ROWS || llm_guc_confirm_above >= 0 || llm_guc_max_cost > 0);
 }
 
 static void
@@ -90,6 +90,12 @@ estimate_job(LlmForecast *forecast, LlmNewJob *job, LlmEstimate *estimate)
 	ask.input_bytes = job->input_bytes * ESCAPES;
 	ask.ascii_share = job->looked > 0 ? (double) job->ascii / job->looked : 1;
 	llm_forecast_add(forecast, &ask, estimate);
+	if (llm_guc_max_cost > 0 && estimate->reserve > llm_guc_max_cost)
+		ereport(WARNING,
+				(errmsg("\"llm_enrich.max_cost\" is smaller than what any request of %s() may cost", job->op->function),
+				 errdetail("%.2g US dollars are reserved before it is sent, so that none of these rows is asked about.",
+						   estimate->reserve),
+				 errhint("Set a larger one. Calls with a small max_tokens reserve less: options => '{\"max_tokens\": 20}'.")));
 	job->is_estimated = estimate->is_priced;
 	job->estimated_cost = estimate->cost;
 }

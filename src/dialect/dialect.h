@@ -143,10 +143,25 @@ typedef struct LlmReply
 	LlmToldLimit requests; /* rate limits that the headers tell */
 	LlmToldLimit tokens;
 	LlmUsage usage;
+	char *tier; /* the class of service that it was answered in, when that is not the usual one; or NULL */
 	bool may_be_billed; /* something was answered, which nobody can read */
 	int refused; /* one LLM_USED_… bit: the host does not take that, and a simpler way may do; 0: none */
 	char *refusal; /* its sentence, without what it quotes from the row; with "refused" */
 } LlmReply;
+
+/* A class of service, by its price beside the usual one. */
+typedef enum LlmTier
+{
+	LLM_TIER_USUAL,
+	LLM_TIER_CHEAPER,
+	LLM_TIER_DEARER /* or not known */
+} LlmTier;
+
+/* What a provider's word for one means; NULL: the usual one. */
+extern LlmTier llm_dialect_tier(const char *word);
+
+/* The word that requests ask for one by, from the call's options or what the server adds to each; or NULL. */
+extern char *llm_dialect_tier_asked(const LlmParams *params, const LlmHabits *habits);
 
 /* What an error of that class means at that provider, and where to look: one or two sentences. */
 typedef struct LlmAdvice

@@ -238,6 +238,7 @@ static const LlmTake places[] = {
 	LLM_TAKE("usage.cache_read_input_tokens", COUNT, usage.cached),
 	LLM_TAKE("usage.cache_creation_input_tokens", COUNT, usage.cache_write),
 	LLM_TAKE("usage.output_tokens", COUNT, usage.output),
+	LLM_TAKE("usage.service_tier", STRING, tier),
 	LLM_TAKE("usage.output_tokens_details.thinking_tokens", COUNT, usage.reasoning),
 	LLM_TAKE_END};
 

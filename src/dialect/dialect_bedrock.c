@@ -125,6 +125,7 @@ static const LlmTake places[] = {
 	LLM_TAKE("usage.totalTokens", COUNT, usage.total),
 	LLM_TAKE("usage.cacheReadInputTokens", COUNT, usage.cached),
 	LLM_TAKE("usage.cacheWriteInputTokens", COUNT, usage.cache_write),
+	LLM_TAKE("serviceTier.type", STRING, tier),
 	LLM_TAKE_END};
 
 static const LlmErrorWord codes[] = {

@@ -30,6 +30,7 @@ typedef struct LlmOpenaiNotes
 	LlmVector *vectors;
 
 	LlmJsonSlice id;
+	LlmJsonSlice tier; /* the class of service */
 	LlmToldUsage usage;
 	int64 cache_miss; /* of the prompt, where that is told instead */
 } LlmOpenaiNotes;

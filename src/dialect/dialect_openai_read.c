@@ -77,6 +77,7 @@ llm_dialect_openai_read(const LlmRawAnswer *raw, LlmReply *reply)
 
 	llm_dialect_reply(reply, class, problem);
 	settle_usage(&notes, &reply->usage);
+	llm_dialect_note_tier(&notes.tier, reply);
 	llm_dialect_note_headers(raw, &notes.id, NULL, NULL, reply);
 	if (raw->status < 200 || raw->status >= 300 || notes.has_error)
 		llm_dialect_fail(raw, &notes.error, reply);

@@ -430,6 +430,8 @@ read_top(LlmJsonReader *r, LlmOpenaiNotes *notes)
 			read_error(r, notes);
 		else if (llm_json_is(&key, "id"))
 			llm_note_string(r, &notes->id);
+		else if (llm_json_is(&key, "service_tier"))
+			llm_note_string(r, &notes->tier);
 		else if (llm_json_is(&key, "detail"))
 			read_detail(r, notes);
 		else if (llm_json_is(&key, "code") && !notes->has_error)

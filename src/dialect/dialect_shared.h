@@ -163,6 +163,9 @@ extern char *llm_dialect_clean(const char *str, size_t len);
 /* The same of a noted string; NULL when there is none, or it is empty. */
 extern char *llm_dialect_clean_slice(const LlmJsonSlice *slice);
 
+/* The word by which an answer names its class of service, if it was there. */
+extern void llm_dialect_note_tier(const LlmJsonSlice *word, LlmReply *reply);
+
 /* Does a text hold a word that begins as only keys do? */
 extern bool llm_dialect_holds_key(const char *str);
 

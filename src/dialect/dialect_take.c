@@ -294,6 +294,7 @@ llm_dialect_settle(const LlmRawAnswer *raw, LlmErrorClass class, const char *pro
 {
 	llm_dialect_reply(reply, class, problem);
 	llm_dialect_settle_usage(&taken->usage, &reply->usage);
+	llm_dialect_note_tier(&taken->tier, reply);
 	llm_dialect_note_headers(raw, &taken->id, taken->requests, taken->tokens, reply);
 	if (raw->status < 200 || raw->status >= 300 || taken->has_error)
 		llm_dialect_fail(raw, &taken->error, reply);

@@ -64,6 +64,7 @@ typedef struct LlmTaken
 	StringInfoData content;
 
 	LlmJsonSlice id;
+	LlmJsonSlice tier; /* the class of service */
 	LlmToldUsage usage;
 	int64 extra; /* a count that only this dialect has */
 	LlmJsonSlice word; /* likewise, a word */

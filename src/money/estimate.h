@@ -52,6 +52,7 @@ typedef struct LlmEstimate
 	double cost_low; /* US dollars */
 	double cost;
 	double cost_high;
+	double reserve; /* US dollars that a request is held to under a cap, at least; 0: not known */
 	bool is_priced; /* else the costs are 0 */
 	bool is_learned; /* from requests with the same recipe and model */
 } LlmEstimate;

@@ -24,7 +24,9 @@
 #include "catalog/catalog_target.h"
 #include "dialect/dialect.h"
 #include "money/forecast.h"
+#include "money/reserve.h"
 #include "operation/expect.h"
+#include "tables/budget.h"
 
 /* Of plain words, as llm_dialect_estimate_tokens() has it. */
 #define BYTES_PER_TOKEN 3.6
@@ -260,6 +262,30 @@ most_bytes(const LlmRecipe *recipe, const LlmTarget *target, double frame)
 	return Max(target->context_tokens * BYTES_PER_TOKEN - frame, 1);
 }
 
+/* What the shortest request would be held to under a cap, as the sender reckons; of a recipe that is known. */
+static double
+least_reserve(const LlmRecipe *recipe, const LlmForecastModel *model, const LlmEstimateAsk *asked)
+{
+	const LlmParams *params = &recipe->params;
+	bool reasons = params->reasoning_effort != NULL && strcmp(params->reasoning_effort, "none") != 0;
+	bool writes = recipe->op->kind != LLM_REQUEST_EMBED;
+	LlmDearest price = {0, 0};
+	LlmWorst worst;
+	int cap = 0;
+
+	for (int i = 0; i < model->ntiers; i++)
+	{
+		const double *tier = &model->tiers[i * TIER_NUMBERS];
+
+		price.input = Max(price.input, Max(tier[1], Max(tier[2], tier[3])));
+		price.output = Max(price.output, tier[4]);
+	}
+	if (writes)
+		cap = llm_reserve_cap(recipe->output_tokens, reasons, params->max_tokens, model->target->max_output_tokens);
+	worst = llm_reserve_worst(&price, writes ? (int64) asked->frame_bytes : 0, llm_reserve_per_byte(&asked->stat), cap);
+	return (double) llm_reserve_of(&worst, 1) / LLM_NANO;
+}
+
 void
 llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *estimate)
 {
@@ -283,6 +309,8 @@ llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *
 		tokens = asked.stat.input / asked.stat.bytes * (asked.frame_bytes + each);
 	asked.is_priced = find_prices(model, tokens, &asked.prices);
 	llm_estimate(&asked, estimate);
+	if (recipe != NULL && asked.is_priced)
+		estimate->reserve = least_reserve(recipe, model, &asked);
 	forecast->seconds += seconds_of(estimate, model->target, &asked.stat);
 	llm_estimate_add(&forecast->sum, estimate);
 	MemoryContextSwitchTo(caller);

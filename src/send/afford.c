@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "dialect/dialect.h"
 #include "send/afford.h"
 #include "send/joblist.h"
 #include "tables/ledger.h"
@@ -77,6 +78,7 @@ find_worst(const LlmRoute *route, int64 recipe, LlmWorst *worst)
 	LlmSharedRecipe *shared = llm_flight_recipe(recipe);
 	LlmDearest price;
 	LlmRecipeStat stat;
+	char *tier;
 	int cap;
 
 	*worst = (LlmWorst){0};
@@ -89,6 +91,11 @@ find_worst(const LlmRoute *route, int64 recipe, LlmWorst *worst)
 						target->model, target->server);
 	if (shared == NULL)
 		return NULL; /* its tasks fail when they are sent */
+	tier = llm_dialect_tier_asked(&shared->recipe->params, &route->endpoint.habits);
+	if (llm_dialect_tier(tier) == LLM_TIER_DEARER)
+		return psprintf("budget: what service tier \"%s\" costs is not known, so that nothing bounds it; leave the option"
+						" service_tier out",
+						tier);
 	cap = llm_flight_cap(shared, route);
 	llm_recipe_stat_get(recipe, target->server, target->model, &stat);
 	*worst = llm_reserve_worst(&price, llm_flight_overhead(shared, route, cap), llm_reserve_per_byte(&stat), cap);

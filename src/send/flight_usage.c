@@ -112,7 +112,12 @@ llm_flight_fill_usage(LlmRequest *request, LlmErrorClass class, LlmReply *reply)
 	}
 	if (usage->known)
 	{
-		llm_flight_divide_usage(request, usage, false);
+		if (reply->tier != NULL)
+			remark = psprintf("It was answered in service tier \"%s\", of which no price is known: the cost is an estimate.",
+							  reply->tier);
+		llm_flight_divide_usage(request, usage, reply->tier != NULL);
+		for (int i = 0; i < request->nflights; i++)
+			request->flights[i].settlement.cheap = llm_dialect_tier(reply->tier) == LLM_TIER_CHEAPER;
 		route->reasons = route->reasons || usage->reasoning > 0;
 		request->over_cap = request->cap > 0 && usage->output > request->cap;
 		if (class == LLM_OK)

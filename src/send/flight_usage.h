@@ -21,7 +21,8 @@ extern int64 llm_flight_usual_output(const LlmRequest *request);
 
 /*
  * Tokens as told, or estimated where the provider may have billed and told nothing, or nothing that can be:
- * then the reply has no usage any more, and a sentence that says so is returned, in the current context.
+ * then the reply has no usage any more, and a sentence that says so is returned, in the current context; likewise
+ * of what it may cost in a class of service that has no price.
  */
 extern const char *llm_flight_fill_usage(LlmRequest *request, LlmErrorClass class, LlmReply *reply);
 

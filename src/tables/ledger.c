@@ -219,7 +219,7 @@ static Datum
 cost_of(const LlmSettlement *s, bool *isnull)
 {
 	*isnull = false;
-	if (s->estimated && s->reserved > 0)
+	if (s->estimated && !s->cheap && s->reserved > 0)
 		return DirectFunctionCall2(numeric_mul, NumericGetDatum(int64_to_numeric(s->reserved)),
 								   DirectFunctionCall3(numeric_in, CStringGetDatum("0.000000001"),
 													   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));

@@ -130,6 +130,7 @@ typedef struct LlmSettlement
 	bool estimated;
 
 	/* for budgets */
+	bool cheap; /* estimated as it is, it cost no more */
 	LlmSpender spender;
 	TimestampTz sent_at; /* by the wall clock, as it was claimed */
 	int64 reserved; /* nanodollars, and the cost of what is estimated; 0: nothing bounded it */

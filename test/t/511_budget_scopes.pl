@@ -299,6 +299,31 @@ cmp_ok($known, '>', sql('SELECT max(cost) FROM llm.ledger WHERE job = (SELECT ma
 	'P8: which is above what it costs');
 
 # ---------------------------------------------------------------------------
+# Another service tier
+# ---------------------------------------------------------------------------
+
+my $at_tier = q(llm_classify('a tier ' || random(), '{bug,other}', options => '{"service_tier": "%s"}'));
+my $last = q(SELECT estimated, error, cost < 0.0001 FROM llm.ledger ORDER BY id DESC LIMIT 1);
+
+set_budget(10);
+sql('SELECT ' . sprintf $at_tier, 'default');
+is(sql($last), 'f||t', 'the usual service tier has the price that is known');
+sql('SELECT ' . sprintf $at_tier, 'flex');
+is(sql($last), 't|It was answered in service tier "flex", of which no price is known: the cost is an estimate.|t',
+	'P3: one that costs less is booked as an estimate, not above the usual price');
+my ($code, $out, $err) = $node->psql('postgres', 'SELECT ' . sprintf $at_tier, 'priority');
+like($err, qr/budget: what service tier "priority" costs is not known/, 'P8: one that may cost more is not asked for under a budget');
+sql(q(SELECT llm.alter_model('one_more', options => '{"extra_body": {"service_tier": "priority"}}');
+	UPDATE notes SET label = llm_classify(body, '{c,d}', model => 'one_more') WHERE id = 1));
+until_true(q(SELECT reason ~ '^budget: what service tier "priority"' FROM llm.job ORDER BY id DESC LIMIT 1),
+	'P8: nor where the model has it among its habits');
+sql(q(SELECT llm.drop_budget(id) FROM llm.budget));
+wait_idle($node);
+is(sql($last) =~ s/"priority".*estimate/ /r, 't|It was answered in service tier  .|t', 'without one it is, as an estimate');
+sql(q(SELECT llm.alter_model('one_more', options => '{}')));
+$loose = set_budget(10);
+
+# ---------------------------------------------------------------------------
 # A server gets another name while it is asked
 # ---------------------------------------------------------------------------
 
