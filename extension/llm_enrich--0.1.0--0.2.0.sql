@@ -22,6 +22,48 @@ $$;
 ALTER TABLE llm.queue RENAME COLUMN faults TO outages;
 COMMENT ON COLUMN llm.queue.outages IS 'attempts so far that failed on the way or at the provider, limits and pauses apart';
 
+-- Functions that get other arguments are made again.  What users have made of them goes first, and by
+-- their own hand.
+DO $$
+DECLARE
+	routine regprocedure;
+	users text;
+BEGIN
+	FOREACH routine IN ARRAY ARRAY[
+		'llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int)',
+		'llm.alter_model(text, text, text, boolean, int, int, int)',
+		'llm.set_price(text, numeric, numeric, numeric, numeric, numeric, numeric, timestamptz)',
+		'llm.cancel(bigint, bigint, regclass)',
+		'llm.retry(bigint, bigint, regclass)',
+		'llm.wait(bigint, interval)',
+		'llm.resume(bigint)',
+		'llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb)',
+		'llm_classify(text, text[], boolean, text, text, jsonb, jsonb)',
+		'llm_extract(text, jsonb, text, text, jsonb, jsonb)',
+		'llm_summarize(text, int, text, text, jsonb, jsonb)',
+		'llm_complete(text, jsonb, text, text, jsonb, jsonb)'
+	]::regprocedure[]
+	LOOP
+		SELECT pg_catalog.string_agg(DISTINCT i.type OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) i.identity, ', ')
+		FROM pg_catalog.pg_depend d
+			LEFT JOIN pg_catalog.pg_rewrite r ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+				AND r.oid OPERATOR(pg_catalog.=) d.objid
+			CROSS JOIN LATERAL pg_catalog.pg_identify_object(
+				CASE WHEN r.oid IS NULL THEN d.classid ELSE 'pg_catalog.pg_class'::pg_catalog.regclass END,
+				COALESCE(r.ev_class, d.objid), CASE WHEN r.oid IS NULL THEN d.objsubid ELSE 0 END) i
+		WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+			AND d.refobjid OPERATOR(pg_catalog.=) routine::pg_catalog.oid
+		INTO users;
+		IF users IS NOT NULL THEN
+			RAISE EXCEPTION 'function % is made again, and is in use by %', routine, users USING
+				ERRCODE = 'dependent_objects_still_exist',
+				HINT = 'Drop what uses it, run ALTER EXTENSION llm_enrich UPDATE again, and create it after that.';
+		END IF;
+		EXECUTE pg_catalog.format('DROP ROUTINE %s', routine);
+	END LOOP;
+END
+$$;
+
 -- A column that is renamed is followed by its number; of a job from before, by the name that it has now.
 ALTER TABLE llm.job ADD COLUMN column_numbers smallint[], ADD COLUMN refused bigint NOT NULL DEFAULT 0,
 	ADD COLUMN shape text, ADD COLUMN shape_put_off text;
@@ -462,6 +504,11 @@ COMMENT ON COLUMN llm.ended_sum.row_gone IS 'tasks whose row was deleted';
 COMMENT ON COLUMN llm.ended_sum.dropped_cost IS 'US dollars for answers that did not satisfy checks, or whose tasks are not done; less what an answer cost that is written after all';
 
 ALTER TABLE llm.ledger_sum ENABLE ROW LEVEL SECURITY;
+-- Who reads all tables reads a partition by its name, too; nobody else does.
+ALTER TABLE llm.ledger_sum_quarter ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.ledger_sum_hour ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.ledger_sum_day ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.ledger_sum_total ENABLE ROW LEVEL SECURITY;
 ALTER TABLE llm.ended_sum ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON llm.ledger_sum FOR SELECT USING (role OPERATOR(pg_catalog.=) current_user::text);
 CREATE POLICY own ON llm.ended_sum FOR SELECT USING (role OPERATOR(pg_catalog.=) current_user::text);
@@ -628,10 +675,10 @@ INSERT INTO llm.ended_sum (start, job, role, relation, column_name, operation, d
 SELECT pg_catalog.date_bin('15 minutes', COALESCE(j.finished_at, pg_catalog.now()), '2000-01-01 00:00:00+00'), j.id, j.role_name,
 	NULLIF(j.relation_name, ''), NULLIF(j.column_name, ''), j.operation, j.done, j.failed, j.superseded, j.cancelled, j.row_gone, 0
 FROM llm.job j WHERE GREATEST(j.done, j.failed, j.superseded, j.cancelled, j.row_gone) OPERATOR(pg_catalog.>) 0::bigint;
-DROP VIEW llm.cost_by_day, llm.cost_by_model, llm.cost_by_table, llm.cost_by_role;
-CREATE VIEW llm.cost_by_day WITH (security_invoker = true) AS
-SELECT b.day, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
-	b.estimated_cost, b.unpriced
+-- What users have made of these views stays.
+CREATE OR REPLACE VIEW llm.cost_by_day WITH (security_invoker = true) AS
+SELECT b.day, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
 FROM llm.bill('{day}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_day IS 'llm.bill() by days in the session''s time zone';
 COMMENT ON COLUMN llm.cost_by_day.day IS 'day, in the session''s time zone';
@@ -645,9 +692,9 @@ COMMENT ON COLUMN llm.cost_by_day.cost IS 'US dollars, estimates included';
 COMMENT ON COLUMN llm.cost_by_day.estimated_cost IS 'the part of it that is estimated';
 COMMENT ON COLUMN llm.cost_by_day.unpriced IS 'rows of the ledger whose price is not known';
 GRANT SELECT ON llm.cost_by_day TO PUBLIC;
-CREATE VIEW llm.cost_by_model WITH (security_invoker = true) AS
-SELECT b.server, b.model, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
-	b.estimated_cost, b.unpriced
+CREATE OR REPLACE VIEW llm.cost_by_model WITH (security_invoker = true) AS
+SELECT b.server, b.model, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
 FROM llm.bill('{server,model}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_model IS 'llm.ledger summed by models';
 COMMENT ON COLUMN llm.cost_by_model.server IS 'foreign server';
@@ -662,9 +709,9 @@ COMMENT ON COLUMN llm.cost_by_model.cost IS 'US dollars, estimates included';
 COMMENT ON COLUMN llm.cost_by_model.estimated_cost IS 'the part of it that is estimated';
 COMMENT ON COLUMN llm.cost_by_model.unpriced IS 'rows of the ledger whose price is not known';
 GRANT SELECT ON llm.cost_by_model TO PUBLIC;
-CREATE VIEW llm.cost_by_table WITH (security_invoker = true) AS
-SELECT b.relation, b."column" AS column_name, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
-	b.estimated_cost, b.unpriced
+CREATE OR REPLACE VIEW llm.cost_by_table WITH (security_invoker = true) AS
+SELECT b.relation, b."column" AS column_name, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
 FROM llm.bill('{relation,column}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_table IS 'llm.ledger summed by tables and columns';
 COMMENT ON COLUMN llm.cost_by_table.relation IS 'table or view';
@@ -679,9 +726,9 @@ COMMENT ON COLUMN llm.cost_by_table.cost IS 'US dollars, estimates included';
 COMMENT ON COLUMN llm.cost_by_table.estimated_cost IS 'the part of it that is estimated';
 COMMENT ON COLUMN llm.cost_by_table.unpriced IS 'rows of the ledger whose price is not known';
 GRANT SELECT ON llm.cost_by_table TO PUBLIC;
-CREATE VIEW llm.cost_by_role WITH (security_invoker = true) AS
-SELECT b.role, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
-	b.estimated_cost, b.unpriced
+CREATE OR REPLACE VIEW llm.cost_by_role WITH (security_invoker = true) AS
+SELECT b.role, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
 FROM llm.bill('{role}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_role IS 'llm.ledger summed by roles';
 COMMENT ON COLUMN llm.cost_by_role.role IS 'role that asked';
@@ -700,8 +747,6 @@ ALTER TABLE llm.model ADD COLUMN options jsonb CHECK (pg_catalog.jsonb_typeof(op
 COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, context_tokens, extra_body, max_tokens_field, system_role';
 ALTER TABLE llm.model ADD COLUMN fallback text CHECK (fallback OPERATOR(pg_catalog.<>) alias);
 COMMENT ON COLUMN llm.model.fallback IS 'alias of the model that is asked while this one does not answer, refuses everybody or has refused a row; NULL: none';
-DROP FUNCTION llm.add_model(text, text, text, boolean, numeric, numeric, numeric, numeric, numeric, numeric, int, int, int);
-DROP FUNCTION llm.alter_model(text, text, text, boolean, int, int, int);
 CREATE FUNCTION llm.add_model(
 	alias text,
 	server text,
@@ -864,11 +909,6 @@ WHERE j.id OPERATOR(pg_catalog.=) q.job AND j.operation OPERATOR(pg_catalog.=) '
 UPDATE llm.job j SET state = 'finished', finished_at = pg_catalog.now()
 WHERE j.operation OPERATOR(pg_catalog.=) 'check' AND j.state OPERATOR(pg_catalog.<>) 'finished';
 
--- The functions ask now, where they were refused: their true cost is that of a round trip.
-ALTER FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb) COST 1000000;
-ALTER FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb) COST 1000000;
-ALTER FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb) COST 1000000;
-
 -- Prices of long prompts, and lists from elsewhere.
 ALTER TABLE llm.price ADD COLUMN tiers jsonb;
 ALTER TABLE llm.price_list ADD COLUMN tiers jsonb, ADD COLUMN as_of date;
@@ -960,7 +1000,6 @@ COMMENT ON FUNCTION llm.import_prices(jsonb, date)
 	IS 'put prices in LiteLLM''s form on llm.price_list and return their number; prices in force stay until llm.set_price()';
 REVOKE ALL ON FUNCTION llm.import_prices(jsonb, date) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION llm.import_prices(jsonb, date) TO llm_admin;
-DROP FUNCTION llm.set_price(text, numeric, numeric, numeric, numeric, numeric, numeric, timestamptz);
 CREATE FUNCTION llm.set_price(
 	alias text,
 	input_per_mtok numeric,
@@ -1094,10 +1133,6 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_prune';
 COMMENT ON PROCEDURE llm.prune(timestamptz) IS
 	'delete, in steps, what is older: rows of the ledger, dead letters, finished jobs, and recipes that nothing refers to';
 -- What steers tasks names the table first.
-DROP FUNCTION llm.cancel(bigint, bigint, regclass);
-DROP FUNCTION llm.retry(bigint, bigint, regclass);
-DROP PROCEDURE llm.wait(bigint, interval);
-DROP FUNCTION llm.resume(bigint);
 
 CREATE FUNCTION llm.cancel(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,
 	task bigint DEFAULT NULL)
@@ -1150,7 +1185,7 @@ CREATE TABLE llm.pause (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	server text,
 	model text,
-	role oid,
+	role regrole,
 	paused_by text NOT NULL,
 	paused_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
@@ -1162,6 +1197,10 @@ COMMENT ON COLUMN llm.pause.role IS 'role whose tasks are not sent; NULL: any';
 COMMENT ON COLUMN llm.pause.paused_by IS 'role that paused it';
 COMMENT ON COLUMN llm.pause.paused_at IS 'start of the transaction that paused it';
 COMMENT ON SEQUENCE llm.pause_id_seq IS 'numbers of pauses';
+-- Whose tasks wait for it may see a pause.
+ALTER TABLE llm.pause ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON llm.pause FOR SELECT USING (role IS NULL OR pg_catalog.pg_has_role(role::oid, 'member'));
+CREATE POLICY admin ON llm.pause FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
 GRANT SELECT ON llm.pause TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('llm.pause', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.pause_id_seq', '');
@@ -1453,7 +1492,6 @@ END
 $$;
 COMMENT ON FUNCTION llm.schema_of(anyelement) IS 'the schema of a composite type for llm_extract, its comments being the descriptions';
 
-DROP FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb);
 CREATE FUNCTION llm.preview(operation text, input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
 	schema jsonb DEFAULT NULL, max_words int DEFAULT NULL, model text DEFAULT NULL, instructions text DEFAULT NULL,
 	examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL, condition text DEFAULT NULL, criterion text DEFAULT NULL,
@@ -1923,10 +1961,6 @@ AS 'MODULE_PATHNAME', 'llm_enrich_estimate';
 COMMENT ON FUNCTION llm.estimate(text) IS
 	'what a statement would ask and cost, in US dollars from .. to: a row per call, in their order; it is not run';
 -- Conditions of the user's own on an answer.
-DROP FUNCTION llm_classify(text, text[], boolean, text, text, jsonb, jsonb);
-DROP FUNCTION llm_extract(text, jsonb, text, text, jsonb, jsonb);
-DROP FUNCTION llm_summarize(text, int, text, text, jsonb, jsonb);
-DROP FUNCTION llm_complete(text, jsonb, text, text, jsonb, jsonb);
 CREATE FUNCTION llm_classify(input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
 	model text DEFAULT NULL, instructions text DEFAULT NULL, examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL,
 	descriptions jsonb DEFAULT NULL, allow_none boolean DEFAULT false, checks text[] DEFAULT NULL)
@@ -2273,6 +2307,21 @@ BEGIN
 	END LOOP;
 END
 $$;
+-- Every role that may run a statement runs what the planner puts into it, what writes its answers, what
+-- the views read and what our own functions are made of: also where new functions are open to nobody
+-- (ALTER DEFAULT PRIVILEGES).  Those that people call have the privileges that functions have there.
+GRANT EXECUTE ON FUNCTION llm.issue(internal, bytea, "any"), llm.keep(internal, bytea, anyelement, anyelement, "any"),
+	llm.bind(internal, bytea, "any"), llm.seen(internal, text, text, boolean, anyelement),
+	llm.keep_quiet(internal, bytea, "any"), llm.carried(internal, bytea), llm.bind_quiet(internal, bytea, "any"),
+	llm.setval(regclass, bigint), llm.setval(regclass, bigint, boolean),
+	llm.marker_task(anyelement), llm.resolve(anyelement, text, bigint, jsonb, text, text),
+	llm.cell_stands(bytea, anyelement, xid, "any"), llm.cell_value(anyelement, int), llm.is_queued(bigint),
+	llm.clock(), llm.read_health(), llm.read_providers(), llm.billed_tags(jsonb), llm.bill(text[], timestamptz, timestamptz),
+	llm.budget_start(text, text, timestamptz), llm.budget_end(text, text, timestamptz),
+	llm.spent_before(bigint, timestamptz), llm.schema_of_type(oid, boolean, text),
+	llm.html_text(text), llm.html_name(text), llm.html_money(numeric, numeric), llm.html_count(numeric),
+	llm.report_bars(text, timestamptz, timestamptz), llm.report_now(), llm.report_style(),
+	llm.report_split(text, text, text, text, text[], timestamptz, timestamptz) TO PUBLIC;
 
 -- This stays last: all tables that are there by now refuse what replication brings.
 DO $$
@@ -2297,6 +2346,45 @@ BEGIN
 		EXECUTE pg_catalog.format('ALTER TABLE llm.%I ENABLE REPLICA TRIGGER refuse_truncate', name);
 		EXECUTE pg_catalog.format('COMMENT ON TRIGGER refuse_truncate ON llm.%I IS %L', name,
 			'refuse what logical replication brings');
+	END LOOP;
+END
+$$;
+
+-- This stays last, too: what this script made belongs to the owner of the schema, no matter who ran it, as our
+-- functions write the tables as that role.  A grant that gives nothing new notes the privileges as installed.
+DO $$
+DECLARE
+	v_owner text := (SELECT n.nspowner::pg_catalog.regrole::text FROM pg_catalog.pg_namespace n
+		WHERE n.nspname OPERATOR(pg_catalog.=) 'llm');
+	object record;
+BEGIN
+	FOR object IN
+		SELECT m.kind, m.name, EXISTS (SELECT FROM pg_catalog.pg_init_privs i WHERE i.objoid OPERATOR(pg_catalog.=) m.oid
+			AND i.classoid OPERATOR(pg_catalog.=) m.class AND i.objsubid OPERATOR(pg_catalog.=) 0) AS has_rights
+		FROM (
+			SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS class, p.oid, 'ROUTINE' AS kind,
+				p.oid::pg_catalog.regprocedure::text AS name, p.proowner AS owner
+			FROM pg_catalog.pg_proc p
+			UNION ALL
+			SELECT 'pg_catalog.pg_class', c.oid, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END,
+				c.oid::pg_catalog.regclass::text, c.relowner
+			FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'S')
+				-- a column's sequence goes with its table
+				AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend a
+					WHERE a.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+					AND a.objid OPERATOR(pg_catalog.=) c.oid AND a.deptype IN ('a', 'i') AND c.relkind OPERATOR(pg_catalog.=) 'S')
+		) m
+			JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) m.class AND d.objid OPERATOR(pg_catalog.=) m.oid
+				AND d.deptype OPERATOR(pg_catalog.=) 'e'
+			JOIN pg_catalog.pg_extension e ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+				AND d.refobjid OPERATOR(pg_catalog.=) e.oid AND e.extname OPERATOR(pg_catalog.=) 'llm_enrich'
+		WHERE m.owner::pg_catalog.regrole::text OPERATOR(pg_catalog.<>) v_owner
+	LOOP
+		EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %s', object.kind, object.name, v_owner);
+		IF object.has_rights THEN
+			EXECUTE pg_catalog.format('GRANT ALL ON %s %s TO %s',
+				CASE object.kind WHEN 'VIEW' THEN 'TABLE' ELSE object.kind END, object.name, v_owner);
+		END IF;
 	END LOOP;
 END
 $$;

@@ -107,6 +107,10 @@ RESET ROLE;
 SELECT q.key, q.role::regrole, j.relation_name, j.column_name FROM llm.queue q JOIN llm.job j ON j.id = q.job;
 :forget
 
+-- what says whose it is shows others' to nobody, also by the name of a partition
+SELECT c.oid::regclass FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'role'
+WHERE c.relnamespace = 'llm'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity ORDER BY c.relname;
+
 DROP SCHEMA rights CASCADE;
 SELECT llm.drop_model('rights_model');
 DROP SERVER rights_server;

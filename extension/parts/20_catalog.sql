@@ -285,7 +285,7 @@ CREATE TABLE llm.pause (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	server text,
 	model text,
-	role oid,
+	role regrole,
 	paused_by text NOT NULL,
 	paused_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
@@ -297,6 +297,10 @@ COMMENT ON COLUMN llm.pause.role IS 'role whose tasks are not sent; NULL: any';
 COMMENT ON COLUMN llm.pause.paused_by IS 'role that paused it';
 COMMENT ON COLUMN llm.pause.paused_at IS 'start of the transaction that paused it';
 COMMENT ON SEQUENCE llm.pause_id_seq IS 'numbers of pauses';
+-- Whose tasks wait for it may see a pause.
+ALTER TABLE llm.pause ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON llm.pause FOR SELECT USING (role IS NULL OR pg_catalog.pg_has_role(role::oid, 'member'));
+CREATE POLICY admin ON llm.pause FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
 GRANT SELECT ON llm.pause TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('llm.pause', '');
 SELECT pg_catalog.pg_extension_config_dump('llm.pause_id_seq', '');

@@ -274,6 +274,11 @@ COMMENT ON COLUMN llm.ended_sum.row_gone IS 'tasks whose row was deleted';
 COMMENT ON COLUMN llm.ended_sum.dropped_cost IS 'US dollars for answers that did not satisfy checks, or whose tasks are not done; less what an answer cost that is written after all';
 
 ALTER TABLE llm.ledger_sum ENABLE ROW LEVEL SECURITY;
+-- Who reads all tables reads a partition by its name, too; nobody else does.
+ALTER TABLE llm.ledger_sum_quarter ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.ledger_sum_hour ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.ledger_sum_day ENABLE ROW LEVEL SECURITY;
+ALTER TABLE llm.ledger_sum_total ENABLE ROW LEVEL SECURITY;
 ALTER TABLE llm.ended_sum ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON llm.ledger_sum FOR SELECT USING (role OPERATOR(pg_catalog.=) current_user::text);
 CREATE POLICY own ON llm.ended_sum FOR SELECT USING (role OPERATOR(pg_catalog.=) current_user::text);

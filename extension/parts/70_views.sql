@@ -120,10 +120,10 @@ COMMENT ON COLUMN llm.progress.estimated_cost IS 'US dollars that it was to cost
 COMMENT ON COLUMN llm.progress.forecast_cost IS 'US dollars in the end, if the rest costs what the tasks so far did';
 GRANT SELECT ON llm.progress TO PUBLIC;
 
--- The bill by one dimension each.
+-- The bill by one dimension each.  The types of the columns are those of 0.1.0, so that views of users stay.
 CREATE VIEW llm.cost_by_day WITH (security_invoker = true) AS
-SELECT b.day, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
-	b.estimated_cost, b.unpriced
+SELECT b.day, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
 FROM llm.bill('{day}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_day IS 'llm.bill() by days in the session''s time zone';
 COMMENT ON COLUMN llm.cost_by_day.day IS 'day, in the session''s time zone';
@@ -139,8 +139,8 @@ COMMENT ON COLUMN llm.cost_by_day.unpriced IS 'rows of the ledger whose price is
 GRANT SELECT ON llm.cost_by_day TO PUBLIC;
 
 CREATE VIEW llm.cost_by_model WITH (security_invoker = true) AS
-SELECT b.server, b.model, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
-	b.estimated_cost, b.unpriced
+SELECT b.server, b.model, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
 FROM llm.bill('{server,model}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_model IS 'llm.ledger summed by models';
 COMMENT ON COLUMN llm.cost_by_model.server IS 'foreign server';
@@ -157,8 +157,8 @@ COMMENT ON COLUMN llm.cost_by_model.unpriced IS 'rows of the ledger whose price 
 GRANT SELECT ON llm.cost_by_model TO PUBLIC;
 
 CREATE VIEW llm.cost_by_table WITH (security_invoker = true) AS
-SELECT b.relation, b."column" AS column_name, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
-	b.estimated_cost, b.unpriced
+SELECT b.relation, b."column" AS column_name, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
 FROM llm.bill('{relation,column}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_table IS 'llm.ledger summed by tables and columns';
 COMMENT ON COLUMN llm.cost_by_table.relation IS 'table or view';
@@ -175,8 +175,8 @@ COMMENT ON COLUMN llm.cost_by_table.unpriced IS 'rows of the ledger whose price 
 GRANT SELECT ON llm.cost_by_table TO PUBLIC;
 
 CREATE VIEW llm.cost_by_role WITH (security_invoker = true) AS
-SELECT b.role, b.requests, b.tasks, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens, b.cost,
-	b.estimated_cost, b.unpriced
+SELECT b.role, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
 FROM llm.bill('{role}') b WHERE b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL;
 COMMENT ON VIEW llm.cost_by_role IS 'llm.ledger summed by roles';
 COMMENT ON COLUMN llm.cost_by_role.role IS 'role that asked';

@@ -48,8 +48,10 @@ my (undef, undef, $stderr) = $node->psql('old', "\\set VERBOSITY verbose\nCREATE
 like($stderr, qr/ERROR:  42P06: schema "llm" already exists/, 'a schema llm that is there already is not taken over');
 $node->safe_psql('old', 'DROP SCHEMA llm; CREATE SCHEMA ai; CREATE EXTENSION llm_enrich SCHEMA ai');
 is($node->safe_psql('old', q(
-	SELECT string_agg(proname, ' ' ORDER BY proname COLLATE "C") FROM pg_proc WHERE pronamespace = 'ai'::regnamespace)),
-	'llm_classify llm_complete llm_embed llm_extract llm_filter llm_is_pending llm_redact llm_score llm_sentiment llm_status llm_summarize llm_translate', 'the functions are in the schema asked for');
+	SELECT string_agg(proname, ' ' ORDER BY proname COLLATE "C")
+	FROM (SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'ai'::regnamespace) p)),
+	'llm_agg llm_classify llm_complete llm_embed llm_extract llm_filter llm_is_pending llm_redact llm_score llm_sentiment'
+		. ' llm_status llm_summarize llm_summarize_agg llm_translate', 'the functions are in the schema asked for');
 
 setup_model($node, $provider, db => 'old', options => { requests_per_minute => 60000, timeout => '30s' });
 setup_model($node, $provider, db => 'old', alias => 'second', model => 'sim-2', is_default => 0);
@@ -78,14 +80,20 @@ $node->safe_psql('old', q(
 	INSERT INTO ticket VALUES (101, 'a bug 101', NULL);
 	UPDATE ticket SET label = ai.llm_classify(body, '{calm,angry}') WHERE id > 98));
 is(counts('old', 'llm.queue', 'llm.ledger', 'llm.price'), '3|110|3', 'there is something to dump');
+# who pauses is named in the dump, not numbered
+$node->safe_psql('old', q(CREATE ROLE "Mrs. Pause"; SET ROLE "Mrs. Pause"; SELECT llm.pause(everything => true)));
 my $before = belongings('old');
 
 $node->run_log([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr('old') ]) or die 'pg_dump failed';
+$node->safe_psql('postgres', 'DROP ROLE "Mrs. Pause"; CREATE ROLE "Mrs. Pause"');
 foreach my $target ('restored', 'again')
 {
 	$node->safe_psql('postgres', "CREATE DATABASE $target");
 	$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr($target), $dump ], "$target: pg_restore");
 	is(belongings($target), $before, "$target: servers, mappings, models, prices and ledger are what they were");
+	is($node->safe_psql($target, q(
+		SELECT p.role::oid = r.oid FROM llm.pause p, pg_roles r WHERE r.rolname = 'Mrs. Pause')), 't',
+		"$target: who had paused has paused, whatever its number");
 	is(counts($target, 'llm.queue', 'llm.job', 'llm.recipe', 'llm.dead_letter'), '0|0|0|0', "$target: queue and jobs stay behind");
 	is($node->safe_psql($target, 'SELECT count(*) FROM ticket WHERE ai.llm_is_pending(label)'), 3, "$target: cells come as they are");
 }

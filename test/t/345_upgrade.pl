@@ -101,12 +101,13 @@ sub installation
 # Two installations are equal; what differs is shown, - for what only the new one has.
 sub is_like_new
 {
-	my ($on, $db, $with_rows, $name) = @_;
+	my ($on, $db, $with_rows, $name, $fresh) = @_;
 	my @file = ("$temp/new_installation", "$temp/upgraded");
 
-	$new_installation{$with_rows} //= installation($on, 'fresh', $with_rows);
+	$fresh //= 'fresh';
+	$new_installation{"$fresh $with_rows"} //= installation($on, $fresh, $with_rows);
 	unlink @file;
-	append_to_file($file[0], "$new_installation{$with_rows}\n");
+	append_to_file($file[0], $new_installation{"$fresh $with_rows"} . "\n");
 	append_to_file($file[1], installation($on, $db, $with_rows) . "\n");
 	my ($difference) = run_command([ 'diff', '-U0', @file ]);
 	my @lines = grep { !/^(@@|---|\+\+\+) / } split /\n/, $difference;
@@ -169,6 +170,31 @@ SKIP:
 		is_like_new($released, "empty $release", 1, "an upgraded $release is what a new installation is, rows included");
 		is_like_new($released, "from $release", 0, "so is one with work");
 	}
+
+	# Another superuser updates than the one who installed; what users have made on top stays, or is named.
+	$released->safe_psql('postgres', q(CREATE ROLE maker SUPERUSER; CREATE ROLE other SUPERUSER;
+		CREATE DATABASE made; CREATE DATABASE updated));
+	$released->safe_psql('made', 'SET ROLE maker; CREATE EXTENSION llm_enrich');
+	$released->safe_psql('updated', q(SET ROLE maker; CREATE EXTENSION llm_enrich VERSION '0.1.0';
+		CREATE TABLE page (id int PRIMARY KEY, body text, label jsonb);
+		CREATE VIEW spent AS SELECT day, input_tokens, cost FROM llm.cost_by_day;
+		CREATE VIEW asked AS SELECT llm_summarize('text');
+		CREATE FUNCTION ask() RETURNS void BEGIN ATOMIC UPDATE page SET label = llm_classify(body); END));
+	my (undef, undef, $stderr) = $released->psql('updated', 'SET ROLE other; ALTER EXTENSION llm_enrich UPDATE');
+	like($stderr,
+		qr/ERROR:  function llm_classify\(.*\) is made again, and is in use by function public\.ask\(\)\nHINT:  Drop/,
+		'what uses a function that is made again is named');
+	$released->safe_psql('updated', 'DROP FUNCTION ask');
+	$stderr = ($released->psql('updated', 'SET ROLE other; ALTER EXTENSION llm_enrich UPDATE'))[2];
+	like($stderr, qr/function llm_summarize\(.*\) is made again, and is in use by view public\.asked\n/,
+		'one after the other');
+	$released->safe_psql('updated', 'DROP VIEW asked; SET ROLE other; ALTER EXTENSION llm_enrich UPDATE');
+	is($released->safe_psql('updated', 'SELECT count(*) FROM spent'), 0, 'a view over the bill stays');
+	is($released->safe_psql('updated', q(SET ROLE llm_admin; SELECT llm.forget_habits(), llm.pause(everything => true),
+		llm.set_budget(1) IS NOT NULL)), '0|1|t', 'what another superuser has updated still writes its tables');
+	$released->safe_psql('updated', 'DROP TABLE page; DROP VIEW spent; SELECT llm.drop_budget(id) FROM llm.budget;
+		SELECT llm.resume(everything => true)');
+	is_like_new($released, 'updated', 0, 'and belongs to who installed it, all of it', 'made');
 
 	# what 0.1.0 left behind
 	my $db = 'from 0.1.0';
