@@ -55,6 +55,17 @@ SELECT headers, message, pg_temp.read('openai', 429, convert_to(jsonb_build_obje
 	('{"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT", "date": "Wed, 21 Oct 2026 07:27:59 GMT"}', 'x'), ('{"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT", "date": "Thu, 22 Oct 2026 07:27:59 GMT"}', 'x'),
 	('{"retry-after": "Sun, 01 Jan 2040 00:00:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}', 'x'), ('{"retry-after": "Wed, 41 Okt 2026 07:28:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}', 'x'),
 	('{}', 'Please try again in 20s.'), ('{}', 'Please try again in 350ms'), ('{}', 'please try again in 1h2m3s.'), ('{}', 'try again in 7.66s. Visit'), ('{}', 'try again in a while'), ('{}', 'try again in 5'), ('{}', 'retry after 3 s')) v (headers, message);
+-- moments, limits that are used up, and what a general type of error is by its status
+SELECT status, headers, body, r -> 'class', r -> 'retry_after_ms' FROM (VALUES
+	(429, '{"retry-after": "1792567690"}'::jsonb, '{}'), (429, '{"retry-after": "1792567690500"}', '{}'), (429, '{"retry-after": "1792567670"}', '{}'),
+	(503, '{"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT"}', '{}'),
+	(429, '{"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m12s"}', '{}'), (429, '{"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "350ms"}', '{}'),
+	(429, '{"x-ratelimit-remaining-requests": "5", "x-ratelimit-reset-requests": "1h", "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "7s"}', '{}'),
+	(429, '{"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1792567690"}', '{}'), (429, '{"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1792567690000"}', '{}'),
+	(429, '{}', '{"error": {"type": "api_error", "message": "too many"}}'), (503, '{}', '{"error": {"type": "api_error", "message": "busy"}}'),
+	(429, '{}', '{"error": {"type": "invalid_request_error", "message": "Slow down"}}'), (503, '{}', '{"error": {"type": "invalid_request_error", "message": "Slow down"}}')) v (status, headers, body),
+	pg_temp.read('openai', status, convert_to(body, 'UTF8'), headers || '{"date": "Wed, 21 Oct 2026 07:28:00 GMT"}') r;
+SELECT pg_temp.read('openai', 200, '{}', '{"date": "Wed, 21 Oct 2026 07:28:00 GMT", "x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "590", "x-ratelimit-reset-requests": "1792567690"}') -> 'requests';
 -- texts fit to be kept
 SELECT pg_temp.clean(t) FROM unnest(ARRAY['plain', E'tab\tline\nend', 'key sk-12345678 and sk-1234567', 'gsk_abcdefghijkl', 'model gpt-4o-mini-2024-07-18 at meta-llama/Meta-Llama-3.1-405B-Instruct-Turbo',
 	'0123456789abcdef0123456789abcdef', 'abcdefghijklmnopqrstuvwxyzabcdefgh', repeat('ä', 149) || 'xyz', repeat('ä', 151), repeat('sk-123456789 ', 100), '']) t;
