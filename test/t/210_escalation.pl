@@ -552,6 +552,13 @@ is(as('blind', q(SELECT count(*) > 0 AND bool_and(key IS NULL) FROM llm.ledger W
 	'the ledger has no key');
 is(as('blind', q(SELECT string_agg(format('%s %s %s', column_name, done, failed), ', ' ORDER BY job) FROM llm.progress)),
 	'label 3 0', 'but what became of them is told');
+# nor by a letter whose answer its column refuses, and which it asks about again
+sql(q(ALTER TABLE keyed ADD COLUMN number int; GRANT UPDATE (number), SELECT (number) ON keyed TO blind));
+as('blind', q(UPDATE keyed SET number = (llm_classify(body, '{billing,bug}')->>'label')::int));
+$node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM llm.queue WHERE relation = 'keyed'::regclass)) or die 'not done';
+is(sql(sprintf $tells, 'dead_letter'), 3, 'three answers are not written');
+is(join(' ', map { as('blind', sprintf $tells, $_) } qw(queue cell dead_letter ledger)), '0 0 0 0', 'P9: no dead letter tells a key');
+unlike(as('blind', q(SELECT string_agg(h::text, ' ') FROM llm.health h)), qr/key [123]/, 'P9: nor does llm.health');
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter', server => 'sim');
 
 done_testing();
