@@ -33,6 +33,7 @@
 #include "ask/ask_aggregate.h"
 #include "ask/ask_node.h"
 #include "ask/ask_site.h"
+#include "ask/ask_walk.h"
 #include "base/compat.h"
 
 static planner_hook_type previous_planner = NULL;
@@ -41,51 +42,22 @@ static planner_hook_type previous_planner = NULL;
 typedef struct Inserter
 {
 	int next_id; /* plan_node_id */
+	List *subplans; /* of the statement */
 } Inserter;
-
-/* The plans directly below. */
-static List *
-children_of(Plan *plan)
-{
-	List *children = NIL;
-
-	if (IsA(plan, Append))
-		children = list_copy(((Append *) plan)->appendplans);
-	else if (IsA(plan, MergeAppend))
-		children = list_copy(((MergeAppend *) plan)->mergeplans);
-	else if (IsA(plan, SubqueryScan))
-		children = list_make1(((SubqueryScan *) plan)->subplan);
-	else if (IsA(plan, BitmapAnd))
-		children = list_copy(((BitmapAnd *) plan)->bitmapplans);
-	else if (IsA(plan, BitmapOr))
-		children = list_copy(((BitmapOr *) plan)->bitmapplans);
-	else if (IsA(plan, CustomScan))
-		children = list_copy(((CustomScan *) plan)->custom_plans);
-	if (plan->lefttree != NULL)
-		children = lappend(children, plan->lefttree);
-	if (plan->righttree != NULL)
-		children = lappend(children, plan->righttree);
-	return children;
-}
 
 /* May the rows of this plan be read before they are wanted?  Not where that could be noticed. */
 static bool
-may_read_ahead(Plan *plan)
+may_read_ahead(Plan *plan, const Inserter *inserter)
 {
 	ListCell *cell;
 
 	check_stack_depth();
-	if (llm_site_has_volatile((Node *) plan->targetlist, NULL) || llm_site_has_volatile((Node *) plan->qual, NULL) ||
+	if (llm_site_has_volatile((Node *) llm_plan_row_expressions(plan), inserter->subplans) ||
 		IsA(plan, ForeignScan) || IsA(plan, CteScan) || IsA(plan, LockRows) || IsA(plan, ModifyTable))
 		return false;
-	if ((IsA(plan, NestLoop) || IsA(plan, MergeJoin) || IsA(plan, HashJoin)) &&
-		llm_site_has_volatile((Node *) ((Join *) plan)->joinqual, NULL))
-		return false;
-	if (IsA(plan, ValuesScan) && llm_site_has_volatile((Node *) ((ValuesScan *) plan)->values_lists, NULL))
-		return false;
-	foreach(cell, children_of(plan))
+	foreach(cell, llm_plan_children(plan))
 	{
-		if (!may_read_ahead(lfirst(cell)))
+		if (!may_read_ahead(lfirst(cell), inserter))
 			return false;
 	}
 	return true;
@@ -98,7 +70,7 @@ highest_id(Plan *plan)
 	ListCell *cell;
 
 	check_stack_depth();
-	foreach(cell, children_of(plan))
+	foreach(cell, llm_plan_children(plan))
 		highest = Max(highest, highest_id(lfirst(cell)));
 	return highest;
 }
@@ -242,8 +214,8 @@ put_conditions(Plan *below, List *conditions, Inserter *inserter)
 		spec.rows = columns_as(below->targetlist, OUTER_VAR);
 		spec.targetlist = columns_as(below->targetlist, INDEX_VAR);
 		spec.qual = list_truncate(list_copy(conditions), n);
-		spec.sites = llm_site_of_quals(spec.qual);
-		spec.may_read_ahead = may_read_ahead(below);
+		spec.sites = llm_site_of_quals(spec.qual, inserter->subplans);
+		spec.may_read_ahead = may_read_ahead(below, inserter);
 		conditions = list_copy_tail(conditions, n);
 		below = (Plan *) put_above(below, &spec, inserter);
 	}
@@ -293,10 +265,10 @@ put_answers(Plan *below, List *columns, Limit *limit, Inserter *inserter)
 		call->location = ((Aggref *) node)->location;
 		((Aggref *) node)->location = LLM_AGGREGATE_COLLECTS;
 		entry->expr = (Expr *) call;
-		llm_site_collect((Node *) call, NIL, &spec.sites);
+		llm_site_collect((Node *) call, inserter->subplans, &spec.sites);
 	}
 	spec.limit = limit;
-	spec.may_read_ahead = may_read_ahead(below);
+	spec.may_read_ahead = may_read_ahead(below, inserter);
 	return put_above(below, &spec, inserter);
 }
 
@@ -341,9 +313,9 @@ wrap(Plan *plan, Limit *limit, Inserter *inserter)
 	spec.rows = columns_as(columns, OUTER_VAR);
 	spec.targetlist = original;
 	foreach(cell, spec.targetlist)
-		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, NIL, &spec.sites);
+		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, inserter->subplans, &spec.sites);
 	spec.limit = limit;
-	spec.may_read_ahead = may_read_ahead(below);
+	spec.may_read_ahead = may_read_ahead(below, inserter);
 	return (Plan *) put_above(below, &spec, inserter);
 }
 
@@ -356,6 +328,7 @@ typedef struct Lowering
 {
 	List *rows; /* of the child */
 	List *targetlist; /* of the node */
+	List *subplans; /* of the statement */
 } Lowering;
 
 /* The same over the columns that the node sees. */
@@ -414,6 +387,8 @@ lower_arguments(Lowering *lowering, Aggref *aggref)
 		aggref->aggfilter = lower_expression(lowering, (Node *) aggref->aggfilter);
 		return;
 	}
+	if (llm_site_has_volatile((Node *) aggref->aggfilter, lowering->subplans))
+		return; /* it is not evaluated twice */
 	foreach(cell, aggref->args)
 	{
 		TargetEntry *arg = lfirst_node(TargetEntry, cell);
@@ -451,6 +426,7 @@ lower_calls(Agg *agg, Inserter *inserter)
 		return;
 	lowering.rows = columns_as(below->targetlist, OUTER_VAR);
 	lowering.targetlist = columns_as(below->targetlist, INDEX_VAR);
+	lowering.subplans = inserter->subplans;
 	(void) lower_walker((Node *) agg->plan.targetlist, &lowering);
 	(void) lower_walker((Node *) agg->plan.qual, &lowering);
 	if (list_length(lowering.targetlist) == list_length(lowering.rows))
@@ -458,17 +434,17 @@ lower_calls(Agg *agg, Inserter *inserter)
 	spec.rows = lowering.rows;
 	spec.targetlist = lowering.targetlist;
 	foreach(cell, spec.targetlist)
-		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, NIL, &spec.sites);
-	spec.may_read_ahead = may_read_ahead(below);
+		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, inserter->subplans, &spec.sites);
+	spec.may_read_ahead = may_read_ahead(below, inserter);
 	agg->plan.lefttree = (Plan *) put_above(below, &spec, inserter);
 }
 
 /* The LIMIT, if it bounds the rows that are read below it. */
 static Limit *
-usable_limit(Limit *limit)
+usable_limit(Limit *limit, const Inserter *inserter)
 {
-	if (limit->limitOption != LIMIT_OPTION_COUNT || llm_site_has_volatile(limit->limitCount, NULL) ||
-		llm_site_has_volatile(limit->limitOffset, NULL) || llm_site_has_call(limit->limitCount, NULL) ||
+	if (limit->limitOption != LIMIT_OPTION_COUNT || llm_site_has_volatile(limit->limitCount, inserter->subplans) ||
+		llm_site_has_volatile(limit->limitOffset, inserter->subplans) || llm_site_has_call(limit->limitCount, NULL) ||
 		llm_site_has_call(limit->limitOffset, NULL))
 		return NULL;
 	return limit;
@@ -502,7 +478,7 @@ insert_below(Plan *plan, Inserter *inserter)
 			((SubqueryScan *) plan)->subplan = insert_nodes(((SubqueryScan *) plan)->subplan, NULL, inserter);
 			return;
 		case T_Limit:
-			plan->lefttree = insert_nodes(plan->lefttree, usable_limit((Limit *) plan), inserter);
+			plan->lefttree = insert_nodes(plan->lefttree, usable_limit((Limit *) plan, inserter), inserter);
 			return;
 		case T_HashJoin:
 			plan->lefttree = insert_nodes(plan->lefttree, NULL, inserter);
@@ -544,7 +520,7 @@ find_ctes(Plan *plan, Bitmapset **ctes)
 	check_stack_depth();
 	if (IsA(plan, CteScan))
 		*ctes = bms_add_member(*ctes, ((CteScan *) plan)->ctePlanId);
-	foreach(cell, children_of(plan))
+	foreach(cell, llm_plan_children(plan))
 		find_ctes(lfirst(cell), ctes);
 }
 
@@ -585,7 +561,7 @@ depends_on_call(const PlannedStmt *stmt)
 static void
 insert_into(PlannedStmt *stmt, int cursor_options)
 {
-	Inserter inserter = {highest_id(stmt->planTree) + 1};
+	Inserter inserter = {highest_id(stmt->planTree) + 1, stmt->subplans};
 	Plan *top;
 	ListCell *cell;
 	int first_id;

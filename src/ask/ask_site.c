@@ -11,6 +11,7 @@
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -19,6 +20,7 @@
 #include "ask/ask_aggregate.h"
 #include "ask/ask_node.h"
 #include "ask/ask_site.h"
+#include "ask/ask_walk.h"
 #include "base/compat.h"
 
 #define CALL_SYMBOL "llm_enrich_call"
@@ -72,21 +74,27 @@ llm_site_has_call(Node *node, void *unused)
 	return expression_tree_walker(node, llm_site_has_call, NULL);
 }
 
-/* The function by which an aggregate of ours answers; InvalidOid: it is another's. */
-Oid
-llm_site_aggregate(Node *node)
+/* The function by which this one answers, if it is an aggregate of ours; else InvalidOid. */
+static Oid
+answers_by(Oid aggregate)
 {
 	HeapTuple tuple;
 	Oid function;
 
-	if (!IsA(node, Aggref) || ((Aggref *) node)->aggfnoid < FirstUnpinnedObjectId)
+	if (aggregate < FirstUnpinnedObjectId)
 		return InvalidOid;
-	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(((Aggref *) node)->aggfnoid));
+	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
 	if (!HeapTupleIsValid(tuple))
 		return InvalidOid;
 	function = ((Form_pg_aggregate) GETSTRUCT(tuple))->aggfinalfn;
 	ReleaseSysCache(tuple);
 	return is_call_oid(function, NULL) ? function : InvalidOid;
+}
+
+Oid
+llm_site_aggregate(Node *node)
+{
+	return IsA(node, Aggref) ? answers_by(((Aggref *) node)->aggfnoid) : InvalidOid;
 }
 
 /* Has an expression of an Agg an aggregate of ours? */
@@ -100,33 +108,102 @@ llm_site_has_aggregate(Node *node, void *unused)
 	return expression_tree_walker(node, llm_site_has_aggregate, NULL);
 }
 
-static bool
-is_volatile_other(Oid function, void *unused)
+/* What is looked for, and where. */
+typedef struct Search
 {
-	return func_volatile(function) == PROVOLATILE_VOLATILE && !is_call_oid(function, NULL);
+	List *subplans; /* of the statement */
+	bool in_subplan;
+} Search;
+
+/* Would somebody notice that the function is called twice, or for a row that is not wanted? */
+static bool
+is_noticed_oid(Oid function, void *arg)
+{
+	const Search *search = arg;
+
+	if (is_call_oid(function, NULL) || OidIsValid(answers_by(function)))
+		return search->in_subplan; /* a call elsewhere finds the letter that was posted ahead */
+	return func_volatile(function) == PROVOLATILE_VOLATILE;
 }
 
-/* Is there a volatile function that is none of ours? */
-bool
-llm_site_has_volatile(Node *node, void *unused)
+static bool subplan_is_noticed(int plan_id, Search *search);
+
+static bool
+is_noticed(Node *node, Search *search)
 {
 	if (node == NULL)
 		return false;
-	if (check_functions_in_node(node, is_volatile_other, NULL) || IsA(node, NextValueExpr))
+	if (check_functions_in_node(node, is_noticed_oid, search) || IsA(node, NextValueExpr))
 		return true;
-	return expression_tree_walker(node, llm_site_has_volatile, NULL);
+	if (IsA(node, SubPlan) && subplan_is_noticed(((SubPlan *) node)->plan_id, search))
+		return true;
+	return expression_tree_walker(node, is_noticed, search);
+}
+
+static bool
+plan_is_noticed(Plan *plan, Search *search)
+{
+	ListCell *cell;
+
+	check_stack_depth();
+	if (is_noticed((Node *) llm_plan_row_expressions(plan), search) ||
+		is_noticed((Node *) llm_plan_start_expressions(plan), search) ||
+		(IsA(plan, CteScan) && subplan_is_noticed(((CteScan *) plan)->ctePlanId, search)))
+		return true;
+	foreach(cell, llm_plan_children(plan))
+	{
+		if (plan_is_noticed(lfirst(cell), search))
+			return true;
+	}
+	return false;
+}
+
+/* A sub-select is evaluated as often as the expression that it stands in. */
+static bool
+subplan_is_noticed(int plan_id, Search *search)
+{
+	Search inside = {search->subplans, true};
+	Plan *plan = list_nth(search->subplans, plan_id - 1);
+
+	return plan != NULL && plan_is_noticed(plan, &inside);
+}
+
+bool
+llm_site_has_volatile(Node *node, List *subplans)
+{
+	Search search = {subplans, false};
+
+	return is_noticed(node, &search);
+}
+
+/* Where calls are collected. */
+typedef struct Collector
+{
+	List *subplans; /* of the statement */
+	List *guards;
+	List **sites;
+} Collector;
+
+static void collect(Node *node, List *guards, const Collector *outer);
+
+/* May a condition be evaluated for a row ahead, beside its own time? */
+static bool
+is_guard(Node *condition, const Collector *collector)
+{
+	return !llm_site_has_call(condition, NULL) && !llm_site_has_volatile(condition, collector->subplans);
 }
 
 /* In a list of which each is evaluated only if what went before allows it. */
 static void
-collect_in_order(List *args, List *guards, List **sites, Expr *(*goes_on)(Node *arg))
+collect_in_order(List *args, const Collector *collector, Expr *(*goes_on)(Node *arg))
 {
+	List *guards = collector->guards;
 	ListCell *cell;
 
 	foreach(cell, args)
 	{
-		llm_site_collect(lfirst(cell), guards, sites);
-		if (llm_site_has_call(lfirst(cell), NULL) || llm_site_has_volatile(lfirst(cell), NULL))
+		collect(lfirst(cell), guards, collector);
+		if (!is_guard(lfirst(cell), collector))
 			return; /* what follows depends on an answer */
 		guards = lappend(list_copy(guards), goes_on(lfirst(cell)));
 	}
@@ -169,89 +246,91 @@ is_not_true(Node *arg)
 
 /* CASE WHEN: each arm under its condition, and under none of those before. */
 static void
-collect_in_case(CaseExpr *expr, List *guards, List **sites)
+collect_in_case(CaseExpr *expr, const Collector *collector)
 {
+	List *guards = collector->guards;
 	ListCell *cell;
 
 	if (expr->arg != NULL)
 	{
-		llm_site_collect((Node *) expr->arg, guards, sites);
+		collect((Node *) expr->arg, guards, collector);
 		return; /* conditions that compare with it cannot be evaluated by themselves */
 	}
 	foreach(cell, expr->args)
 	{
 		CaseWhen *when = lfirst_node(CaseWhen, cell);
 
-		llm_site_collect((Node *) when->expr, guards, sites);
-		if (llm_site_has_call((Node *) when->expr, NULL) || llm_site_has_volatile((Node *) when->expr, NULL))
+		collect((Node *) when->expr, guards, collector);
+		if (!is_guard((Node *) when->expr, collector))
 			return;
-		llm_site_collect((Node *) when->result, lappend(list_copy(guards), when->expr), sites);
+		collect((Node *) when->result, lappend(list_copy(guards), when->expr), collector);
 		guards = lappend(list_copy(guards), is_not_true((Node *) when->expr));
 	}
-	llm_site_collect((Node *) expr->defresult, guards, sites);
+	collect((Node *) expr->defresult, guards, collector);
 }
-
-typedef struct Collector
-{
-	List *guards;
-	List **sites;
-} Collector;
 
 static bool
 collect_walker(Node *node, Collector *collector)
 {
-	llm_site_collect(node, collector->guards, collector->sites);
+	collect(node, collector->guards, collector);
 	return false;
 }
 
 static void
-add_site(FuncExpr *call, List *guards, List **sites)
+add_site(FuncExpr *call, Collector *collector)
 {
 	LlmAskSite *site;
 
 	if (llm_site_has_call((Node *) call->args, NULL))
 	{
-		Collector collector = {guards, sites};
-
-		(void) expression_tree_walker((Node *) call, collect_walker, &collector);
+		(void) expression_tree_walker((Node *) call, collect_walker, collector);
 		return; /* it is asked about their answers */
 	}
-	if (llm_site_has_volatile((Node *) call->args, NULL))
-		return;
+	if (llm_site_has_volatile((Node *) call->args, collector->subplans))
+		return; /* the question is not evaluated twice */
 	site = palloc(sizeof(LlmAskSite));
 	site->call = call;
-	site->guards = guards;
-	*sites = lappend(*sites, site);
+	site->guards = collector->guards;
+	*collector->sites = lappend(*collector->sites, site);
 }
 
-/* Find the calls that are evaluated for certain where the guards hold. */
-void
-llm_site_collect(Node *node, List *guards, List **sites)
+/* The calls that are evaluated for certain where the guards hold. */
+static void
+collect(Node *node, List *guards, const Collector *outer)
 {
-	Collector collector = {guards, sites};
+	Collector collector = {outer->subplans, guards, outer->sites};
 
 	if (node == NULL || llm_site_is_leaf(node) || IsA(node, SubPlan) || !llm_site_has_call(node, NULL))
 		return;
 	if (is_call(node))
-		add_site((FuncExpr *) node, guards, sites);
+		add_site((FuncExpr *) node, &collector);
 	else if (IsA(node, CaseExpr))
-		collect_in_case((CaseExpr *) node, guards, sites);
+		collect_in_case((CaseExpr *) node, &collector);
 	else if (IsA(node, CoalesceExpr))
-		collect_in_order(((CoalesceExpr *) node)->args, guards, sites, make_null_test);
+		collect_in_order(((CoalesceExpr *) node)->args, &collector, make_null_test);
 	else if (IsA(node, BoolExpr) && ((BoolExpr *) node)->boolop == AND_EXPR)
-		collect_in_order(((BoolExpr *) node)->args, guards, sites, is_not_false);
+		collect_in_order(((BoolExpr *) node)->args, &collector, is_not_false);
 	else if (IsA(node, BoolExpr) && ((BoolExpr *) node)->boolop == OR_EXPR)
-		collect_in_order(((BoolExpr *) node)->args, guards, sites, is_not_true);
+		collect_in_order(((BoolExpr *) node)->args, &collector, is_not_true);
 	else if (!IsA(node, ArrayCoerceExpr))
 		(void) expression_tree_walker(node, collect_walker, &collector);
 }
 
+void
+llm_site_collect(Node *node, List *subplans, List **sites)
+{
+	Collector collector = {subplans, NIL, sites};
+
+	collect(node, NIL, &collector);
+}
+
 /* Sites of conditions of which the first alone is evaluated for every row. */
 List *
-llm_site_of_quals(List *qual)
+llm_site_of_quals(List *qual, List *subplans)
 {
 	List *sites = NIL;
+	Collector collector = {subplans, NIL, &sites};
 
-	collect_in_order(qual, NIL, &sites, is_not_false);
+	collect_in_order(qual, &collector, is_not_false);
 	return sites;
 }

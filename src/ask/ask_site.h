@@ -3,7 +3,8 @@
  * ask_site.h
  *	  Calls in the expressions of a plan, and which of them are asked for certain.
  *
- * Walkers take an argument that they do not use.
+ * Walkers take an argument that they do not use.  "subplans" are those of the statement, into
+ * which its sub-selects were planned.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,8 +21,8 @@ extern bool llm_site_is_leaf(Node *node);
 
 extern bool llm_site_has_call(Node *node, void *unused);
 
-/* A volatile function that is none of ours? */
-extern bool llm_site_has_volatile(Node *node, void *unused);
+/* A volatile function that is none of ours; or, in a sub-select, also one of ours, or an aggregate of ours? */
+extern bool llm_site_has_volatile(Node *node, List *subplans);
 
 /* In an expression of an Agg: is one of its aggregates ours? */
 extern bool llm_site_has_aggregate(Node *node, void *unused);
@@ -29,10 +30,10 @@ extern bool llm_site_has_aggregate(Node *node, void *unused);
 /* The function by which an aggregate of ours answers; InvalidOid: it is another's, or none. */
 extern Oid llm_site_aggregate(Node *node);
 
-/* Add the calls that are evaluated for certain where the guards hold; of LlmAskSite. */
-extern void llm_site_collect(Node *node, List *guards, List **sites);
+/* Add the calls that are evaluated for certain where their guards hold; of LlmAskSite. */
+extern void llm_site_collect(Node *node, List *subplans, List **sites);
 
 /* Those of conditions of which the first alone is evaluated for every row. */
-extern List *llm_site_of_quals(List *qual);
+extern List *llm_site_of_quals(List *qual, List *subplans);
 
 #endif /* LLM_ASK_SITE_H */

@@ -125,6 +125,55 @@ cmp_ok($asked, '>=', 100, 'P3: a filter asks for what is found');
 cmp_ok($asked, '<=', 100 + 64, 'P10: and what was in flight');
 
 # ---------------------------------------------------------------------------
+# Sub-selects
+# ---------------------------------------------------------------------------
+
+# What a sub-select asks, or what else it does, is not done once for the question ahead and once for the call.
+sql(q(
+	CREATE SEQUENCE drawn;
+	CREATE TABLE one (kind int, word text);
+	INSERT INTO one SELECT i, 'refund ' || i FROM generate_series(0, 6) i));
+my $letter = q((SELECT word FROM one WHERE one.kind = a.kind));
+my %once = (
+	'an aggregate in a sub-select' => q(SELECT id, lab((SELECT llm_summarize_agg(b.note ORDER BY b.id) FROM b WHERE b.a = a.id)) FROM a ORDER BY id),
+	'a call in a sub-select' => qq(SELECT id, lab('x' || (SELECT lab(word) FROM one WHERE one.kind = a.kind)) FROM a ORDER BY id),
+	'a call in a sub-select of a sub-select' => q(SELECT id, lab((SELECT max(o.word) FROM one o
+		WHERE o.kind = (SELECT length(lab(i.word)) FROM one i WHERE i.kind = a.kind))) FROM a ORDER BY id),
+	'a call in a function of FROM' => q(SELECT id, lab((SELECT max(f) FROM unnest(ARRAY[lab(a.body)]) f)) FROM a ORDER BY id),
+	'a call in WITH' => q(SELECT id, lab((WITH w AS MATERIALIZED (SELECT lab(word) AS l FROM one WHERE one.kind = a.kind)
+		SELECT max(v.l) FROM w v JOIN w USING (l))) FROM a ORDER BY id),
+	'a call in a condition of CASE' => qq(SELECT id, CASE WHEN (SELECT lab(word) FROM one WHERE one.kind = a.kind) = 'refund'
+		THEN lab(body) END FROM a ORDER BY id),
+	'a call in a FILTER' => q(SELECT kind, count(lab(body)) FILTER (WHERE EXISTS (SELECT FROM one
+		WHERE one.kind = a.kind AND lab(one.word) = 'refund')) FROM a GROUP BY kind ORDER BY kind),
+	'a call in COALESCE' => q(SELECT id, coalesce((SELECT nullif(lab(note), 'crash') FROM b WHERE b.id = a.id), lab(body)) FROM a ORDER BY id),
+	'a call in a condition beside another' => q(SELECT id FROM a WHERE lab(body) <> 'crash'
+		AND EXISTS (SELECT FROM b WHERE b.a = a.id AND lab(b.note) = 'crash') ORDER BY id),
+	'a call of the rows below' => q(SELECT lab(l) FROM (SELECT (SELECT lab(word) FROM one WHERE one.kind = a.kind) AS l
+		FROM a ORDER BY id OFFSET 0) s LIMIT 5));
+foreach my $what (sort keys %once)
+{
+	my $before = requests();
+	sql("SET llm_enrich.max_in_flight = 1; $once{$what}");
+	my $one = requests() - $before;
+	is(compare($once{$what}, "$what: rows"), $one, "P3: $what: is asked once");
+}
+sub drawn { return sql('SELECT last_value FROM drawn'); }
+foreach my $statement (
+	q(SELECT lab((SELECT word || nextval('drawn') FROM one WHERE one.kind = a.kind)) FROM a),
+	q(SELECT lab((SELECT word FROM one WHERE one.kind = a.kind ORDER BY random() + nextval('drawn') LIMIT 1)) FROM a),
+	q(SELECT CASE WHEN (SELECT nextval('drawn') FROM one WHERE one.kind = a.kind) > 0 THEN lab(body) END FROM a))
+{
+	sql(q(SELECT setval('drawn', 1)));
+	sql($statement);
+	is(drawn(), 61, "a volatile function in a sub-select is called once for a row: $statement");
+}
+sql(q(SELECT setval('drawn', 1)));
+sql(q(SELECT lab(body) FROM (SELECT body, (SELECT nextval('drawn') FROM one WHERE one.kind = a.kind) FROM a OFFSET 0) s LIMIT 5));
+is(drawn(), 6, 'and not for rows that are not wanted');
+like(sql(qq(EXPLAIN (COSTS OFF) SELECT lab($letter) FROM a)), qr/Calls Ahead: 1/, 'other sub-selects are evaluated for rows ahead');
+
+# ---------------------------------------------------------------------------
 # How fast
 # ---------------------------------------------------------------------------
 
