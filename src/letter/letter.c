@@ -96,7 +96,10 @@ void
 llm_letter_set_command(LlmLetterQuestion *question)
 {
 	question->max_cost = llm_guc_max_cost_nano();
-	question->command = (LlmLetterCommand){GetCurrentStatementStartTimestamp(), MyProcPid};
+	question->command = (LlmLetterCommand){0};
+	/* without a cap a later command may use the letter: a FETCH, those of the FETCH before */
+	if (question->max_cost >= 0)
+		question->command = (LlmLetterCommand){GetCurrentStatementStartTimestamp(), MyProcPid};
 }
 
 void

@@ -34,7 +34,7 @@ typedef struct LlmLetterQuestion
 	Oid role; /* the one that asks */
 	int patience_ms; /* how long it may wait for a limit or a cool-down */
 	int64 max_cost; /* of the command, in nanodollars; -1: as much as there is */
-	LlmLetterCommand command;
+	LlmLetterCommand command; /* where that is capped; else zeros */
 	bool reuse; /* a kept answer will do, and its own may be kept */
 	const char *model; /* alias, or NULL: the default model */
 	const char *operation; /* as in llm.recipe.operation */
