@@ -41,7 +41,7 @@ post(const StringInfoData *bytes, TimestampTz since, int patience_ms)
 {
 	LlmPosted *posted;
 
-	while ((posted = llm_mailbox_post(bytes->data, bytes->len)) == NULL)
+	while ((posted = llm_mailbox_post(bytes->data, bytes->len, false)) == NULL)
 	{
 		raise_if_late(since, patience_ms);
 		llm_mailbox_wait(100);

@@ -69,6 +69,7 @@ typedef struct AskState
 	Size bytes; /* of these rows */
 	TupleTableSlot *ahead_slot; /* the row whose questions are posted */
 	bool given; /* the first row is with the node above, until that asks for the next */
+	bool left; /* the last row's questions found no room, and none of them is posted */
 	bool ended; /* nothing is left below */
 	bool started;
 	int width; /* questions that may be in flight now */
@@ -229,8 +230,8 @@ release_row(AskState *state, Row *row)
 	pfree(row->tuple);
 }
 
-/* Post the questions that this row will ask. */
-static void
+/* Post the questions that this row will ask; false: there was no room for one, nor is there for those behind it. */
+static bool
 post_row(AskState *state, Row *row)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
@@ -238,6 +239,7 @@ post_row(AskState *state, Row *row)
 	List *letters = NIL;
 
 	ResetExprContext(econtext);
+	state->ring->is_full = false;
 	ExecForceStoreMinimalTuple(row->tuple, state->ahead_slot, false);
 	econtext->ecxt_scantuple = state->ahead_slot;
 	for (int i = 0; i < state->nsites; i++)
@@ -261,6 +263,8 @@ post_row(AskState *state, Row *row)
 	caller = MemoryContextSwitchTo(state->rows_context);
 	row->letters = list_copy(letters);
 	MemoryContextSwitchTo(caller);
+	state->left = state->ring->is_full && letters == NIL;
+	return !state->ring->is_full;
 }
 
 /* Read one more row; false when there is none, or none is wanted. */
@@ -302,14 +306,17 @@ fill(AskState *state)
 								 state->ring->open < width))
 	{
 		Row *row;
+		bool goes_on;
 
-		if (!read_row(state))
+		if (!state->left && !read_row(state))
 			break;
 		row = &state->rows[(state->first + state->nrows - 1) % state->size];
 		if (state->skipped >= state->nrows || llm_guc_max_in_flight <= 1)
 			continue;
-		post_row(state, row);
-		posted = true;
+		goes_on = post_row(state, row);
+		posted = posted || row->letters != NIL;
+		if (!goes_on)
+			break;
 	}
 	if (posted)
 		llm_mailbox_wake_sender();
@@ -343,6 +350,7 @@ next_row(AskState *state)
 	release_row(state, &state->rows[state->first]);
 	state->first = (state->first + 1) % state->size;
 	state->nrows--;
+	state->left = state->left && state->nrows > 0;
 	state->width = Min(state->width * 2, Max(llm_guc_max_in_flight, 1));
 }
 
@@ -391,6 +399,7 @@ clear(AskState *state)
 	MemoryContextReset(state->rows_context);
 	state->rows = NULL;
 	state->bytes = 0;
+	state->left = false;
 	state->given = false;
 	state->started = false;
 }

@@ -85,6 +85,7 @@ llm_ask_ring_make(MemoryContext context)
 	return ring;
 }
 
+/* Not one whose only call has its answer. */
 static LlmAhead *
 find_in_ring(LlmAskRing *ring, const StringInfoData *bytes, uint32 hash)
 {
@@ -94,7 +95,7 @@ find_in_ring(LlmAskRing *ring, const StringInfoData *bytes, uint32 hash)
 	{
 		LlmAhead *ahead = dlist_container(LlmAhead, node, iter.cur);
 
-		if (ahead->hash == hash && ahead->bytes.len == bytes->len &&
+		if (ahead->hash == hash && ahead->bytes.len == bytes->len && (ahead->shares || !ahead->counted) &&
 			memcmp(ahead->bytes.data + LLM_LETTER_KEY, bytes->data + LLM_LETTER_KEY, bytes->len - LLM_LETTER_KEY) == 0)
 			return ahead;
 	}
@@ -148,13 +149,15 @@ llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 	saved = MemoryContextSwitchTo(ring->context);
 	ahead = palloc0(sizeof(LlmAhead));
 	ahead->users = 1;
+	ahead->shares = shares;
 	ahead->hash = hash;
 	initStringInfo(&ahead->bytes);
 	appendBinaryStringInfo(&ahead->bytes, bytes->data, bytes->len);
 	MemoryContextSwitchTo(saved);
-	ahead->posted = llm_mailbox_post(bytes->data, bytes->len);
+	ahead->posted = llm_mailbox_post(bytes->data, bytes->len, true);
 	if (ahead->posted == NULL)
 	{
+		ring->is_full = true;
 		pfree(ahead->bytes.data);
 		pfree(ahead);
 		return NULL;

@@ -22,12 +22,13 @@
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 
-/* A letter on its way; shared by the rows that ask the same. */
+/* A letter on its way; shared by the calls that ask the same, where one answer may serve them. */
 typedef struct LlmAhead
 {
 	dlist_node node;
 	int users; /* rows that are not given yet */
-	bool counted; /* its reply has been */
+	bool shares; /* its answer may serve more than one call */
+	bool counted; /* its reply has been, by a call that has it */
 	uint32 hash;
 	StringInfoData bytes; /* the question, to be known by */
 	LlmPosted *posted;
@@ -41,6 +42,7 @@ typedef struct LlmAskRing
 	dlist_head letters; /* LlmAhead */
 	int open;
 	int most_open;
+	bool is_full; /* a letter found no room; for the node to look at and to put back */
 	LlmAskTally tally; /* of the node's calls */
 	MemoryContextCallback on_reset;
 } LlmAskRing;
@@ -54,7 +56,7 @@ extern void llm_ask_ring_leave(LlmAskRing *ring);
 extern LlmAhead *llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares);
 extern void llm_ask_ring_release(LlmAskRing *ring, LlmAhead *ahead);
 
-/* The letter of this question in the ring that is entered; NULL: there is none. */
+/* The letter of this question, in the ring that is entered, for a call that is about to ask; NULL: there is none. */
 extern LlmAhead *llm_ask_ring_find(const StringInfoData *bytes);
 
 /* Count a reply for which a call has waited: for the command, and for the node that evaluates the call. */

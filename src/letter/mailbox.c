@@ -30,7 +30,7 @@
 #include "base/shmem.h"
 #include "letter/mailbox.h"
 
-/* All letters together, and those of one backend while it has several. */
+/* All letters together, and those of one backend beside which it may have one more ahead. */
 #define AREA_BYTES ((Size) 512 * 1024 * 1024)
 #define BACKEND_BYTES ((Size) 128 * 1024 * 1024)
 
@@ -235,7 +235,7 @@ take_out_of_box(dsa_pointer at, Letter *letter)
 }
 
 LlmPosted *
-llm_mailbox_post(const char *bytes, Size len)
+llm_mailbox_post(const char *bytes, Size len, bool ahead)
 {
 	Size size = offsetof(Letter, bytes) + len;
 	LlmPosted *posted;
@@ -248,7 +248,8 @@ llm_mailbox_post(const char *bytes, Size len)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a question of %zu bytes is too long", len),
 				 errdetail("With its arguments it may have %zu bytes at most.", BACKEND_BYTES)));
-	if (my_bytes > 0 && my_bytes + size > BACKEND_BYTES)
+	/* a letter that is waited for is not behind those that are dropped only after it */
+	if (ahead && my_bytes > 0 && my_bytes + size > BACKEND_BYTES)
 		return NULL;
 	posted = MemoryContextAlloc(TopMemoryContext, sizeof(LlmPosted));
 	at = dsa_allocate_extended(area, size, DSA_ALLOC_HUGE | DSA_ALLOC_NO_OOM);

@@ -30,10 +30,11 @@ typedef struct LlmTaken
 } LlmTaken;
 
 /*
- * Post these bytes; NULL when there is no room now, for which the other letters of this
- * backend, or of others, may have to be answered.  Raises 54000 when there can never be.
+ * Post these bytes; NULL when there is no room now, for which other letters have to be answered,
+ * or dropped.  "ahead": nobody waits for it yet, so it has room only beside the others of this
+ * backend.  Raises 54000 when there can never be.
  */
-extern LlmPosted *llm_mailbox_post(const char *bytes, Size len);
+extern LlmPosted *llm_mailbox_post(const char *bytes, Size len, bool ahead);
 
 /* Wake the sender of this database, or have one started. */
 extern void llm_mailbox_wake_sender(void);

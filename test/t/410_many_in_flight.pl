@@ -169,7 +169,8 @@ foreach my $statement (
 	is(drawn(), 61, "a volatile function in a sub-select is called once for a row: $statement");
 }
 sql(q(SELECT setval('drawn', 1)));
-sql(q(SELECT lab(body) FROM (SELECT body, (SELECT nextval('drawn') FROM one WHERE one.kind = a.kind) FROM a OFFSET 0) s LIMIT 5));
+sql(q(SELECT lab(body) FROM (SELECT body, (SELECT nextval('drawn') FROM one WHERE one.kind = a.kind)
+	FROM a OFFSET 0) s LIMIT 5));
 is(drawn(), 6, 'and not for rows that are not wanted');
 like(sql(qq(EXPLAIN (COSTS OFF) SELECT lab($letter) FROM a)), qr/Calls Ahead: 1/, 'other sub-selects are evaluated for rows ahead');
 
@@ -203,6 +204,42 @@ sql('CREATE SEQUENCE seen');
 sql(q(SELECT lab(body) FROM (SELECT body, nextval('seen') FROM big OFFSET 0) s LIMIT 5));
 is(sql(q(SELECT last_value FROM seen)), 5, 'no reading ahead over other volatile functions');
 
+# ---------------------------------------------------------------------------
+# Letters
+# ---------------------------------------------------------------------------
+
+# Two calls that ask the same, where one answer does not serve both, have an answer each, and none is asked in vain.
+sub numbered
+{
+	my ($number) = @_;
+
+	return { action => 'status', status => 200, body => { choices => [ { index => 0, finish_reason => 'stop',
+		message => { role => 'assistant', content => qq({"text": "number $number"}) } } ],
+		usage => { prompt_tokens => 10, completion_tokens => 5, total_tokens => 15 } } };
+}
+setup_model($node, $provider, server => 'numbered', lane => 'numbered', alias => 'numbered', is_default => 0);
+$provider->script({ sequence => [ map { numbered($_) } 1 .. 20 ] }, 'numbered');
+my $twice = q(llm_complete('p' || id, model => 'numbered', options => '{"temperature": 1}'));
+is(sql(qq(SELECT count(DISTINCT n) FROM (SELECT $twice->>'text' AS a, $twice->>'text' AS b FROM a WHERE id <= 10) s,
+	unnest(ARRAY[a, b]) n)), 20, 'calls that ask the same, at a temperature, have an answer each');
+is($provider->meter('numbered')->{requests}, 20, 'P3: and nothing is asked in vain');
+
+# Letters ahead leave room for the call that is waited for: here those of a cursor, to a call beside it.
+$provider->script({});
+my $before_long = requests();
+is(sql(q(
+	SET llm_enrich.patience = '5s';
+	BEGIN;
+	DECLARE ahead CURSOR FOR SELECT n, length(lab(repeat('x', n) || i)) > 0
+		FROM (VALUES (1, 1), (2, 2), (3, 3), (4, 36000000), (5, 36000001), (6, 36000002), (7, 36000003),
+			(8, 5)) v(i, n);
+	FETCH 3 FROM ahead;
+	SELECT length(lab(repeat('y', 30000000))) > 0;
+	FETCH ALL FROM ahead;
+	COMMIT)), join("\n", '1|t', '2|t', '3|t', 't', '36000000|t', '36000001|t', '36000002|t', '36000003|t', '5|t'),
+	'P10: letters ahead, as many bytes as there may be, do not keep a call from asking');
+is(requests() - $before_long, 9, 'P3: each is asked once');
+
 # A session that is ended with many in flight leaves no letter behind, and the server as it was.
 $provider->script({ latency_ms => 1000 });
 my $session = $node->background_psql('postgres', on_error_stop => 0);
@@ -214,7 +251,7 @@ sql("SELECT pg_terminate_backend($pid)");
 $node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)') or die 'letters stay';
 is(sql('SELECT pg_postmaster_start_time()'), $started, 'the server lives');
 is(sql("SELECT count(*) FROM pg_stat_activity WHERE pid = $pid"), 0, 'the session has left');
-ledger_equals_meter($node, $provider, 'P3: what it had asked is on the ledger');
+ledger_equals_meter($node, $provider, 'P3: what it had asked is on the ledger', server => 'sim');
 eval { $session->quit };
 
 done_testing();
