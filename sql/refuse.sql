@@ -182,6 +182,29 @@ UPDATE placed SET label = llm_classify(body) WHERE id = 1;
 SELECT count(*) FROM llm.queue;
 ROLLBACK;
 DROP TABLE h CASCADE;
+-- a cell that shows nothing, of a row that the role may store and not see
+CREATE TABLE q (id int PRIMARY KEY, owner name, body text, kind text, label jsonb);
+GRANT ALL ON q TO refuse_hidden;
+ALTER TABLE q ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON q USING (owner = current_user) WITH CHECK (true);
+CREATE VIEW few AS SELECT * FROM q WHERE id < 10;
+GRANT ALL ON few TO refuse_hidden;
+SET ROLE refuse_hidden;
+INSERT INTO q (id, owner, label) VALUES (1, 'another', llm_classify('x'));
+INSERT INTO q (id, owner, kind) VALUES (1, 'another', llm_classify('x'));
+\echo :SQLSTATE
+INSERT INTO few (id, owner, kind) VALUES (11, current_user, llm_classify('x'));
+INSERT INTO q (id, owner, kind) VALUES (1, current_user, CASE WHEN true THEN llm_classify('x') END), (2, 'another', NULL);
+INSERT INTO q (id, owner, kind) SELECT i, CASE WHEN i = 3 THEN 'another' ELSE current_user END,
+	CASE WHEN i <> 3 THEN llm_classify('x')->>'label' ELSE 'given' END FROM generate_series(3, 4) i;
+UPDATE q SET owner = 'another', kind = llm_classify('y') WHERE id = 1;
+UPDATE few SET kind = llm_classify('y') WHERE id = 1;
+INSERT INTO q (id, owner, kind) VALUES (1, 'another', 'a') ON CONFLICT (id) DO UPDATE SET owner = 'another', kind = llm_classify('z');
+RESET ROLE;
+SELECT id, owner, kind FROM q ORDER BY id;
+SELECT key, input FROM llm.queue WHERE state = 'ready' ORDER BY id;
+DELETE FROM llm.queue;
+DROP TABLE q CASCADE;
 DROP OWNED BY refuse_hidden;
 DROP ROLE refuse_hidden;
 

@@ -15,6 +15,9 @@
  *	  rewrite()    puts them into seen(), beside bind()
  *	  seen()       when the statement runs, for each stored row
  *
+ * A cell that shows nothing of its question keeps its value, so its conditions say what they said
+ * before; but a role may store rows that it does not see.
+ *
  * A condition with a sub-select is not evaluated; it is refused at once where it
  * reads the column that gets the marker, and trusted where it does not.
  *
@@ -256,7 +259,32 @@ llm_planner_conditions(const LlmFound *found, LlmFoundTarget *target, Relation r
 	}
 }
 
-/* One call of seen() for each condition and each column that may get a marker. */
+/* Add a call of seen() for each condition: of a column, whose cell says whether there is a question. */
+static void
+add_calls(List **calls, const LlmFoundTarget *target, Oid seen, Const *magic, Form_pg_attribute att,
+		  Node *column)
+{
+	ListCell *cell;
+
+	foreach(cell, target->conditions)
+	{
+		LlmFoundCondition *condition = lfirst(cell);
+		List *args = list_make3(copyObject(magic),
+								makeConst(TEXTOID, -1, InvalidOid, -1, CStringGetTextDatum(condition->hider), false,
+										  false),
+								makeConst(TEXTOID, -1, InvalidOid, -1, CStringGetTextDatum(NameStr(att->attname)),
+										  false, false));
+
+		args = lappend(args, copyObject(condition->qual));
+		args = lappend(args, copyObject(column));
+		*calls = lappend(*calls, makeFuncExpr(seen, BOOLOID, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
+	}
+}
+
+/*
+ * One call of seen() for each condition and each column that may get a marker, or a question that it
+ * does not show: in the place of its cell that has what bind_quiet() finds the question by.
+ */
 List *
 llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen, Const *magic)
 {
@@ -274,38 +302,63 @@ llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen, Con
 	{
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
 
-		foreach(cell, target->conditions)
-		{
-			LlmFoundCondition *condition = lfirst(cell);
-			List *args = list_make3(copyObject(magic),
-									makeConst(TEXTOID, -1, InvalidOid, -1,
-											  CStringGetTextDatum(condition->hider), false, false),
-									makeConst(TEXTOID, -1, InvalidOid, -1,
-											  CStringGetTextDatum(NameStr(att->attname)), false, false));
+		add_calls(&calls, target, seen, magic, att,
+				  (Node *) makeVar(target->query->resultRelation, attno, att->atttypid, att->atttypmod,
+								   att->attcollation, 0));
+	}
+	foreach(cell, target->quiet)
+	{
+		const LlmFoundQuietColumn *column = lfirst(cell);
+		LlmDeferQuiet spec = {target->spec, column->column, false, false, -1, 0, ""};
 
-			args = lappend(args, copyObject(condition->qual));
-			args = lappend(args, makeVar(target->query->resultRelation, attno, att->atttypid, att->atttypmod,
-										 att->attcollation, 0));
-			calls = lappend(calls, makeFuncExpr(seen, BOOLOID, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
-		}
+		add_calls(&calls, target, seen, magic, TupleDescAttr(RelationGetDescr(rel), column->attno - 1),
+				  lsecond(llm_rewrite_fixed_args(llm_defer_write_quiet(&spec))));
 	}
 	return calls;
 }
 
-/* SQL: llm.seen(magic, hider, column, visible, cell) → true, or an error when a pending cell would be hidden */
+/* Has the row a question that its cell does not show? */
+static bool
+has_quiet_question(FunctionCallInfo fcinfo)
+{
+	const LlmSlotState *slot = fcinfo->flinfo->fn_extra;
+
+	if (slot == NULL)
+	{
+		LlmRun *run = llm_defer_current_run();
+		MemoryContext caller = MemoryContextSwitchTo(run->context);
+		const LlmDeferQuiet *spec = llm_defer_read_quiet(PG_GETARG_TEXT_P_COPY(SEEN_CELL));
+
+		MemoryContextSwitchTo(caller);
+		fcinfo->flinfo->fn_extra = &llm_defer_target(run, spec->target)->slots[spec->column];
+		slot = fcinfo->flinfo->fn_extra;
+	}
+	return slot->quiet.given.id != 0;
+}
+
+/* Has it one that its cell shows? */
+static bool
+has_pending_marker(FunctionCallInfo fcinfo, Oid type)
+{
+	const char *status = llm_marker_status(llm_marker_cell_type(type), PG_GETARG_DATUM(SEEN_CELL));
+
+	return status != NULL && strcmp(status, "pending") == 0;
+}
+
+/* SQL: llm.seen(magic, hider, column, visible, cell) → true, or an error when a row with a question would be hidden */
 Datum
 llm_enrich_seen(PG_FUNCTION_ARGS)
 {
-	LlmCellType type;
-	const char *status;
+	Oid type;
+	bool is_quiet;
 	char *column;
 
 	llm_defer_check_magic(fcinfo, "seen");
 	if (PG_ARGISNULL(SEEN_CELL) || (!PG_ARGISNULL(SEEN_VISIBLE) && PG_GETARG_BOOL(SEEN_VISIBLE)))
 		PG_RETURN_BOOL(true);
-	type = llm_marker_cell_type(get_fn_expr_argtype(fcinfo->flinfo, SEEN_CELL));
-	status = llm_marker_status(type, PG_GETARG_DATUM(SEEN_CELL));
-	if (status == NULL || strcmp(status, "pending") != 0)
+	type = get_fn_expr_argtype(fcinfo->flinfo, SEEN_CELL);
+	is_quiet = type == TEXTOID; /* a marker is in jsonb or json */
+	if (!(is_quiet ? has_quiet_question(fcinfo) : has_pending_marker(fcinfo, type)))
 		PG_RETURN_BOOL(true);
 	column = text_to_cstring(PG_GETARG_TEXT_PP(SEEN_COLUMN));
 	ereport(ERROR,
@@ -313,6 +366,7 @@ llm_enrich_seen(PG_FUNCTION_ARGS)
 			 errmsg("a row whose column \"%s\" waits for an answer would be hidden by %s", column,
 					text_to_cstring(PG_GETARG_TEXT_PP(SEEN_HIDER))),
 			 errdetail("The answer is written through the same relation and with the rights of the same role, and would not find the row."),
-			 errhint("Let it show such rows, too (... OR llm_is_pending(%s)), or write to the table where nothing hides them.",
-					 quote_identifier(column))));
+			 is_quiet ? errhint("Let it show such rows, too, or write to the table where nothing hides them.")
+					  : errhint("Let it show such rows, too (... OR llm_is_pending(%s)), or write to the table where nothing hides them.",
+								quote_identifier(column))));
 }
