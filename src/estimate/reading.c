@@ -199,6 +199,77 @@ has_multiexpr(Node *node, void *unused)
 	return expression_tree_walker(node, has_multiexpr, NULL);
 }
 
+/* For hides_walker(). */
+typedef struct Hiding
+{
+	bool in_view; /* of a view, or in one */
+} Hiding;
+
+static bool
+asks(Node *node)
+{
+	List *aggregates = NIL;
+
+	(void) aggregates_walker(node, &aggregates);
+	return aggregates != NIL || has_call(node);
+}
+
+/* Is it a view's query, or one into which a view's conditions have been merged? */
+static bool
+is_of_view(const Query *query)
+{
+	ListCell *cell;
+
+	foreach(cell, query->rtable)
+	{
+		const RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW)
+			return true;
+	}
+	return false;
+}
+
+static bool
+hides_walker(Node *node, Hiding *hiding)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+		Hiding inside = {hiding->in_view || (rte->rtekind == RTE_SUBQUERY && OidIsValid(rte->relid))};
+
+		if (asks((Node *) rte->securityQuals))
+			return true;
+		/* the caller's walk goes on with it, and would take it for one outside */
+		return inside.in_view && !hiding->in_view && hides_walker((Node *) rte->subquery, &inside);
+	}
+	if (hiding->in_view && IsA(node, FromExpr) && asks(((FromExpr *) node)->quals))
+		return true;
+	if (hiding->in_view && IsA(node, JoinExpr) && asks(((JoinExpr *) node)->quals))
+		return true;
+	if (IsA(node, Query))
+	{
+		Query *query = (Query *) node;
+		Hiding inside = {hiding->in_view || is_of_view(query)};
+
+		if (inside.in_view && asks(query->havingQual))
+			return true;
+		return query_tree_walker(query, hides_walker, &inside, QTW_EXAMINE_RTES_BEFORE);
+	}
+	return expression_tree_walker(node, hides_walker, hiding);
+}
+
+/* May a view or row security hide a row by an answer?  It would be shown to conditions and casts of the statement's. */
+static bool
+hides_by_answer(Query *query)
+{
+	Hiding hiding = {false};
+
+	return hides_walker((Node *) query, &hiding);
+}
+
 /* Making it
  */
 
@@ -302,7 +373,9 @@ llm_reading_make(Query *query, LlmReadingConditions conditions, const char **why
 	Query *reading = copyObject(query);
 
 	*why = NULL;
-	if (query->commandType == CMD_MERGE)
+	if (hides_by_answer(query))
+		*why = "a call decides which rows a view or row security shows";
+	else if (query->commandType == CMD_MERGE)
 		*why = "it is a MERGE";
 	else if (query->hasModifyingCTE)
 		*why = "a query in WITH writes";

@@ -37,7 +37,10 @@ extern bool llm_reading_has_conditions(Query *query);
 /* May calls depend on the answers of others, within an expression? */
 extern bool llm_reading_has_dependent(Query *query);
 
-/* A copy that only reads; NULL, and *why as a part of a sentence, where that cannot be. */
+/*
+ * A copy that only reads; NULL, and *why as a part of a sentence, where that cannot be, or would read rows that the
+ * role may not see.
+ */
 extern Query *llm_reading_make(Query *query, LlmReadingConditions conditions, const char **why);
 
 /*
