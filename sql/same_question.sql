@@ -7,6 +7,7 @@ SET client_min_messages = warning;
 CREATE SCHEMA same_question;
 SET search_path = same_question, public;
 SET default_toast_compression = pglz; -- the default of 19 is another one
+SET enable_nestloop = off; -- statistics of llm.queue are of any moment
 CREATE SERVER same_server FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'http://127.0.0.1:9/v1');
 SELECT llm.add_model('same_model', server => 'same_server', model => 'm', input_per_mtok => 1, output_per_mtok => 1);
 SET llm_enrich.model = 'same_model';
