@@ -456,7 +456,8 @@ llm_call_site_ask(LlmCallSite *site, const text *input, LlmAhead *ahead)
 
 	for (int tries = 1; answer != NULL && site->conditions != NULL; tries++)
 	{
-		reply.message = llm_conditions_fault(site->conditions, answer, VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input));
+		reply.message = llm_conditions_fault(site->conditions, answer, VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input),
+											 NULL);
 		if (reply.message == NULL)
 			return answer;
 		if (tries >= llm_guc_max_tries)

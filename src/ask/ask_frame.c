@@ -30,6 +30,8 @@
 #include "ask/ask_frame.h"
 #include "ask/ask_tally.h"
 #include "base/compat.h"
+#include "base/worker.h"
+#include "operation/condition.h"
 
 /* Something that runs. */
 typedef struct Frame
@@ -177,6 +179,13 @@ check_process(const char *function)
 				 errhint("Ask on the primary.")));
 	if (IsParallelWorker())
 		where = "A parallel worker cannot wait for an answer.";
+	else if (llm_worker_is_here())
+		/* checks of an answer, an expression around a call: a code that these do not take for the answer's fault */
+		ereport(ERROR,
+				(errcode(LLM_ERRCODE_NOT_HERE),
+				 errmsg("%s() cannot be evaluated where an answer is written", function),
+				 errdetail("It is evaluated in the write-back, which waits for no provider."),
+				 errhint("Ask in a statement of its own.")));
 	else if (IsLogicalWorker())
 		where = "Rows that a subscription applies wait for no answer.";
 	if (where != NULL)

@@ -45,6 +45,9 @@
 /* Subject of what llm.health says while the predecessor of a worker lives. */
 static const char *const worker_subjects[LLM_WORKER_KINDS] = {"sender", "writer"};
 
+/* Set for good by a process that is one. */
+static bool is_here = false;
+
 /* Between two looks whether another worker of this kind has ended: ms. */
 #define PREDECESSOR_RETRY_MS 1000
 
@@ -244,10 +247,17 @@ llm_worker_end_quietly(void)
 }
 
 bool
+llm_worker_is_here(void)
+{
+	return is_here;
+}
+
+bool
 llm_worker_start(LlmWorkerKind kind, Datum arg)
 {
 	Oid database = DatumGetObjectId(arg);
 
+	is_here = true;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, cancel_lock_wait);

@@ -33,6 +33,9 @@
  */
 extern bool llm_worker_start(LlmWorkerKind kind, Datum arg);
 
+/* Is this process a sender or writer of ours? */
+extern bool llm_worker_is_here(void);
+
 /* In a process of ours: SIGTERM ends it as ever, and the log does not call that fatal. */
 extern void llm_worker_end_quietly(void);
 

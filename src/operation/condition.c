@@ -357,6 +357,13 @@ is_ours(const ErrorData *error)
 	}
 }
 
+/* Would it be raised here for any answer? */
+static bool
+is_not_here(const ErrorData *error)
+{
+	return error->sqlerrcode == LLM_ERRCODE_NOT_HERE && !is_of_language(error);
+}
+
 static char *
 clip(const char *words)
 {
@@ -376,7 +383,8 @@ own_value(const LlmConditions *conditions, Jsonb *answer)
 }
 
 char *
-llm_conditions_fault(LlmConditions *conditions, Jsonb *answer, const char *input, size_t input_len)
+llm_conditions_fault(LlmConditions *conditions, Jsonb *answer, const char *input, size_t input_len,
+					 ErrorData **forbidden)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -410,10 +418,13 @@ llm_conditions_fault(LlmConditions *conditions, Jsonb *answer, const char *input
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
-		if (is_ours(error))
+		if (forbidden != NULL && is_not_here(error))
+			*forbidden = error;
+		else if (is_ours(error) || is_not_here(error))
 			ReThrowError(error);
-		fault = psprintf("The condition %s raises an error for the answer: %s", clip(conditions->all[at].sql),
-						 clip(error->message == NULL ? "unknown" : error->message));
+		else
+			fault = psprintf("The condition %s raises an error for the answer: %s", clip(conditions->all[at].sql),
+							 clip(error->message == NULL ? "unknown" : error->message));
 	}
 	PG_END_TRY();
 	return fault;

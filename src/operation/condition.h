@@ -30,6 +30,9 @@
 /* And the member of an answer that "answer" is, where the function returns that alone. */
 #define LLM_CONDITION_VALUE_KEY "checks_value"
 
+/* Of what may not be evaluated in this process, so that no other answer would do better. */
+#define LLM_ERRCODE_NOT_HERE ERRCODE_E_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED
+
 typedef struct LlmConditions LlmConditions;
 
 /* Of a recipe's spec, in the current context; NULL when it has none. */
@@ -37,8 +40,11 @@ extern LlmConditions *llm_conditions_prepare(Jsonb *spec);
 
 /*
  * NULL when all hold; else, in the current context, a sentence about the first that does not, or that cannot be
- * evaluated for this answer.  Raises what is no fault of the answer's: a cancelled query, no memory, a lock.
+ * evaluated for this answer.  Raises what is no fault of the answer's: a cancelled query, no memory, a lock.  So it
+ * does with what may be evaluated in this process for no answer, unless "forbidden" is there to take the error: the
+ * result is NULL then.
  */
-extern char *llm_conditions_fault(LlmConditions *conditions, Jsonb *answer, const char *input, size_t input_len);
+extern char *llm_conditions_fault(LlmConditions *conditions, Jsonb *answer, const char *input, size_t input_len,
+								  ErrorData **forbidden);
 
 #endif /* LLM_CONDITION_H */

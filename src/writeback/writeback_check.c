@@ -68,6 +68,18 @@ refuse(LlmWriteRow *row, char *fault)
 	row->answer = NULL;
 }
 
+/* It cannot be checked here at all, and no other answer would be: a cell that shows its task shows that. */
+static void
+leave_unchecked(LlmWriteRow *row, ErrorData *error)
+{
+	llm_writeback_fail_by_error(row, error);
+	row->fate = LLM_FATE_OPEN;
+	row->outcome = pstrdup("failed");
+	row->error = pstrdup("not_writable");
+	row->message = row->explanation;
+	row->answer = NULL; /* of the cell; llm.queue has it */
+}
+
 void
 llm_writeback_check(LlmWriteJob *job)
 {
@@ -77,6 +89,7 @@ llm_writeback_check(LlmWriteJob *job)
 	for (int i = 0; i < job->nrows; i++)
 	{
 		LlmWriteRow *row = &job->rows[i];
+		ErrorData *forbidden = NULL;
 		char *fault;
 
 		if (row->fate != LLM_FATE_OPEN || strcmp(row->outcome, "answered") != 0 || row->input == NULL)
@@ -86,12 +99,13 @@ llm_writeback_check(LlmWriteJob *job)
 		{
 			if (error == NULL)
 				return;
-			llm_writeback_fail_by_error(row, error);
-			row->reason = "not_writable";
+			leave_unchecked(row, error);
 			continue;
 		}
-		fault = llm_conditions_fault(conditions, row->answer, row->input, strlen(row->input));
+		fault = llm_conditions_fault(conditions, row->answer, row->input, strlen(row->input), &forbidden);
 		if (fault != NULL)
 			refuse(row, fault);
+		else if (forbidden != NULL)
+			leave_unchecked(row, forbidden);
 	}
 }

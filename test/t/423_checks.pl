@@ -167,6 +167,27 @@ $provider->script({});
 is(sql(q(SELECT pg_typeof(llm_filter('the invoice', 'is it one?', checks => ARRAY[$$jsonb_typeof(answer) = 'boolean'$$])))), 'boolean',
 	'the answer of llm_filter is a boolean');
 
+# One that asks a model, which the name of its function does not tell: no other answer would do better.
+sql(q(CREATE FUNCTION rules.asks(text) RETURNS boolean LANGUAGE plpgsql AS
+	$$ BEGIN RETURN llm_filter($1, 'is it one?'); END $$));
+foreach my $case ([ 'label', q(llm_status(label)) ], [ 'kind', q(coalesce(kind, 'failed')) ])
+{
+	my ($column, $status) = @{$case};
+
+	sql(q(TRUNCATE ticket; INSERT INTO ticket (body) VALUES ('the invoice of December')));
+	my $one = requests();
+	sql(qq(UPDATE ticket SET $column = llm_classify(body, '{billing,bug}', checks => ARRAY['rules.asks(input)'])));
+	wait_idle($node);
+	is(requests() - $one, 1, "a condition that asks, column $column: one request");
+	is(sql("SELECT $status FROM ticket"), 'failed', 'and the row has failed');
+	like(sql(q(SELECT reason || ' ' || message FROM llm.dead_letter ORDER BY task DESC LIMIT 1)),
+		qr/^not_writable 38003: llm_filter\(\) cannot be evaluated where an answer is written/,
+		'with what is wrong with it');
+}
+is(sql(q(SELECT llm_classify('the invoice', '{billing,bug}',
+	checks => ARRAY['rules.asks(input) IS NOT NULL'])->>'label')),
+	'billing', 'immediate: it may ask');
+
 # What is refused when the statement runs.
 foreach my $case (
 	[ q('{}'), qr/invalid value for argument "checks"/ ],
