@@ -146,20 +146,20 @@ llm_money_nano(Datum dollars)
 static void
 read_budgets(void)
 {
-	MemoryContext saved;
-	List *rows;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich budgets", ALLOCSET_SMALL_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	List *rows = llm_budget_read(); /* may fail: then those of before stand */
+	Budget *found = palloc0(sizeof(Budget) * Max(list_length(rows), 1));
 	ListCell *lc;
 
-	if (budget_context == NULL)
-		budget_context = AllocSetContextCreate(TopMemoryContext, "llm_enrich budgets", ALLOCSET_SMALL_SIZES);
+	MemoryContextSetParent(context, TopMemoryContext);
+	if (budget_context != NULL)
+		MemoryContextDelete(budget_context);
+	budget_context = context;
+	budgets = found;
 	nbudgets = 0;
-	budgets = NULL;
 	ends_at = DT_NOEND;
 	version++;
-	MemoryContextReset(budget_context);
-	saved = MemoryContextSwitchTo(budget_context);
-	rows = llm_budget_read();
-	budgets = palloc0(sizeof(Budget) * Max(list_length(rows), 1));
 	foreach(lc, rows)
 	{
 		Budget *budget = &budgets[foreach_current_index(lc)];
@@ -572,7 +572,6 @@ llm_money_flush(void)
 	LlmBudgetChange *changes;
 	int n = 0;
 
-	touched = NIL;
 	if (!pending)
 		return;
 	changes = palloc0(sizeof(LlmBudgetChange) * PERIODS * nbudgets);
@@ -602,6 +601,12 @@ llm_money_flush(void)
 				budgets[i].row.spent = changes[c].spent_now;
 		}
 	}
+}
+
+void
+llm_money_keep(void)
+{
+	touched = NIL;
 }
 
 void

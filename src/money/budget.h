@@ -95,7 +95,9 @@ extern void llm_money_forget_waiting(void);
 extern bool llm_money_waiting_changed(void);
 extern void llm_money_store_waiting(void);
 
+/* In the transaction's end: store; when it has committed, keep(); when it failed, undo(). */
 extern void llm_money_flush(void);
+extern void llm_money_keep(void);
 extern void llm_money_undo(void);
 
 /* A numeric of dollars, rounded up. */

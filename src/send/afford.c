@@ -247,7 +247,8 @@ llm_afford_blocks(const LlmAfford *afford)
 {
 	int which;
 
-	if (!afford->bounded)
+	/* before it is prepared for budgets that were read again, its places in them say nothing */
+	if (!afford->bounded || afford->account.version != llm_money_version())
 		return false;
 	return afford->problem != NULL || afford->ever < least_cost(afford) ||
 		   llm_money_left(&afford->account, &which) < needed(afford);

@@ -71,6 +71,12 @@ llm_budgets_take(LlmPass *pass)
 }
 
 void
+llm_budgets_keep(LlmPass *pass)
+{
+	llm_money_keep();
+}
+
+void
 llm_budgets_undo(LlmPass *pass)
 {
 	llm_money_undo();

@@ -15,6 +15,7 @@
 /* The first: budgets as they are now, with what requests under way have reserved. */
 extern TimestampTz llm_budgets_due(const LlmPass *pass);
 extern void llm_budgets_take(LlmPass *pass);
+extern void llm_budgets_keep(LlmPass *pass);
 extern void llm_budgets_undo(LlmPass *pass);
 
 /* When all is claimed: what the transaction has spent and reserved, and which tasks wait for money. */

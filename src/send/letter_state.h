@@ -31,6 +31,8 @@ typedef struct LlmLetter
 
 	bool looked_up; /* among kept answers */
 	Jsonb *kept; /* the one that was found; or NULL */
+	const char *kept_server; /* and where it would have been asked: its route may be gone when it is told */
+	const char *kept_model;
 
 	int attempt; /* requests so far, the next one included once it is made */
 	int tries;

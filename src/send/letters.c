@@ -205,6 +205,7 @@ find_routes(TimestampTz now)
 		LlmRoute *route;
 
 		letter->route = NULL;
+		letter->short_of_money = false; /* whatever it waits for now; told again where that is it */
 		if (!llm_mailbox_is_wanted(&letter->taken))
 		{
 			end_waiting(letter, LLM_LETTER_LEFT, NULL, NULL);
@@ -352,7 +353,6 @@ make_flight(LlmLetter *letter, const Grant *from, TimestampTz now)
 	spender.server = from->route->target->server;
 	spender.server_oid = from->route->target->server_oid;
 	spender.model = from->route->target->model;
-	letter->short_of_money = false;
 	if (!llm_afford_letter(&claim, from->route, &spender, letter->purse, &why, &wait))
 	{
 		want_money(letter, why, wait, now);
@@ -566,8 +566,8 @@ llm_letters_tell_kept(LlmPass *pass)
 		LlmLetterReply reply = {.outcome = LLM_LETTER_ANSWERED, .kept = true, .answer = letter->kept};
 
 		reply.booked = "cached";
-		reply.server = letter->route->target->server;
-		reply.model = letter->route->target->model;
+		reply.server = letter->kept_server;
+		reply.model = letter->kept_model;
 		llm_letters_tell(letter, &reply);
 		dlist_delete(&letter->node);
 		llm_letters_free(letter);

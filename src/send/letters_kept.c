@@ -50,6 +50,8 @@ settle_letter(LlmLetter *letter, const LlmKeptAnswer *found)
 
 	letter->kept = palloc(VARSIZE(found->answer));
 	memcpy(letter->kept, found->answer, VARSIZE(found->answer));
+	letter->kept_server = pstrdup(letter->route->target->server);
+	letter->kept_model = pstrdup(letter->route->target->model);
 	MemoryContextSwitchTo(saved);
 	s->task = letter->task;
 	s->letter = &letter->facts;

@@ -98,6 +98,7 @@ recover_some(TimestampTz now)
 		cancelled = llm_queue_settle(settlements, n);
 	}
 	llm_spi_commit();
+	llm_money_keep();
 	if (cancelled)
 		llm_shmem_wake(MyDatabaseId, LLM_WORKER_WRITER);
 	foreach(lc, requests)
@@ -117,6 +118,7 @@ recover_letters(void)
 	MemoryContextSwitchTo(context);
 	n = llm_letters_recover();
 	llm_spi_commit();
+	llm_money_keep();
 	MemoryContextDelete(context);
 	return n;
 }

@@ -90,6 +90,7 @@ static TimestampTz due_at = DT_NOBEGIN; /* the next waiting task */
 static TimestampTz sweep_at = DT_NOBEGIN;
 static TimestampTz reasons_at = DT_NOBEGIN;
 static TimestampTz retry_at = DT_NOBEGIN;
+static bool failed = false; /* the last transaction did: what is in memory may not be what is on disk */
 static const char *step_name = NULL; /* the step that runs */
 
 /* Callback: llm.pause changes only when a person pauses or resumes something. */
@@ -445,7 +446,7 @@ store_reasons(LlmPass *pass)
 
 /* In this order.  An answer and its bill first: it is paid, and nothing else is worth more. */
 static const LlmStep steps[] = {
-	{"budgets", llm_budgets_due, llm_budgets_take, NULL, llm_budgets_undo},
+	{"budgets", llm_budgets_due, llm_budgets_take, llm_budgets_keep, llm_budgets_undo},
 	{"bills", store_due, store_bills, forget_stored, NULL},
 	{"shares of retries", NULL, store_shares, NULL, NULL},
 	{"answers", NULL, store_answers, NULL, NULL},
@@ -607,10 +608,12 @@ llm_scheduler_pass(void)
 	pass.may_claim = llm_guc_enabled && !draining;
 	if (llm_clock_was_set_back())
 		set_back = true;
-	llm_refused_tend(pass.now);
+	if (!failed)
+		llm_refused_tend(pass.now);
 	if (retry_at > pass.now || next_step_at(&pass) > pass.now)
 		return next_pass_at(&pass);
-	if (!transact(&pass))
+	failed = !transact(&pass);
+	if (failed)
 	{
 		llm_store_trouble_note(pass.failure);
 		retry_at = TimestampTzPlusMilliseconds(pass.now, STORE_RETRY_MS);

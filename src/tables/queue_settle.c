@@ -60,9 +60,13 @@ static const LlmStoreColumn queue_columns[] = {
 
 StaticAssertDecl(lengthof(queue_columns) == QUEUE_COLUMNS, "a name for each column");
 
-/* Which of the tasks that are to be asked again were cancelled: their places in $1, from 1. */
+/*
+ * Which of the tasks that are to be asked again were cancelled: their places in $1, from 1, and
+ * whether another took the cell.
+ */
 static LlmStatement cancelled_statement = {
-	.sql = "SELECT v.place FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(task, place)"
+	.sql = "SELECT v.place, (SELECT true FROM llm.cancellation c WHERE c.task = v.task AND c.superseded LIMIT 1)"
+		   " FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(task, place)"
 		   " WHERE (SELECT true FROM llm.cancellation c WHERE c.task = v.task LIMIT 1)",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
@@ -75,13 +79,21 @@ set_text(Datum *value, bool *isnull, const char *string)
 	*value = string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
 }
 
+/* What word was left for a task while it was under way. */
+typedef enum Word
+{
+	WORD_NONE,
+	WORD_CANCELLED,
+	WORD_SUPERSEDED
+} Word;
+
 /* Which of these are to be asked again and were cancelled meanwhile; NULL: none. */
-static bool *
+static Word *
 find_cancelled(LlmSettlement **settlements, int n)
 {
 	Datum *tasks = palloc(sizeof(Datum) * n);
 	int *places = palloc(sizeof(int) * n);
-	bool *cancelled = NULL;
+	Word *cancelled = NULL;
 	Datum values[1];
 	int nagain = 0;
 
@@ -96,13 +108,14 @@ find_cancelled(LlmSettlement **settlements, int n)
 		return NULL;
 	values[0] = llm_spi_array(INT8OID, tasks, NULL, nagain);
 	if (llm_spi_execute(&cancelled_statement, values, NULL, true) > 0)
-		cancelled = palloc0(sizeof(bool) * n);
+		cancelled = palloc0(sizeof(Word) * n);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool isnull;
 		int64 place = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 
-		cancelled[places[place - 1]] = true;
+		(void) SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull);
+		cancelled[places[place - 1]] = isnull ? WORD_CANCELLED : WORD_SUPERSEDED;
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return cancelled;
@@ -144,10 +157,12 @@ add_to_column(TupleTableSlot *row, int column, int32 more)
  * takes care of its cell.
  */
 static void
-change_row(TupleTableSlot *row, const int *columns, const LlmSettlement *s, bool cancelled, int64 transaction)
+change_row(TupleTableSlot *row, const int *columns, const LlmSettlement *s, Word word, int64 transaction)
 {
-	const char *state = llm_task_state_name(cancelled ? LLM_TASK_CANCELLED : s->state);
-	bool settled = cancelled || !llm_task_is_open(s->state);
+	const char *state = llm_task_state_name(word == WORD_SUPERSEDED	 ? LLM_TASK_SUPERSEDED
+											: word == WORD_CANCELLED ? LLM_TASK_CANCELLED
+																	 : s->state);
+	bool settled = word != WORD_NONE || !llm_task_is_open(s->state);
 
 	set_text_column(row, columns[QUEUE_STATE], state);
 	set_text_column(row, columns[QUEUE_OUTCOME], settled ? state : NULL);
@@ -178,7 +193,7 @@ settle_once(LlmSettlement **settlements, int n, Snapshot snapshot, bool *any_can
 {
 	int columns[QUEUE_COLUMNS];
 	int64 transaction = llm_spi_transaction();
-	bool *cancelled;
+	Word *cancelled;
 	LlmStore *store;
 	int left = 0;
 
@@ -188,15 +203,15 @@ settle_once(LlmSettlement **settlements, int n, Snapshot snapshot, bool *any_can
 	for (int i = 0; i < n; i++)
 	{
 		LlmSettlement *s = settlements[i];
-		bool is_cancelled = cancelled != NULL && cancelled[i];
+		Word word = cancelled == NULL ? WORD_NONE : cancelled[i];
 		TupleTableSlot *row = llm_store_find(store, s->task);
 
 		if (row == NULL || !is_claimed_for(row, columns, s->request))
 			continue; /* it is not ours any more */
-		change_row(llm_store_copy(store), columns, s, is_cancelled, transaction);
+		change_row(llm_store_copy(store), columns, s, word, transaction);
 		if (!llm_store_replace(store))
 			settlements[left++] = s;
-		else if (is_cancelled)
+		else if (word != WORD_NONE)
 			*any_cancelled = true;
 	}
 	llm_store_end(store);

@@ -24,6 +24,8 @@
 /* What a task is when it gets there, whatever it was before. */
 #define IS_READY "state = 'ready', reason = NULL, not_before = NULL"
 #define IS_OVER(outcome) "state = '" outcome "', outcome = '" outcome "', reason = NULL, not_before = NULL"
+/* The same by a user, who may meet an answer that was put off: the writer looks for it among those of no sender. */
+#define IS_ENDED(outcome) IS_OVER(outcome) ", landed = NULL"
 #define HAS_FAILED(error, message) IS_OVER("failed") ", error = '" error "', message = '" message "'"
 #define IS_BACK "state = q.outcome, landed = NULL, reason = NULL, not_before = NULL"
 
@@ -387,11 +389,14 @@ static LlmStatement transitions[] = {
 	[LLM_EVENT_STOP_CANCELLED] = {
 		.sql = "WITH seen AS MATERIALIZED (SELECT c.id, c.task FROM llm.cancellation c"
 			   "  WHERE c.id > $1 ORDER BY c.id LIMIT $2),"
-			   " due AS MATERIALIZED (SELECT q.id FROM llm.queue q WHERE q.id = ANY (ARRAY(SELECT s.task FROM seen s))"
+			   " due AS MATERIALIZED (SELECT q.id, CASE WHEN (SELECT true FROM llm.cancellation c WHERE c.task = q.id"
+			   "   AND c.superseded LIMIT 1) THEN 'superseded' ELSE 'cancelled' END AS word"
+			   "  FROM llm.queue q WHERE q.id = ANY (ARRAY(SELECT s.task FROM seen s))"
 			   "  AND q.state IN ('ready', 'waiting') AND q.outcome IS NULL),"
-			   " free AS MATERIALIZED (SELECT q.id FROM llm.queue q JOIN due ON due.id = q.id"
+			   " free AS MATERIALIZED (SELECT q.id, due.word FROM llm.queue q JOIN due ON due.id = q.id"
 			   "  WHERE q.state IN ('ready', 'waiting') AND q.outcome IS NULL FOR UPDATE OF q SKIP LOCKED),"
-			   " stopped AS (UPDATE llm.queue q SET " IS_OVER("cancelled") OF("free") " RETURNING q.id)"
+			   " stopped AS (UPDATE llm.queue q SET state = p.word, outcome = p.word, reason = NULL, not_before = NULL"
+			   "" OF("free") " RETURNING q.id)"
 			   " SELECT (SELECT pg_catalog.count(*) FROM due) - (SELECT pg_catalog.count(*) FROM stopped),"
 			   "  (SELECT pg_catalog.count(*) FROM seen), (SELECT pg_catalog.max(id) FROM seen)",
 		.nargs = 2,
@@ -414,7 +419,7 @@ static LlmStatement transitions[] = {
 			   " tried AS MATERIALIZED (SELECT mine.id, CASE WHEN mine.is_free THEN llm.lock_task(mine.place)"
 			   "  ELSE false END AS is_locked FROM mine),"
 			   " free AS (SELECT tried.id FROM tried WHERE tried.is_locked),"
-			   " stopped AS (UPDATE llm.queue q SET " IS_OVER("cancelled") OF("free") " RETURNING q.id),"
+			   " stopped AS (UPDATE llm.queue q SET " IS_ENDED("cancelled") OF("free") " RETURNING q.id),"
 			   " asked AS (INSERT INTO llm.cancellation (task) SELECT mine.id FROM tried mine"
 			   "  WHERE NOT mine.is_locked AND NOT EXISTS (SELECT FROM llm.cancellation c WHERE c.task = mine.id) RETURNING task)"
 			   " SELECT (SELECT pg_catalog.count(*) FROM stopped) + (SELECT pg_catalog.count(*) FROM asked)",
@@ -425,7 +430,7 @@ static LlmStatement transitions[] = {
 
 	/* Tasks with the relation, key and column of their cells.  What is under way will find the cell taken. */
 	[LLM_EVENT_SUPERSEDE] = {
-		.sql = "UPDATE llm.queue q SET " IS_OVER("superseded")
+		.sql = "UPDATE llm.queue q SET " IS_ENDED("superseded")
 			   " FROM (WITH old AS MATERIALIZED (SELECT w.id, w.ctid AS place"
 			   "  FROM unnest($1, $2, $3, $4) AS o(id, relation, key, column_name)"
 			   "  JOIN llm.queue w ON w.id = o.id JOIN llm.job j ON j.id = w.job"
@@ -447,7 +452,7 @@ static LlmStatement transitions[] = {
 			   " tried AS MATERIALIZED (SELECT old.id, CASE WHEN old.is_free THEN llm.lock_task(old.place)"
 			   "  ELSE false END AS is_locked FROM old),"
 			   " free AS (SELECT tried.id FROM tried WHERE tried.is_locked),"
-			   " stopped AS (UPDATE llm.queue q SET " IS_OVER("superseded") OF("free") "),"
+			   " stopped AS (UPDATE llm.queue q SET " IS_ENDED("superseded") OF("free") "),"
 			   " noted AS (INSERT INTO llm.cancellation (task, superseded) SELECT tried.id, true FROM tried"
 			   "  WHERE NOT tried.is_locked)"
 			   " SELECT pg_catalog.count(*) FROM old",
