@@ -187,6 +187,7 @@ my @table = (
 
 # All at once: one host holds up no other.
 my %met;
+my %asked_at;
 my $count = 0;
 my %number;
 foreach my $row (@table)
@@ -196,6 +197,7 @@ foreach my $row (@table)
 	meet($quirk) unless $met{$quirk}++;
 	next if $met{$quirk} > 1;
 	insert($quirk, 2, sprintf($call, $quirk));
+	$asked_at{$quirk} = time;
 }
 foreach my $row (@table)
 {
@@ -211,7 +213,14 @@ foreach my $row (@table)
 		sleep 0.1;
 	}
 	is($got, $right, "$quirk: $right");
-	is(ask("count/$quirk"), $requests, "$quirk: requests") if defined $requests;
+	if (defined $requests)
+	{
+		my $seen = ask("count/$quirk");
+
+		# what is paused is tried once a minute
+		$requests++ while $seen > $requests && $right =~ /^waits/ && time - $asked_at{$quirk} > 55 * $requests;
+		is($seen, $requests, "$quirk: requests");
+	}
 	if (ref $tokens) { like(tokens($quirk), $tokens, "$quirk: tokens"); }
 	elsif (defined $tokens) { is(tokens($quirk), $tokens, "$quirk: tokens"); }
 	next unless defined $why;
