@@ -52,7 +52,7 @@ sub hint_of_wait
 	my $open = q(FROM llm.progress WHERE state <> 'finished' AND waiting > 0);
 	my $shown;
 
-	$node->poll_query_until('postgres', "SELECT why LIKE " . LLMTest::quoted($why) . " $open")
+	$node->poll_query_until('postgres', "SELECT why LIKE " . LLMTest::quoted("$why%") . " $open")
 		or diag($node->safe_psql('postgres', "SELECT waiting, why $open"));
 	$shown = $node->safe_psql('postgres', q(
 		SELECT problem || ' HINT: ' || hint FROM llm.health WHERE problem LIKE ) . LLMTest::quoted($problem // $why) . ' LIMIT 1');
