@@ -49,7 +49,7 @@ sub meet
 {
 	my ($quirk, $options) = @_;
 
-	sql(qq(CREATE SERVER "$quirk" FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'http://127.0.0.1:$port/$quirk/v1', timeout '20s')),
+	sql(qq(CREATE SERVER "$quirk" FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'http://127.0.0.1:$port/$quirk/v1', timeout '60s')),
 		qq(; SELECT llm.add_model('$quirk', server => '$quirk', model => '$quirk', input_per_mtok => 1, cached_input_per_mtok => 0.5, output_per_mtok => 2)));
 	return;
 }
