@@ -47,6 +47,7 @@ END
 sub build_next
 {
 	my $tree = "$temp/tree";
+	my @stale; # objects that name the version
 
 	mkdir "$temp/$_"
 		foreach 'tree', 'tree/src', (map { 'tree/src/' . basename($_) } glob "$root/src/*"), 'tree/extension', 'tree/extension/parts',
@@ -58,14 +59,15 @@ sub build_next
 
 		copy($file, $target) or die "could not copy $file: $!";
 		utime((stat $file)[ 8, 9 ], $target);
-		unlink $target =~ s/\.c$/.o/r if $file =~ /\.c$/ && slurp_file($file) =~ /LLM_ENRICH_VERSION/;
+		push @stale, $target =~ s/\.c$/.o/r if $file =~ /\.c$/ && slurp_file($file) =~ /LLM_ENRICH_VERSION/;
 	}
+	unlink @stale;
 	unlink glob "$tree/src/*/*.o" if !-e "$tree/src/process/init.o";
 	my $text = $control =~ s/'\Q$version\E'/'$next'/r;
 	unlink "$tree/llm_enrich.control";
 	append_to_file("$tree/llm_enrich.control", $text);
 	my (undef, $stderr) = run_command(
-		[ qw(make -s -C), $tree, qw(-o llm_enrich.control -o Makefile -o src/.made-with llm_enrich.so) ]);
+		[ qw(make -s -C), $tree, qw(-o llm_enrich.control -o Makefile -o made-with-what llm_enrich.so) ]);
 	copy("$tree/llm_enrich.so", "$temp/next/llm_enrich.so") or die "there is no library: $stderr";
 	chmod 0755, "$temp/next/llm_enrich.so";
 	return;
