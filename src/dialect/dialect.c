@@ -106,7 +106,8 @@ llm_dialect_estimate_tokens(const char *str, size_t len)
 		ascii += (unsigned char) str[i] < 0x80;
 		others += (unsigned char) str[i] >= 0xC0;
 	}
-	return (int64) (ascii * 10 + 35) / 36 + (int64) (others * 11 + 9) / 10 + MESSAGE_TOKENS;
+	return (int64) (ascii * 10 + LLM_BYTES_OF_TEN_TOKENS - 1) / LLM_BYTES_OF_TEN_TOKENS +
+		   (int64) (others * 11 + 9) / 10 + MESSAGE_TOKENS;
 }
 
 bool

@@ -218,6 +218,9 @@ extern bool llm_dialect_same_body(const LlmEndpoint *a, const LlmEndpoint *b);
  */
 extern bool llm_dialect_may_reason(const char *model);
 
+/* So many bytes of ASCII are about ten tokens. */
+#define LLM_BYTES_OF_TEN_TOKENS 36
+
 /* Rough input tokens of so many bytes of text: only for limits and for estimated costs. */
 extern int64 llm_dialect_estimate_tokens(const char *text, size_t len);
 

@@ -28,9 +28,6 @@
 #include "operation/expect.h"
 #include "tables/budget.h"
 
-/* Of plain words, as llm_dialect_estimate_tokens() has it. */
-#define BYTES_PER_TOKEN 3.6
-
 /* Bytes of a body where no recipe or dialect is known. */
 #define FRAME_BYTES 600
 
@@ -259,7 +256,7 @@ most_bytes(const LlmRecipe *recipe, const LlmTarget *target, double frame)
 {
 	if (recipe == NULL || recipe->params.truncate == LLM_TRUNCATE_NOT || target->context_tokens == 0)
 		return get_float8_infinity();
-	return Max(target->context_tokens * BYTES_PER_TOKEN - frame, 1);
+	return Max(target->context_tokens * (LLM_BYTES_OF_TEN_TOKENS / 10.0) - frame, 1);
 }
 
 /* What the shortest request would be held to under a cap, as the sender reckons; of a recipe that is known. */

@@ -13,7 +13,7 @@
  *
  * Our tables get no trigger, rule or policy of a user, and no lock but that of a reader
  * (guard.c).  A server gets no name that models use, unless an administrator gives it
- * (catalog_model.c).  One that models name is not dropped without them, nor renamed.
+ * (catalog_model.c).  One that models name is not dropped without them, and renamed with them.
  *
  * The hook looks at the kind of the statement only, so others pay next to nothing.
  *

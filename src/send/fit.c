@@ -18,16 +18,13 @@
 /* Of the context, in percent: our estimate may be off by the rest. */
 #define FILLED_PERCENT 90
 
-/* Bytes of our own words are ASCII: so many of them are ten tokens. */
-#define BYTES_OF_TEN_TOKENS 36
-
 /* Less than this is no context that anybody has. */
 #define LEAST_TOKENS 1000
 
 const char *
 llm_fit(const LlmRecipe *recipe, const char *str, size_t len, int context_tokens, int64 overhead, size_t *kept)
 {
-	int64 room = (int64) context_tokens * FILLED_PERCENT / 100 - overhead * 10 / BYTES_OF_TEN_TOKENS;
+	int64 room = (int64) context_tokens * FILLED_PERCENT / 100 - overhead * 10 / LLM_BYTES_OF_TEN_TOKENS;
 	const char *cut = str;
 	size_t keep = len;
 	int64 tokens;
