@@ -16,6 +16,7 @@
 
 #include "access/detoast.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -39,6 +40,13 @@
 /* Inputs are looked at so far for the script that they are in, one of so many. */
 #define LOOK_BYTES 256
 #define LOOK_AT_ONE_OF 16
+
+/*
+ * Kept answers that are looked up before some stand for others: more where the statement may wait, since else
+ * the estimate is only shown.
+ */
+#define LOOK_UP 128
+#define LOOK_UP_TO_CONFIRM 2048
 
 /* Quotes, new lines and the like are longer within a body. */
 #define ESCAPES 1.02
@@ -81,6 +89,50 @@ is_wanted(List *jobs, double *calls)
 	return *calls > 0 && (*calls >= LEAST_ROWS || llm_guc_confirm_above >= 0 || llm_guc_max_cost > 0);
 }
 
+/* A leader, which asks. */
+static bool
+asks(const LlmNewTask *task)
+{
+	return task->same_as == 0 && !task->is_blank;
+}
+
+static LlmKeptShare *
+get_kept_share(LlmNewJob *job)
+{
+	LlmKeptAsker asker = {job->op, job->spec, job->model, job->role};
+	MemoryContext saved;
+
+	if (job->is_kept_known || job->number > MOST_JOBS)
+		return job->kept_share;
+	saved = MemoryContextSwitchTo(GetMemoryChunkContext(job));
+	job->kept_share = llm_kept_share_make(&asker, llm_guc_confirm_above >= 0 ? LOOK_UP_TO_CONFIRM : LOOK_UP);
+	job->is_kept_known = true;
+	MemoryContextSwitchTo(saved);
+	return job->kept_share;
+}
+
+void
+llm_confirm_look(const LlmNewTask *tasks, int ntasks, List *jobs)
+{
+	double calls;
+
+	if (llm_guc_keep_answers_s == 0 || !is_wanted(jobs, &calls))
+		return;
+	for (int i = 0; i < ntasks; i++)
+	{
+		LlmKeptShare *share = asks(&tasks[i]) ? get_kept_share(tasks[i].job) : NULL;
+		uint32 dice = murmurhash32((uint32) tasks[i].id);
+		text *input;
+		int len;
+
+		if (share == NULL || !llm_kept_share_wants(share, dice))
+			continue;
+		input = (text *) PG_DETOAST_DATUM_PACKED(PointerGetDatum(tasks[i].input));
+		len = VARSIZE_ANY_EXHDR(input);
+		llm_kept_share_tell(share, dice, VARDATA_ANY(input), len, len * ESCAPES);
+	}
+}
+
 static void
 estimate_job(LlmForecast *forecast, LlmNewJob *job, LlmEstimate *estimate)
 {
@@ -89,6 +141,8 @@ estimate_job(LlmForecast *forecast, LlmNewJob *job, LlmEstimate *estimate)
 	ask.calls = job->calls;
 	ask.input_bytes = job->input_bytes * ESCAPES;
 	ask.ascii_share = job->looked > 0 ? (double) job->ascii / job->looked : 1;
+	ask.kept = llm_kept_share_count(job->kept_share);
+	job->kept_calls = Min(rint(ask.kept.calls.typical), job->calls);
 	llm_forecast_add(forecast, &ask, estimate);
 	if (llm_guc_max_cost > 0 && estimate->reserve > llm_guc_max_cost)
 		ereport(WARNING,
@@ -180,19 +234,25 @@ tell(List *jobs)
 	const LlmNewJob *first = linitial(jobs);
 	long long rows = 0;
 	long long calls = 0;
+	long long kept = 0;
 	ListCell *cell;
 
 	foreach(cell, jobs)
 	{
 		rows += ((const LlmNewJob *) lfirst(cell))->queued;
 		calls += (long long) ((const LlmNewJob *) lfirst(cell))->calls;
+		kept += (long long) ((const LlmNewJob *) lfirst(cell))->kept_calls;
 	}
+	calls -= kept;
 	ereport(NOTICE,
 			(first->statement_is_priced
 				 ? errmsg("rows queued and paused: %lld, with %lld calls, for %s to %s US dollars", rows, calls,
 						  dollars(first->statement_low), dollars(first->statement_high))
 				 : errmsg("rows queued and paused: %lld, with %lld calls of a model whose price is not known", rows, calls),
-			 errdetail("\"llm_enrich.confirm_above\" is %g.", llm_guc_confirm_above),
+			 kept > 0
+				 ? errdetail("\"llm_enrich.confirm_above\" is %g. Kept answers serve %lld calls more, which cost nothing.",
+							 llm_guc_confirm_above, kept)
+				 : errdetail("\"llm_enrich.confirm_above\" is %g.", llm_guc_confirm_above),
 			 errhint("%s", resume_text(jobs))));
 }
 

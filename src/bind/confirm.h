@@ -5,6 +5,7 @@
  *	  (llm_enrich.confirm_above).
  *
  *	  count()     for each task of a set that will be asked
+ *	  look()      for each set
  *	  estimate()  the statement is over, its last set is not written
  *	  settle()    it is
  *
@@ -18,6 +19,9 @@
 #include "bind/enqueue.h"
 
 extern void llm_confirm_count(const LlmNewTask *task);
+
+/* Look up which of the tasks that were counted have a kept answer: some of many. */
+extern void llm_confirm_look(const LlmNewTask *tasks, int ntasks, List *jobs);
 
 /*
  * Fill in estimated_cost of the jobs, and is_unconfirmed where the statement may cost more than

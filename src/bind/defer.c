@@ -309,6 +309,7 @@ llm_defer_flush(LlmRun *run, bool last)
 		if (tasks[i].same_as == 0 && !tasks[i].is_blank)
 			llm_confirm_count(&tasks[i]);
 	}
+	llm_confirm_look(tasks, run->nbound, run->jobs);
 	if (last)
 		llm_confirm_estimate(run->jobs);
 	llm_enqueue_tasks(tasks, run->nbound, run->jobs, last);

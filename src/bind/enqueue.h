@@ -49,6 +49,9 @@ typedef struct LlmNewJob
 	double input_bytes; /* of their inputs */
 	int64 looked; /* bytes of some of these, and how many are ASCII */
 	int64 ascii;
+	struct LlmKeptShare *kept_share; /* looks up which of these have a kept answer; NULL: not yet, or none has */
+	bool is_kept_known; /* kept_share was made, if there is one */
+	double kept_calls; /* how many have, when the statement is over */
 	bool is_estimated;
 	double estimated_cost; /* US dollars */
 	double statement_low; /* of all jobs of the statement */

@@ -25,6 +25,9 @@
 /* Questions that are told apart; those beyond go with the last. */
 #define MOST_QUESTIONS 200
 
+/* Kept answers that are looked up before some stand for others. */
+#define MOST_LOOKED_UP 4096
+
 /* A text that a question was about. */
 typedef struct TextKey
 {
@@ -112,6 +115,16 @@ find_question(LlmMeasure *measure, const LlmMeasuredCall *call)
 	return question;
 }
 
+/* Whose answers may be kept is the role that would ask. */
+static LlmKeptShare *
+make_kept(const LlmMeasuredQuestion *question)
+{
+	LlmKeptAsker asker = {question->op, question->spec, question->model[0] == '\0' ? NULL : question->model,
+						  GetUserId()};
+
+	return llm_kept_share_make(&asker, MOST_LOOKED_UP);
+}
+
 static LlmMeasuredPart *
 find_part(LlmMeasure *measure, LlmMeasuredSite *site, const LlmMeasuredCall *call)
 {
@@ -135,6 +148,7 @@ find_part(LlmMeasure *measure, LlmMeasuredSite *site, const LlmMeasuredCall *cal
 	}
 	part = palloc0(sizeof(LlmMeasuredPart));
 	part->question = question;
+	part->kept = make_kept(question);
 	site->parts = lappend(site->parts, part);
 	return part;
 }
@@ -218,6 +232,9 @@ llm_measure_tell(const LlmMeasuredCall *call, void *arg)
 			if (is_new(measure, part, VARDATA_ANY(call->input), VARSIZE_ANY_EXHDR(call->input)))
 			{
 				bytes = llm_measure_escaped(VARDATA_ANY(call->input), VARSIZE_ANY_EXHDR(call->input), &ascii);
+				if (part->kept != NULL)
+					llm_kept_share_tell(part->kept, murmurhash32((uint32) part->calls), VARDATA_ANY(call->input),
+										VARSIZE_ANY_EXHDR(call->input), bytes);
 				part->calls++;
 				part->bytes += bytes;
 				part->ascii += ascii;

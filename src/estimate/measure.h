@@ -15,6 +15,7 @@
 #include "base/llm_enrich.h"
 
 #include "ask/ask_measure.h"
+#include "money/kept_share.h"
 #include "nodes/pg_list.h"
 #include "utils/hsearch.h"
 
@@ -38,6 +39,7 @@ typedef struct LlmMeasuredPart
 	double once; /* of these, texts that came once so far */
 	double bytes; /* of inputs that make a call, escaped */
 	double ascii; /* of these, in ASCII */
+	LlmKeptShare *kept; /* looks up which of these calls have a kept answer; NULL: none */
 } LlmMeasuredPart;
 
 /* A call site. */

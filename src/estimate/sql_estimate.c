@@ -57,6 +57,7 @@ typedef struct Site
 	double cost_low;
 	double cost_high;
 	double seconds;
+	double kept; /* calls that are not made, since their answers are kept */
 	bool is_priced;
 } Site;
 
@@ -154,6 +155,7 @@ add_part(Site *site, LlmForecast *forecast, const LlmForecastAsk *ask, double lo
 	site->cost_low += estimate.cost_low * low;
 	site->cost_high += estimate.cost_high * high;
 	site->seconds += forecast->seconds - before;
+	site->kept += ask->kept.calls.typical;
 	site->is_priced = site->is_priced && estimate.is_priced;
 }
 
@@ -175,6 +177,22 @@ distinct_in_all(const LlmMeasuredPart *part, double share, double *error)
 	return Min(Max(found, part->calls), all);
 }
 
+/* Kept answers among so many calls, from those that a sample has found among its own. */
+static LlmKeptCount
+kept_in_all(const LlmMeasuredPart *part, const LlmKeptCount *found, double calls, double pages, double share)
+{
+	double chance = (found->calls.typical + 1) / (part->calls + 2);
+	double error = DEVIATIONS * sqrt((1 - share) * chance * (1 - chance) / Max(pages, 1));
+	double times = calls / part->calls;
+	LlmKeptCount kept = *found;
+
+	kept.calls.low = Max(times * found->calls.low - error * calls, 0);
+	kept.calls.typical = Min(times * found->calls.typical, calls);
+	kept.calls.high = Min(times * found->calls.high + error * calls, calls);
+	kept.bytes = times * found->bytes;
+	return kept;
+}
+
 /* What was measured at one call site, with what a sample is worth. */
 static void
 add_measured(Work *work, LlmForecast *forecast, const LlmMeasuredSite *measured, const Sample *sample)
@@ -192,6 +210,7 @@ add_measured(Work *work, LlmForecast *forecast, const LlmMeasuredSite *measured,
 		ask.calls = part->calls;
 		ask.input_bytes = part->bytes;
 		ask.ascii_share = part->bytes > 0 ? part->ascii / part->bytes : 1;
+		ask.kept = llm_kept_share_count(part->kept);
 		if (sample->share < 1 && part->calls > 0)
 		{
 			double pages = part->tasks / sample->per_page;
@@ -199,6 +218,8 @@ add_measured(Work *work, LlmForecast *forecast, const LlmMeasuredSite *measured,
 			ask.calls = distinct_in_all(part, sample->share, &error);
 			ask.input_bytes = part->bytes * ask.calls / part->calls;
 			error += DEVIATIONS * sqrt((1 - sample->share) / Max(pages, 1));
+			if (part->kept != NULL)
+				ask.kept = kept_in_all(part, &ask.kept, ask.calls, pages, sample->share);
 		}
 		add_part(site, forecast, &ask, Max(1 - error, 0), 1 + error, part->tasks / sample->share);
 	}
@@ -280,6 +301,7 @@ merge(Work *work, List *one, List *other)
 				site->input_tokens += part->input_tokens / 2;
 				site->output_tokens += part->output_tokens / 2;
 				site->seconds += part->seconds / 2;
+				site->kept += part->kept / 2;
 				site->cost_high = Max(site->cost_high, part->cost_high);
 				site->is_priced = site->is_priced && part->is_priced;
 				low[i] = part->cost_low;
@@ -396,10 +418,16 @@ static void
 tell(const Work *work)
 {
 	bool is_priced = true;
+	double kept = 0;
 	ListCell *cell;
 
 	foreach(cell, work->sites)
-		is_priced = is_priced && ((const Site *) lfirst(cell))->is_priced;
+	{
+		const Site *site = lfirst(cell);
+
+		is_priced = is_priced && site->is_priced;
+		kept += site->kept;
+	}
 	if (work->by_plan != NULL)
 		ereport(NOTICE,
 				(errmsg("estimated by plan and statistics alone, since %s", work->by_plan),
@@ -407,6 +435,10 @@ tell(const Work *work)
 	if (work->share < 1)
 		ereport(NOTICE,
 				(errmsg("estimated from a sample of %.2g%% of the rows", work->share * 100)));
+	if (kept >= 0.5)
+		ereport(NOTICE,
+				(errmsg("kept answers serve %.0f calls more, which cost nothing", kept),
+				 errdetail("See llm_enrich.keep_answers.")));
 	if (work->has_dependent)
 		ereport(NOTICE,
 				(errmsg("calls that depend on the answer of another call are not in the estimate")));

@@ -191,6 +191,16 @@ llm_estimate(const LlmEstimateAsk *ask, LlmEstimate *estimate)
 }
 
 void
+llm_estimate_part(LlmEstimate *estimate, double typical, double least)
+{
+	estimate->calls *= typical;
+	estimate->input_tokens *= typical;
+	estimate->output_tokens *= typical;
+	estimate->cost *= typical;
+	estimate->cost_low *= least;
+}
+
+void
 llm_estimate_add(LlmEstimate *sum, const LlmEstimate *part)
 {
 	sum->calls += part->calls;

@@ -59,6 +59,9 @@ typedef struct LlmEstimate
 
 extern void llm_estimate(const LlmEstimateAsk *ask, LlmEstimate *estimate);
 
+/* Some of the calls are not made: of each, so large a share is; the highest cost stays. */
+extern void llm_estimate_part(LlmEstimate *estimate, double typical, double least);
+
 /* Add one estimate to another: their errors may go the same way. */
 extern void llm_estimate_add(LlmEstimate *sum, const LlmEstimate *part);
 

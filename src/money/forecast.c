@@ -283,6 +283,30 @@ least_reserve(const LlmRecipe *recipe, const LlmForecastModel *model, const LlmE
 	return (double) llm_reserve_of(&worst, 1) / LLM_NANO;
 }
 
+/* Mean bytes of the inputs that are asked about: those whose answers are kept may be of another length. */
+static double
+mean_bytes(const LlmForecastAsk *ask)
+{
+	double calls = ask->calls - ask->kept.calls.typical;
+	double bytes = ask->input_bytes - ask->kept.bytes;
+
+	if (calls < 1 || bytes <= 0)
+	{
+		calls = ask->calls;
+		bytes = ask->input_bytes;
+	}
+	return calls > 0 ? bytes / calls : 0;
+}
+
+/* The estimate is of all calls that there may be: in between are those that it will be. */
+static void
+leave_out_kept(const LlmForecastAsk *ask, double most, LlmEstimate *estimate)
+{
+	if (most > 0 && ask->kept.calls.high > 0)
+		llm_estimate_part(estimate, Max(ask->calls - ask->kept.calls.typical, 0) / most,
+						  Max(ask->calls - ask->kept.calls.high, 0) / most);
+}
+
 void
 llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *estimate)
 {
@@ -291,14 +315,14 @@ llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
 	LlmRecipe *recipe = ask->spec == NULL ? NULL : llm_operation_load(0, ask->op->name, ask->spec);
 	LlmEstimateAsk asked = {0};
-	double each = ask->calls > 0 ? ask->input_bytes / ask->calls : 0;
+	double each = mean_bytes(ask);
 	double tokens;
 
-	asked.calls = ask->calls;
+	asked.calls = Max(ask->calls - ask->kept.calls.low, 0);
 	asked.ascii_share = ask->ascii_share;
 	asked.frame_bytes = frame_bytes(recipe, model->target);
 	each = Min(each, most_bytes(recipe, model->target, asked.frame_bytes));
-	asked.input_bytes = ask->calls * each;
+	asked.input_bytes = asked.calls * each;
 	asked.answer_tokens = answer_tokens(recipe, model->target, each);
 	read_stat(ask, model->target, &asked.stat);
 	tokens = 0.25 * (asked.frame_bytes + each);
@@ -308,6 +332,7 @@ llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *
 	llm_estimate(&asked, estimate);
 	if (recipe != NULL && asked.is_priced)
 		estimate->reserve = least_reserve(recipe, model, &asked);
+	leave_out_kept(ask, asked.calls, estimate);
 	forecast->seconds += seconds_of(estimate, model->target, &asked.stat);
 	llm_estimate_add(&forecast->sum, estimate);
 	MemoryContextSwitchTo(caller);

@@ -17,6 +17,7 @@
 #include "base/llm_enrich.h"
 
 #include "money/estimate.h"
+#include "money/kept_share.h"
 #include "operation/operation.h"
 
 /* Calls that share recipe, model and role. */
@@ -29,6 +30,7 @@ typedef struct LlmForecastAsk
 	double calls;
 	double input_bytes; /* of all inputs together, escaped as in a body */
 	double ascii_share; /* of these */
+	LlmKeptCount kept; /* of these calls, whose answers are kept (kept_share.h): they cost nothing */
 } LlmForecastAsk;
 
 typedef struct LlmForecast

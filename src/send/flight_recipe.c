@@ -14,7 +14,7 @@
 
 #include "money/reserve.h"
 #include "send/flight_recipe.h"
-#include "send/kept.h"
+#include "tables/answer_key.h"
 #include "tables/job.h"
 
 /* Recipes kept although no request uses them. */
@@ -154,43 +154,25 @@ llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route, int cap)
 	return get_frame(shared, route, cap)->frame;
 }
 
-/* What a request for a vector is without its text, in the current context. */
-static const uint8 *
-vector_fingerprint(const LlmSharedRecipe *shared, const LlmRoute *route)
-{
-	LlmText none = {"", 0};
-	LlmEmbed ask = {&none, 1, shared->recipe->dimensions};
-	uint8 *fingerprint = palloc(LLM_ANSWER_KEY_BYTES);
-	StringInfoData content;
-
-	initStringInfo(&content);
-	appendBinaryStringInfo(&content, (const char *) shared->recipe->spec, VARSIZE(shared->recipe->spec));
-	if (route->dialect->embed != NULL)
-		route->dialect->embed(&route->endpoint, &ask, &content);
-	llm_kept_hash(shared->recipe->op->name, content.data, content.len, fingerprint);
-	pfree(content.data);
-	return fingerprint;
-}
-
-/* However long an answer may be: what is cut short is not kept. */
 const uint8 *
 llm_flight_fingerprint(LlmSharedRecipe *shared, const LlmRoute *route)
 {
 	SharedFrame *frame;
-	LlmChat chat = {{"", 0}, NULL, NULL};
-	StringInfoData content;
+	uint8 *fingerprint;
 
 	if (shared->recipe->op->kind == LLM_REQUEST_EMBED)
-		return vector_fingerprint(shared, route);
+	{
+		fingerprint = palloc(LLM_ANSWER_KEY_BYTES);
+		llm_answer_fingerprint(shared->recipe, route->dialect, &route->endpoint, NULL, fingerprint);
+		return fingerprint;
+	}
 	frame = get_frame(shared, route, 0);
-	if (frame->fingerprint != NULL)
-		return frame->fingerprint;
-	initStringInfo(&content);
-	appendBinaryStringInfo(&content, (const char *) shared->recipe->spec, VARSIZE(shared->recipe->spec));
-	route->dialect->body(frame->frame, &chat, &content);
-	frame->fingerprint = MemoryContextAlloc(shared->context, LLM_ANSWER_KEY_BYTES);
-	llm_kept_hash(shared->recipe->op->name, content.data, content.len, frame->fingerprint);
-	pfree(content.data);
+	if (frame->fingerprint == NULL)
+	{
+		fingerprint = MemoryContextAlloc(shared->context, LLM_ANSWER_KEY_BYTES);
+		llm_answer_fingerprint(shared->recipe, route->dialect, &route->endpoint, frame->frame, fingerprint);
+		frame->fingerprint = fingerprint;
+	}
 	return frame->fingerprint;
 }
 

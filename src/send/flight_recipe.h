@@ -38,7 +38,8 @@ extern int64 llm_flight_overhead(LlmSharedRecipe *shared, const LlmRoute *route,
 
 /*
  * What the requests of a recipe by this route have in common, as a SHA-256: of operation,
- * spec, and the body of an empty input.  Good as long as the recipe.
+ * spec, and the body of an empty input.  Good as long as the recipe; that of one for vectors is in the
+ * current context.
  */
 extern const uint8 *llm_flight_fingerprint(LlmSharedRecipe *shared, const LlmRoute *route);
 

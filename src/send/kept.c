@@ -3,10 +3,7 @@
  * kept.c
  *	  Kept answers: the same question of the same role is not paid twice.
  *
- * What is the same is told by the bytes that would be sent: model, words, schema, extra
- * members and all are in them, so that another version of our words is another question.
- * They are hashed once for all inputs of a recipe, with an empty one; role, server and URL
- * are hashed with each input.
+ * What is the same is told by the bytes that would be sent (tables/answer_key.c).
  *
  * An answer is looked up at the first request of a question only: a task that asks again, after an
  * invalid answer or a failure, wants another one.  Nor where a temperature makes each answer a
@@ -17,9 +14,6 @@
  */
 #include "postgres.h"
 
-#include "common/cryptohash.h"
-#include "common/sha2.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
@@ -27,13 +21,12 @@
 #include "send/air.h"
 #include "send/joblist.h"
 #include "send/kept.h"
+#include "tables/answer_key.h"
 #include "tables/ledger.h"
 
 /* Rows that are looked at in one step, and the time between two looks while nothing is old. */
 #define TIDY_ROWS 500
 #define TIDY_MS 10000
-
-StaticAssertDecl(LLM_ANSWER_KEY_BYTES == PG_SHA256_DIGEST_LENGTH, "a key is a SHA-256");
 
 /* All static: the sender's life. */
 static bool may_exist = true; /* rows of llm.answer */
@@ -44,60 +37,17 @@ static TimestampTz tidy_at = DT_NOBEGIN;
 bool
 llm_kept_is_wanted(const LlmSharedRecipe *recipe)
 {
-	const LlmParams *params;
-
-	if (llm_guc_keep_answers_s == 0 || recipe == NULL)
-		return false;
-	params = &recipe->recipe->params;
-	return params->reuse && (params->temperature == NULL || strtod(params->temperature, NULL) <= 0);
-}
-
-/* Hash pieces one behind the other. */
-static void
-hash_pieces(const void *const *pieces, const size_t *lengths, int n, uint8 *hash)
-{
-	static ResourceOwner between = NULL; /* two transactions: a hash has an owner */
-	ResourceOwner saved = CurrentResourceOwner;
-	pg_cryptohash_ctx *context;
-	bool ok;
-
-	if (saved == NULL && between == NULL)
-		between = ResourceOwnerCreate(NULL, "llm_enrich");
-	if (saved == NULL)
-		CurrentResourceOwner = between;
-	context = pg_cryptohash_create(PG_SHA256);
-	ok = context != NULL && pg_cryptohash_init(context) == 0;
-
-	for (int i = 0; ok && i < n; i++)
-		ok = pg_cryptohash_update(context, pieces[i], lengths[i]) == 0;
-	if (!ok || pg_cryptohash_final(context, hash, LLM_ANSWER_KEY_BYTES) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute a SHA-256 hash")));
-	pg_cryptohash_free(context);
-	CurrentResourceOwner = saved;
-}
-
-void
-llm_kept_hash(const char *name, const char *bytes, size_t len, uint8 *hash)
-{
-	const void *pieces[] = {name, bytes};
-	size_t lengths[] = {strlen(name) + 1, len};
-
-	hash_pieces(pieces, lengths, lengthof(pieces), hash);
+	return recipe != NULL && llm_answer_is_kept(recipe->recipe);
 }
 
 void
 llm_kept_make_key(LlmSharedRecipe *recipe, const LlmRoute *route, const char *input, size_t input_len,
 				  LlmAnswerKey *key)
 {
-	const char *server = route->target->server != NULL ? route->target->server : "";
-	const char *url = route->addresses[recipe->recipe->op->kind].url;
-	const void *pieces[] = {llm_flight_fingerprint(recipe, route), &route->role, server, url == NULL ? "" : url, input};
-	size_t lengths[] = {LLM_ANSWER_KEY_BYTES, sizeof(route->role), strlen(server) + 1,
-						url == NULL ? 1 : strlen(url) + 1, input_len};
+	LlmAnswerAsker asker = {llm_flight_fingerprint(recipe, route), route->role, route->target->server,
+							route->addresses[recipe->recipe->op->kind].template};
 
-	hash_pieces(pieces, lengths, lengthof(pieces), key->bytes);
+	llm_answer_make_key(&asker, input, input_len, key);
 }
 
 LlmAnswerKey *

@@ -34,9 +34,6 @@ extern void llm_kept_make_key(LlmSharedRecipe *recipe, const LlmRoute *route, co
 /* The same for a claimed task, in the current context; it may be there already. */
 extern LlmAnswerKey *llm_kept_copy_key(const LlmClaim *claim, LlmSharedRecipe *recipe, const LlmRoute *route);
 
-/* SHA-256 of a name and some bytes. */
-extern void llm_kept_hash(const char *name, const char *bytes, size_t len, uint8 *hash);
-
 /* Can there be anything to find()?  Inside a transaction. */
 extern bool llm_kept_may_exist(void);
 

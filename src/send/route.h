@@ -21,11 +21,12 @@
 #include "lib/ilist.h"
 #include "limiter/limiter.h"
 
-/* Where the requests of a kind go; "url" is NULL where the dialect has none of it.  The key may be in both. */
+/* Where the requests of a kind go; "url" is NULL where the dialect has none of it.  The key may be in URL and headers. */
 typedef struct LlmRouteAddress
 {
 	const char *method;
 	const char *url;
+	const char *template; /* the same with "%s" in the place of the key */
 	char **headers; /* whole lines and a NULL */
 } LlmRouteAddress;
 

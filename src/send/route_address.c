@@ -58,6 +58,7 @@ fill_kind(LlmRoute *route, LlmRequestKind kind)
 
 	llm_dialect_address(route->dialect, &route->endpoint, kind, &address);
 	own->method = address.method;
+	own->template = address.url;
 	own->url = fill_url(address.url, route->key);
 	own->headers = palloc0((list_length(address.headers) + 1) * sizeof(char *));
 	foreach(cell, address.headers)

@@ -65,6 +65,12 @@ static LlmStatement find_statement = {
 	.nargs = 2,
 	.args = {BYTEAARRAYOID, TIMESTAMPTZOID}};
 
+static LlmStatement look_statement = {
+	.sql = "SELECT v.place FROM pg_catalog.unnest($1) WITH ORDINALITY AS v(key, place)"
+		   " CROSS JOIN LATERAL (SELECT FROM llm.answer o WHERE o.key = v.key AND o.at > $2 LIMIT 1) AS a",
+	.nargs = 2,
+	.args = {BYTEAARRAYOID, TIMESTAMPTZOID}};
+
 /* Of those above $3, at most $4: how many were looked at and deleted, and up to which. */
 static LlmStatement drop_statement = {
 	.sql = "WITH seen AS MATERIALIZED (SELECT a.id, a.at < $1 OR a.bytes_so_far <= $2 AS old FROM llm.answer a"
@@ -182,6 +188,30 @@ llm_answer_find(const LlmAnswerKey *keys, int n, TimestampTz since, LlmKeptAnswe
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return (int) nfound;
+}
+
+void
+llm_answer_look(const LlmAnswerKey *keys, int n, TimestampTz since, bool *found)
+{
+	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
+	Datum values[2];
+	uint64 nfound;
+
+	for (int i = 0; i < n; i++)
+	{
+		elements[i] = make_key(&keys[i]);
+		found[i] = false;
+	}
+	values[0] = llm_spi_array(BYTEAOID, elements, NULL, n);
+	values[1] = TimestampTzGetDatum(since);
+	nfound = llm_spi_execute(&look_statement, values, NULL, true);
+	for (uint64 i = 0; i < nfound; i++)
+	{
+		bool isnull;
+
+		found[DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)) - 1] = true;
+	}
+	SPI_freetuptable(SPI_tuptable);
 }
 
 int

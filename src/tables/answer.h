@@ -6,8 +6,9 @@
  *	  add()    with the settlement of what was asked
  *	  find()   before something is asked
  *	  drop()   now and then; dropped() when that has committed
+ *	  look()   in a backend, which wants to know what need not be asked
  *
- * All inside a transaction of the sender (spi.h), but for dropped() and forget().
+ * All inside a transaction of the sender (spi.h), but for dropped(), forget() and look().
  *
  *-------------------------------------------------------------------------
  */
@@ -48,13 +49,16 @@ typedef struct LlmKeptAnswer
 	int64 task; /* that paid */
 } LlmKeptAnswer;
 
-/* Is there any row? */
+/* Is there any row?  Also in a backend, as the owner of the tables. */
 extern bool llm_answer_exists(void);
 
 extern void llm_answer_add(const LlmNewAnswer *answers, int n);
 
 /* The newest answer to each of the keys that came after "since"; how many were found. */
 extern int llm_answer_find(const LlmAnswerKey *keys, int n, TimestampTz since, LlmKeptAnswer *found);
+
+/* Of each of the keys, whether there is an answer that came after "since".  As the owner of the tables (spi.h). */
+extern void llm_answer_look(const LlmAnswerKey *keys, int n, TimestampTz since, bool *found);
 
 /*
  * Delete what came before "since", and the oldest beyond "most_bytes"; at most "limit" rows.
