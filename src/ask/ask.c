@@ -51,7 +51,7 @@ post(const StringInfoData *bytes, TimestampTz since, int patience_ms)
 }
 
 void
-llm_ask_await(LlmPosted *posted, int patience_ms, LlmLetterReply *reply)
+llm_ask_await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), LlmLetterReply *reply)
 {
 	TimestampTz since = llm_clock_steady();
 	const char *found;
@@ -59,6 +59,8 @@ llm_ask_await(LlmPosted *posted, int patience_ms, LlmLetterReply *reply)
 
 	while ((found = llm_mailbox_reply(posted, &len)) == NULL)
 	{
+		if (meanwhile != NULL)
+			meanwhile();
 		llm_mailbox_wait(WAKE_AGAIN_MS);
 		if (llm_mailbox_is_taken(posted))
 			continue;
@@ -69,13 +71,13 @@ llm_ask_await(LlmPosted *posted, int patience_ms, LlmLetterReply *reply)
 }
 
 LlmPosted *
-llm_ask_wait(const StringInfoData *bytes, int patience_ms, LlmLetterReply *reply)
+llm_ask_wait(const StringInfoData *bytes, int patience_ms, void (*meanwhile)(void), LlmLetterReply *reply)
 {
 	LlmPosted *posted = post(bytes, llm_clock_steady(), patience_ms);
 
 	PG_TRY();
 	{
-		llm_ask_await(posted, patience_ms, reply);
+		llm_ask_await(posted, patience_ms, meanwhile, reply);
 	}
 	PG_CATCH();
 	{

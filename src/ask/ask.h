@@ -19,16 +19,17 @@
 
 /*
  * Wait for the reply to a letter that was posted, in the same way.  The letter stays the
- * caller's, also on an error.
+ * caller's, also on an error.  "meanwhile" is called before each sleep; NULL: nothing is.
  */
-extern void llm_ask_await(LlmPosted *posted, int patience_ms, LlmLetterReply *reply);
+extern void llm_ask_await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), LlmLetterReply *reply);
 
 /*
  * Have the sender ask, and wait.  The reply's strings are good until release() of the
  * letter; raises when no sender takes it within "patience_ms".  Interruptible; on an error
  * the letter is dropped.
  */
-extern LlmPosted *llm_ask_wait(const StringInfoData *bytes, int patience_ms, LlmLetterReply *reply);
+extern LlmPosted *llm_ask_wait(const StringInfoData *bytes, int patience_ms, void (*meanwhile)(void),
+							   LlmLetterReply *reply);
 
 /* What llm.check() shows of a reply, in the current context. */
 extern char *llm_ask_trial_text(const LlmLetterReply *reply);

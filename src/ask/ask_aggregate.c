@@ -9,12 +9,12 @@
  * Each question is an immediate call like others: a letter, a row of the ledger, budgets
  * and kept answers.  So what fails at its third part has kept the first two.
  *
- * How much fits is estimated, since only the host can count its tokens.  What it refuses as
- * too long is halved and asked again.
+ * What the host refuses as too long is halved and asked again.
  *
  * The final function answers.  Where a node stands above the aggregate (ask_plan.c), that
  * gives what it has collected instead, and the node posts the questions of the groups ahead
- * before it evaluates one.
+ * before it evaluates one.  While it waits for an answer, groups ahead that have theirs go on
+ * to their next stage: what is evaluated then finds these letters as it finds others.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,53 +32,17 @@
 #include "ask/ask_call.h"
 #include "ask/ask_collect.h"
 #include "ask/ask_frame.h"
+#include "ask/ask_parts.h"
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/json.h"
 #include "base/shmem.h"
-#include "catalog/catalog_target.h"
 #include "operation/aggregate.h"
-
-/* Tokens of input that fit a model of which that is not known.  Local servers have few. */
-#define UNKNOWN_CONTEXT 16000
-
-/* Of a model's context: what the texts may fill, the rest being for what estimates are wrong by. */
-#define FILLED_PERCENT 97
-
-/* Our words around the texts take no more, but for the instruction. */
-#define FRAME_TOKENS 250
-
-/* There is always room for so much. */
-#define LEAST_TOKENS 200
-
-/*
- * Estimates: four bytes of ASCII to a token, and a little more than one token to any other
- * character.  In units of which 40 are a token.
- */
-#define TOKEN 40
-#define ASCII_UNITS 10
-#define OTHER_UNITS 44
-
-/* The quotes of a text, comma and line feed. */
-#define ITEM_UNITS (4 * ASCII_UNITS)
-
-/* Parts of about the same size differ by this share of what fits. */
-#define EVEN_SLACK 50
-
-/* A text that is too long is not cut below this. */
-#define LEAST_CUT 16
 
 /* Typical bytes of an answer that is still to come, for an estimate. */
 #define ANSWER_BYTES 600
 
 PG_FUNCTION_INFO_V1(llm_enrich_agg_answer);
-
-/* Consecutive texts that are asked about together. */
-typedef struct Part
-{
-	LlmItem *items;
-	int n;
-} Part;
 
 /* What is asked about one group. */
 typedef struct Work
@@ -87,212 +51,20 @@ typedef struct Work
 	LlmCallSite *sites[LLM_STAGES]; /* NULL: not needed yet */
 	LlmAskRing *ring; /* of the letters that are posted while it is answered */
 	int64 budget; /* units of the texts of a question */
+	void (*meanwhile)(void); /* called while answers are waited for; or NULL */
 } Work;
 
-/*
- * How much fits
- */
-
-static int64
-units_of(const char *str, int len)
+/* What is asked about at the same time. */
+typedef struct Round
 {
-	int64 units = ITEM_UNITS;
-
-	for (int i = 0; i < len; i++)
-	{
-		unsigned char c = (unsigned char) str[i];
-
-		if (c >= 0xC0)
-			units += OTHER_UNITS;
-		else if (c < 0x80)
-			units += (c == '"' || c == '\\' || c == '\n' || c == '\t') ? 2 * ASCII_UNITS : ASCII_UNITS;
-	}
-	return units;
-}
-
-/* Units of the texts of one question, by the model that is asked. */
-static int64
-find_budget(const LlmCallSite *site, const LlmCallArgs *args)
-{
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich context", ALLOCSET_SMALL_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(scratch);
-	const char *model = site->asked.model;
-	const LlmRecipe *recipe = llm_operation_load(0, site->op->name, site->asked.spec);
-	text *instruction = llm_argument_text(args, LLM_ARG_INSTRUCTION);
-	int64 answer = 0;
-	int64 tokens;
-
-	if (model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		model = llm_guc_model;
-	tokens = llm_catalog_target(model, GetUserId())->context_tokens;
-	if (tokens == 0)
-		tokens = UNKNOWN_CONTEXT;
-	if (recipe != NULL)
-		answer = recipe->params.max_tokens > 0 ? recipe->params.max_tokens : recipe->output_tokens;
-	tokens = tokens * FILLED_PERCENT / 100 - Min(answer, tokens / 2) - FRAME_TOKENS;
-	if (instruction != NULL)
-		tokens -= units_of(VARDATA_ANY(instruction), VARSIZE_ANY_EXHDR(instruction)) / TOKEN;
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(scratch);
-	return Max(tokens, LEAST_TOKENS) * TOKEN;
-}
-
-/* The last place before "at" where a text may be cut: behind a blank, if there is one near. */
-static int
-cut_before(const char *str, int at)
-{
-	int cut = at;
-
-	while (cut > at - at / 4 && str[cut - 1] != ' ' && str[cut - 1] != '\n')
-		cut--;
-	if (cut > at - at / 4)
-		return cut;
-	while (at > 1 && ((unsigned char) str[at] & 0xC0) == 0x80)
-		at--;
-	return at;
-}
-
-/* So many bytes of the text fit the budget; at least one character. */
-static int
-fitting_prefix(const char *str, int len, int64 budget)
-{
-	int64 units = ITEM_UNITS;
-	int at = 0;
-
-	while (at < len && units <= budget)
-	{
-		unsigned char c = (unsigned char) str[at];
-
-		if (c >= 0xC0)
-			units += OTHER_UNITS;
-		else if (c < 0x80)
-			units += (c == '"' || c == '\\' || c == '\n' || c == '\t') ? 2 * ASCII_UNITS : ASCII_UNITS;
-		at++;
-	}
-	return at >= len ? len : Max(cut_before(str, at - 1), 1);
-}
-
-/* Texts in which those that do not fit alone are cut, with their units; *n is their number. */
-static LlmItem *
-cut_texts(const LlmItem *items, int *n, int64 budget)
-{
-	LlmItem *cut = palloc_extended(sizeof(LlmItem) * Max(*n, 1), MCXT_ALLOC_HUGE);
-	int room = Max(*n, 1);
-	int made = 0;
-
-	for (int i = 0; i < *n; i++)
-	{
-		LlmItem rest = items[i];
-
-		do
-		{
-			int64 units = units_of(rest.str, rest.len);
-			int len = units <= budget ? rest.len : fitting_prefix(rest.str, rest.len, budget);
-
-			if (made == room)
-			{
-				room *= 2;
-				cut = repalloc_huge(cut, sizeof(LlmItem) * room);
-			}
-			cut[made++] = (LlmItem){rest.str, len, len == rest.len ? units : units_of(rest.str, len)};
-			rest.str += len;
-			rest.len -= len;
-		} while (rest.len > 0);
-	}
-	*n = made;
-	return cut;
-}
-
-/* Divide texts, in their order, into parts of at most so many units, as each text alone has; a list of Part. */
-static List *
-divide_by(LlmItem *items, int n, int64 most)
-{
-	List *parts = NIL;
-	Part *part = NULL;
-	int64 units = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (part == NULL || units + items[i].units > most)
-		{
-			part = palloc(sizeof(Part));
-			part->items = &items[i];
-			part->n = 0;
-			parts = lappend(parts, part);
-			units = 0;
-		}
-		part->n++;
-		units += items[i].units;
-	}
-	return parts;
-}
-
-/* Into as few parts as fit, of about the same size, so that the last is no small rest. */
-static List *
-divide(LlmItem *items, int n, int64 budget)
-{
-	List *fewest = divide_by(items, n, budget);
-	int64 all = 0;
-	List *even;
-
-	for (int i = 0; i < n; i++)
-		all += items[i].units;
-	even = divide_by(items, n, Min(budget, all / Max(list_length(fewest), 1) + budget / EVEN_SLACK));
-	return list_length(even) > list_length(fewest) ? fewest : even;
-}
-
-/* The two halves of a part that is too long; NIL: it is not to be divided. */
-static List *
-halve(const Part *part)
-{
-	Part *first = palloc(sizeof(Part));
-	Part *second = palloc(sizeof(Part));
-
-	if (part->n > 1)
-	{
-		*first = (Part){part->items, part->n / 2};
-		*second = (Part){part->items + part->n / 2, part->n - part->n / 2};
-	}
-	else
-	{
-		const LlmItem *item = part->items;
-		int at;
-
-		if (item->len < 2 * LEAST_CUT)
-			return NIL;
-		at = cut_before(item->str, item->len / 2);
-		first->n = second->n = 1;
-		first->items = palloc(2 * sizeof(LlmItem));
-		second->items = first->items + 1;
-		first->items[0] = (LlmItem){item->str, at, 0};
-		first->items[1] = (LlmItem){item->str + at, item->len - at, 0};
-	}
-	return list_make2(first, second);
-}
+	LlmStage stage;
+	List *parts; /* of LlmPart */
+	int ntexts; /* in all of them */
+} Round;
 
 /*
  * Asking
  */
-
-/* The texts as what is asked about: a JSON array. */
-static text *
-make_input(const Part *part)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	appendStringInfoSpaces(&buf, VARHDRSZ);
-	appendStringInfoChar(&buf, '[');
-	for (int i = 0; i < part->n; i++)
-	{
-		if (i > 0)
-			appendStringInfoString(&buf, ",\n");
-		llm_json_append_string(&buf, part->items[i].str, part->items[i].len);
-	}
-	appendStringInfoChar(&buf, ']');
-	SET_VARSIZE(buf.data, buf.len);
-	return (text *) buf.data;
-}
 
 static LlmCallSite *
 get_site(Work *work, LlmStage stage)
@@ -306,6 +78,7 @@ get_site(Work *work, LlmStage stage)
 	llm_argument_set(&args, LLM_ARG_STAGE, CStringGetTextDatum(llm_stage_name(stage)));
 	llm_call_site_set(site, &args);
 	site->splits = true;
+	site->meanwhile = work->meanwhile;
 	work->sites[stage] = site;
 	return site;
 }
@@ -315,7 +88,21 @@ begin_work(Work *work, const LlmTexts *texts)
 {
 	memset(work, 0, sizeof(*work));
 	work->texts = texts;
-	work->budget = find_budget(get_site(work, LLM_STAGE_WHOLE), &texts->args);
+	work->budget = llm_parts_budget(get_site(work, LLM_STAGE_WHOLE), &texts->args);
+}
+
+/* Divide texts, which are answers to earlier questions unless it is the first time. */
+static void
+begin_round(const Work *work, Round *round, LlmItem *items, int n, bool first)
+{
+	LlmItem *texts = llm_parts_cut(items, &n, first ? work->budget : work->budget / 2);
+
+	round->ntexts = n;
+	round->parts = llm_parts_divide(texts, n, work->budget);
+	if (list_length(round->parts) == 1)
+		round->stage = first ? LLM_STAGE_WHOLE : LLM_STAGE_LAST;
+	else
+		round->stage = first ? LLM_STAGE_PART : LLM_STAGE_JOIN;
 }
 
 /* An answer as a text of the next stage. */
@@ -350,7 +137,7 @@ post_parts(Work *work, LlmCallSite *site, const List *parts, int from, text **in
 
 	for (; i < list_length(parts) && work->ring->open < llm_guc_max_in_flight; i++)
 	{
-		inputs[i] = make_input(list_nth(parts, i));
+		inputs[i] = llm_parts_input(list_nth(parts, i));
 		letters[i] = llm_call_site_ahead(site, work->ring, inputs[i], true);
 		posted = posted || letters[i] != NULL;
 		if (letters[i] == NULL)
@@ -392,7 +179,7 @@ ask_parts(Work *work, LlmStage stage, const List *parts, LlmItem *answers, int *
 			answers[(*n)++] = item_of(site, answer);
 		else if (site->too_long)
 		{
-			const List *halves = halve(list_nth(parts, i));
+			const List *halves = llm_parts_halve(list_nth(parts, i));
 
 			if (halves == NIL)
 				raise_too_long(site);
@@ -405,28 +192,11 @@ ask_parts(Work *work, LlmStage stage, const List *parts, LlmItem *answers, int *
 	return true;
 }
 
-/* So many answers there may be at most: a part of one text may be cut into pieces of some bytes. */
-static int
-most_answers(const List *parts)
-{
-	int64 most = 0;
-	ListCell *cell;
-
-	foreach(cell, parts)
-	{
-		const Part *part = lfirst(cell);
-
-		for (int i = 0; i < part->n; i++)
-			most += 1 + part->items[i].len / LEAST_CUT;
-	}
-	return (int) Min(most, MaxAllocSize / sizeof(LlmItem));
-}
-
 /* One question about all of it; NULL: there is no answer, and that will do, or it is too long. */
 static Jsonb *
-ask_one(Work *work, LlmStage stage, const Part *part)
+ask_one(Work *work, LlmStage stage, const LlmPart *part)
 {
-	text *input = make_input(part);
+	text *input = llm_parts_input(part);
 	Jsonb *answer = llm_call_site_ask(get_site(work, stage), input, NULL);
 
 	pfree(input);
@@ -437,21 +207,18 @@ ask_one(Work *work, LlmStage stage, const Part *part)
 static bool
 answer_texts(Work *work, LlmItem *result)
 {
-	int n = work->texts->n;
-	LlmItem *items = cut_texts(work->texts->items, &n, work->budget);
-	List *parts = divide(items, n, work->budget);
-	LlmStage one = LLM_STAGE_WHOLE;
-	LlmStage many = LLM_STAGE_PART;
+	Round round;
 
+	begin_round(work, &round, work->texts->items, work->texts->n, true);
 	for (;;)
 	{
 		LlmItem *answers;
-		int before = n;
+		int n = 0;
 
-		if (list_length(parts) == 1)
+		if (list_length(round.parts) == 1)
 		{
-			LlmCallSite *site = get_site(work, one);
-			Jsonb *answer = ask_one(work, one, linitial(parts));
+			LlmCallSite *site = get_site(work, round.stage);
+			Jsonb *answer = ask_one(work, round.stage, linitial(round.parts));
 
 			if (answer != NULL)
 			{
@@ -460,24 +227,132 @@ answer_texts(Work *work, LlmItem *result)
 			}
 			if (!site->too_long)
 				return false;
-			parts = halve(linitial(parts));
-			if (parts == NIL)
+			round.stage = round.stage == LLM_STAGE_WHOLE ? LLM_STAGE_PART : LLM_STAGE_JOIN;
+			round.parts = llm_parts_halve(linitial(round.parts));
+			if (round.parts == NIL)
 				raise_too_long(site);
 		}
-		answers = palloc_extended(sizeof(LlmItem) * most_answers(parts), MCXT_ALLOC_HUGE);
-		n = 0;
-		if (!ask_parts(work, many, parts, answers, &n))
+		answers = palloc_extended(sizeof(LlmItem) * llm_parts_most_answers(round.parts), MCXT_ALLOC_HUGE);
+		if (!ask_parts(work, round.stage, round.parts, answers, &n))
 			return false;
-		if (many == LLM_STAGE_JOIN && n >= before)
+		if (round.stage == LLM_STAGE_JOIN && n >= round.ntexts)
 			ereport(ERROR,
 					(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 					 errmsg("%s() got answers that are too long to be put together", work->texts->signature.name),
 					 errhint("Ask for shorter ones in the instruction, or set \"max_tokens\" in the options.")));
-		one = LLM_STAGE_LAST;
-		many = LLM_STAGE_JOIN;
-		items = cut_texts(answers, &n, work->budget / 2);
-		parts = divide(items, n, work->budget);
+		begin_round(work, &round, answers, n, false);
 	}
+}
+
+/*
+ * Asking ahead
+ */
+
+/* A group ahead: its questions are posted as soon as the answers are there that they are about. */
+typedef struct AheadGroup
+{
+	LlmAskStages stages; /* must be first */
+	LlmTexts texts;
+	Work work;
+	Round round;
+	LlmAhead **letters; /* of the round's parts */
+	LlmItem *answers; /* of these */
+	int posted; /* parts */
+	int answered; /* parts */
+	bool left; /* the rest is for its turn */
+} AheadGroup;
+
+static void
+begin_group_round(AheadGroup *group, LlmItem *items, int n, bool first)
+{
+	begin_round(&group->work, &group->round, items, n, first);
+	group->letters = palloc(sizeof(LlmAhead *) * list_length(group->round.parts));
+	group->answers = palloc(sizeof(LlmItem) * list_length(group->round.parts));
+	group->posted = group->answered = 0;
+}
+
+/* Post parts of the round, as many as there is room for. */
+static void
+post_round(AheadGroup *group)
+{
+	LlmAskRing *ring = group->stages.ring;
+
+	while (!group->left && group->posted < list_length(group->round.parts) && llm_ask_ring_room(ring) > 0 &&
+		   !ring->is_full)
+	{
+		text *input = llm_parts_input(list_nth(group->round.parts, group->posted));
+		LlmAhead *ahead = llm_call_site_ahead(get_site(&group->work, group->round.stage), ring, input, false);
+
+		pfree(input);
+		if (ahead != NULL)
+		{
+			llm_ask_ring_add(ring, group->stages.row, ahead);
+			group->letters[group->posted++] = ahead;
+		}
+		else
+			group->left = !ring->is_full; /* the command may ask no more */
+	}
+}
+
+/* Take the answers that are there, in order. */
+static void
+take_answers(AheadGroup *group)
+{
+	while (!group->left && group->answered < group->posted)
+	{
+		LlmLetterReply reply;
+		Size len;
+		const char *bytes = llm_ask_ring_reply(group->stages.ring, group->letters[group->answered], &len);
+
+		if (bytes == NULL)
+			return;
+		llm_letter_read_reply(bytes, len, &reply);
+		if (reply.outcome == LLM_LETTER_ANSWERED)
+			group->answers[group->answered++] = item_of(get_site(&group->work, group->round.stage), reply.answer);
+		else
+			group->left = true; /* an error, or too long */
+	}
+}
+
+static void
+go_on(LlmAskStages *stages)
+{
+	AheadGroup *group = (AheadGroup *) stages;
+
+	for (;;)
+	{
+		const Round *round = &group->round;
+
+		take_answers(group);
+		post_round(group);
+		if (group->left || group->answered < list_length(round->parts))
+			return;
+		group->left = list_length(round->parts) == 1 ||
+					  (round->stage == LLM_STAGE_JOIN && group->answered >= round->ntexts);
+		if (!group->left)
+			begin_group_round(group, group->answers, group->answered, false);
+	}
+}
+
+void
+llm_ask_aggregate_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, LlmAskRow *row)
+{
+	AheadGroup *group;
+	MemoryContext saved;
+	text *collected;
+
+	if (PG_ARGISNULL(0) || !llm_guc_enabled || llm_call_is_measured())
+		return;
+	group = (AheadGroup *) llm_ask_ring_follow(ring, row, sizeof(AheadGroup), go_on);
+	saved = MemoryContextSwitchTo(group->stages.context);
+	collected = PG_GETARG_TEXT_PP(0);
+	llm_collect_read(VARDATA_ANY(collected), VARSIZE_ANY_EXHDR(collected), &group->texts);
+	llm_ask_frame_check(group->texts.signature.name, LLM_FRAME_AGGREGATE);
+	llm_call_check_server();
+	begin_work(&group->work, &group->texts);
+	begin_group_round(group, group->texts.items, group->texts.n, true);
+	go_on(&group->stages);
+	MemoryContextSwitchTo(saved);
 }
 
 /*
@@ -489,24 +364,19 @@ static void
 measure(const LlmTexts *texts, Oid function, int location)
 {
 	Work work;
-	List *parts;
+	Round round;
 	ListCell *cell;
-	LlmItem *items;
-	int n = texts->n;
-	LlmStage stage;
 
 	begin_work(&work, texts);
-	items = cut_texts(texts->items, &n, work.budget);
-	parts = divide(items, n, work.budget);
-	stage = list_length(parts) == 1 ? LLM_STAGE_WHOLE : LLM_STAGE_PART;
-	foreach(cell, parts)
-		llm_call_site_measure(get_site(&work, stage), function, location, make_input(lfirst(cell)));
-	if (stage == LLM_STAGE_PART)
+	begin_round(&work, &round, texts->items, texts->n, true);
+	foreach(cell, round.parts)
+		llm_call_site_measure(get_site(&work, round.stage), function, location, llm_parts_input(lfirst(cell)));
+	if (round.stage == LLM_STAGE_PART)
 	{
 		StringInfoData buf;
 
 		initStringInfo(&buf);
-		for (int i = 0; i < list_length(parts) * ANSWER_BYTES; i++)
+		for (int i = 0; i < list_length(round.parts) * ANSWER_BYTES; i++)
 			appendStringInfoChar(&buf, 'x');
 		llm_call_site_measure(get_site(&work, LLM_STAGE_LAST), function, location,
 							  cstring_to_text_with_len(buf.data, buf.len));
@@ -532,7 +402,7 @@ llm_ask_aggregate_calls(const Aggref *aggref, double bytes)
 			llm_argument_set(&texts.args, signature->args[i], value->constvalue);
 	}
 	begin_work(&work, &texts);
-	parts = ceil(bytes * ASCII_UNITS / work.budget);
+	parts = ceil(bytes * LLM_PARTS_BYTE / work.budget);
 	return parts > 1 ? parts + 1 : 1;
 }
 
@@ -540,42 +410,9 @@ llm_ask_aggregate_calls(const Aggref *aggref, double bytes)
  * The function
  */
 
-void
-llm_ask_aggregate_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, List **letters)
-{
-	text *collected = PG_GETARG_TEXT_PP(0);
-	LlmTexts texts;
-	LlmItem *items;
-	LlmStage stage;
-	List *parts;
-	ListCell *cell;
-	Work work;
-	int n;
-
-	llm_collect_read(VARDATA_ANY(collected), VARSIZE_ANY_EXHDR(collected), &texts);
-	llm_ask_frame_check(texts.signature.name, LLM_FRAME_AGGREGATE);
-	llm_call_check_server();
-	begin_work(&work, &texts);
-	n = texts.n;
-	items = cut_texts(texts.items, &n, work.budget);
-	parts = divide(items, n, work.budget);
-	stage = list_length(parts) == 1 ? LLM_STAGE_WHOLE : LLM_STAGE_PART;
-	foreach(cell, parts)
-	{
-		LlmAhead *ahead;
-
-		if (ring->open >= llm_guc_max_in_flight)
-			break;
-		ahead = llm_call_site_ahead(get_site(&work, stage), ring, make_input(lfirst(cell)), false);
-		if (ahead == NULL)
-			break;
-		*letters = lappend(*letters, ahead);
-	}
-}
-
-/* The answer about what was collected, in the current context; false: NULL. */
+/* The answer about what was collected, in the current context, also for a node above it; false: NULL. */
 static bool
-answer(const char *bytes, Size len, Oid function, int location, text **result)
+answer(const char *bytes, Size len, Oid function, int location, bool in_node, text **result)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich aggregate", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
@@ -593,6 +430,7 @@ answer(const char *bytes, Size len, Oid function, int location, text **result)
 		llm_call_check_server();
 		begin_work(&work, &texts);
 		work.ring = llm_ask_ring_make(scratch);
+		work.meanwhile = in_node ? llm_ask_ring_go_on : NULL;
 		found = answer_texts(&work, &item);
 	}
 	MemoryContextSwitchTo(caller);
@@ -624,7 +462,7 @@ llm_enrich_agg_answer(PG_FUNCTION_ARGS)
 		if (aggref != NULL && aggref->location == LLM_AGGREGATE_COLLECTS)
 			PG_RETURN_TEXT_P(cstring_to_text_with_len(bytes->data, bytes->len));
 		if (!answer(bytes->data, bytes->len, aggref == NULL ? InvalidOid : aggref->aggfnoid,
-					aggref == NULL ? -1 : aggref->location, &result))
+					aggref == NULL ? -1 : aggref->location, false, &result))
 			PG_RETURN_NULL();
 	}
 	else
@@ -635,7 +473,7 @@ llm_enrich_agg_answer(PG_FUNCTION_ARGS)
 		Oid aggregate;
 
 		memcpy(&aggregate, VARDATA_ANY(collected), sizeof(Oid));
-		if (!answer(VARDATA_ANY(collected), VARSIZE_ANY_EXHDR(collected), aggregate, location, &result))
+		if (!answer(VARDATA_ANY(collected), VARSIZE_ANY_EXHDR(collected), aggregate, location, true, &result))
 			PG_RETURN_NULL();
 	}
 	PG_RETURN_TEXT_P(result);

@@ -11,6 +11,7 @@
 #include "base/llm_enrich.h"
 
 #include "ask/ask_ring.h"
+#include "fmgr.h"
 #include "nodes/primnodes.h"
 
 /*
@@ -24,8 +25,12 @@
 
 extern Datum llm_enrich_agg_answer(PG_FUNCTION_ARGS);
 
-/* Post the questions about what was collected, as many as may be in flight; letters are added to the list. */
-extern void llm_ask_aggregate_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, List **letters);
+/*
+ * Post the questions about what was collected for a row ahead, as many as may be in flight, and
+ * those of the next stages when there are answers.  The argument has to live as long as the row.
+ * Nothing where nothing was collected, or nothing may be asked.
+ */
+extern void llm_ask_aggregate_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, LlmAskRow *row);
 
 /* How many questions so many bytes of texts are, in so many rows; by the model and the constant arguments. */
 extern double llm_ask_aggregate_calls(const Aggref *aggref, double bytes);

@@ -32,7 +32,6 @@
 #include "utils/timestamp.h"
 
 #include "ask/ask.h"
-#include "ask/ask_aggregate.h"
 #include "ask/ask_call.h"
 #include "ask/ask_frame.h"
 #include "ask/ask_measure.h"
@@ -425,14 +424,14 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 	if (ahead != NULL)
 	{
 		pfree(bytes.data);
-		llm_ask_await(ahead->posted, llm_guc_patience_ms, &reply);
+		llm_ask_await(ahead->posted, llm_guc_patience_ms, site->meanwhile, &reply);
 		if (!ahead->counted)
 			llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
 		ahead->counted = true;
 		return use_reply(site, &reply);
 	}
 	count_call(site->name);
-	posted = llm_ask_wait(&bytes, llm_guc_patience_ms, &reply);
+	posted = llm_ask_wait(&bytes, llm_guc_patience_ms, site->meanwhile, &reply);
 	pfree(bytes.data);
 	PG_TRY();
 	{
@@ -555,7 +554,7 @@ llm_call_site_ahead(LlmCallSite *site, LlmAskRing *ring, const text *input, bool
 }
 
 void
-llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, List **letters)
+llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, LlmAskRow *row)
 {
 	LlmCallSite *site;
 	LlmAhead *ahead;
@@ -563,11 +562,6 @@ llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, List **letters)
 
 	if (PG_ARGISNULL(INPUT) || !llm_guc_enabled || measuring != NULL)
 		return;
-	if (fcinfo->flinfo->fn_addr == llm_enrich_agg_answer)
-	{
-		llm_ask_aggregate_ahead(ring, fcinfo, letters);
-		return;
-	}
 	site = get_site(fcinfo);
 	llm_ask_frame_check(site->name, site->in_where ? LLM_FRAME_WHERE : LLM_FRAME_CALL);
 	check_encoding();
@@ -578,7 +572,7 @@ llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, List **letters)
 		return;
 	ahead = llm_call_site_ahead(site, ring, input, false);
 	if (ahead != NULL)
-		*letters = lappend(*letters, ahead);
+		llm_ask_ring_add(ring, row, ahead);
 }
 
 /* The answer as the function's type has it. */

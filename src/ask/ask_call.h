@@ -15,6 +15,7 @@
 #include "base/llm_enrich.h"
 
 #include "ask/ask_ring.h"
+#include "fmgr.h"
 #include "operation/condition.h"
 #include "operation/operation.h"
 
@@ -36,6 +37,7 @@ typedef struct LlmCallSite
 	LlmConditions *conditions; /* of the user's; or NULL */
 	bool splits; /* an input that does not fit the model is the caller's to divide, and no failure */
 	bool too_long; /* the last one did not */
+	void (*meanwhile)(void); /* called while an answer is waited for; or NULL */
 } LlmCallSite;
 
 /* A site of an operation, in the current context; without arguments. */
@@ -61,6 +63,12 @@ extern LlmAhead *llm_call_site_ahead(LlmCallSite *site, LlmAskRing *ring, const 
  * too_long.  "ahead" is its letter, or NULL: one of the ring of the row under way will do.
  */
 extern Jsonb *llm_call_site_ask(LlmCallSite *site, const text *input, LlmAhead *ahead);
+
+/*
+ * Evaluate a call of a public function so far as to post its question for a row ahead; none where
+ * there is none to ask, or it has to be left to the call itself.
+ */
+extern void llm_ask_call_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, LlmAskRow *row);
 
 /* Are calls counted, and not asked?  Then tell what would be. */
 extern bool llm_call_is_measured(void);

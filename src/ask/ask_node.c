@@ -24,6 +24,8 @@
 #include "nodes/makefuncs.h"
 #include "utils/memutils.h"
 
+#include "ask/ask_aggregate.h"
+#include "ask/ask_call.h"
 #include "ask/ask_explain.h"
 #include "ask/ask_node.h"
 #include "ask/ask_ring.h"
@@ -49,7 +51,7 @@ typedef struct Site
 typedef struct Row
 {
 	MinimalTuple tuple;
-	List *letters; /* of LlmAhead */
+	LlmAskRow posted;
 } Row;
 
 typedef struct AskState
@@ -222,11 +224,7 @@ start(AskState *state)
 static void
 release_row(AskState *state, Row *row)
 {
-	ListCell *cell;
-
-	foreach(cell, row->letters)
-		llm_ask_ring_release(state->ring, lfirst(cell));
-	list_free(row->letters);
+	llm_ask_ring_release_row(state->ring, &row->posted);
 	state->bytes -= row->tuple->t_len;
 	pfree(row->tuple);
 }
@@ -236,11 +234,10 @@ static bool
 post_row(AskState *state, Row *row)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
-	MemoryContext caller;
-	List *letters = NIL;
 
 	ResetExprContext(econtext);
 	state->ring->is_full = false;
+	llm_ask_ring_release_row(state->ring, &row->posted); /* nothing of it was posted before */
 	ExecForceStoreMinimalTuple(row->tuple, state->ahead_slot, false);
 	econtext->ecxt_scantuple = state->ahead_slot;
 	for (int i = 0; i < state->nsites; i++)
@@ -258,13 +255,13 @@ post_row(AskState *state, Row *row)
 
 			arg->value = ExecEvalExpr((ExprState *) lfirst(cell), econtext, &arg->isnull);
 		}
-		llm_ask_call_ahead(state->ring, site->call, &letters);
+		if (site->function.fn_addr == llm_enrich_agg_answer)
+			llm_ask_aggregate_ahead(state->ring, site->call, &row->posted);
+		else
+			llm_ask_call_ahead(state->ring, site->call, &row->posted);
 		MemoryContextSwitchTo(saved);
 	}
-	caller = MemoryContextSwitchTo(state->rows_context);
-	row->letters = list_copy(letters);
-	MemoryContextSwitchTo(caller);
-	state->left = state->ring->is_full && letters == NIL;
+	state->left = state->ring->is_full && row->posted.letters == NIL;
 	return !state->ring->is_full;
 }
 
@@ -289,7 +286,7 @@ read_row(AskState *state)
 	row = &state->rows[(state->first + state->nrows) % state->size];
 	saved = MemoryContextSwitchTo(state->rows_context);
 	row->tuple = ExecCopySlotMinimalTuple(slot);
-	row->letters = NIL;
+	row->posted = (LlmAskRow){NIL, NIL};
 	MemoryContextSwitchTo(saved);
 	state->bytes += row->tuple->t_len;
 	state->nrows++;
@@ -315,7 +312,7 @@ fill(AskState *state)
 		if (state->skipped >= state->nrows || llm_guc_max_in_flight <= 1)
 			continue;
 		goes_on = post_row(state, row);
-		posted = posted || row->letters != NIL;
+		posted = posted || row->posted.letters != NIL;
 		if (!goes_on)
 			break;
 	}
@@ -334,7 +331,7 @@ evaluate(AskState *state, TupleTableSlot *row)
 
 	ResetExprContext(econtext);
 	econtext->ecxt_scantuple = row;
-	llm_ask_ring_enter(state->ring);
+	llm_ask_ring_enter(state->ring, &state->rows[state->first].posted);
 	if (ps->qual == NULL || ExecQual(ps->qual, econtext))
 		result = ps->ps_ProjInfo == NULL ? row : ExecProject(ps->ps_ProjInfo);
 	else
@@ -450,5 +447,5 @@ explain_node(CustomScanState *node, List *ancestors, ExplainState *es)
 	if (!es->analyze)
 		return;
 	explain_tally(&state->ring->tally, es);
-	ExplainPropertyInteger("Most In Flight", NULL, state->ring->most_open, es);
+	ExplainPropertyInteger("Most In Flight", NULL, state->ring->most_in_flight, es);
 }

@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "ask/ask_ring.h"
+#include "base/guc.h"
 #include "letter/letter.h"
 
 /* The ring of the row that is being evaluated; others are behind it.  Ends with the evaluation, or with the ring. */
@@ -38,11 +39,12 @@ llm_ask_ring_leave(LlmAskRing *ring)
 }
 
 void
-llm_ask_ring_enter(LlmAskRing *ring)
+llm_ask_ring_enter(LlmAskRing *ring, const LlmAskRow *row)
 {
 	llm_ask_ring_leave(ring); /* an error left it entered, and was caught */
 	ring->outer = current_ring;
 	ring->entered = true;
+	ring->evaluated = row;
 	current_ring = ring;
 }
 
@@ -53,6 +55,7 @@ free_ahead(LlmAskRing *ring, LlmAhead *ahead)
 		llm_ask_tally_give_up(&ring->tally);
 	dlist_delete(&ahead->node);
 	ring->open--;
+	ring->idle -= ahead->idle ? 1 : 0;
 	llm_mailbox_drop(ahead->posted);
 	pfree(ahead->bytes.data);
 	pfree(ahead);
@@ -79,6 +82,7 @@ llm_ask_ring_make(MemoryContext context)
 
 	ring->context = own;
 	dlist_init(&ring->letters);
+	dlist_init(&ring->stages);
 	ring->on_reset.func = end_ring;
 	ring->on_reset.arg = ring;
 	MemoryContextRegisterResetCallback(own, &ring->on_reset);
@@ -164,7 +168,7 @@ llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 	}
 	dlist_push_tail(&ring->letters, &ahead->node);
 	ring->open++;
-	ring->most_open = Max(ring->most_open, ring->open);
+	ring->most_in_flight = Max(ring->most_in_flight, ring->open - ring->idle);
 	return ahead;
 }
 
@@ -173,4 +177,95 @@ llm_ask_ring_release(LlmAskRing *ring, LlmAhead *ahead)
 {
 	if (ahead != NULL && --ahead->users == 0)
 		free_ahead(ring, ahead);
+}
+
+void
+llm_ask_ring_add(LlmAskRing *ring, LlmAskRow *row, LlmAhead *ahead)
+{
+	MemoryContext saved = MemoryContextSwitchTo(ring->context);
+
+	row->letters = lappend(row->letters, ahead);
+	MemoryContextSwitchTo(saved);
+}
+
+void
+llm_ask_ring_release_row(LlmAskRing *ring, LlmAskRow *row)
+{
+	ListCell *cell;
+
+	foreach(cell, row->stages)
+	{
+		LlmAskStages *stages = lfirst(cell);
+
+		dlist_delete(&stages->node);
+		MemoryContextDelete(stages->context);
+	}
+	list_free(row->stages);
+	row->stages = NIL;
+	foreach(cell, row->letters)
+		llm_ask_ring_release(ring, lfirst(cell));
+	list_free(row->letters);
+	row->letters = NIL;
+}
+
+int
+llm_ask_ring_room(const LlmAskRing *ring)
+{
+	return llm_guc_max_in_flight - (ring->open - ring->idle);
+}
+
+const char *
+llm_ask_ring_reply(LlmAskRing *ring, LlmAhead *ahead, Size *len)
+{
+	const char *reply = llm_mailbox_reply(ahead->posted, len);
+
+	if (reply != NULL && !ahead->idle)
+	{
+		ahead->idle = true;
+		ring->idle++;
+	}
+	return reply;
+}
+
+LlmAskStages *
+llm_ask_ring_follow(LlmAskRing *ring, LlmAskRow *row, Size size, void (*go_on)(LlmAskStages *stages))
+{
+	MemoryContext context = AllocSetContextCreate(ring->context, "llm_enrich stages", ALLOCSET_SMALL_SIZES);
+	LlmAskStages *stages = MemoryContextAllocZero(context, size);
+	MemoryContext saved = MemoryContextSwitchTo(ring->context);
+
+	stages->ring = ring;
+	stages->row = row;
+	stages->context = context;
+	stages->go_on = go_on;
+	row->stages = lappend(row->stages, stages);
+	MemoryContextSwitchTo(saved);
+	dlist_push_tail(&ring->stages, &stages->node);
+	return stages;
+}
+
+void
+llm_ask_ring_go_on(void)
+{
+	LlmAskRing *ring = current_ring;
+	int open;
+	dlist_iter iter;
+
+	if (ring == NULL || dlist_is_empty(&ring->stages))
+		return;
+	open = ring->open;
+	ring->is_full = false;
+	dlist_foreach(iter, &ring->stages)
+	{
+		LlmAskStages *stages = dlist_container(LlmAskStages, node, iter.cur);
+		MemoryContext saved;
+
+		if (stages->row == ring->evaluated)
+			continue;
+		saved = MemoryContextSwitchTo(stages->context);
+		stages->go_on(stages);
+		MemoryContextSwitchTo(saved);
+	}
+	if (ring->open > open)
+		llm_mailbox_wake_sender();
 }

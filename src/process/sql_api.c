@@ -364,7 +364,7 @@ llm_enrich_check(PG_FUNCTION_ARGS)
 	question.input_len = strlen(CHECK_INPUT);
 	llm_letter_set_command(&question);
 	llm_letter_write_question(&question, &bytes);
-	posted = llm_ask_wait(&bytes, CHECK_PATIENCE_MS, &reply);
+	posted = llm_ask_wait(&bytes, CHECK_PATIENCE_MS, NULL, &reply);
 	answer = llm_ask_trial_text(&reply);
 	if (reply.reason != NULL && strcmp(reply.reason, llm_error_name(LLM_ERR_UNKNOWN_MODEL)) == 0)
 		answer = psprintf("%s%s", answer, llm_catalog_known_models(reply.server));
