@@ -856,7 +856,7 @@ COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server,
 -- Requests of calls that are answered while a statement waits: a row from before the request
 -- leaves until its bill is stored, so that a crash leaves what has to be booked.
 CREATE TABLE llm.letter (
-	request bigint PRIMARY KEY,
+	request bigint NOT NULL,
 	task bigint NOT NULL,
 	attempt int NOT NULL,
 	sent_at timestamptz NOT NULL DEFAULT llm.clock(),
@@ -870,10 +870,11 @@ CREATE TABLE llm.letter (
 	input_tokens bigint NOT NULL,
 	output_tokens bigint NOT NULL,
 	tags jsonb,
-	reserved numeric
+	reserved numeric,
+	PRIMARY KEY (request, task)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE llm.letter IS 'requests under way of calls that are answered while a statement waits';
-COMMENT ON COLUMN llm.letter.request IS 'number of the HTTP request';
+COMMENT ON COLUMN llm.letter.request IS 'number of the HTTP request, which may carry several calls';
 COMMENT ON COLUMN llm.letter.task IS 'number of the call, as on the ledger';
 COMMENT ON COLUMN llm.letter.attempt IS 'the call''s requests are numbered from 1';
 COMMENT ON COLUMN llm.letter.sent_at IS 'when it was about to leave';

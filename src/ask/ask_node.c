@@ -13,6 +13,10 @@
  * paid for what was found and what was in flight.  A LIMIT directly above bounds it to its
  * rows, and those that OFFSET skips are not evaluated at all.
  *
+ * Of vectors the provider takes many in a request.  So where a row asks for these alone, it
+ * reads further, once as many rows have been given as it has ahead, and posts the next ones
+ * together, when half of those ahead have been given.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -22,6 +26,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "ask/ask_aggregate.h"
@@ -31,9 +36,14 @@
 #include "ask/ask_ring.h"
 #include "base/compat.h"
 #include "base/guc.h"
+#include "operation/operation.h"
 
 /* Rows without a question may be between those with one: so many for each in flight. */
 #define ROWS_PER_QUESTION 4
+
+/* The same where the sender puts many questions into a request; and how many at most. */
+#define QUESTIONS_PER_REQUEST 16
+#define MOST_QUESTIONS 1024
 
 /* What the rows ahead may take, so that long ones are fewer. */
 #define AHEAD_BYTES ((Size) 64 * 1024 * 1024)
@@ -60,6 +70,7 @@ typedef struct AskState
 	Site *sites;
 	int nsites;
 	bool may_read_ahead;
+	bool shares_requests; /* the sender puts many of its questions into one */
 	ExprState *limit_count; /* of the LIMIT directly above; NULL: none */
 	ExprState *limit_offset;
 
@@ -76,6 +87,7 @@ typedef struct AskState
 	bool ended; /* nothing is left below */
 	bool started;
 	int width; /* questions that may be in flight now */
+	int64 ngiven; /* rows */
 	int64 wanted; /* rows that are still to be read; -1: no bound */
 	int64 skipped; /* rows that are still to be skipped */
 } AskState;
@@ -162,6 +174,16 @@ init_site(AskState *state, Site *site, List *spec)
 	InitFunctionCallInfoData(*site->call, &site->function, list_length(call->args), call->inputcollid, NULL, NULL);
 }
 
+/* Is it a call of which a request of the provider's carries many? */
+static bool
+is_of_many(const Site *site)
+{
+	char *name = get_func_name(site->function.fn_oid);
+	const LlmOperation *op = name == NULL ? NULL : llm_operation_by_function(name);
+
+	return op != NULL && op->kind == LLM_REQUEST_EMBED;
+}
+
 /* NULL where the plan has none. */
 static ExprState *
 init_limit(AskState *state, Node *expr)
@@ -179,8 +201,14 @@ begin_node(CustomScanState *node, EState *estate, int eflags)
 	outerPlanState(node) = ExecInitNode(outerPlan(plan), estate, eflags & ~(EXEC_FLAG_BACKWARD | EXEC_FLAG_MARK));
 	state->nsites = list_length(plan->custom_exprs);
 	state->sites = palloc0(sizeof(Site) * Max(state->nsites, 1));
+	state->shares_requests = state->nsites > 0;
 	foreach(cell, plan->custom_exprs)
-		init_site(state, &state->sites[foreach_current_index(cell)], lfirst_node(List, cell));
+	{
+		Site *site = &state->sites[foreach_current_index(cell)];
+
+		init_site(state, site, lfirst_node(List, cell));
+		state->shares_requests = state->shares_requests && is_of_many(site);
+	}
 	state->may_read_ahead = boolVal(linitial(plan->custom_private));
 	state->limit_count = init_limit(state, lsecond(plan->custom_private));
 	state->limit_offset = init_limit(state, lthird(plan->custom_private));
@@ -203,6 +231,17 @@ eval_limit(AskState *state, ExprState *expr, int64 none)
 	return isnull ? none : DatumGetInt64(value);
 }
 
+/* Questions that may be in flight at a time, once enough rows have been given. */
+static int
+most_questions(const AskState *state)
+{
+	int most = Max(llm_guc_max_in_flight, 1);
+
+	if (!state->shares_requests || most == 1)
+		return most;
+	return Max(most, Min(most * QUESTIONS_PER_REQUEST, MOST_QUESTIONS));
+}
+
 /* Before the first row, and after each rescan. */
 static void
 start(AskState *state)
@@ -215,7 +254,8 @@ start(AskState *state)
 	state->skipped = Max(eval_limit(state, state->limit_offset, 0), 0);
 	count = eval_limit(state, state->limit_count, -1);
 	state->wanted = count < 0 ? -1 : count + state->skipped;
-	state->size = ROWS_PER_QUESTION * Max(llm_guc_max_in_flight, 1);
+	state->ngiven = 0;
+	state->size = ROWS_PER_QUESTION * most_questions(state);
 	state->rows = MemoryContextAllocZero(state->rows_context, sizeof(Row) * state->size);
 	state->first = 0;
 	state->nrows = 0;
@@ -293,11 +333,25 @@ read_row(AskState *state)
 	return true;
 }
 
+/* Questions that may be in flight after this. */
+static int
+find_width(const AskState *state)
+{
+	int width = Min(state->width, most_questions(state));
+
+	if (!state->may_read_ahead)
+		return 1;
+	/* not one whenever one has been given: each would be a request */
+	if (state->shares_requests && state->ring->open > width / 2)
+		return 0;
+	return width;
+}
+
 /* Have a row, and read on while there is room for questions; true while there is one to give. */
 static bool
 fill(AskState *state)
 {
-	int width = state->may_read_ahead ? Min(state->width, llm_guc_max_in_flight) : 1;
+	int width = find_width(state);
 	bool posted = false;
 
 	while (state->nrows == 0 || (state->nrows < state->size && state->bytes < AHEAD_BYTES && width > 1 &&
@@ -349,7 +403,9 @@ next_row(AskState *state)
 	state->first = (state->first + 1) % state->size;
 	state->nrows--;
 	state->left = state->left && state->nrows > 0;
+	state->ngiven++;
 	state->width = Min(state->width * 2, Max(llm_guc_max_in_flight, 1));
+	state->width = (int) Max(state->width, Min(state->ngiven, most_questions(state)));
 }
 
 static TupleTableSlot *

@@ -75,7 +75,7 @@ add_reply(LlmAskTally *tally, MemoryContext context, const LlmLetterReply *reply
 	tally->calls++;
 	tally->kept += reply->kept ? 1 : 0;
 	tally->failed += reply->outcome == LLM_LETTER_ANSWERED ? 0 : 1;
-	tally->requests += reply->requests;
+	tally->requests += reply->requests - reply->carried;
 	tally->input_tokens += reply->usage.input + reply->usage.cached + reply->usage.cache_write;
 	tally->output_tokens += reply->usage.output;
 	tally->waited_us += waited_us;

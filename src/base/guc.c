@@ -176,7 +176,7 @@ llm_guc_init(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("llm_enrich.max_in_flight",
 							"Sets how many calls of a statement may be in flight while it waits for them.",
-							"1 asks for one row after the other.",
+							"Of vectors, which go many in a request, up to 16 times as many; 1 asks for one row after the other.",
 							&llm_guc_max_in_flight, 64, 1, 1000,
 							PGC_USERSET, 0,
 							NULL, NULL, NULL);

@@ -64,6 +64,7 @@ typedef struct LlmLetterReply
 	bool kept; /* an answer that was there: nothing was asked */
 	bool estimated; /* tokens and cost are */
 	int requests;
+	int carried; /* of these, those that are another call's, too, which counts them */
 	int latency_ms; /* of the last request */
 	int http_status; /* of the last request, 0: none */
 	LlmUsage usage; /* of all requests */

@@ -38,7 +38,8 @@ typedef enum LetterState
 {
 	LETTER_POSTED = 0, /* in its box; -> TAKEN, by the sender; freed by its backend */
 	LETTER_TAKEN, /* -> REPLIED or -> POSTED, by the sender */
-	LETTER_REPLIED /* freed by its backend */
+	LETTER_REPLIED, /* freed by its backend */
+	LETTER_DRAFT /* in no box yet; -> POSTED, or freed, by its backend */
 } LetterState;
 
 typedef struct Letter
@@ -72,6 +73,7 @@ typedef struct Mailbox
 struct LlmPosted
 {
 	dlist_node node; /* in my_posted */
+	dlist_node draft_node; /* in my_drafts, while it is one */
 	dsa_pointer at;
 	Letter *letter;
 	Size bytes;
@@ -89,7 +91,8 @@ typedef struct LlmTakenEntry
 static Mailbox *mailbox = NULL; /* shared memory; NULL unless preloaded */
 static dsa_area *area = NULL; /* attached at first use */
 static dlist_head my_posted = DLIST_STATIC_INIT(my_posted);
-static Size my_bytes = 0; /* of these */
+static dlist_head my_drafts = DLIST_STATIC_INIT(my_drafts); /* of these, those in no box yet */
+static Size my_bytes = 0; /* of all */
 static dlist_head my_taken = DLIST_STATIC_INIT(my_taken);
 static int next_box = 0; /* the sender's turn */
 static char farewell[LLM_MAILBOX_SHORT];
@@ -234,6 +237,23 @@ take_out_of_box(dsa_pointer at, Letter *letter)
 		box->last = before;
 }
 
+/* All at once: the sender finds all of them or none, and may put them into one request. */
+static void
+put_drafts_into_box(void)
+{
+	if (dlist_is_empty(&my_drafts))
+		return;
+	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
+	while (!dlist_is_empty(&my_drafts))
+	{
+		LlmPosted *posted = dlist_container(LlmPosted, draft_node, dlist_pop_head_node(&my_drafts));
+
+		mailbox->boxes[posted->letter->box].database = MyDatabaseId;
+		put_into_box(posted->at, posted->letter, false);
+	}
+	LWLockRelease(mailbox->lock);
+}
+
 LlmPosted *
 llm_mailbox_post(const char *bytes, Size len, bool ahead)
 {
@@ -268,18 +288,19 @@ llm_mailbox_post(const char *bytes, Size len, bool ahead)
 	posted->at = at;
 	posted->letter = letter;
 	posted->bytes = size;
-	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
-	mailbox->boxes[letter->box].database = MyDatabaseId;
-	put_into_box(at, letter, false);
-	LWLockRelease(mailbox->lock);
+	letter->state = LETTER_DRAFT;
 	my_bytes += size;
 	dlist_push_tail(&my_posted, &posted->node);
+	dlist_push_tail(&my_drafts, &posted->draft_node);
+	if (!ahead)
+		put_drafts_into_box();
 	return posted;
 }
 
 void
 llm_mailbox_wake_sender(void)
 {
+	put_drafts_into_box();
 	llm_shmem_wake(MyDatabaseId, LLM_WORKER_SENDER);
 }
 
@@ -306,7 +327,7 @@ llm_mailbox_is_taken(LlmPosted *posted)
 	LWLockAcquire(mailbox->lock, LW_SHARED);
 	state = posted->letter->state;
 	LWLockRelease(mailbox->lock);
-	return state != LETTER_POSTED;
+	return state != LETTER_POSTED && state != LETTER_DRAFT;
 }
 
 /* The backend does not hold it any more. */
@@ -316,7 +337,9 @@ let_go(LlmPosted *posted)
 	bool is_last = true;
 
 	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
-	if (posted->letter->state == LETTER_POSTED)
+	if (posted->letter->state == LETTER_DRAFT)
+		dlist_delete(&posted->draft_node);
+	else if (posted->letter->state == LETTER_POSTED)
 		take_out_of_box(posted->at, posted->letter);
 	else if (posted->letter->state == LETTER_TAKEN)
 	{

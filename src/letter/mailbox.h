@@ -32,7 +32,8 @@ typedef struct LlmTaken
 /*
  * Post these bytes; NULL when there is no room now, for which other letters have to be answered,
  * or dropped.  "ahead": nobody waits for it yet, so it has room only beside the others of this
- * backend.  Raises 54000 when there can never be.
+ * backend, and the sender finds it with those that are posted before the next wake_sender().
+ * Raises 54000 when there can never be.
  */
 extern LlmPosted *llm_mailbox_post(const char *bytes, Size len, bool ahead);
 

@@ -567,7 +567,7 @@ land_flight(LlmFlight *flight, const LlmReply *reply, LlmSplit split, TimestampT
 
 /* Are its tasks to go again in parts? */
 static LlmSplit
-split_request(const LlmRequest *request, LlmErrorClass class)
+split_request(LlmRequest *request, LlmErrorClass class)
 {
 	LlmSplit split = LLM_SPLIT_NEVER;
 
@@ -575,6 +575,7 @@ split_request(const LlmRequest *request, LlmErrorClass class)
 		split = llm_retry_split(class, request->flights[0].outages);
 	if (split != LLM_SPLIT_NEVER)
 		llm_split(request);
+	request->is_split = (split == LLM_SPLIT_FREE);
 	return split;
 }
 

@@ -80,6 +80,7 @@ struct LlmRequest
 	const char *lesson; /* its sentence */
 	int cap; /* tokens that its answer may have; 0: as the call says */
 	bool over_cap; /* it has more: set by land() */
+	bool is_split; /* refused as a whole: its tasks go again in parts at once, set by land() */
 	int nflights;
 	int nheld; /* of these, not freed */
 	LlmFlight *flights; /* an array */

@@ -51,6 +51,7 @@ typedef struct LlmLetter
 	TimestampTz wake_at;
 
 	/* of all requests */
+	int carried; /* of these, those that another letter counts: they were in it together */
 	LlmUsage usage;
 	bool estimated;
 	Datum cost; /* numeric, while it is known */
@@ -58,6 +59,35 @@ typedef struct LlmLetter
 	Datum last_cost; /* of the flight that is being settled, in that flight's context */
 	bool last_cost_unknown;
 } LlmLetter;
+
+/* A grant of the limiter of which not all has become requests yet. */
+typedef struct LlmLetterGrant
+{
+	LlmRoute *route;
+	int left;
+	uint32 generation;
+	int64 tokens;
+} LlmLetterGrant;
+
+/* Letters that one request is to carry: of one route, recipe and part (split.h). */
+typedef struct LlmLetterLoad
+{
+	int64 recipe;
+	uint64 part;
+	int room; /* so many, at most */
+	Size bytes; /* of their inputs */
+	int n;
+	LlmLetter **letters;
+} LlmLetterLoad;
+
+/* Those of the route that may be sent now: a list of LlmLetterLoad, in the current context (letters_load.c). */
+extern List *llm_letters_load(dlist_head *waiting, const LlmRoute *route, TimestampTz now);
+
+/* They are in no list then, but for those that there is no money for; NULL: there is none for any. */
+extern LlmRequest *llm_letters_make_request(LlmLetterLoad *load, const LlmLetterGrant *from, TimestampTz now);
+
+/* There is no money for the letter, and why: it stays, if some may come back while it waits for that. */
+extern void llm_letters_want_money(LlmLetter *letter, const char *why, bool wait, TimestampTz now);
 
 /*
  * Book those of the letters that wait whose answers are kept, and move them to the other list;
@@ -84,7 +114,7 @@ extern void llm_letters_free(LlmLetter *letter);
 /* Trials of the role that are in flight at the route's target, by whatever alias (letters_reply.c). */
 extern int llm_letters_count_trials(const LlmRoute *route);
 
-/* The request of a letter is in flight no more: it leaves its route's counts. */
-extern void llm_letters_leave(LlmFlight *flight);
+/* A request of letters is in flight no more: it leaves its route's counts.  Once for each. */
+extern void llm_letters_leave(LlmRequest *request);
 
 #endif /* LLM_LETTER_STATE_H */

@@ -36,7 +36,9 @@
 #include "send/command.h"
 #include "send/letter_state.h"
 #include "send/letters.h"
+#include "send/part.h"
 #include "send/route_hint.h"
+#include "send/split.h"
 #include "tables/ledger.h"
 #include "tables/letter_row.h"
 #include "tables/recipe.h"
@@ -53,21 +55,12 @@
 /* Of llm.check(), by one role at one target at a time. */
 #define MAX_TRIALS 8
 
-/* A grant of the limiter of which not all has become flights yet; handed back by undo(). */
-typedef struct Grant
-{
-	LlmRoute *route;
-	int left;
-	uint32 generation;
-	int64 tokens;
-} Grant;
-
 /* All static: the sender's life. */
 static dlist_head waiting = DLIST_STATIC_INIT(waiting);
 static dlist_head kept = DLIST_STATIC_INIT(kept); /* whose answers were found, and are being booked */
 static int nheld = 0;
-static Grant grant = {0};
-static List *made = NIL; /* flights of the transaction under way, in its memory */
+static LlmLetterGrant grant = {0}; /* what is left is handed back by undo() */
+static List *made = NIL; /* requests of the transaction under way, in its memory */
 static int turn = 0;
 
 void
@@ -91,6 +84,7 @@ void
 llm_letters_free(LlmLetter *letter)
 {
 	nheld--;
+	llm_split_forget(letter->task);
 	llm_command_leave(letter->purse);
 	MemoryContextDelete(letter->context);
 }
@@ -225,23 +219,6 @@ find_routes(TimestampTz now)
 	}
 }
 
-/* How many letters wait for the route and may be sent now. */
-static int
-count_due(const LlmRoute *route, TimestampTz now)
-{
-	int due = 0;
-	dlist_iter iter;
-
-	dlist_foreach(iter, &waiting)
-	{
-		const LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
-
-		if (letter->route == route && letter->not_before <= now)
-			due++;
-	}
-	return due;
-}
-
 static bool
 is_impatient(const LlmLetter *letter, TimestampTz now)
 {
@@ -306,12 +283,11 @@ look_at_rest(LlmRoute *route, bool asked, TimestampTz now)
 }
 
 /*
- * Flights
+ * Requests
  */
 
-/* The letter stays, if money may come back while it waits for that. */
-static void
-want_money(LlmLetter *letter, const char *why, bool wait, TimestampTz now)
+void
+llm_letters_want_money(LlmLetter *letter, const char *why, bool wait, TimestampTz now)
 {
 	LlmLetterOutcome outcome = LLM_LETTER_UNUSABLE;
 
@@ -325,76 +301,24 @@ want_money(LlmLetter *letter, const char *why, bool wait, TimestampTz now)
 	end_waiting(letter, outcome, why, "See llm.budget; llm.set_budget() raises one, and llm_enrich.max_cost is a session's own.");
 }
 
-/* NULL where there is no money for it: then it waits, or has its reply. */
-static LlmFlight *
-make_flight(LlmLetter *letter, const Grant *from, TimestampTz now)
-{
-	LlmClaim claim = {0};
-	LlmClaim *claims[] = {&claim};
-	LlmSpender spender = {.role = letter->question.role, .tags = letter->facts.tags};
-	LlmRequest *request;
-	LlmFlight *flight;
-	char *why;
-	bool wait;
-
-	claim.task = letter->task;
-	claim.recipe = letter->recipe;
-	claim.tries = letter->tries;
-	claim.attempt = letter->attempt + 1;
-	claim.outages = letter->outages;
-	claim.elsewhere = letter->elsewhere;
-	claim.input = unconstify(char *, letter->question.input);
-	claim.input_len = letter->question.input_len;
-	claim.fresh = !letter->question.reuse;
-	claim.fault = unconstify(char *, letter->fault);
-	claim.last_answer = unconstify(char *, letter->last_answer);
-	claim.claimed_at = llm_clock_now();
-	claim.tags = letter->facts.tags;
-	spender.server = from->route->target->server;
-	spender.server_oid = from->route->target->server_oid;
-	spender.model = from->route->target->model;
-	if (!llm_afford_letter(&claim, from->route, &spender, letter->purse, &why, &wait))
-	{
-		want_money(letter, why, wait, now);
-		return NULL;
-	}
-	request = llm_request_make(claims, lengthof(claims), from->route, llm_flight_recipe(letter->recipe));
-	request->lane = LLM_LANE_IMMEDIATE;
-	request->generation = from->generation;
-	request->granted_tokens = from->tokens;
-	flight = &request->flights[0];
-	flight->letter = letter;
-	flight->hopped = (from->route != letter->home);
-	flight->settlement.letter = &letter->facts;
-	flight->settlement.purse = letter->purse;
-	flight->settlement.lane = request->lane;
-	flight->route->letters++;
-	letter->attempt++;
-	dlist_delete(&letter->node);
-	return flight;
-}
-
-/* Make flights of what the route was granted; how many. */
+/* Make requests of the loads as far as the grant goes; how many. */
 static int
-make_flights(TimestampTz now)
+make_requests(List *loads, TimestampTz now)
 {
-	dlist_mutable_iter iter;
 	int granted = grant.left;
 	int unused;
+	ListCell *lc;
 
-	dlist_foreach_modify(iter, &waiting)
+	foreach(lc, loads)
 	{
-		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
-		LlmFlight *flight;
+		LlmRequest *request;
 
 		if (grant.left == 0)
 			break;
-		if (letter->route != grant.route || letter->not_before > now)
+		request = llm_letters_make_request(lfirst(lc), &grant, now);
+		if (request == NULL)
 			continue;
-		flight = make_flight(letter, &grant, now);
-		if (flight == NULL)
-			continue;
-		made = lappend(made, flight);
+		made = lappend(made, request);
 		grant.left--;
 	}
 	unused = grant.left;
@@ -438,14 +362,14 @@ serve_trials(LlmRoute *route, TimestampTz now)
 {
 	int most = MAX_TRIALS - llm_letters_count_trials(route);
 	int served = 0;
-	dlist_mutable_iter iter;
+	ListCell *lc;
 
-	dlist_foreach_modify(iter, &waiting)
+	foreach(lc, llm_letters_load(&waiting, route, now))
 	{
-		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
-		LlmFlight *flight;
+		LlmLetterLoad *load = lfirst(lc);
+		int requests;
 
-		if (letter->route != route || !llm_letters_is_trial(letter))
+		if (!llm_letters_is_trial(load->letters[0]))
 			continue;
 		if (served >= most)
 			break;
@@ -457,17 +381,9 @@ serve_trials(LlmRoute *route, TimestampTz now)
 		route->granted = 0;
 		if (grant.left == 0)
 			break;
-		flight = make_flight(letter, &grant, now);
-		if (flight == NULL)
-		{
-			llm_route_give_back(route, grant.generation, grant.left, grant.tokens);
-			grant.left = 0;
-			continue;
-		}
-		made = lappend(made, flight);
-		route->trials++;
-		grant.left--;
-		served++;
+		requests = make_requests(list_make1(load), now);
+		route->trials += requests;
+		served += requests;
 	}
 	return served;
 }
@@ -477,7 +393,8 @@ static int
 serve(LlmRoute *route, int most, int slots, int in_flight, TimestampTz now)
 {
 	int trials = serve_trials(route, now);
-	int want = Min(count_due(route, now), most);
+	List *loads = llm_letters_load(&waiting, route, now);
+	int want = Min(list_length(loads), most);
 	bool asked;
 
 	in_flight += trials;
@@ -488,26 +405,30 @@ serve(LlmRoute *route, int most, int slots, int in_flight, TimestampTz now)
 	{
 		grant.route = route;
 		grant.left = llm_route_grant_apart(route, want, now, &grant.generation, &grant.tokens);
-		want = make_flights(now);
+		want = make_requests(loads, now);
 	}
 	look_at_rest(route, asked, now);
 	return trials + (asked ? want : 0);
 }
 
+/* What a request is estimated to take is divided as its bill will be. */
 static void
-store_rows(void)
+fill_rows(const LlmRequest *request, LlmLetterRow *rows)
 {
-	int n = list_length(made);
-	LlmLetterRow *rows = palloc0(sizeof(LlmLetterRow) * Max(n, 1));
-	ListCell *lc;
+	int n = request->nflights;
+	LlmUsage usage = {.input = request->input_tokens, .output = (int64) (request->route->output_tokens + 0.5)};
+	int64 *weights = palloc(sizeof(int64) * n);
+	LlmUsage *parts = palloc(sizeof(LlmUsage) * n);
 
-	if (n == 0)
-		return;
-	foreach(lc, made)
+	for (int i = 0; i < n; i++)
+		weights[i] = (int64) request->flights[i].input_len;
+	llm_part_usage(&usage, weights, n, parts);
+	for (int i = 0; i < n; i++)
 	{
-		const LlmFlight *flight = lfirst(lc);
-		LlmLetterRow *row = &rows[foreach_current_index(lc)];
+		const LlmFlight *flight = &request->flights[i];
+		LlmLetterRow *row = &rows[i];
 
+		row->carried = (i > 0);
 		row->task = flight->task;
 		row->attempt = flight->attempt;
 		row->role = flight->letter->question.role;
@@ -515,17 +436,42 @@ store_rows(void)
 		row->server = flight->settlement.server;
 		row->model = flight->settlement.model;
 		row->price = flight->settlement.price;
-		row->input_tokens = flight->request->input_tokens;
-		row->output_tokens = (int64) (flight->route->output_tokens + 0.5);
+		row->input_tokens = parts[i].input;
+		row->output_tokens = parts[i].output;
 		row->reserved = flight->settlement.reserved;
 	}
-	llm_letter_row_add(rows, n);
+	pfree(weights);
+	pfree(parts);
+}
+
+static void
+store_rows(void)
+{
+	int n = 0;
+	LlmLetterRow *rows;
+	ListCell *lc;
+
+	foreach(lc, made)
+		n += ((LlmRequest *) lfirst(lc))->nflights;
+	if (n == 0)
+		return;
+	rows = palloc0(sizeof(LlmLetterRow) * n);
+	n = 0;
 	foreach(lc, made)
 	{
-		LlmFlight *flight = lfirst(lc);
+		fill_rows(lfirst(lc), &rows[n]);
+		n += ((LlmRequest *) lfirst(lc))->nflights;
+	}
+	llm_letter_row_add(rows, n);
+	n = 0;
+	foreach(lc, made)
+	{
+		LlmRequest *request = lfirst(lc);
 
-		flight->request->id = rows[foreach_current_index(lc)].request;
-		flight->settlement.request = flight->request->id;
+		request->id = rows[n].request;
+		for (int i = 0; i < request->nflights; i++)
+			request->flights[i].settlement.request = request->id;
+		n += request->nflights;
 	}
 }
 
@@ -575,12 +521,17 @@ llm_letters_tell_kept(LlmPass *pass)
 }
 
 void
-llm_letters_launched(List *flights)
+llm_letters_launched(List *requests)
 {
 	ListCell *lc;
 
-	foreach(lc, flights)
-		llm_mailbox_set_sent(&((LlmFlight *) lfirst(lc))->letter->taken, true);
+	foreach(lc, requests)
+	{
+		LlmRequest *request = lfirst(lc);
+
+		for (int i = 0; i < request->nflights; i++)
+			llm_mailbox_set_sent(&request->flights[i].letter->taken, true);
+	}
 	made = NIL;
 }
 
@@ -588,17 +539,20 @@ llm_letters_launched(List *flights)
  * Failures
  */
 
-/* The flight was not sent after all. */
+/* The request was not sent after all. */
 static void
-take_flight_back(LlmFlight *flight)
+take_back(LlmRequest *request)
 {
-	LlmLetter *letter = flight->letter;
+	for (int i = 0; i < request->nflights; i++)
+	{
+		LlmLetter *letter = request->flights[i].letter;
 
-	letter->attempt--;
-	dlist_push_tail(&waiting, &letter->node);
-	llm_letters_leave(flight);
-	llm_request_give_back(flight->request);
-	llm_flight_free(flight);
+		letter->attempt--;
+		dlist_push_tail(&waiting, &letter->node);
+	}
+	llm_letters_leave(request);
+	llm_request_give_back(request);
+	llm_request_free(request);
 }
 
 void
@@ -612,7 +566,7 @@ llm_letters_undo(dlist_head *landed, const char *why)
 		llm_route_give_back(grant.route, grant.generation, grant.left, grant.tokens);
 	grant.left = 0;
 	foreach(lc, made)
-		take_flight_back(lfirst(lc));
+		take_back(lfirst(lc));
 	made = NIL;
 	while (!dlist_is_empty(&kept))
 		dlist_push_tail(&waiting, dlist_pop_head_node(&kept));
@@ -644,7 +598,10 @@ llm_letters_recover(void)
 	int64 *requests = palloc(sizeof(int64) * Max(n, 1));
 
 	for (int i = 0; i < n; i++)
+	{
 		requests[i] = settlements[i]->request;
+		settlements[i]->carried = i > 0 && requests[i] == requests[i - 1];
+	}
 	if (n > 0)
 	{
 		llm_money_resume();

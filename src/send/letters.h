@@ -3,7 +3,7 @@
  * letters.h
  *	  The sender's half of immediate calls: letters of backends become requests.
  *
- *	  take()     inside the transaction of a pass: flights that have been granted, and
+ *	  take()     inside the transaction of a pass: requests that have been granted, and
  *	             whose rows are written; to be launched after its commit
  *	  settle()   inside the transaction that stores what has landed
  *	  deliver()  after that has committed, for each
@@ -22,7 +22,7 @@
 /* Once, before anything else. */
 extern void llm_letters_init(void);
 
-/* "slots" places for requests in all, of which "in_flight" are taken.  A list of LlmFlight. */
+/* "slots" places for requests in all, of which "in_flight" are taken.  A list of LlmRequest. */
 extern List *llm_letters_take(int slots, int in_flight, TimestampTz now);
 
 /* Those of the settlements that are of letters, and are on the ledger already. */
@@ -35,12 +35,12 @@ extern void llm_letters_deliver(LlmFlight *flight, TimestampTz now);
 extern void llm_letters_tell_kept(LlmPass *pass);
 
 /* They are about to be launched: from here on they may have been sent. */
-extern void llm_letters_launched(List *flights);
+extern void llm_letters_launched(List *requests);
 
 /*
  * The transaction failed for this reason: those that it was to send, and those that wait
  * with them, are told; what has landed is still to be stored, but nobody waits for it any
- * more.  Frees the flights of take().
+ * more.  Frees the requests of take().
  */
 extern void llm_letters_undo(dlist_head *landed, const char *why);
 

@@ -35,6 +35,7 @@ static void
 fill_reply(const LlmLetter *letter, LlmLetterReply *reply)
 {
 	reply->requests = letter->attempt;
+	reply->carried = letter->carried;
 	reply->usage = letter->usage;
 	reply->estimated = letter->estimated;
 	if (!letter->cost_unknown)
@@ -136,7 +137,7 @@ wait_again(const LlmFlight *flight, TimestampTz now)
 	}
 	if (s->charged || !letter->troubled)
 		letter->waits_since = now;
-	letter->troubled = !s->charged;
+	letter->troubled = !s->charged && !flight->request->is_split;
 	letter->not_before = s->not_before == 0 ? 0 : llm_clock_from_wall(s->not_before);
 	letter->wake_at = letter->not_before == 0 ? DT_NOBEGIN : letter->not_before;
 	MemoryContextSwitchTo(saved);
@@ -192,11 +193,11 @@ llm_letters_count_trials(const LlmRoute *route)
 }
 
 void
-llm_letters_leave(LlmFlight *flight)
+llm_letters_leave(LlmRequest *request)
 {
-	flight->route->letters--;
-	if (llm_letters_is_trial(flight->letter))
-		flight->route->trials--;
+	request->route->letters--;
+	if (llm_letters_is_trial(request->flights[0].letter))
+		request->route->trials--;
 }
 
 void
@@ -205,7 +206,10 @@ llm_letters_deliver(LlmFlight *flight, TimestampTz now)
 	LlmLetter *letter = flight->letter;
 	MemoryContext saved = MemoryContextSwitchTo(flight->context);
 
-	llm_letters_leave(flight);
+	if (llm_flight_is_first(flight))
+		llm_letters_leave(flight->request);
+	else
+		letter->carried++;
 	add_bill(letter, &flight->settlement);
 	if (!letter->told && llm_mailbox_is_wanted(&letter->taken) && is_again(flight, now))
 		wait_again(flight, now);

@@ -20,9 +20,6 @@
 /* More in a request gain little: what it costs is divided by this already, and it fails as a whole. */
 #define MOST_TASKS 128
 
-/* Inputs of one request: below the 300,000 tokens that OpenAI takes, whatever the script. */
-#define MOST_BYTES (256 * 1024)
-
 /* Tasks of one job that are claimed at a time. */
 #define MOST_CLAIMED 1000
 
@@ -55,7 +52,7 @@ has_room(LlmLoad *load, const LlmClaim *claim)
 {
 	if (load->n >= load->room)
 		return false;
-	load->is_full = load->bytes + claim->input_len > MOST_BYTES;
+	load->is_full = load->bytes + claim->input_len > LLM_LOAD_BYTES;
 	return !load->is_full;
 }
 

@@ -18,6 +18,9 @@
 #include "send/route.h"
 #include "tables/queue.h"
 
+/* Inputs of one request: below the 300,000 tokens that OpenAI takes, whatever the script. */
+#define LLM_LOAD_BYTES ((Size) 256 * 1024)
+
 /* Tasks that one request is to carry: of one route, recipe and part (split.h). */
 typedef struct LlmLoad
 {

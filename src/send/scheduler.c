@@ -577,7 +577,7 @@ launch_claims(const LlmPass *pass, TimestampTz now)
 	llm_ahead_filled();
 	llm_letters_launched(pass->letters);
 	foreach(lc, pass->letters)
-		llm_air_launch(((LlmFlight *) lfirst(lc))->request, now);
+		llm_air_launch(lfirst(lc), now);
 	llm_air_land(may_launch_ahead());
 }
 

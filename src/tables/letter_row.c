@@ -30,15 +30,17 @@ static LlmStatement next_task_statement = {
 static LlmStatement add_statement = {
 	.sql = "INSERT INTO llm.letter AS l (request, task, attempt, role, role_name, application_name, server, model,"
 		   "  price, operation, input_tokens, output_tokens, tags, reserved)"
-		   " SELECT pg_catalog.nextval('llm.request_id'), v.task, v.attempt, v.role, v.role_name, v.application_name,"
+		   " SELECT CASE WHEN v.carried THEN pg_catalog.currval('llm.request_id')"
+		   "   ELSE pg_catalog.nextval('llm.request_id') END, v.task, v.attempt, v.role, v.role_name, v.application_name,"
 		   "  v.server, v.model, v.price, v.operation, v.input_tokens, v.output_tokens, v.tags,"
 		   "  v.reserved::numeric * 0.000000001"
-		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS v(task, attempt, role, role_name,"
-		   "  application_name, server, model, price, operation, input_tokens, output_tokens, tags, reserved)"
+		   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) AS v(task, attempt, role, role_name,"
+		   "  application_name, server, model, price, operation, input_tokens, output_tokens, tags, reserved,"
+		   "  carried)"
 		   " RETURNING l.task, l.request",
-	.nargs = 13,
+	.nargs = 14,
 	.args = {INT8ARRAYOID, INT4ARRAYOID, OIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-			 INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, JSONBARRAYOID, INT8ARRAYOID}};
+			 INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, JSONBARRAYOID, INT8ARRAYOID, BOOLARRAYOID}};
 
 static LlmStatement remove_statement = {
 	.sql = "DELETE FROM llm.letter l WHERE l.request = ANY ($1)",
@@ -49,7 +51,7 @@ static LlmStatement orphans_statement = {
 	.sql = "SELECT l.request, l.task, l.attempt, l.role_name, l.application_name, l.server, l.model,"
 		   "  COALESCE(l.price, 0), l.operation, l.input_tokens, l.output_tokens, l.tags,"
 		   "  l.role, l.sent_at, COALESCE((l.reserved * 1000000000::numeric)::int8, 0)"
-		   " FROM llm.letter l ORDER BY l.request LIMIT $1",
+		   " FROM llm.letter l ORDER BY l.request, l.task LIMIT $1",
 	.nargs = 1,
 	.args = {INT4OID}};
 
@@ -101,24 +103,15 @@ set_row(Datum **columns, bool **nulls, int i, const LlmLetterRow *row)
 	nulls[11][i] = (row->facts->tags == NULL);
 	columns[12][i] = Int64GetDatum(row->reserved);
 	nulls[12][i] = (row->reserved == 0);
-}
-
-/* Give the row of this task the number of its request. */
-static void
-note_request(LlmLetterRow *rows, int n, int64 task, int64 request)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (rows[i].task == task)
-			rows[i].request = request;
-	}
+	columns[13][i] = BoolGetDatum(row->carried);
 }
 
 void
 llm_letter_row_add(LlmLetterRow *rows, int n)
 {
 	static const Oid types[] = {INT8OID, INT4OID, OIDOID, TEXTOID, TEXTOID, TEXTOID,
-								TEXTOID, INT8OID, TEXTOID, INT8OID, INT8OID, JSONBOID, INT8OID};
+								TEXTOID, INT8OID, TEXTOID, INT8OID, INT8OID, JSONBOID, INT8OID,
+								BOOLOID};
 	Datum *columns[lengthof(types)];
 	bool *nulls[lengthof(types)];
 	Datum values[lengthof(types)];
@@ -139,8 +132,11 @@ llm_letter_row_add(LlmLetterRow *rows, int n)
 				 errmsg("rows of llm.letter were suppressed"),
 				 errhint("Drop the triggers and rules on llm.letter.")));
 	for (int i = 0; i < n; i++)
-		note_request(rows, n, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)),
-					 DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)));
+	{
+		/* a scan of unnest() gives its rows in their order */
+		Assert(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)) == rows[i].task);
+		rows[i].request = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+	}
 	SPI_freetuptable(SPI_tuptable);
 }
 

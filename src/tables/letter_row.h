@@ -19,6 +19,7 @@
 typedef struct LlmLetterRow
 {
 	int64 request; /* set by add() */
+	bool carried; /* it is in the request of the row before */
 	int64 task;
 	int attempt;
 	Oid role;

@@ -1,0 +1,169 @@
+/*-------------------------------------------------------------------------
+ *
+ * letters_load.c
+ *	  Which letters go in one request.
+ *
+ * One each, but for vectors: of those a request carries as many as tasks of rows would have
+ * (load.h), of whichever sessions of the role they are.  Each has its own row of llm.letter and
+ * of the ledger, and what is refused as a whole goes again in parts, as tasks do.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "send/afford.h"
+#include "send/letter_state.h"
+#include "send/load.h"
+#include "send/split.h"
+
+/* Loads that are looked at for room. */
+#define LOADS_BACK 64
+
+static LlmRequestKind
+kind_of(const LlmLetter *letter)
+{
+	const LlmOperation *op = llm_operation_find(letter->facts.operation);
+
+	return op == NULL ? LLM_REQUEST_CHAT : op->kind;
+}
+
+/* The newest load that the letter may join; NULL: none. */
+static LlmLetterLoad *
+find_load(List *loads, const LlmLetter *letter, uint64 part)
+{
+	int first = Max(list_length(loads) - LOADS_BACK, 0);
+
+	for (int i = list_length(loads) - 1; i >= first; i--)
+	{
+		LlmLetterLoad *load = list_nth(loads, i);
+
+		if (load->recipe == letter->recipe && load->part == part && load->n < load->room &&
+			load->bytes + letter->question.input_len <= LLM_LOAD_BYTES)
+			return load;
+	}
+	return NULL;
+}
+
+static LlmLetterLoad *
+start_load(const LlmLetter *letter, uint64 part, int room)
+{
+	LlmLetterLoad *load = palloc0(sizeof(LlmLetterLoad));
+
+	load->recipe = letter->recipe;
+	load->part = part;
+	load->room = room;
+	load->letters = palloc(sizeof(LlmLetter *) * room);
+	return load;
+}
+
+List *
+llm_letters_load(dlist_head *waiting, const LlmRoute *route, TimestampTz now)
+{
+	List *loads = NIL;
+	dlist_iter iter;
+
+	dlist_foreach(iter, waiting)
+	{
+		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+		LlmLetterLoad *load = NULL;
+		uint64 part = 0;
+		int room;
+
+		if (letter->route != route || letter->not_before > now)
+			continue;
+		room = llm_load_width(route, kind_of(letter));
+		if (room > 1)
+		{
+			part = llm_split_part(letter->task);
+			load = find_load(loads, letter, part);
+		}
+		if (load == NULL)
+		{
+			load = start_load(letter, part, room);
+			loads = lappend(loads, load);
+		}
+		load->letters[load->n++] = letter;
+		load->bytes += letter->question.input_len;
+	}
+	return loads;
+}
+
+/* The letter as a task that was claimed. */
+static void
+fill_claim(const LlmLetter *letter, LlmClaim *claim)
+{
+	claim->task = letter->task;
+	claim->recipe = letter->recipe;
+	claim->tries = letter->tries;
+	claim->attempt = letter->attempt + 1;
+	claim->outages = letter->outages;
+	claim->elsewhere = letter->elsewhere;
+	claim->input = unconstify(char *, letter->question.input);
+	claim->input_len = letter->question.input_len;
+	claim->fresh = !letter->question.reuse;
+	claim->fault = unconstify(char *, letter->fault);
+	claim->last_answer = unconstify(char *, letter->last_answer);
+	claim->claimed_at = llm_clock_now();
+	claim->tags = letter->facts.tags;
+}
+
+/* Is there money for it?  If not, it waits, or has its reply. */
+static bool
+take_money(LlmLetter *letter, LlmClaim *claim, const LlmRoute *route, TimestampTz now)
+{
+	LlmSpender spender = {.role = letter->question.role, .tags = letter->facts.tags};
+	char *why;
+	bool wait;
+
+	spender.server = route->target->server;
+	spender.server_oid = route->target->server_oid;
+	spender.model = route->target->model;
+	if (llm_afford_letter(claim, route, &spender, letter->purse, &why, &wait))
+		return true;
+	llm_letters_want_money(letter, why, wait, now);
+	return false;
+}
+
+LlmRequest *
+llm_letters_make_request(LlmLetterLoad *load, const LlmLetterGrant *from, TimestampTz now)
+{
+	LlmClaim **claims = palloc(sizeof(LlmClaim *) * load->n);
+	LlmRequest *request;
+	int n = 0;
+
+	for (int i = 0; i < load->n; i++)
+	{
+		LlmClaim *claim = palloc0(sizeof(LlmClaim));
+		LlmLetter *letter = load->letters[i];
+
+		fill_claim(letter, claim);
+		if (!take_money(letter, claim, from->route, now))
+			continue;
+		load->letters[n] = letter;
+		claims[n++] = claim;
+	}
+	if (n == 0)
+		return NULL;
+	request = llm_request_make(claims, n, from->route, llm_flight_recipe(load->recipe));
+	request->lane = LLM_LANE_IMMEDIATE;
+	request->generation = from->generation;
+	request->granted_tokens = from->tokens;
+	request->route->letters++;
+	for (int i = 0; i < n; i++)
+	{
+		LlmFlight *flight = &request->flights[i];
+		LlmLetter *letter = load->letters[i];
+
+		flight->letter = letter;
+		flight->hopped = (from->route != letter->home);
+		flight->settlement.letter = &letter->facts;
+		flight->settlement.purse = letter->purse;
+		flight->settlement.lane = request->lane;
+		letter->attempt++;
+		dlist_delete(&letter->node);
+	}
+	return request;
+}
