@@ -89,6 +89,13 @@ is_wanted(List *jobs, double *calls)
 	return *calls > 0 && (*calls >= LEAST_ROWS || llm_guc_confirm_above >= 0 || llm_guc_max_cost > 0);
 }
 
+/* Bytes that so many of an input are billed by: within a body it is escaped, and a vector is made of it as it is. */
+static double
+billed_bytes(const LlmNewJob *job, double bytes)
+{
+	return job->op->kind == LLM_REQUEST_EMBED ? bytes : bytes * ESCAPES;
+}
+
 /* A leader, which asks. */
 static bool
 asks(const LlmNewTask *task)
@@ -129,7 +136,7 @@ llm_confirm_look(const LlmNewTask *tasks, int ntasks, List *jobs)
 			continue;
 		input = (text *) PG_DETOAST_DATUM_PACKED(PointerGetDatum(tasks[i].input));
 		len = VARSIZE_ANY_EXHDR(input);
-		llm_kept_share_tell(share, dice, VARDATA_ANY(input), len, len * ESCAPES);
+		llm_kept_share_tell(share, dice, VARDATA_ANY(input), len, billed_bytes(tasks[i].job, len));
 	}
 }
 
@@ -139,7 +146,7 @@ estimate_job(LlmForecast *forecast, LlmNewJob *job, LlmEstimate *estimate)
 	LlmForecastAsk ask = {.op = job->op, .spec = job->spec, .model = job->model, .role = job->role};
 
 	ask.calls = job->calls;
-	ask.input_bytes = job->input_bytes * ESCAPES;
+	ask.input_bytes = billed_bytes(job, job->input_bytes);
 	ask.ascii_share = job->looked > 0 ? (double) job->ascii / job->looked : 1;
 	ask.kept = llm_kept_share_count(job->kept_share);
 	job->kept_calls = Min(rint(ask.kept.calls.typical), job->calls);

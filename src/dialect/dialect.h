@@ -149,6 +149,12 @@ typedef struct LlmReply
 	char *refusal; /* its sentence, without what it quotes from the row; with "refused" */
 } LlmReply;
 
+/*
+ * Inputs of one request for vectors, however many more the dialect takes: more gain little, since what a request
+ * costs is divided by so many already, and it fails as a whole.
+ */
+#define LLM_MOST_INPUTS 128
+
 /* A class of service, by its price beside the usual one. */
 typedef enum LlmTier
 {

@@ -153,6 +153,20 @@ find_part(LlmMeasure *measure, LlmMeasuredSite *site, const LlmMeasuredCall *cal
 	return part;
 }
 
+/* What a text is billed by: within a body it is escaped, and a vector is made of it as it is. */
+static Size
+billed_bytes(const LlmMeasuredCall *call, Size *ascii)
+{
+	const char *str = VARDATA_ANY(call->input);
+	Size len = VARSIZE_ANY_EXHDR(call->input);
+	Size bytes = llm_measure_escaped(str, len, ascii);
+
+	if (call->op->kind != LLM_REQUEST_EMBED)
+		return bytes;
+	*ascii -= bytes - len;
+	return len;
+}
+
 Size
 llm_measure_escaped(const char *str, Size len, Size *ascii)
 {
@@ -231,7 +245,7 @@ llm_measure_tell(const LlmMeasuredCall *call, void *arg)
 			part->asked++;
 			if (is_new(measure, part, VARDATA_ANY(call->input), VARSIZE_ANY_EXHDR(call->input)))
 			{
-				bytes = llm_measure_escaped(VARDATA_ANY(call->input), VARSIZE_ANY_EXHDR(call->input), &ascii);
+				bytes = billed_bytes(call, &ascii);
 				if (part->kept != NULL)
 					llm_kept_share_tell(part->kept, murmurhash32((uint32) part->calls), VARDATA_ANY(call->input),
 										VARSIZE_ANY_EXHDR(call->input), bytes);

@@ -30,9 +30,6 @@ static const LlmGuess frame_per_byte = {0.08, 0.19, 0.40};
 static const LlmGuess ascii_per_byte = {0.15, 0.25, 0.45};
 static const LlmGuess other_per_byte = {0.16, 0.33, 0.70};
 
-/* Tokens around a message, of which no byte is in the body. */
-#define MESSAGE_TOKENS 8
-
 /* A first question may be asked again: so much dearer is it at most, where nothing is known. */
 #define AGAIN_HIGH 1.35
 #define AGAIN_TYPICAL 1.03
@@ -158,8 +155,9 @@ from_guesses(const LlmEstimateAsk *ask, LlmEstimate *e)
 	double high = body_tokens(ask, frame_per_byte.high, ascii_per_byte.high, other_per_byte.high);
 	bool may_be_cached = ask->frame_bytes * frame_per_byte.high >= CACHED_TOKENS;
 
-	typical += ask->calls * MESSAGE_TOKENS;
-	high += ask->calls * 2 * MESSAGE_TOKENS;
+	low += ask->calls * ask->message_tokens.low;
+	typical += ask->calls * ask->message_tokens.typical;
+	high += ask->calls * ask->message_tokens.high;
 	e->input_tokens = AGAIN_TYPICAL * typical;
 	e->output_tokens = AGAIN_TYPICAL * ask->calls * ask->answer_tokens.typical;
 	e->cost = PER_TOKEN * (prices->input * e->input_tokens + prices->output * e->output_tokens);
@@ -217,13 +215,14 @@ double
 llm_estimate_seconds(const LlmEstimate *estimate, const LlmEstimatePace *pace)
 {
 	double latency_s = (pace->latency_ms > 0 ? pace->latency_ms : LATENCY_MS) / 1000;
-	double in_flight = Max(Min(pace->in_flight, estimate->calls), 1);
-	double seconds = latency_s * ceil(estimate->calls / in_flight);
+	double requests = estimate->calls / Max(pace->calls_each, 1);
+	double in_flight = Max(Min(pace->in_flight, requests), 1);
+	double seconds = latency_s * ceil(requests / in_flight);
 
 	if (estimate->calls <= 0)
 		return 0;
 	if (pace->requests_per_minute > 0)
-		seconds = Max(seconds, estimate->calls * 60 / pace->requests_per_minute);
+		seconds = Max(seconds, requests * 60 / pace->requests_per_minute);
 	if (pace->tokens_per_minute > 0)
 		seconds = Max(seconds, (estimate->input_tokens + estimate->output_tokens) * 60 / pace->tokens_per_minute);
 	return START_S + seconds;

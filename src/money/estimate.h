@@ -38,6 +38,7 @@ typedef struct LlmEstimateAsk
 	double input_bytes; /* of all their inputs, escaped as in a body */
 	double frame_bytes; /* of the rest of each body */
 	double ascii_share; /* of the bytes of inputs: those of other scripts make more tokens */
+	LlmGuess message_tokens; /* of each call, of which no byte is in the body */
 	LlmGuess answer_tokens; /* of one call, where nothing was learned yet */
 	bool is_priced;
 	LlmUnitPrices prices; /* of such requests */
@@ -70,6 +71,7 @@ typedef struct LlmEstimatePace
 {
 	double latency_ms; /* of a request; 0: not known */
 	double in_flight; /* requests at a time */
+	double calls_each; /* that one request carries; 0: one */
 	double requests_per_minute; /* 0: no limit */
 	double tokens_per_minute; /* 0: no limit */
 } LlmEstimatePace;

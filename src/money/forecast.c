@@ -37,6 +37,10 @@
 #define TOKENS_HIGH 0.55
 #define TOKENS_MORE 12
 
+/* Tokens around the messages of a chat, and around a text of which a vector is made. */
+static const LlmGuess chat_tokens = {0, 8, 16};
+static const LlmGuess vector_tokens = {0, 0, 2};
+
 /* Thoughts before an answer, where a recipe asks for some. */
 #define REASONING_TYPICAL 400
 #define REASONING_HIGH 8192
@@ -172,9 +176,16 @@ find_prices(const LlmForecastModel *model, double tokens, LlmUnitPrices *prices)
 	return true;
 }
 
+/* Is a vector wanted?  Then nothing is read but the row's text, and nothing is written. */
+static bool
+is_of_vectors(const LlmForecastAsk *ask)
+{
+	return ask->op->kind == LLM_REQUEST_EMBED;
+}
+
 /* Bytes of a body whose input is empty. */
 static double
-frame_bytes(const LlmRecipe *recipe, const LlmTarget *target)
+frame_bytes(const LlmForecastAsk *ask, const LlmRecipe *recipe, const LlmTarget *target)
 {
 	const LlmDialect *dialect = target->dialect == NULL ? NULL : llm_dialect_find(target->dialect);
 	LlmEndpoint endpoint = target->endpoint;
@@ -182,6 +193,8 @@ frame_bytes(const LlmRecipe *recipe, const LlmTarget *target)
 	StringInfoData body;
 	double bytes;
 
+	if (is_of_vectors(ask))
+		return 0;
 	if (recipe == NULL || dialect == NULL)
 		return FRAME_BYTES;
 	initStringInfo(&body);
@@ -193,12 +206,14 @@ frame_bytes(const LlmRecipe *recipe, const LlmTarget *target)
 
 /* Tokens of one answer, where nothing was learned. */
 static LlmGuess
-answer_tokens(const LlmRecipe *recipe, const LlmTarget *target, double input_bytes)
+answer_tokens(const LlmForecastAsk *ask, const LlmRecipe *recipe, const LlmTarget *target, double input_bytes)
 {
 	LlmExpectation bytes = {2, 60, 1000};
 	LlmGuess tokens;
 	double most = target->max_output_tokens;
 
+	if (is_of_vectors(ask))
+		return (LlmGuess){0, 0, 0};
 	if (recipe != NULL)
 		llm_operation_expect(recipe, input_bytes, &bytes);
 	tokens = (LlmGuess){1 + TOKENS_LOW * bytes.low, 1 + TOKENS_TYPICAL * bytes.typical,
@@ -237,12 +252,24 @@ read_stat(const LlmForecastAsk *ask, const LlmTarget *target, LlmRecipeStat *sta
 	SPI_finish();
 }
 
+/* Calls that share a request. */
 static double
-seconds_of(const LlmEstimate *estimate, const LlmTarget *target, const LlmRecipeStat *stat)
+calls_each(const LlmForecastAsk *ask, const LlmTarget *target)
+{
+	const LlmDialect *dialect = target->dialect == NULL ? NULL : llm_dialect_find(target->dialect);
+
+	if (!is_of_vectors(ask) || dialect == NULL)
+		return 1;
+	return Max(Min(dialect->most_inputs, LLM_MOST_INPUTS), 1);
+}
+
+static double
+seconds_of(const LlmForecastAsk *ask, const LlmEstimate *estimate, const LlmTarget *target, const LlmRecipeStat *stat)
 {
 	LlmEstimatePace pace = {0};
 
 	pace.latency_ms = stat->requests > 0 ? stat->latency_ms / stat->requests : 0;
+	pace.calls_each = calls_each(ask, target);
 	pace.in_flight = target->max_concurrency > 0 ? Min(target->max_concurrency, llm_guc_max_connections)
 												 : llm_guc_max_connections;
 	pace.requests_per_minute = target->requests_per_minute;
@@ -320,10 +347,11 @@ llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *
 
 	asked.calls = Max(ask->calls - ask->kept.calls.low, 0);
 	asked.ascii_share = ask->ascii_share;
-	asked.frame_bytes = frame_bytes(recipe, model->target);
+	asked.frame_bytes = frame_bytes(ask, recipe, model->target);
 	each = Min(each, most_bytes(recipe, model->target, asked.frame_bytes));
 	asked.input_bytes = asked.calls * each;
-	asked.answer_tokens = answer_tokens(recipe, model->target, each);
+	asked.answer_tokens = answer_tokens(ask, recipe, model->target, each);
+	asked.message_tokens = is_of_vectors(ask) ? vector_tokens : chat_tokens;
 	read_stat(ask, model->target, &asked.stat);
 	tokens = 0.25 * (asked.frame_bytes + each);
 	if (asked.stat.requests > 0)
@@ -333,7 +361,7 @@ llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *
 	if (recipe != NULL && asked.is_priced)
 		estimate->reserve = least_reserve(recipe, model, &asked);
 	leave_out_kept(ask, asked.calls, estimate);
-	forecast->seconds += seconds_of(estimate, model->target, &asked.stat);
+	forecast->seconds += seconds_of(ask, estimate, model->target, &asked.stat);
 	llm_estimate_add(&forecast->sum, estimate);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(scratch);

@@ -28,7 +28,7 @@ typedef struct LlmForecastAsk
 	const char *model; /* alias, or NULL: the default one */
 	Oid role;
 	double calls;
-	double input_bytes; /* of all inputs together, escaped as in a body */
+	double input_bytes; /* of all inputs together, escaped as in a body; for vectors as they are */
 	double ascii_share; /* of these */
 	LlmKeptCount kept; /* of these calls, whose answers are kept (kept_share.h): they cost nothing */
 } LlmForecastAsk;

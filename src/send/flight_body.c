@@ -94,7 +94,9 @@ llm_flight_fill_body(LlmRequest *request, LlmClaim *const *claims)
 	for (int i = 0; i < request->nflights; i++)
 	{
 		request->flights[i].settlement.recipe = request->recipe->id;
-		request->flights[i].settlement.body_bytes = body.len / request->nflights;
+		/* a row's tokens follow its own text, of which vectors are made alone */
+		request->flights[i].settlement.body_bytes =
+			kind == LLM_REQUEST_EMBED ? (int64) Max(claims[i]->input_len, 1) : body.len;
 	}
 	fill_exchange(request, kind);
 }

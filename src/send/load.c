@@ -17,9 +17,6 @@
 #include "send/load.h"
 #include "send/split.h"
 
-/* More in a request gain little: what it costs is divided by this already, and it fails as a whole. */
-#define MOST_TASKS 128
-
 /* Tasks of one job that are claimed at a time. */
 #define MOST_CLAIMED 1000
 
@@ -31,7 +28,7 @@ llm_load_width(const LlmRoute *route, LlmRequestKind kind)
 {
 	if (kind != LLM_REQUEST_EMBED || route->dialect == NULL)
 		return 1;
-	return Max(Min(route->dialect->most_inputs, MOST_TASKS), 1);
+	return Max(Min(route->dialect->most_inputs, LLM_MOST_INPUTS), 1);
 }
 
 int
