@@ -297,28 +297,25 @@ SELECT pg_catalog.pg_extension_config_dump('llm.ended_sum', '');
 
 CREATE INDEX ledger_cell ON llm.ledger (relation, key);
 
--- The coarsest grain that has what is asked for, and quarter-hours at both ends of the time.
-CREATE FUNCTION llm.bill(by text[] DEFAULT '{day,model}', since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
-	RETURNS TABLE (hour timestamptz, day date, week date, month date, server text, model text, relation text,
-		"column" text, role text, operation text, lane text, outcome text, tags jsonb,
-		requests bigint, tasks bigint, rows_done bigint, input_tokens bigint, cached_tokens bigint,
-		cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, cost numeric,
-		cost_per_row numeric, estimated_cost numeric, wasted numeric, saved numeric, unpriced bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000
+-- What llm.bill() reads: the coarsest grain that has what is asked for, and quarter-hours at both ends of the time.
+-- A row of it begins with its time; then come the dimensions in this order, all tags where one is asked for, and figures.
+CREATE FUNCTION llm.bill_query(by text[], since timestamptz, until timestamptz)
+	RETURNS TABLE (query text, dimensions text[], tags text[])
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
 	SET search_path = pg_catalog, pg_temp
-	SET jit = off
-	SET work_mem = '64MB'
+	SET DateStyle = 'ISO, YMD'
 AS $$
 #variable_conflict use_column
 DECLARE
 	v_known CONSTANT text[] := '{hour,day,week,month,server,model,relation,column,role,operation,lane,outcome}';
+	v_times CONSTANT text[] := '{hour,day,week,month}';
 	v_of_hour CONSTANT text[] := '{hour,day,week,month,server,model,role,lane,outcome}';
 	v_of_day CONSTANT text[] := '{day,week,month,relation,column,role,operation}';
 	v_of_ended CONSTANT text[] := '{hour,day,week,month,relation,column,role,operation}';
 	v_declared CONSTANT text[] := ARRAY(SELECT btrim(s) FROM string_to_table(current_setting('llm_enrich.bill_tags'), ',') s);
 	v_utc CONSTANT boolean := current_setting('TimeZone') ~* '^(Etc/)?(UTC|UCT|GMT|Zulu|Universal|Greenwich)$';
-	v_first CONSTANT timestamptz := COALESCE(since, '-infinity');
-	v_last CONSTANT timestamptz := COALESCE(until, 'infinity');
+	v_first CONSTANT timestamptz := COALESCE($2, '-infinity');
+	v_last CONSTANT timestamptz := COALESCE($3, 'infinity');
 	v_asked text[] := '{}';
 	v_tags text[] := '{}';
 	v_dimension text;
@@ -326,10 +323,10 @@ DECLARE
 	v_coarse_first timestamptz;
 	v_coarse_last timestamptz;
 	v_ended boolean;
-	v_inner text := '';
-	v_outer text := '';
-	v_keys text[] := '{}';
-	v_number int;
+	v_figures CONSTANT text := 'u.input_tokens, u.cached_tokens, u.cache_write_tokens, u.output_tokens, u.reasoning_tokens, '
+		'u.unpriced, u.cost, u.estimated_cost, u.wasted, u.saved';
+	v_words text;
+	v_done text;
 BEGIN
 	FOREACH v_dimension IN ARRAY COALESCE(by, '{}') LOOP
 		IF v_dimension LIKE 'tag:%' THEN
@@ -339,7 +336,9 @@ BEGIN
 						HINT = format('Add it to "llm_enrich.bill_tags", which is ''%s'': what is sent from then on is summed by it.',
 							current_setting('llm_enrich.bill_tags'));
 			END IF;
-			v_tags := v_tags || substr(v_dimension, 5);
+			IF substr(v_dimension, 5) <> ALL (v_tags) THEN
+				v_tags := v_tags || substr(v_dimension, 5);
+			END IF;
 		ELSIF v_dimension = ANY (v_known) THEN
 			v_asked := v_asked || v_dimension;
 		ELSE
@@ -352,10 +351,12 @@ BEGIN
 		RAISE EXCEPTION '"since" lies after "until"' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 
-	-- Hours and days of the sums are those of UTC.
-	IF v_asked <@ v_of_hour AND v_tags = '{}' AND (v_utc OR NOT v_asked && '{hour,day,week,month}') THEN
+	-- Hours and days of the sums are those of UTC.  Those hours are the hours of most time zones, too, and make up their days.
+	IF v_asked <@ v_of_hour AND v_tags = '{}' AND (v_utc OR NOT v_asked && v_times OR NOT EXISTS (
+			SELECT FROM generate_series(GREATEST(v_first, '2025-01-01'), LEAST(v_last, llm.clock() + interval '1 day'), '1 day') d
+			WHERE date_part('timezone', d)::int % 3600 <> 0)) THEN
 		v_grain := 'hour';
-	ELSIF v_asked <@ v_of_day AND (v_utc OR NOT v_asked && '{day,week,month}') THEN
+	ELSIF v_asked <@ v_of_day AND (v_utc OR NOT v_asked && v_times) THEN
 		v_grain := 'day';
 	END IF;
 	v_coarse_first := v_first;
@@ -369,74 +370,52 @@ BEGIN
 		END IF;
 	END IF;
 
-	-- only what is asked for is grouped and sorted by: each dimension more costs as much again
-	FOREACH v_dimension IN ARRAY v_known LOOP
-		IF v_dimension <> ALL (v_asked) THEN
-			v_outer := v_outer || CASE v_dimension WHEN 'hour' THEN 'NULL::timestamptz, ' WHEN 'day' THEN 'NULL::date, '
-				WHEN 'week' THEN 'NULL::date, ' WHEN 'month' THEN 'NULL::date, ' ELSE 'NULL::text, ' END;
-			CONTINUE;
-		END IF;
-		v_inner := v_inner || format('%s AS d_%s, ', CASE
-			WHEN v_dimension = 'hour' THEN 'date_trunc(''hour'', u.start)'
-			WHEN v_dimension IN ('day', 'week', 'month') THEN format('date_trunc(%L, u.start)::date', v_dimension)
-			WHEN v_dimension = 'column' THEN 'u.column_name'
-			ELSE 'u.' || v_dimension END, v_dimension);
-		v_outer := v_outer || format('b.d_%s, ', v_dimension);
-		v_keys := v_keys || format('b.d_%s', v_dimension);
-	END LOOP;
-	FOR v_number IN 1 .. cardinality(v_tags) LOOP
-		v_inner := v_inner || format('u.tags -> %L AS t_%s, ', v_tags[v_number], v_number);
-		v_keys := v_keys || format('b.t_%s', v_number);
-	END LOOP;
-	v_outer := v_outer || CASE WHEN v_tags = '{}' THEN 'NULL::jsonb' ELSE format('jsonb_build_object(%s)',
-		(SELECT string_agg(format('%L, b.t_%s', t, n), ', ' ORDER BY n) FROM unnest(v_tags) WITH ORDINALITY v(t, n))) END;
+	v_words := COALESCE((SELECT string_agg(format('u.%I, ', CASE k WHEN 'column' THEN 'column_name' ELSE k END), '' ORDER BY n)
+			FROM unnest(v_known) WITH ORDINALITY v(k, n) WHERE k = ANY (v_asked) AND k <> ALL (v_times)), '')
+		|| CASE WHEN v_tags <> '{}' THEN 'u.tags, ' ELSE '' END;
 	v_ended := v_asked <@ v_of_ended;
+	v_done := CASE WHEN v_ended THEN '0::bigint' ELSE 'u.answers::bigint' END;
 
-	RETURN QUERY EXECUTE format($q$
-		WITH unit AS (
-			SELECT %1$s u.requests, u.tasks, u.answers, 0::bigint AS done, u.input_tokens, u.cached_tokens,
-				u.cache_write_tokens, u.output_tokens, u.reasoning_tokens, u.cost, u.estimated_cost, u.wasted, u.saved, u.unpriced
-			FROM llm.ledger_sum u WHERE u.grain = %2$L AND u.start >= $1 AND u.start < $2
-			UNION ALL
-			-- the ends of the time, where the grain is coarser than they are
-			SELECT %1$s u.requests, u.tasks, u.answers, 0, u.input_tokens, u.cached_tokens,
-				u.cache_write_tokens, u.output_tokens, u.reasoning_tokens, u.cost, u.estimated_cost, u.wasted, u.saved, u.unpriced
-			FROM llm.ledger_sum u WHERE %2$L <> 'quarter' AND u.grain = 'quarter'
-				AND (u.start >= $3 AND u.start < LEAST($1, $4) OR u.start >= $2 AND u.start < $4)
-			UNION ALL
-			-- what is not summed yet: a request is counted with the first of its tasks
-			SELECT %1$s CASE WHEN u.request IS NOT NULL
-				AND row_number() OVER (PARTITION BY u.request ORDER BY u.id) = 1 THEN 1 ELSE 0 END,
-				u.tasks, u.answers, 0, u.input_tokens, u.cached_tokens,
-				u.cache_write_tokens, u.output_tokens, u.reasoning_tokens, u.cost, u.estimated_cost, u.wasted, u.saved, u.unpriced
-			FROM llm.ledger_unsummed u WHERE u.start >= $3 AND u.start < $4
-			%3$s
-		), sums AS (
-			-- whole numbers are exact as float8 up to nine thousand million millions, and a tenth of the work
-			SELECT %6$s sum(b.requests::float8)::bigint AS requests, sum(b.tasks::float8)::bigint AS tasks,
-				sum(%5$s::float8)::bigint AS done,
-				sum(b.input_tokens::float8)::bigint AS input_tokens, sum(b.cached_tokens::float8)::bigint AS cached_tokens,
-				sum(b.cache_write_tokens::float8)::bigint AS cache_write_tokens,
-				sum(b.output_tokens::float8)::bigint AS output_tokens,
-				sum(b.reasoning_tokens::float8)::bigint AS reasoning_tokens, sum(b.cost) AS cost,
-				COALESCE(sum(b.estimated_cost), 0) AS estimated_cost, COALESCE(sum(b.wasted), 0) AS wasted,
-				COALESCE(sum(b.saved), 0) AS saved, sum(b.unpriced::float8)::bigint AS unpriced
-			FROM unit b GROUP BY %7$s HAVING count(*) > 0
-		)
-		SELECT %4$s, b.requests, b.tasks, b.done, b.input_tokens, b.cached_tokens, b.cache_write_tokens, b.output_tokens,
-			b.reasoning_tokens, trim_scale(b.cost), CASE WHEN b.done > 0 THEN trim_scale(round(b.cost / b.done, 12)) END,
-			trim_scale(b.estimated_cost), trim_scale(b.wasted), trim_scale(b.saved), b.unpriced
-		FROM sums b %8$s$q$,
-		v_inner, v_grain,
-		CASE WHEN v_ended THEN format('UNION ALL SELECT %s 0, 0, 0, u.done, 0, 0, 0, 0, 0, NULL, 0, u.dropped_cost, 0, 0'
-			' FROM llm.ended_sum u WHERE u.start >= $3 AND u.start < $4', v_inner) ELSE '' END,
-		v_outer,
-		CASE WHEN v_ended THEN 'b.done' ELSE 'b.answers' END,
-		CASE WHEN v_keys <> '{}' THEN array_to_string(v_keys, ', ') || ',' END,
-		CASE WHEN v_keys = '{}' THEN '()' ELSE array_to_string(v_keys, ', ') END,
-		CASE WHEN v_keys <> '{}' THEN 'ORDER BY ' || array_to_string(v_keys, ', ') END)
-		USING v_coarse_first, v_coarse_last, v_first, v_last;
+	-- the last branch but one is what is not summed yet: a request is counted with the first of its tasks
+	RETURN QUERY SELECT format($q$SELECT u.start, %1$s u.requests, u.tasks, %2$s AS done, %3$s
+		FROM llm.ledger_sum u WHERE u.grain = %4$L AND u.start >= %5$L::timestamptz AND u.start < %6$L::timestamptz$q$,
+			v_words, v_done, v_figures, v_grain, v_coarse_first, v_coarse_last)
+		-- the ends of the time, where the grain is coarser than they are
+		|| CASE WHEN v_coarse_first > v_first THEN format($q$
+		UNION ALL SELECT u.start, %1$s u.requests, u.tasks, %2$s, %3$s FROM llm.ledger_sum u
+		WHERE u.grain = 'quarter' AND u.start >= %4$L::timestamptz AND u.start < %5$L::timestamptz$q$,
+			v_words, v_done, v_figures, v_first, LEAST(v_coarse_first, v_last)) ELSE '' END
+		|| CASE WHEN v_coarse_last < v_last THEN format($q$
+		UNION ALL SELECT u.start, %1$s u.requests, u.tasks, %2$s, %3$s FROM llm.ledger_sum u
+		WHERE u.grain = 'quarter' AND u.start >= %4$L::timestamptz AND u.start < %5$L::timestamptz$q$,
+			v_words, v_done, v_figures, v_coarse_last, v_last) ELSE '' END
+		|| format($q$
+		UNION ALL SELECT u.start, %1$s CASE WHEN u.request IS NOT NULL
+			AND row_number() OVER (PARTITION BY u.request ORDER BY u.id) = 1 THEN 1::bigint ELSE 0 END, u.tasks::bigint, %2$s,
+			u.input_tokens::bigint, u.cached_tokens::bigint, u.cache_write_tokens::bigint, u.output_tokens::bigint,
+			u.reasoning_tokens::bigint, u.unpriced::bigint, u.cost, u.estimated_cost, u.wasted, u.saved
+		FROM llm.ledger_unsummed u WHERE u.start >= %3$L::timestamptz AND u.start < %4$L::timestamptz$q$,
+			v_words, v_done, v_first, v_last)
+		|| CASE WHEN v_ended THEN format($q$
+		UNION ALL SELECT u.start, %1$s 0, 0, u.done, 0, 0, 0, 0, 0, 0, NULL, 0, u.dropped_cost, 0
+		FROM llm.ended_sum u WHERE u.start >= %2$L::timestamptz AND u.start < %3$L::timestamptz$q$,
+			v_words, v_first, v_last) ELSE '' END
+		|| CASE WHEN v_asked && v_times THEN ' ORDER BY 1' ELSE '' END,
+		v_asked, v_tags;
 END
 $$;
+COMMENT ON FUNCTION llm.bill_query(text[], timestamptz, timestamptz) IS 'what llm.bill() reads';
+
+CREATE FUNCTION llm.bill(by text[] DEFAULT '{day,model}', since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
+	RETURNS TABLE (hour timestamptz, day date, week date, month date, server text, model text, relation text,
+		"column" text, role text, operation text, lane text, outcome text, tags jsonb,
+		requests bigint, tasks bigint, rows_done bigint, input_tokens bigint, cached_tokens bigint,
+		cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, cost numeric,
+		cost_per_row numeric, estimated_cost numeric, wasted numeric, saved numeric, unpriced bigint)
+	LANGUAGE c STABLE PARALLEL SAFE ROWS 1000
+	SET search_path = pg_catalog, pg_temp
+	SET jit = off
+	SET work_mem = '64MB'
+	AS 'MODULE_PATHNAME', 'llm_enrich_bill';
 COMMENT ON FUNCTION llm.bill(text[], timestamptz, timestamptz)
 	IS 'what was spent, by any of hour, day, week, month, server, model, relation, column, role, operation, lane, outcome and tag:NAME';

@@ -220,6 +220,19 @@ llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls, bool 
 	return SPI_processed;
 }
 
+/* Planned as the caller's own statement would be, and without our right to write. */
+void
+llm_spi_read(const char *sql, DestReceiver *dest)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	SPIExecuteOptions options = {.read_only = true, .dest = dest};
+	int rc = SPI_execute_extended(sql, &options);
+
+	MemoryContextSwitchTo(caller);
+	if (rc < 0)
+		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(rc));
+}
+
 int64
 llm_spi_transaction(void)
 {

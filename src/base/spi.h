@@ -57,6 +57,9 @@ extern void llm_spi_own_end(LlmOwnScope *scope);
 extern uint64 llm_spi_execute(LlmStatement *statement, Datum *values, const char *nulls,
 							  bool read_only);
 
+/* Run a query that reads, with the current user's rights; its rows go to "dest", one by one.  SPI must be connected. */
+extern void llm_spi_read(const char *sql, DestReceiver *dest);
+
 /* Number of the current transaction, which gets one: later ones of this process have higher ones. */
 extern int64 llm_spi_transaction(void);
 

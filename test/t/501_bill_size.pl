@@ -35,9 +35,10 @@ my @bills = (
 
 sub difference
 {
-	my ($by, $columns, $keys) = @_;
+	my ($by, $columns, $keys, $zone) = @_;
+	my $set = $zone ? "SET timezone = '$zone';" : '';
 
-	return sql(qq(
+	return sql(qq($set
 		WITH bill AS (SELECT $columns, $figures FROM llm.bill('$by')),
 			ledger AS (SELECT $keys, $summed FROM llm.ledger GROUP BY 1, 2@{[ $columns =~ tr/,// > 1 ? ', 3' : '' ]})
 		SELECT (SELECT count(*) FROM bill) > 0, (SELECT count(*) FROM (TABLE bill EXCEPT TABLE ledger) v),
@@ -95,6 +96,23 @@ foreach my $bill (@bills)
 	diag sprintf('%s: %.0f ms', $by, $ms);
 	cmp_ok($ms, '<=', MOST_MS, "P10: the bill by $by takes ${\MOST_MS} ms at most") if ROWS >= TIMED;
 }
+
+# Hours of UTC are those of some zones, days are not.
+foreach my $zone ('America/St_Johns', 'Europe/Berlin', 'Asia/Kolkata')
+{
+	is(difference('{hour,model}', 'hour, model', q(date_trunc('hour', at), model), $zone), 't|0|0',
+		"P3: by hours of $zone");
+	is(difference('{day,model}', 'day, model', 'at::date, model', $zone), 't|0|0', "P3: by days of $zone");
+	is(difference('{day,relation,tag:team}', q(day, relation, tags ->> 'team'), q(at::date, relation, tags ->> 'team'), $zone),
+		't|0|0', "P3: by days of $zone, tables and tags") if ROWS < TIMED;
+}
+is(sql(q(SELECT count(*) > 0 AND bool_and(v.by_row) FROM (
+		SELECT ROW(day, relation, tags ->> 'team') > lag(ROW(day, relation, tags ->> 'team')) OVER (ORDER BY n)
+			IS NOT FALSE AS by_row
+		FROM llm.bill('{tag:team,relation,day}') WITH ORDINALITY b(hour, day, week, month, server, model, relation, "column", role,
+			operation, lane, outcome, tags, requests, tasks, rows_done, input_tokens, cached_tokens, cache_write_tokens,
+			output_tokens, reasoning_tokens, cost, cost_per_row, estimated_cost, wasted, saved, unpriced, n)) v)), 't',
+	'rows come in order of day, table and tag');
 
 sql(q(CALL llm.prune('2026-03-01')));
 cmp_ok(sql('SELECT count(*) FROM llm.ledger'), '<', ROWS / 2, 'old rows are gone');
