@@ -383,6 +383,19 @@ measure(const LlmTexts *texts, Oid function, int location)
 	}
 }
 
+LlmRecipe *
+llm_ask_aggregate_first(const LlmOperation *op, const LlmCallArgs *args, LlmItem *items, int n, text **input)
+{
+	LlmTexts texts = {.signature = {.op = op, .name = pstrdup(op->function)}, .args = *args, .items = items, .n = n};
+	Round round;
+	Work work;
+
+	begin_work(&work, &texts);
+	begin_round(&work, &round, items, n, true);
+	*input = llm_parts_input(linitial(round.parts));
+	return llm_operation_load(0, op->name, get_site(&work, round.stage)->asked.spec);
+}
+
 double
 llm_ask_aggregate_calls(const Aggref *aggref, double bytes)
 {

@@ -10,6 +10,7 @@
 
 #include "base/llm_enrich.h"
 
+#include "ask/ask_collect.h"
 #include "ask/ask_ring.h"
 #include "fmgr.h"
 #include "nodes/primnodes.h"
@@ -31,6 +32,10 @@ extern Datum llm_enrich_agg_answer(PG_FUNCTION_ARGS);
  * Nothing where nothing was collected, or nothing may be asked.
  */
 extern void llm_ask_aggregate_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, LlmAskRow *row);
+
+/* The first question about these texts, which borrows from them: its recipe, and *input; in the current context. */
+extern LlmRecipe *llm_ask_aggregate_first(const LlmOperation *op, const LlmCallArgs *args, LlmItem *items, int n,
+										  text **input);
 
 /* How many questions so many bytes of texts are, in so many rows; by the model and the constant arguments. */
 extern double llm_ask_aggregate_calls(const Aggref *aggref, double bytes);

@@ -199,6 +199,16 @@ add_text(TextGroup *group, const text *input)
 	appendBinaryStringInfo(bytes, VARDATA_ANY(input), len);
 }
 
+void
+llm_collect_refuse_window(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("llm_agg() and llm_summarize_agg() cannot be used as window functions"),
+			 errdetail("Each row's frame would be a question of its own."),
+			 errhint("Use them with GROUP BY in a sub-query, and join its rows.")));
+}
+
 /* SQL: llm.agg_collect(state, input, ...) → state, the transition function of llm_agg() and its like */
 Datum
 llm_enrich_agg_collect(PG_FUNCTION_ARGS)
@@ -214,11 +224,7 @@ llm_enrich_agg_collect(PG_FUNCTION_ARGS)
 		case AGG_CONTEXT_AGGREGATE:
 			break;
 		case AGG_CONTEXT_WINDOW:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("llm_agg() and llm_summarize_agg() cannot be used as window functions"),
-					 errdetail("Each row's frame would be a question of its own."),
-					 errhint("Use them with GROUP BY in a sub-query, and join its rows.")));
+			llm_collect_refuse_window();
 			break;
 		default:
 			elog(ERROR, "an aggregate's transition function is called outside of one");

@@ -50,6 +50,9 @@ typedef struct LlmTexts
 } LlmTexts;
 
 extern void llm_collect_signature(Oid aggregate, LlmAggregateArgs *signature);
+
+/* Raise that an aggregate is no window function. */
+extern void llm_collect_refuse_window(void);
 extern void llm_collect_read(const char *bytes, Size len, LlmTexts *texts);
 
 #endif /* LLM_ASK_COLLECT_H */

@@ -228,6 +228,12 @@ command_hint(Node *command, const char *function)
 }
 
 void
+llm_ask_frame_refuse_aggregate(const char *function)
+{
+	refuse(function, "The statement around it", aggregate_hint);
+}
+
+void
 llm_ask_frame_check(const char *function, LlmFrameCall kind)
 {
 	bool own = (kind == LLM_FRAME_WHERE); /* the statement whose condition it is has not been passed */

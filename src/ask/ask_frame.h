@@ -23,4 +23,7 @@ typedef enum LlmFrameCall
 /* Raise 0A000 or 25006 unless a call of the function may wait for its answer here. */
 extern void llm_ask_frame_check(const char *function, LlmFrameCall kind);
 
+/* Raise what an aggregate of this name raises in a statement that writes. */
+extern void llm_ask_frame_refuse_aggregate(const char *function);
+
 #endif /* LLM_ASK_FRAME_H */

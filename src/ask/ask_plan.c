@@ -286,8 +286,12 @@ wrap(Plan *plan, Limit *limit, Inserter *inserter)
 
 	foreach(cell, plan->qual)
 	{
-		/* what follows one that goes up follows it there, too: it may be a barrier */
-		if (conditions != NIL || llm_site_has_call(lfirst(cell), NULL) || llm_site_has_aggregate(lfirst(cell), NULL))
+		/*
+		 * What follows one that goes up follows it there, too: it may be a barrier.  Not so in
+		 * HAVING, where the planner orders conditions as if aggregates cost nothing.
+		 */
+		if ((conditions != NIL && !IsA(plan, Agg)) || llm_site_has_call(lfirst(cell), NULL) ||
+			llm_site_has_aggregate(lfirst(cell), NULL))
 			conditions = lappend(conditions, lfirst(cell));
 		else
 			kept = lappend(kept, lfirst(cell));

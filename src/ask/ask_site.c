@@ -97,6 +97,12 @@ llm_site_aggregate(Node *node)
 	return IsA(node, Aggref) ? answers_by(((Aggref *) node)->aggfnoid) : InvalidOid;
 }
 
+bool
+llm_site_is_window(Node *node)
+{
+	return IsA(node, WindowFunc) && OidIsValid(answers_by(((WindowFunc *) node)->winfnoid));
+}
+
 /* Has an expression of an Agg an aggregate of ours? */
 bool
 llm_site_has_aggregate(Node *node, void *unused)

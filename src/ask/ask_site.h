@@ -30,6 +30,9 @@ extern bool llm_site_has_aggregate(Node *node, void *unused);
 /* The function by which an aggregate of ours answers; InvalidOid: it is another's, or none. */
 extern Oid llm_site_aggregate(Node *node);
 
+/* Is it a window function that is an aggregate of ours? */
+extern bool llm_site_is_window(Node *node);
+
 /* Add the calls that are evaluated for certain where their guards hold; of LlmAskSite. */
 extern void llm_site_collect(Node *node, List *subplans, List **sites);
 

@@ -10,8 +10,11 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/lsyscache.h"
 
+#include "ask/ask_aggregate.h"
+#include "ask/ask_walk.h"
 #include "base/compat.h"
 #include "estimate/by_plan.h"
 #include "money/forecast_call.h"
@@ -62,4 +65,62 @@ llm_by_plan_ask(Query *query, FuncExpr *call, double rows, LlmForecastAsk *ask)
 	if (!IsA(folded, FuncExpr))
 		elog(ERROR, "function %u is not known", call->funcid);
 	llm_forecast_call((FuncExpr *) folded, rows, input_bytes(query, linitial(((FuncExpr *) folded)->args)), ask);
+}
+
+static bool
+has_aggregate(Node *node, Oid *aggregate)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref) && ((Aggref *) node)->aggfnoid == *aggregate)
+		return true;
+	return expression_tree_walker(node, has_aggregate, aggregate);
+}
+
+/* The node that collects for an aggregate; NULL: it is not in this plan. */
+static const Plan *
+find_agg(const Plan *plan, Oid aggregate)
+{
+	ListCell *cell;
+
+	check_stack_depth();
+	if (plan == NULL)
+		return NULL;
+	if (IsA(plan, Agg) && has_aggregate((Node *) plan->targetlist, &aggregate))
+		return plan;
+	foreach(cell, llm_plan_children(plan))
+	{
+		const Plan *found = find_agg(lfirst(cell), aggregate);
+
+		if (found != NULL)
+			return found;
+	}
+	return NULL;
+}
+
+double
+llm_by_plan_ask_aggregate(Query *query, const PlannedStmt *plan, const Aggref *aggref, LlmForecastAsk *ask)
+{
+	const Plan *agg = find_agg(plan->planTree, aggref->aggfnoid);
+	Aggref *folded = (Aggref *) eval_const_expressions(NULL, copyObject((Node *) aggref));
+	FuncExpr *call = makeNode(FuncExpr);
+	double groups = 1;
+	double rows = 1;
+	double bytes;
+	ListCell *cell;
+
+	foreach(cell, plan->subplans)
+		agg = agg != NULL ? agg : find_agg(lfirst(cell), aggref->aggfnoid);
+	if (agg != NULL)
+	{
+		groups = Max(agg->plan_rows, 1);
+		rows = outerPlan(agg)->plan_rows;
+	}
+	call->funcid = aggref->aggfnoid;
+	foreach(cell, folded->args)
+		call->args = lappend(call->args, lfirst_node(TargetEntry, cell)->expr);
+	bytes = rows / groups * input_bytes(query, linitial(call->args));
+	llm_forecast_call(call, groups, bytes, ask);
+	ask->calls = groups * llm_ask_aggregate_calls(folded, bytes);
+	return groups;
 }

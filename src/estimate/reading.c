@@ -28,6 +28,8 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "ask/ask_collect.h"
+#include "ask/ask_frame.h"
 #include "ask/ask_site.h"
 #include "base/compat.h"
 #include "bind/planner.h"
@@ -81,6 +83,8 @@ aggregates_walker(Node *node, List **aggregates)
 		return false;
 	if (OidIsValid(llm_site_aggregate(node)))
 		*aggregates = lappend(*aggregates, node);
+	if (llm_site_is_window(node))
+		llm_collect_refuse_window();
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, aggregates_walker, aggregates, 0);
 	return expression_tree_walker(node, aggregates_walker, aggregates);
@@ -92,6 +96,8 @@ llm_reading_aggregates(Query *query)
 	List *aggregates = NIL;
 
 	(void) aggregates_walker((Node *) query, &aggregates);
+	if (aggregates != NIL && (query->commandType != CMD_SELECT || query->hasModifyingCTE))
+		llm_ask_frame_refuse_aggregate(get_func_name(linitial_node(Aggref, aggregates)->aggfnoid));
 	return aggregates;
 }
 
@@ -99,6 +105,16 @@ static bool
 has_call(Node *node)
 {
 	return node != NULL && llm_planner_any_call(node) != NULL;
+}
+
+/* Has it a call, or an aggregate of ours? */
+static bool
+asks(Node *node)
+{
+	List *aggregates = NIL;
+
+	(void) aggregates_walker(node, &aggregates);
+	return aggregates != NIL || has_call(node);
 }
 
 static bool
@@ -111,7 +127,7 @@ conditions_walker(Node *node, void *unused)
 	if (IsA(node, JoinExpr) && has_call(((JoinExpr *) node)->quals))
 		return true;
 	if (IsA(node, Query))
-		return has_call(((Query *) node)->havingQual) ||
+		return asks(((Query *) node)->havingQual) ||
 			   query_tree_walker((Query *) node, conditions_walker, NULL, 0);
 	return expression_tree_walker(node, conditions_walker, NULL);
 }
@@ -122,9 +138,26 @@ llm_reading_has_conditions(Query *query)
 	return conditions_walker((Node *) query, NULL);
 }
 
-/* Calls in conditions of CASE, before the end of COALESCE, or as arguments of calls. */
+/* Has it a call, or a column of a sub-query that has one? */
 static bool
-dependent_walker(Node *node, void *unused)
+answers_walker(Node *node, const Query *query)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == 0 && ((Var *) node)->varattno > 0)
+	{
+		const Var *var = (const Var *) node;
+		const RangeTblEntry *rte = list_nth_node(RangeTblEntry, query->rtable, var->varno - 1);
+
+		return rte->rtekind == RTE_SUBQUERY && var->varattno <= list_length(rte->subquery->targetList) &&
+			   asks((Node *) list_nth_node(TargetEntry, rte->subquery->targetList, var->varattno - 1)->expr);
+	}
+	return asks(node) || expression_tree_walker(node, answers_walker, (void *) query);
+}
+
+/* Calls in conditions of CASE, before the end of COALESCE, or as arguments of calls and aggregates of ours. */
+static bool
+dependent_walker(Node *node, const Query *query)
 {
 	ListCell *cell;
 
@@ -150,17 +183,19 @@ dependent_walker(Node *node, void *unused)
 				return true;
 		}
 	}
-	else if (llm_planner_is_call(node) && has_call((Node *) ((FuncExpr *) node)->args))
+	else if (llm_planner_is_call(node) && answers_walker((Node *) ((FuncExpr *) node)->args, query))
+		return true;
+	else if (OidIsValid(llm_site_aggregate(node)) && answers_walker((Node *) ((Aggref *) node)->args, query))
 		return true;
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, dependent_walker, NULL, 0);
-	return expression_tree_walker(node, dependent_walker, NULL);
+		return query_tree_walker((Query *) node, dependent_walker, node, 0);
+	return expression_tree_walker(node, dependent_walker, (void *) query);
 }
 
 bool
 llm_reading_has_dependent(Query *query)
 {
-	return dependent_walker((Node *) query, NULL);
+	return dependent_walker((Node *) query, query);
 }
 
 /* What stands in the way
@@ -204,15 +239,6 @@ typedef struct Hiding
 {
 	bool in_view; /* of a view, or in one */
 } Hiding;
-
-static bool
-asks(Node *node)
-{
-	List *aggregates = NIL;
-
-	(void) aggregates_walker(node, &aggregates);
-	return aggregates != NIL || has_call(node);
-}
 
 /* Is it a view's query, or one into which a view's conditions have been merged? */
 static bool
@@ -299,7 +325,7 @@ loosen(Node *condition)
 {
 	ListCell *cell;
 
-	if (!has_call(condition))
+	if (!asks(condition))
 		return condition;
 	if (!IsA(condition, BoolExpr) || ((BoolExpr *) condition)->boolop != AND_EXPR)
 		return pass_all(condition);

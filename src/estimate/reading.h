@@ -28,7 +28,7 @@ typedef enum LlmReadingConditions
 /* Our calls in a statement as rewritten, sub-queries included: a list of FuncExpr. */
 extern List *llm_reading_calls(Query *query);
 
-/* Our aggregates in it: a list of Aggref. */
+/* Our aggregates in it: a list of Aggref.  Raises where they would raise, since nothing of that is measured. */
 extern List *llm_reading_aggregates(Query *query);
 
 /* Does a condition contain a call, so that how many rows pass is not known? */

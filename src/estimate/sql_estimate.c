@@ -313,8 +313,9 @@ merge(Work *work, List *one, List *other)
 
 /* By the plan alone. */
 static void
-guess(Work *work, Query *query, List *calls, double rows)
+guess(Work *work, Query *query, List *calls, List *aggregates, const PlannedStmt *plan)
 {
+	double rows = llm_by_plan_rows(plan);
 	LlmForecast forecast;
 	ListCell *cell;
 
@@ -326,6 +327,15 @@ guess(Work *work, Query *query, List *calls, double rows)
 
 		llm_by_plan_ask(query, call, rows, &ask);
 		add_part(find_site(work, call->location, call->funcid), &forecast, &ask, 1 / PLAN_FACTOR, PLAN_FACTOR, rows);
+	}
+	foreach(cell, aggregates)
+	{
+		const Aggref *aggref = lfirst_node(Aggref, cell);
+		LlmForecastAsk ask;
+		double groups = llm_by_plan_ask_aggregate(query, plan, aggref, &ask);
+
+		add_part(find_site(work, aggref->location, aggref->aggfnoid), &forecast, &ask, 1 / PLAN_FACTOR, PLAN_FACTOR,
+				 groups);
 	}
 }
 
@@ -353,7 +363,7 @@ estimate_query(Work *work, Query *query)
 	if (llm_reading_make(query, LLM_CONDITIONS_FAIL, &why) == NULL)
 	{
 		work->by_plan = MemoryContextStrdup(work->result, why);
-		guess(work, query, calls, rows);
+		guess(work, query, calls, aggregates, plan);
 		return;
 	}
 	foreach(cell, calls)

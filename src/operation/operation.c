@@ -62,8 +62,7 @@ llm_operation_names(void)
 	initStringInfo(&buf);
 	for (i = 0; i < lengthof(operations); i++)
 	{
-		if (!operations[i]->is_aggregate)
-			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", operations[i]->name);
+		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", operations[i]->name);
 	}
 	return buf.data;
 }

@@ -4,7 +4,8 @@
  *	  llm.preview: the request body of a call, without sending it.
  *
  * Runs with the caller's rights: it resolves the model as the sender would for
- * this role, and reads no key.
+ * this role, and reads no key.  The input of an aggregate is a JSON array of its rows'
+ * texts, or the text of one; where they do not fit the model, it is the first part.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,10 +20,13 @@
 #include "utils/jsonb.h"
 #include "utils/syscache.h"
 
+#include "ask/ask_aggregate.h"
 #include "base/guc.h"
+#include "base/json.h"
 #include "base/shmem.h"
 #include "catalog/catalog_target.h"
 #include "dialect/dialect.h"
+#include "operation/input.h"
 #include "operation/operation.h"
 #include "send/fit.h"
 
@@ -38,7 +42,7 @@ find_operation(const char *name)
 {
 	const LlmOperation *op = llm_operation_find(name);
 
-	if (op == NULL || op->is_aggregate)
+	if (op == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown operation \"%s\"", name),
@@ -121,6 +125,41 @@ our_bytes(const LlmDialect *dialect, const LlmEndpoint *endpoint, LlmRecipe *rec
 	return body.len;
 }
 
+/* The texts of an aggregate's rows, as many as the array has; NULL and blank ones are left out, as it does. */
+static LlmItem *
+read_rows(text *input, int *n)
+{
+	LlmItem *items = palloc(sizeof(LlmItem));
+	StringInfoData fault;
+	JsonbValue rows;
+
+	*n = 0;
+	items[0] = (LlmItem){VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input), 0};
+	initStringInfo(&fault);
+	if (!llm_json_parse(items[0].str, items[0].len, &rows, &fault) || rows.type != jbvArray)
+	{
+		*n = llm_input_is_blank(input) ? 0 : 1;
+		return items;
+	}
+	items = palloc(sizeof(LlmItem) * Max(rows.val.array.nElems, 1));
+	for (int i = 0; i < rows.val.array.nElems; i++)
+	{
+		const JsonbValue *row = &rows.val.array.elems[i];
+
+		if (row->type == jbvNull)
+			continue;
+		if (row->type != jbvString)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the input of an aggregate is an array of texts, and element %d is a JSON %s", i + 1,
+							llm_json_type(row)),
+					 errhint("Use to_jsonb(ARRAY[...])::text, or (SELECT jsonb_agg(column) FROM ...)::text.")));
+		if (!llm_input_is_blank(cstring_to_text_with_len(row->val.string.val, row->val.string.len)))
+			items[(*n)++] = (LlmItem){row->val.string.val, row->val.string.len, 0};
+	}
+	return items;
+}
+
 /* SQL: llm.preview(operation, input, …) → the request body, nothing sent */
 Datum
 llm_enrich_preview(PG_FUNCTION_ARGS)
@@ -142,7 +181,17 @@ llm_enrich_preview(PG_FUNCTION_ARGS)
 	op = find_operation(text_to_cstring(PG_GETARG_TEXT_PP(ARG_OPERATION)));
 	input = PG_GETARG_TEXT_PP(ARG_INPUT);
 	read_args(fcinfo, &args);
-	recipe = llm_operation_load(0, op->name, llm_operation_spec(op, &args));
+	if (op->is_aggregate)
+	{
+		int n;
+		LlmItem *rows = read_rows(input, &n);
+
+		if (n == 0)
+			PG_RETURN_NULL(); /* nothing would be asked */
+		recipe = llm_ask_aggregate_first(op, &args, rows, n, &input);
+	}
+	else
+		recipe = llm_operation_load(0, op->name, llm_operation_spec(op, &args));
 	llm_operation_job_options(llm_argument_jsonb(&args, LLM_ARG_OPTIONS), NULL, NULL, NULL);
 	model = llm_argument_text(&args, LLM_ARG_MODEL);
 	target = resolve_target(model == NULL ? NULL : text_to_cstring(model));
