@@ -195,6 +195,29 @@ SELECT count(DISTINCT cell), count(*) FROM llm.queue WHERE state IN ('ready', 'w
 UPDATE part SET region = 'b', note = llm_summarize(body)->>'summary' WHERE id = 1;
 SELECT q.relation::regclass, q.key, j.operation FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE q.state = 'ready' ORDER BY q.key, j.operation;
 SELECT count(*) FROM tasks();
+-- a cell that was asked about is found again, whatever its key: near others, far apart, no integer
+CREATE TABLE near (id bigint PRIMARY KEY, body text, note text);
+INSERT INTO near SELECT k, 'b' || k FROM generate_series(-5, 5) k;
+INSERT INTO near VALUES (65535, 'b'), (65536, 'b'), (-9223372036854775808, 'b'), (9223372036854775807, 'b');
+UPDATE near SET note = llm_classify(body)->>'label';
+SELECT count(DISTINCT cell), count(*) FROM llm.queue;
+SELECT max(cell) - min(cell) FROM llm.queue WHERE (key->>'id')::numeric BETWEEN 0 AND 5;
+INSERT INTO near VALUES (6, 'b'), (65537, 'b');
+UPDATE near SET note = llm_classify(body)->>'label';
+SELECT count(DISTINCT cell), count(*) FROM llm.queue;
+INSERT INTO near SELECT k * 100000, 'far' FROM generate_series(1, 50) k;
+UPDATE near SET note = llm_classify(body)->>'label';
+UPDATE near SET note = llm_classify(body)->>'label' WHERE id > 0;
+SELECT count(DISTINCT cell), count(*) FROM llm.queue;
+UPDATE near SET note = llm_summarize(body)->>'summary' WHERE id IN (3, 65536, 100000);
+SELECT j.operation, q.key FROM llm.queue q JOIN llm.job j ON j.id = q.job WHERE (q.key->>'id')::numeric IN (3, 65536, 100000)
+	AND q.state IN ('ready', 'waiting') ORDER BY q.key, j.operation;
+CREATE TABLE named (id text PRIMARY KEY, body text, note text);
+INSERT INTO named SELECT 'n' || k, 'b' FROM generate_series(1, 60) k;
+UPDATE named SET note = llm_classify(body)->>'label';
+UPDATE named SET note = llm_classify(body)->>'label';
+SELECT count(DISTINCT cell), count(*) FROM llm.queue WHERE relation = 'named'::regclass;
+SELECT count(*) FROM tasks();
 DROP SCHEMA quiet CASCADE;
 SELECT llm.drop_model('quiet_model');
 DROP SERVER quiet_server CASCADE;

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/datum.h"
 #include "utils/jsonb.h"
@@ -395,8 +396,14 @@ llm_defer_cell_number(LlmRun *run, const LlmBound *bound)
 {
 	LlmTargetState *target = bound->target;
 	const LlmDeferTarget *spec = target->spec;
+	Oid table = OidIsValid(spec->root) ? spec->root : bound->leaf;
+	AttrNumber attno = spec->columns[bound->column].attno;
 	LlmImage image = {{0, 0}};
 
+	if (spec->nkeys == 1 && target->keys[0].type == INT8OID)
+		return llm_cell_number_near(table, attno, spec->key_attnos[0], DatumGetInt64(bound->key[0]));
+	if (spec->nkeys == 1 && target->keys[0].type == INT4OID)
+		return llm_cell_number_near(table, attno, spec->key_attnos[0], DatumGetInt32(bound->key[0]));
 	if (target->key_images == NULL)
 	{
 		target->key_images = MemoryContextAllocZero(run->context, spec->nkeys * sizeof(LlmImageType));
@@ -405,6 +412,5 @@ llm_defer_cell_number(LlmRun *run, const LlmBound *bound)
 	}
 	for (int i = 0; i < spec->nkeys; i++)
 		llm_image_add(&image, &target->key_images[i], bound->key[i], false);
-	return llm_cell_number(OidIsValid(spec->root) ? spec->root : bound->leaf, spec->columns[bound->column].attno,
-						   spec->key_attnos, spec->nkeys, &image);
+	return llm_cell_number(table, attno, spec->key_attnos, spec->nkeys, &image);
 }

@@ -33,16 +33,26 @@
 #include "base/wake.h"
 #include "bind/enqueue.h"
 #include "bind/notice.h"
+#include "cell/image.h"
 #include "tables/transition.h"
 
 /* Tasks that are compared in one statement: their inputs are decompressed for it. */
 #define COMPARE_ROWS 500
 
-/* Is there anything that a cell could have been asked by?  Mostly not, and then nothing is looked up. */
+/* Ranges of numbers of cells that are told apart. */
+#define MAX_RANGES 32
+
+/*
+ * Which of these ranges have anything that a cell could have been asked by?  Mostly none has, and
+ * then nothing is looked up.
+ */
 static LlmStatement any_statement = {
-	.sql = "SELECT FROM (SELECT EXISTS (SELECT FROM llm.queue q WHERE q.cell IS NOT NULL)"
-		   "  OR EXISTS (SELECT FROM llm.dead_letter d WHERE d.cell IS NOT NULL)"
-		   "  OR EXISTS (SELECT FROM llm.none_answer a) AS found) s WHERE s.found",
+	.sql = "SELECT v.n FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS v(low, high, n)"
+		   " WHERE EXISTS (SELECT FROM llm.queue q WHERE q.cell >= v.low AND q.cell <= v.high)"
+		   "  OR EXISTS (SELECT FROM llm.dead_letter d WHERE d.cell >= v.low AND d.cell <= v.high)"
+		   "  OR EXISTS (SELECT FROM llm.none_answer a WHERE a.cell >= v.low AND a.cell <= v.high)",
+	.nargs = 2,
+	.args = {INT8ARRAYOID, INT8ARRAYOID},
 	.fresh = true};
 
 /* Which of these cells has a task, a dead letter or NULL for an answer: the index from 1, the task, which of these. */
@@ -132,6 +142,14 @@ typedef struct Found
 	FoundKind kind;
 } Found;
 
+/* Ranges of numbers of cells, both ends included. */
+typedef struct CellRanges
+{
+	int n;
+	int64 low[MAX_RANGES];
+	int64 high[MAX_RANGES];
+} CellRanges;
+
 static Datum
 result(uint64 row, int n)
 {
@@ -140,18 +158,98 @@ result(uint64 row, int n)
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, n, &is_null);
 }
 
-static bool
-is_any(void)
+static uint64
+block_of(int64 cell)
 {
-	bool found = llm_spi_execute(&any_statement, NULL, NULL, false) > 0;
-
-	SPI_freetuptable(SPI_tuptable);
-	return found;
+	return (uint64) cell >> LLM_CELL_NEAR_BITS;
 }
 
-/* What there is for the cells of these tasks; *nfound is how many. */
+/* Widen the range that has the cell's neighbours; "last" is the one that was widened before.  Gives which it is. */
+static int
+widen_range(CellRanges *ranges, int64 cell, int last)
+{
+	int i = last;
+
+	if (i >= ranges->n || block_of(ranges->low[i]) != block_of(cell))
+	{
+		for (i = 0; i < ranges->n && block_of(ranges->low[i]) != block_of(cell); i++)
+			;
+	}
+	if (i == MAX_RANGES)
+		return -1;
+	if (i == ranges->n)
+	{
+		ranges->n++;
+		ranges->low[i] = ranges->high[i] = cell;
+	}
+	ranges->low[i] = Min(ranges->low[i], cell);
+	ranges->high[i] = Max(ranges->high[i], cell);
+	return i;
+}
+
+/*
+ * The ranges that the numbers of the cells lie in: those of neighbours have one.  Where there
+ * are too many, as those of keys that are no integers are, one range has all there could be.
+ */
+static void
+find_ranges(const LlmNewTask *tasks, int ntasks, CellRanges *ranges)
+{
+	int last = 0;
+
+	ranges->n = 0;
+	for (int i = 0; i < ntasks && last >= 0; i++)
+	{
+		if (tasks[i].cell != 0)
+			last = widen_range(ranges, tasks[i].cell, last);
+	}
+	if (last >= 0)
+		return;
+	ranges->n = 1;
+	ranges->low[0] = PG_INT64_MIN;
+	ranges->high[0] = PG_INT64_MAX;
+}
+
+/* Keep those ranges that have anything. */
+static void
+keep_used(CellRanges *ranges)
+{
+	Datum low[MAX_RANGES];
+	Datum high[MAX_RANGES];
+	Datum values[2];
+	CellRanges all = *ranges;
+
+	for (int i = 0; i < all.n; i++)
+	{
+		low[i] = Int64GetDatum(all.low[i]);
+		high[i] = Int64GetDatum(all.high[i]);
+	}
+	values[0] = llm_spi_array(INT8OID, low, NULL, all.n);
+	values[1] = llm_spi_array(INT8OID, high, NULL, all.n);
+	ranges->n = (int) llm_spi_execute(&any_statement, values, NULL, false);
+	for (int i = 0; i < ranges->n; i++)
+	{
+		int from = (int) DatumGetInt64(result(i, 1)) - 1;
+
+		ranges->low[i] = all.low[from];
+		ranges->high[i] = all.high[from];
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static bool
+is_in(const CellRanges *ranges, int64 cell)
+{
+	for (int i = 0; i < ranges->n; i++)
+	{
+		if (cell >= ranges->low[i] && cell <= ranges->high[i])
+			return true;
+	}
+	return false;
+}
+
+/* What there is for the cells of these tasks, where there may be anything; *nfound is how many. */
 static Found *
-find_by_cell(const LlmNewTask *tasks, int ntasks, int *nfound)
+find_by_cell(const LlmNewTask *tasks, int ntasks, const CellRanges *ranges, int *nfound)
 {
 	Datum *cells = palloc(ntasks * sizeof(Datum));
 	bool *nulls = palloc(ntasks * sizeof(bool));
@@ -161,7 +259,7 @@ find_by_cell(const LlmNewTask *tasks, int ntasks, int *nfound)
 	for (int i = 0; i < ntasks; i++)
 	{
 		cells[i] = Int64GetDatum(tasks[i].cell);
-		nulls[i] = tasks[i].cell == 0;
+		nulls[i] = tasks[i].cell == 0 || !is_in(ranges, tasks[i].cell);
 	}
 	values[0] = llm_spi_array(INT8OID, cells, nulls, ntasks);
 	*nfound = (int) llm_spi_execute(&find_statement, values, NULL, false);
@@ -324,21 +422,21 @@ llm_enqueue_find_asked(const LlmNewTask *tasks, int ntasks, List *jobs)
 	MemoryContext caller = CurrentMemoryContext;
 	bool *dropped = NULL;
 	LlmOwnScope scope;
-	bool any_quiet = false;
+	CellRanges ranges;
 	List *old = NIL;
 
-	for (int i = 0; i < ntasks; i++)
-		any_quiet = any_quiet || tasks[i].cell != 0;
-	if (!any_quiet)
+	find_ranges(tasks, ntasks, &ranges);
+	if (ranges.n == 0)
 		return NULL;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	llm_spi_own_begin(&scope);
-	if (is_any())
+	keep_used(&ranges);
+	if (ranges.n > 0)
 	{
 		Datum values[13];
 		int nfound;
-		Found *found = find_by_cell(tasks, ntasks, &nfound);
+		Found *found = find_by_cell(tasks, ntasks, &ranges, &nfound);
 
 		if (nfound > 0)
 		{

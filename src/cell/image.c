@@ -145,8 +145,8 @@ llm_image_add(LlmImage *image, const LlmImageType *type, Datum value, bool is_nu
 	image->so_far = llm_siphash(&image_key, &part, sizeof(part));
 }
 
-int64
-llm_cell_number(Oid table, AttrNumber attno, const AttrNumber *key_attnos, int nkeys, const LlmImage *key)
+static uint64
+hash_cell(Oid table, AttrNumber attno, const AttrNumber *key_attnos, int nkeys, LlmSipHash key)
 {
 	struct
 	{
@@ -154,10 +154,27 @@ llm_cell_number(Oid table, AttrNumber attno, const AttrNumber *key_attnos, int n
 		LlmSipHash attnos;
 		uint64 table; /* no padding behind it */
 		uint64 attno;
-	} cell = {key->so_far, llm_siphash(&image_key, key_attnos, nkeys * sizeof(AttrNumber)), table, attno};
-	LlmSipHash hash = llm_siphash(&image_key, &cell, sizeof(cell));
+	} cell = {key, llm_siphash(&image_key, key_attnos, nkeys * sizeof(AttrNumber)), table, attno};
 
-	return hash.low == 0 ? 1 : (int64) hash.low;
+	return llm_siphash(&image_key, &cell, sizeof(cell)).low;
+}
+
+int64
+llm_cell_number(Oid table, AttrNumber attno, const AttrNumber *key_attnos, int nkeys, const LlmImage *key)
+{
+	uint64 hash = hash_cell(table, attno, key_attnos, nkeys, key->so_far);
+
+	return hash == 0 ? 1 : (int64) hash;
+}
+
+int64
+llm_cell_number_near(Oid table, AttrNumber attno, AttrNumber key_attno, int64 key)
+{
+	LlmSipHash block = {(uint64) key >> LLM_CELL_NEAR_BITS, 0};
+	uint64 hash = hash_cell(table, attno, &key_attno, 1, block);
+
+	hash = (hash & ~LLM_CELL_NEAR_MASK) | ((uint64) key & LLM_CELL_NEAR_MASK);
+	return hash == 0 ? 1 : (int64) hash;
 }
 
 bytea *

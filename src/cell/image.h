@@ -43,11 +43,23 @@ extern void llm_image_type(Oid type, MemoryContext context, LlmImageType *result
 
 extern void llm_image_add(LlmImage *image, const LlmImageType *type, Datum value, bool is_null);
 
+/* Keys of one integer: cells whose keys differ only in so many low bits have numbers that lie beside each other. */
+#define LLM_CELL_NEAR_BITS 16
+#define LLM_CELL_NEAR_MASK ((UINT64CONST(1) << LLM_CELL_NEAR_BITS) - 1)
+
 /*
  * A number for the cell in that column of the row with that key: not 0, and in all
- * likelihood no other cell's.
+ * likelihood no other cell's.  Two of the same column with different keys are as unlikely to
+ * meet as two hashes of 64 bits, on the average of all pairs, whichever function made them.
  */
 extern int64 llm_cell_number(Oid table, AttrNumber attno, const AttrNumber *key_attnos, int nkeys, const LlmImage *key);
+
+/*
+ * The same, of a key that is one integer.  Rows that were added together are mostly asked
+ * about together: so their entries in an index are neighbours, and what there is of all of them
+ * is found by one look.
+ */
+extern int64 llm_cell_number_near(Oid table, AttrNumber attno, AttrNumber key_attno, int64 key);
 
 /* Columns that a fence can tell apart. */
 #define LLM_FENCE_READS 64
