@@ -171,6 +171,9 @@ ask_parts(Work *work, LlmStage stage, const List *parts, LlmItem *answers, int *
 
 		CHECK_FOR_INTERRUPTS();
 		posted = post_parts(work, site, parts, Max(posted, i), inputs, letters);
+		if (inputs[i] == NULL)
+			inputs[i] = llm_parts_input(list_nth(parts, i)); /* as many as may be are in flight for others */
+		posted = Max(posted, i + 1);
 		answer = llm_call_site_ask(site, inputs[i], letters[i]);
 		if (letters[i] != NULL)
 			llm_ask_ring_release(work->ring, letters[i]);

@@ -168,6 +168,10 @@ $calls = asked(q(SELECT llm_agg(body, 'too long' ORDER BY id) FROM big WHERE id 
 cmp_ok($calls, '>', 3, 'what the model refuses as too long is asked about in halves');
 is(sql(qq(SELECT bool_and(outcome IN ('ok', 'error')), bool_or(outcome = 'error') FROM (SELECT outcome FROM llm.ledger ORDER BY id DESC LIMIT $calls) l)),
 	't|t', 'P3: and what was refused is on the ledger');
+$calls = asked(q(SET llm_enrich.max_in_flight = 2;
+	SELECT (SELECT llm_agg(body, 'equal parts')
+		FROM (VALUES (repeat('alpha ', 8000)), (repeat('alpha ', 8000)), (repeat('beta ', 9600))) v(body))));
+cmp_ok($calls, '>', 3, 'also parts that are equal and share a letter, beside as many as may be in flight');
 $provider->script({ latency_ms => 0 });
 set_context(2000);
 $calls = asked(q(SELECT llm_agg(string_agg, 'one long text') FROM (SELECT string_agg(body, ' ' ORDER BY id) FROM big WHERE id <= 50) s));
