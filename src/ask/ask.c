@@ -22,11 +22,17 @@
 /* Time for a sender to be started, beside the caller's patience. */
 #define START_MS 10000
 
+static bool
+is_late(TimestampTz since, int patience_ms)
+{
+	return TimestampTzPlusMilliseconds(since, (int64) patience_ms + START_MS) <= llm_clock_steady();
+}
+
 /* Nobody has taken the letter for so long. */
 static void
 raise_if_late(TimestampTz since, int patience_ms)
 {
-	if (TimestampTzPlusMilliseconds(since, (int64) patience_ms + START_MS) > llm_clock_steady())
+	if (!is_late(since, patience_ms))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -43,7 +49,11 @@ post(const StringInfoData *bytes, TimestampTz since, int patience_ms)
 
 	while ((posted = llm_mailbox_post(bytes->data, bytes->len, false)) == NULL)
 	{
-		raise_if_late(since, patience_ms);
+		if (is_late(since, patience_ms))
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("there was no shared memory for the question within %d s", (patience_ms + START_MS) / 1000),
+					 errhint("Ask again when less is under way. The operating system may refuse more, too: see the size of /dev/shm.")));
 		llm_mailbox_wait(100);
 	}
 	llm_mailbox_wake_sender();

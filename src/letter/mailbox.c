@@ -24,6 +24,7 @@
 #include "storage/proc.h"
 #include "utils/dsa.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/wait_event.h"
 
 #include "base/compat.h"
@@ -190,6 +191,36 @@ letter_at(dsa_pointer at)
 	return dsa_get_address(area, at);
 }
 
+/*
+ * Room for so many bytes; InvalidDsaPointer when there is none, which is no error here.  Where the operating
+ * system refuses more shared memory, the area raises with its own locks held: they are released, and no caller
+ * may hold a lock of that kind.  The area is no resource of a transaction, nor is what it did not get.
+ */
+static dsa_pointer
+allocate(Size len)
+{
+	volatile dsa_pointer at = InvalidDsaPointer;
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	uint32 holdoff = InterruptHoldoffCount;
+
+	CurrentResourceOwner = NULL;
+	PG_TRY();
+	{
+		at = dsa_allocate_extended(area, len, DSA_ALLOC_HUGE | DSA_ALLOC_NO_OOM);
+	}
+	PG_CATCH();
+	{
+		LWLockReleaseAll();
+		InterruptHoldoffCount = holdoff; /* raising has set it to zero */
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = owner;
+	return at;
+}
+
 /* Free a letter that neither side holds any more. */
 static void
 free_letter(dsa_pointer at)
@@ -272,7 +303,7 @@ llm_mailbox_post(const char *bytes, Size len, bool ahead)
 	if (ahead && my_bytes > 0 && my_bytes + size > BACKEND_BYTES)
 		return NULL;
 	posted = MemoryContextAlloc(TopMemoryContext, sizeof(LlmPosted));
-	at = dsa_allocate_extended(area, size, DSA_ALLOC_HUGE | DSA_ALLOC_NO_OOM);
+	at = allocate(size);
 	if (!DsaPointerIsValid(at))
 	{
 		pfree(posted);
@@ -429,27 +460,6 @@ llm_mailbox_is_wanted(const LlmTaken *taken)
 	return wanted;
 }
 
-/* Room for a reply; InvalidDsaPointer when there is none, which is no error here. */
-static dsa_pointer
-allocate_reply(Size len)
-{
-	volatile dsa_pointer at = InvalidDsaPointer;
-	MemoryContext caller = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		at = dsa_allocate_extended(area, len, DSA_ALLOC_HUGE | DSA_ALLOC_NO_OOM);
-	}
-	PG_CATCH();
-	{
-		/* the operating system's shared memory is full */
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	return at;
-}
-
 /* The sender does not hold it any more. */
 static void
 forget_taken(LlmTakenEntry *entry, bool dropped)
@@ -472,11 +482,12 @@ llm_mailbox_reply_to(LlmTaken *taken, const char *bytes, Size len, const char *i
 {
 	LlmTakenEntry *entry = taken->entry;
 	Letter *letter = entry->letter;
-	dsa_pointer at = len <= sizeof(letter->brief) ? InvalidDsaPointer : allocate_reply(len);
+	dsa_pointer at = len <= sizeof(letter->brief) ? InvalidDsaPointer : allocate(len);
 	bool fits = len <= sizeof(letter->brief) || DsaPointerIsValid(at);
 	int box = letter->box;
 	bool dropped;
 
+	Assert(instead_len <= sizeof(letter->brief));
 	if (DsaPointerIsValid(at))
 		memcpy(dsa_get_address(area, at), bytes, len);
 	else

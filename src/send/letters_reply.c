@@ -57,6 +57,11 @@ llm_letters_tell(LlmLetter *letter, LlmLetterReply *reply)
 	instead.hint = "It is kept, unless \"llm_enrich.keep_answers\" is 0: ask again when less is under way.";
 	llm_letter_write_reply(reply, &bytes);
 	llm_letter_write_reply(&instead, &brief);
+	if (brief.len > LLM_MAILBOX_SHORT)
+	{
+		instead.cost = NULL; /* a price may have any number of digits */
+		llm_letter_write_reply(&instead, &brief);
+	}
 	(void) llm_mailbox_reply_to(&letter->taken, bytes.data, bytes.len, brief.data, brief.len);
 	letter->told = true;
 }

@@ -13,47 +13,16 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
+use LLMFault;
 use LLMTest;
 
 use constant ROWS => 200;
 use constant SLOTS => 8;
 
-# What the file of wishes holds, in the order of struct Wishes.
-my @wishes = qw(clock_s disk_full victim no_sockets allocations failed);
-
-my $dir = PostgreSQL::Test::Utils::tempdir();
-my ($shim, $file) = ("$dir/fault_shim.so", "$dir/wishes");
-my $compiler = $ENV{CC} // 'cc';
-
-plan skip_all => 'there is no Linux and glibc'
-	unless $^O eq 'linux' && -r '/proc/self/maps' && slurp_file('/proc/self/maps') =~ /libc[.-]/;
-plan skip_all => "there is no C compiler ($compiler)"
-	if system("$compiler -shared -fPIC -O2 -o '$shim' '$FindBin::RealBin/fault_shim.c' -ldl >'$dir/cc.log' 2>&1") != 0;
-
-append_to_file($file, pack('q*', (0) x @wishes));
-
-sub wish
-{
-	my %wish = @_;
-
-	open(my $handle, '+<:raw', $file) or die "could not open $file: $!";
-	for my $i (0 .. $#wishes)
-	{
-		next unless exists $wish{ $wishes[$i] };
-		sysseek($handle, 8 * $i, 0);
-		syswrite($handle, pack('q', $wish{ $wishes[$i] }));
-	}
-	close $handle;
-	return;
-}
-
-sub wished { my %is; @is{@wishes} = unpack('q*', slurp_file($file)); return $is{ $_[0] }; }
+make_faults();
 
 my $node = new_node('faults', { start => 0 });
-{
-	local @ENV{qw(LD_PRELOAD LLM_FAULT_FILE)} = ($shim, $file);
-	$node->start;
-}
+start_faulty($node);
 $node->safe_psql('postgres', 'CREATE EXTENSION llm_enrich');
 my $provider = start_provider();
 setup_model($node, $provider, options => { max_concurrency => SLOTS });

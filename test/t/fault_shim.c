@@ -2,7 +2,7 @@
  *
  * fault_shim.c
  *	  What a machine can do to a server, on request: LD_PRELOADed into it by
- *	  310_faults.pl, which writes its wishes into a file that all processes map.
+ *	  LLMFault.pm, which writes a test's wishes into a file that all processes map.
  *
  *	  LLM_FAULT_FILE   that file: a struct Wishes
  *
@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* In the order in which the test packs it. */
+/* In the order in which LLMFault.pm packs it. */
 struct Wishes
 {
 	int64_t clock_s; /* the wall clock is so far off */
@@ -36,6 +36,7 @@ struct Wishes
 	int64_t no_sockets; /* it gets no descriptor for one */
 	int64_t allocations; /* its allocation after so many more fails, once; 0: none does */
 	int64_t failed; /* allocations that failed */
+	int64_t no_shared; /* there is no more shared memory */
 };
 
 static struct Wishes *wishes = NULL;
@@ -113,21 +114,28 @@ time(time_t *at)
 /* The disk: what is there can be written, and no table's file grows */
 
 static int
-is_refused(int fd, off_t end)
+is_below(int fd, const char *folder)
 {
 	char link[64];
 	char path[4096];
 	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	if (len < 0)
+		return 0;
+	path[len] = '\0';
+	return strstr(path, folder) != NULL;
+}
+
+static int
+is_refused(int fd, off_t end)
+{
 	struct stat st;
 
 	if (wishes == NULL || !wishes->disk_full)
 		return 0;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	len = readlink(link, path, sizeof(path) - 1);
-	if (len < 0 || fstat(fd, &st) != 0 || end <= st.st_size)
-		return 0;
-	path[len] = '\0';
-	return strstr(path, "/base/") != NULL;
+	return fstat(fd, &st) == 0 && end > st.st_size && is_below(fd, "/base/");
 }
 
 ssize_t
@@ -182,7 +190,9 @@ posix_fallocate(int fd, off_t at, off_t len)
 
 	if (real == NULL)
 		real = (int (*)(int, off_t, off_t)) next("posix_fallocate");
-	return is_refused(fd, at + len) ? ENOSPC : real(fd, at, len);
+	if (is_refused(fd, at + len) || (wishes != NULL && wishes->no_shared && is_below(fd, "/dev/shm/")))
+		return ENOSPC;
+	return real(fd, at, len);
 }
 
 int
