@@ -25,10 +25,12 @@ $node->safe_psql('postgres', qq(
 my $classify = q(UPDATE ticket SET label = llm_classify(body, '{billing,bug,other}'));
 
 # Twice in a row, while the first is pending.
-$provider->script({ latency_ms => 1000 });
+$provider->hold;
 $node->safe_psql('postgres', $classify);
+$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM llm.queue WHERE state = 'claimed'") or die 'nothing was claimed';
 $node->safe_psql('postgres', $classify);
 $node->safe_psql('postgres', "$classify WHERE llm_is_pending(label)");
+$provider->go_on;
 wait_idle($node);
 is($provider->meter->{requests}, ROWS, 'asking the same while it is pending sends nothing more');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM ticket WHERE label = '{"label": "billing"}')),

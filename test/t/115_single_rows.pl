@@ -59,6 +59,7 @@ my $seen = q(SELECT string_agg(concat_ws(' ', role, application_name, outcome), 
 	FROM llm.ledger WHERE (key->>'id')::int > 100);
 $node->safe_psql('postgres', 'CREATE ROLE clerk SUPERUSER');
 sending($node, 'off');
+$provider->script({ sequence => [ { match => 'row 101 ', times => -1, action => 'ok', delay_ms => 3000 } ] });
 $session[1]->query_safe($_) foreach "SET application_name = 'shop'", 'SET ROLE clerk';
 # a new sender asks one row first; the two after it are in flight together
 insert($session[1], 100);

@@ -140,11 +140,13 @@ is(sql(q(SELECT count(*) FROM llm.ledger WHERE request_id !~ '^req_[0-9a-f]{32}$
 	"a provider's ids of requests are not taken for keys");
 
 # A key is changed: nothing is lost, and the next request has the new one.
-$provider->script({ latency_ms => 700, key => $key{file} }, 'file');
+$provider->script({ latency_ms => 2000, key => $key{file} }, 'file');
 my $job = enrich('one', 'file');
-$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM llm.queue WHERE job = $job AND state = 'claimed'") or die 'not claimed';
+$provider->wait_in_flight(1, 'file');
+$provider->hold;
 write_key($key{next});
 sql('SELECT pg_reload_conf()');
+$provider->go_on;
 is(outcome($job), 'done 1 failed 0', 'a request in flight at a reload is not lost');
 $provider->script({ key => $key{next} }, 'file');
 is(outcome(enrich('t', 'file')), 'done 5 failed 0', 'the next request has the new key of the file');

@@ -20,20 +20,13 @@ setup_model($node, $provider, options => { max_concurrency => 8 });
 
 sub sql { return $node->safe_psql('postgres', join(";\n", @_)); }
 
-sub enable
-{
-	sql("ALTER SYSTEM SET llm_enrich.enabled = $_[0]");
-	sql('SELECT pg_reload_conf()');
-	return;
-}
-
-# A table of that many rows, and its pending job.
+# A table of that many rows, the last two fifths of which say so, and its pending job.
 sub enrich
 {
 	my ($name, $rows) = @_;
 
 	sql("CREATE TABLE $name (id int PRIMARY KEY, body text, label jsonb);
-		INSERT INTO $name SELECT i, '$name ' || i || ' is a wrong invoice' FROM generate_series(1, $rows) i");
+		INSERT INTO $name SELECT i, '$name ' || i || ' is a wrong invoice' || CASE WHEN i > 0.6 * $rows THEN ', late' ELSE '' END FROM generate_series(1, $rows) i");
 	return sql("UPDATE $name SET label = llm_classify(body, '{billing,bug}'); SELECT llm.last_job()");
 }
 
@@ -50,7 +43,7 @@ my $job = enrich('renamed', ROWS);
 sql('ALTER TABLE renamed RENAME COLUMN label TO verdict; ALTER TABLE renamed RENAME COLUMN id TO nr;
 	ALTER TABLE renamed ADD COLUMN label jsonb');
 my $again = sql("UPDATE renamed SET label = llm_classify(body, '{billing,bug}') WHERE nr = 1; SELECT llm.last_job()");
-enable('on');
+sending($node, 'on');
 sql("CALL llm.wait(job => $job, timeout => '120 s')", "CALL llm.wait(job => $again, timeout => '120 s')");
 is(sql("SELECT done, failed FROM llm.job WHERE id = $job"), ROWS . '|0', 'P2: columns of the answer and of the key are renamed: all are answered');
 is(sql(q(SELECT count(*) FROM renamed WHERE verdict = '{"label": "billing"}')), ROWS, 'each in its cell');
@@ -58,37 +51,41 @@ is(sql(q(SELECT string_agg(nr::text, ' ') FROM renamed WHERE label = '{"label": 
 	'a new column of the old name has answers of its own');
 
 # The same question again, by the new name, and another one that takes its place.
-enable('off');
+sending($node, 'off');
 my $requests = $provider->meter->{requests};
 $job = enrich('asked', 2);
 sql('ALTER TABLE asked RENAME COLUMN label TO verdict');
 sql(q(UPDATE asked SET verdict = llm_classify(body, '{billing,bug}') WHERE id = 1),
 	q(UPDATE asked SET verdict = llm_classify(body, '{billing,defect}') WHERE id = 2));
-enable('on');
+sending($node, 'on');
 wait_idle($node);
 is($provider->meter->{requests} - $requests, 2, 'P1: asked again by its new name, nothing is sent twice');
 is(sql('SELECT count(*) FROM asked WHERE verdict IS NOT NULL AND NOT llm_is_pending(verdict)'), 2, 'and both have answers');
 
 # The name is taken over by a new column, to which the markers were copied.
-enable('off');
+sending($node, 'off');
 $job = enrich('retyped', 3);
 sql('ALTER TABLE retyped ADD COLUMN new jsonb; UPDATE retyped SET new = label; ALTER TABLE retyped DROP COLUMN label;
 	ALTER TABLE retyped RENAME COLUMN new TO label');
-enable('on');
+sending($node, 'on');
 sql("CALL llm.wait(job => $job, timeout => '60 s')");
 is(sql("SELECT done FROM llm.job WHERE id = $job"), 3, 'a column that took the place of a dropped one gets the answers');
+
+# What comes late takes its time, so that much of it is left when the rest is done.
+my $late = { latency_ms => 5, sequence => [ { match => ', late', times => -1, action => 'ok', delay_ms => 1000 } ] };
+my $most_done = "done >= 0.6 * @{[ROWS]} FROM llm.job WHERE id =";
 
 # Dropped, with a part of the job done.
 foreach my $column (qw(label id))
 {
 	my $name = "dropped_$column";
 
-	enable('off');
+	sending($node, 'off');
 	$job = enrich($name, ROWS);
 	$requests = $provider->meter->{requests};
-	$provider->script({ latency_ms => 100 });
-	enable('on');
-	wait_for('half', "done > 0.6 * @{[ROWS]} FROM llm.job WHERE id = $job");
+	$provider->script($late);
+	sending($node, 'on');
+	wait_for('what is not late', "$most_done $job");
 	sql("ALTER TABLE $name DROP COLUMN $column");
 	wait_for('the look', "count(*) > 0 FROM llm.dead_letter WHERE job = $job AND reason = 'column_gone' AND attempts = 0");
 	my $asked = $provider->meter->{requests} - $requests;
@@ -100,11 +97,11 @@ foreach my $column (qw(label id))
 }
 
 # A trigger that refuses every UPDATE, with most of the job done.
-enable('off');
+sending($node, 'off');
 $job = enrich('refused', ROWS);
 $requests = $provider->meter->{requests};
-enable('on');
-wait_for('half', "done > 0.6 * @{[ROWS]} FROM llm.job WHERE id = $job");
+sending($node, 'on');
+wait_for('what is not late', "$most_done $job");
 sql(q(CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''closed''; END';
 	CREATE TRIGGER refuse BEFORE UPDATE ON refused FOR EACH ROW EXECUTE FUNCTION refuse()));
 wait_for('the pause', "state = 'paused' FROM llm.job WHERE id = $job");
@@ -113,6 +110,7 @@ like(sql("SELECT why FROM llm.progress WHERE job = $job"),
 wait_for('what was under way', "count(*) = 0 FROM llm.queue WHERE job = $job AND state <> 'ready'");
 my $left = sql("SELECT count(*) FROM llm.queue WHERE job = $job");
 cmp_ok($left, '>', 0, "P1: $left rows are not asked");
+$provider->script({});
 sql("DROP TRIGGER refuse ON refused; SELECT llm.resume(job => $job); CALL llm.wait(job => $job, timeout => '60 s')");
 sql("SELECT llm.retry(job => $job)");
 wait_idle($node);

@@ -67,10 +67,11 @@ is(sql(q(SELECT string_agg(DISTINCT relation || ' ' || rows_done, ', ') FROM llm
 
 # An answer that no cell took was paid all the same.
 $provider->reset;
-$provider->script({ latency_ms => 500 });
+$provider->hold;
 sql(q(UPDATE one SET label = llm_classify(body, '{a,b}') WHERE id <= 10));
-$node->poll_query_until('postgres', q(SELECT count(*) = 10 FROM llm.queue WHERE state = 'claimed')) or die 'nothing was claimed';
+wait_claimed($node);
 sql(q(UPDATE one SET label = NULL WHERE id <= 10));
+$provider->go_on;
 wait_idle($node);
 is(sql(q(SELECT sum(superseded),
 		sum(dropped_cost) = (SELECT sum(cost) FROM llm.ledger WHERE job = (SELECT max(id) FROM llm.job))
@@ -101,10 +102,11 @@ $provider->reset;
 # An answer that could not be written counts as wasted until llm.retry() writes it.
 sql(q(ALTER TABLE two ADD COLUMN kind text;
 	CREATE FUNCTION kind_of(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)'));
-$provider->script({ latency_ms => 500 });
+$provider->hold;
 sql(q(UPDATE two SET kind = kind_of(llm_classify(body, '{billing,bug}')->>'label') WHERE id = 5));
-$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM llm.queue WHERE state = 'claimed')) or die 'nothing was claimed';
+wait_claimed($node);
 sql(q(ALTER FUNCTION kind_of(text) RENAME TO kind_away));
+$provider->go_on;
 wait_idle($node);
 $job = sql('SELECT max(id) FROM llm.job');
 is(sql('SELECT reason FROM llm.dead_letter WHERE job = ' . $job), 'not_writable', 'an answer cannot be written');
@@ -120,9 +122,11 @@ is(sql("SELECT trim_scale(sum(dropped_cost)) FROM llm.ended_sum WHERE job >= $jo
 # Once more in vain, and used for another row: wasted, and not saved as well.
 $node->append_conf('postgresql.conf', "llm_enrich.keep_answers = '1d'");
 $node->reload;
+$provider->hold;
 sql(q(UPDATE two SET kind = kind_of(llm_classify(body, '{billing,bug,other}')->>'label') WHERE id = 6));
-$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM llm.queue WHERE state = 'claimed')) or die 'nothing was claimed';
+wait_claimed($node);
 sql(q(ALTER FUNCTION kind_of(text) RENAME TO kind_away));
+$provider->go_on;
 wait_idle($node);
 $job = sql('SELECT max(id) FROM llm.job');
 is(dropped($job), paid("job = $job"), 'P3: another one counts as wasted');

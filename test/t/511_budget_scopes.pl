@@ -191,8 +191,8 @@ wait_idle($node);
 
 set_budget(0.02);
 $provider->script({ latency_ms => 30 }, 'one');
-sql(q(UPDATE notes SET label = llm_classify(body, '{billing,bug,other,price}')));
 $count = sql('SELECT count(*) FROM llm.ledger');
+sql(q(UPDATE notes SET label = llm_classify(body, '{billing,bug,other,price}')));
 $node->poll_query_until('postgres', "SELECT count(*) > $count FROM llm.ledger") or die 'nothing was sent';
 sql(q(SELECT llm.set_price('one', 25, 200)));
 waits_for($loose, 'P8: prices rise a hundredfold: the job waits');
@@ -280,12 +280,12 @@ sub reserved_of
 {
 	my ($labels) = @_;
 
-	$provider->script({ latency_ms => 1000 }, 'one');
-	sql("UPDATE mixed SET label = llm_classify(repeat('long text ', 2000), '$labels') WHERE id = 1");
-	$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM llm.queue WHERE state = 'claimed'))
-	  or die 'nothing was claimed';
-	my $reserved = sql('SELECT reserved FROM llm.queue');
 	$provider->script({}, 'one');
+	$provider->hold;
+	sql("UPDATE mixed SET label = llm_classify(repeat('long text ', 2000), '$labels') WHERE id = 1");
+	wait_claimed($node);
+	my $reserved = sql('SELECT reserved FROM llm.queue');
+	$provider->go_on;
 	wait_idle($node);
 	return $reserved;
 }
@@ -329,15 +329,15 @@ $loose = set_budget(10);
 
 my $server = sql(q(SELECT llm.set_budget(10, server => 's_two')));
 my $had = sql("SELECT spent FROM llm.budget WHERE id = $server");
-$provider->script({ latency_ms => 1500 }, 'two');
+$provider->hold;
 sql(q(UPDATE mails SET label = llm_classify(body, '{a,b,c}', model => 'two') WHERE id <= 10));
-$node->poll_query_until('postgres', q(SELECT count(*) = 10 FROM llm.queue WHERE state = 'claimed')) or die 'nothing was claimed';
+wait_claimed($node);
 sql(q(ALTER SERVER s_two RENAME TO s_new));
 is(sql(qq(SELECT server, reserved > 0 FROM llm.budget WHERE id = $server)), 's_new|t', 'a budget follows its server to another name');
+$provider->go_on;
 wait_idle($node);
 is(sql(qq(SELECT spent - $had = (SELECT sum(cost) FROM llm.ledger WHERE job = (SELECT max(id) FROM llm.job)), reserved
 	FROM llm.budget WHERE id = $server)), 't|0', 'P8: what was under way counts');
-$provider->script({}, 'two');
 sql(q(UPDATE mails SET label = llm_classify(body, '{a,b,d}', model => 'two') WHERE id <= 10));
 wait_idle($node);
 is(sql(q(SELECT string_agg(DISTINCT server || ' ' || (cost > 0), ',') FROM llm.ledger WHERE job = (SELECT max(id) FROM llm.job))),

@@ -24,7 +24,8 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT =
-  qw(new_node crash_server start_provider setup_model sending wait_idle wait_forward same_day ledger_equals_meter);
+  qw(new_node crash_server start_provider setup_model sending wait_idle wait_claimed wait_forward
+	same_day ledger_equals_meter);
 
 # A running server that preloads the extension, which is created in database
 # postgres. Further arguments are lines of postgresql.conf, or one hash of
@@ -145,6 +146,19 @@ sub wait_idle
 	return if $node->poll_query_until($db, 'SELECT NOT EXISTS (SELECT FROM llm.queue)');
 	diag($node->safe_psql($db, 'SELECT state, reason, error, count(*) FROM llm.queue GROUP BY 1, 2, 3'));
 	die 'tasks are left in llm.queue';
+}
+
+# Wait until all tasks that there are, or those of a job, are claimed. With the provider held before they are queued
+# they stay so until it goes on; a window grows all the same.
+sub wait_claimed
+{
+	my ($node, $job) = @_;
+	my $where = defined $job ? "WHERE job = $job" : '';
+
+	return if $node->poll_query_until('postgres',
+		"SELECT count(*) > 0 AND bool_and(state = 'claimed') FROM llm.queue $where");
+	diag($node->safe_psql('postgres', 'SELECT job, state, reason, error, count(*) FROM llm.queue GROUP BY 1, 2, 3, 4'));
+	die 'not all tasks were claimed';
 }
 
 # Wait until a query says t, and set the server's clock a minute forward for each look at it: for what
@@ -414,6 +428,19 @@ sub last_body
 	my ($self, $lane) = @_;
 
 	return $self->ask('GET', '/meter/last-body', $lane // 'default');
+}
+
+# Wait until so many requests of a lane have come and are not answered.
+sub wait_in_flight
+{
+	my ($self, $requests, $lane) = @_;
+
+	foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return if $self->meter($lane)->{in_flight} >= $requests;
+		sleep 0.1;
+	}
+	die "there are no $requests requests in flight\n";
 }
 
 # It reads nothing and answers nothing until go_on(): requests reach its machine and stay in flight, for as
