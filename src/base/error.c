@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * error.c
- *	  Names of the classes of errors, and what a pause for one means.
+ *	  Names of the classes of errors, what a pause for one means, and who has raised one.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,4 +50,13 @@ llm_error_pause_text(LlmErrorClass class)
 		default:
 			return "the target cannot be used as it is set up";
 	}
+}
+
+/* What the server itself raises is of its own domain of messages, and also what extensions without one do. */
+bool
+llm_error_is_said(const ErrorData *error)
+{
+	const char *server = PG_TEXTDOMAIN("postgres");
+
+	return error->domain != NULL && strcmp(error->domain, server) != 0;
 }

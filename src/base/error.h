@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * error.h
- *	  Names of the classes of errors, and what a pause for one means.  What a
- *	  provider says, and which class that is, is the dialects' (src/dialect).
+ *	  Names of the classes of errors, what a pause for one means, and who has raised one.
+ *	  What a provider says, and which class that is, is the dialects' (src/dialect).
  *
  *-------------------------------------------------------------------------
  */
@@ -19,5 +19,11 @@ extern const char *llm_error_name(LlmErrorClass class);
  * llm.progress and llm.health.
  */
 extern const char *llm_error_pause_text(LlmErrorClass class);
+
+/*
+ * Was it raised by a function's own words (RAISE in PL/pgSQL, and the like), and not by the server?  What it
+ * says then, of a lock or a cancel, is what the function says.
+ */
+extern bool llm_error_is_said(const ErrorData *error);
 
 #endif /* LLM_ERROR_H */

@@ -38,6 +38,7 @@
 #include "utils/ruleutils.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/json.h"
 #include "base/pinned.h"
 #include "operation/condition.h"
@@ -325,15 +326,6 @@ find_false(LlmConditions *conditions, volatile int *at)
 	return NULL;
 }
 
-/* Did a procedural language raise it, as RAISE does?  What the server itself raises is of its own domain. */
-static bool
-is_of_language(const ErrorData *error)
-{
-	const char *server = PG_TEXTDOMAIN("postgres");
-
-	return error->domain != NULL && strcmp(error->domain, server) != 0;
-}
-
 /*
  * Is it no answer's fault?  A function may raise 57014 or 55P03, too: nobody cancels that or has locked
  * anything, so that it would be tried for ever.
@@ -343,7 +335,7 @@ is_ours(const ErrorData *error)
 {
 	int sqlerrcode = error->sqlerrcode;
 
-	if (is_of_language(error))
+	if (llm_error_is_said(error))
 		return false;
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
@@ -361,7 +353,7 @@ is_ours(const ErrorData *error)
 static bool
 is_not_here(const ErrorData *error)
 {
-	return error->sqlerrcode == LLM_ERRCODE_NOT_HERE && !is_of_language(error);
+	return error->sqlerrcode == LLM_ERRCODE_NOT_HERE && !llm_error_is_said(error);
 }
 
 static char *

@@ -262,14 +262,15 @@ recover_from(LlmWriteJob *job, ErrorData *error)
 {
 	LlmTrouble *trouble = find_trouble(&troubles, job->id, true);
 	LlmTroubleVerdict verdict = {0};
+	bool is_said = llm_writeback_is_said_lock(error);
 
-	if (llm_writeback_is_lock_error(error->sqlerrcode))
+	if (llm_writeback_is_lock_error(error->sqlerrcode) && !is_said)
 		verdict.job_ms = verdict.row_ms = llm_trouble_locked(trouble);
 	else
 	{
 		/* a row that was alone is the culprit */
 		llm_trouble_failed(trouble, job->nrows == 1 ? find_trouble(&strikes, job->rows[0].task, true) : NULL,
-						   job->nrows, &verdict);
+						   job->nrows, is_said, &verdict);
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("write-back to %s was put off: %s", job->relation_name, error->message)));

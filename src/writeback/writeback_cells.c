@@ -19,6 +19,7 @@
 #include "utils/guc.h"
 #include "utils/resowner.h"
 
+#include "base/error.h"
 #include "base/spi.h"
 #include "cell/image.h"
 #include "writeback/writeback_cells.h"
@@ -66,11 +67,13 @@ typedef struct Diagnosis
 	int n;
 } Diagnosis;
 
-/* Errors that no row has caused, and that end the transaction. */
+/* Errors that end the transaction, and are counted: of no row, or like those of none (writeback_trouble.c). */
 static bool
-ends_transaction(int sqlerrcode)
+ends_transaction(const ErrorData *error)
 {
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	if (llm_writeback_is_said_lock(error))
+		return true;
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
 		case ERRCODE_OPERATOR_INTERVENTION:
 		case ERRCODE_INSUFFICIENT_RESOURCES:
@@ -87,6 +90,12 @@ llm_writeback_is_lock_error(int sqlerrcode)
 	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		   sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		   sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
+}
+
+bool
+llm_writeback_is_said_lock(const ErrorData *error)
+{
+	return llm_writeback_is_lock_error(error->sqlerrcode) && llm_error_is_said(error);
 }
 
 /*
@@ -117,7 +126,7 @@ try_work(Work work, void *arg)
 	{
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (ends_transaction(error->sqlerrcode))
+		if (ends_transaction(error))
 			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();

@@ -26,6 +26,7 @@
 
 /* The culprit alone waits longer than its job, so that the others go first. */
 #define STRIKE_DELAY_MS 4000
+#define SOON_DELAY_MS 200
 
 void
 llm_trouble_init(LlmTrouble *trouble)
@@ -53,16 +54,17 @@ llm_trouble_locked(LlmTrouble *job)
 }
 
 void
-llm_trouble_failed(LlmTrouble *job, LlmTrouble *row, int nrows, LlmTroubleVerdict *verdict)
+llm_trouble_failed(LlmTrouble *job, LlmTrouble *row, int nrows, bool soon, LlmTroubleVerdict *verdict)
 {
 	bool hopeless = row != NULL && job->failures >= LLM_MAX_STRIKES;
 
 	job->failures++;
 	job->singles = nrows > 1 ? nrows : Max(job->singles - 1, 1);
-	verdict->job_ms = next_delay(job, FAILURE_DELAY_MS, FAILURE_DELAY_MAX_MS);
+	verdict->job_ms = next_delay(job, soon ? LLM_LOCK_DELAY_MS : FAILURE_DELAY_MS, FAILURE_DELAY_MAX_MS);
 	if (hopeless)
 		verdict->job_ms = FAILURE_DELAY_MS;
-	verdict->row_ms = row == NULL ? verdict->job_ms : next_delay(row, STRIKE_DELAY_MS, FAILURE_DELAY_MAX_MS);
+	verdict->row_ms = row == NULL ? verdict->job_ms
+								  : next_delay(row, soon ? SOON_DELAY_MS : STRIKE_DELAY_MS, FAILURE_DELAY_MAX_MS);
 	verdict->final = hopeless || (row != NULL && row->count >= LLM_MAX_STRIKES);
 }
 

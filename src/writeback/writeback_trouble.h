@@ -43,8 +43,11 @@ extern void llm_trouble_init(LlmTrouble *trouble);
 /* Somebody held a lock: so long the job waits. */
 extern int llm_trouble_locked(LlmTrouble *job);
 
-/* A transaction of so many rows was undone; "row": it was of this one alone, otherwise NULL. */
-extern void llm_trouble_failed(LlmTrouble *job, LlmTrouble *row, int nrows, LlmTroubleVerdict *verdict);
+/*
+ * A transaction of so many rows was undone; "row": it was of this one alone, otherwise NULL.  "soon": for
+ * what a function of the user's called a lock, which may be over soon.
+ */
+extern void llm_trouble_failed(LlmTrouble *job, LlmTrouble *row, int nrows, bool soon, LlmTroubleVerdict *verdict);
 
 /* A transaction was committed, with success or without a row that could have had any.  True when all is well again. */
 extern bool llm_trouble_committed(LlmTrouble *job, int nrows, bool success);

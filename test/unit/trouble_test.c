@@ -16,7 +16,7 @@ static LlmTroubleVerdict verdict;
 static bool
 fails(LlmTrouble *row)
 {
-	llm_trouble_failed(&job, row, 1, &verdict);
+	llm_trouble_failed(&job, row, 1, false, &verdict);
 	return verdict.final;
 }
 
@@ -28,7 +28,7 @@ test_culprit(void)
 
 	llm_trouble_init(&job);
 	llm_trouble_init(&row);
-	llm_trouble_failed(&job, NULL, 500, &verdict);
+	llm_trouble_failed(&job, NULL, 500, false, &verdict);
 	ok(!verdict.final && verdict.job_ms == 1000 && verdict.row_ms == 1000, "a set that fails is put off");
 	is(job.singles, 500, "and its rows go alone");
 	do
@@ -49,7 +49,7 @@ test_hopeless(void)
 	int final = 0;
 
 	llm_trouble_init(&job);
-	llm_trouble_failed(&job, NULL, 100, &verdict);
+	llm_trouble_failed(&job, NULL, 100, false, &verdict);
 	for (int i = 0; i < 2000 && final < 100; i++)
 	{
 		LlmTrouble row;
@@ -96,14 +96,37 @@ test_locks(void)
 	is(delay_ms, 10000, "for a lock a job waits up to ten seconds");
 	ok(!fails(&row), "and waiting for it is no strike");
 	llm_trouble_init(&job);
-	llm_trouble_failed(&job, NULL, 3, &verdict);
+	llm_trouble_failed(&job, NULL, 3, false, &verdict);
 	ok(!llm_trouble_committed(&job, 1, true) && !llm_trouble_committed(&job, 0, false), "some rows still go alone");
 	ok(llm_trouble_committed(&job, 1, true), "until all have gone: then all is well");
+}
+
+/* P2: what a function calls a lock is tried again soon, and not for ever. */
+static void
+test_said_lock(void)
+{
+	LlmTrouble row;
+	int strikes = 1;
+	int64 waited_ms = 0;
+
+	llm_trouble_init(&job);
+	llm_trouble_init(&row);
+	llm_trouble_failed(&job, &row, 1, true, &verdict);
+	ok(!verdict.final && verdict.job_ms == 50 && verdict.row_ms == 200, "what is called a lock is tried again soon");
+	for (; !verdict.final && strikes < 1000; strikes++)
+	{
+		waited_ms += verdict.row_ms;
+		(void) llm_trouble_committed(&job, 1, true);
+		llm_trouble_failed(&job, &row, 1, true, &verdict);
+	}
+	is(strikes, LLM_MAX_STRIKES, "and fails for good after as many tries as others");
+	ok(waited_ms > 60000 && waited_ms < 3600000, "which take some minutes");
 }
 
 int
 main(void)
 {
+	test_said_lock();
 	test_culprit();
 	test_hopeless();
 	test_success();
