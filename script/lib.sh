@@ -111,17 +111,12 @@ end_group()
 # folder that we made. None are found where /proc is not mounted.
 processes_under()
 {
-	local entry pid link
-
-	for entry in /proc/[0-9]*; do
-		pid=${entry#/proc/}
-		[ "$pid" != "$$" ] && [ "$pid" != "$PPID" ] && [ "$pid" != "$BASHPID" ] || continue
-		for link in exe cwd; do
-			case "$(readlink "$entry/$link" 2>/dev/null)/" in
-				"$1"/*) echo "$pid"; break ;;
-			esac
-		done
-	done
+	# one find for all: a readlink for each took a fifth of the processor on a busy machine
+	(
+		cd / || exit
+		find /proc -maxdepth 2 -path '/proc/[0-9]*' \( -name exe -o -name cwd \) \
+			\( -lname "$1/*" -o -lname "$1" \) -printf '%h\n' 2>/dev/null | sort -u | sed 's,^/proc/,,'
+	) | grep -vxE "$$|$PPID|$BASHPID"
 }
 
 # End every process that runs in a folder that we made: servers first, in the

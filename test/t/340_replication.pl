@@ -15,9 +15,11 @@ use Test::More;
 use LLMTest;
 
 my $provider = start_provider();
-my @conf = ({ init => [ allows_streaming => 'logical' ] }, 'max_logical_replication_workers = 8', 'wal_retrieve_retry_interval = 100ms');
+my @conf = ({ init => [ allows_streaming => 'logical' ], extension => 0 }, 'max_logical_replication_workers = 8', 'wal_retrieve_retry_interval = 100ms');
 my $north = new_node('north', @conf);
 my $south = new_node('south', @conf);
+# not a copy of one that was made before: when it is created says where its task numbers begin
+$_->safe_psql('postgres', 'CREATE EXTENSION llm_enrich') foreach $north, $south;
 
 # Each has a lane of its own, so that the provider counts them apart.
 setup_model($north, $provider, lane => 'north');

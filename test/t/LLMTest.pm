@@ -37,7 +37,12 @@ sub new_node
 	my %option = @conf && ref $conf[0] ? %{ shift @conf } : ();
 	my $node = bless PostgreSQL::Test::Cluster->new($name), 'LLMTest::Node';
 
-	$node->init(@{ $option{init} // [] });
+	my $with = (grep { exists $option{$_} && !$option{$_} } qw(extension start)) ? 'plain' : 'extension';
+	{
+		# a copy, where tools/check has made one
+		local $ENV{INITDB_TEMPLATE} = "$ENV{LLM_TEMPLATES}/$with" if exists $ENV{LLM_TEMPLATES};
+		$node->init(@{ $option{init} // [] });
+	}
 	# the test framework turns restarts off, and here crashes are part of the matter
 	$node->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = 'llm_enrich'",
 		'restart_after_crash = on', 'max_worker_processes = 16',
@@ -49,8 +54,7 @@ sub new_node
 		'llm_enrich.keep_answers = 0', @conf, '');
 	return $node if exists $option{start} && !$option{start};
 	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION llm_enrich')
-		unless exists $option{extension} && !$option{extension};
+	$node->safe_psql('postgres', 'CREATE EXTENSION IF NOT EXISTS llm_enrich') if $with eq 'extension';
 	return $node;
 }
 
@@ -261,13 +265,16 @@ sub poll_query_until
 {
 	my ($self, $db, $query, $expected) = @_;
 	my ($session, $out, $err);
-	my $looks = 20 * $PostgreSQL::Test::Utils::timeout_default;
+	my $until = Time::HiRes::time + $PostgreSQL::Test::Utils::timeout_default;
+	my $pause = 20_000; # microseconds, and more after each look: many files wait at a time
 
 	$expected = 't' unless defined $expected;
 	local %ENV = $self->_get_env();
 	local $SIG{PIPE} = 'IGNORE';
-	foreach my $number (1 .. $looks)
+	while (1)
 	{
+		my $is_last = Time::HiRes::time > $until;
+
 		if (!defined $session)
 		{
 			$session = { in => '', out => '', err => '', timeout => IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default) };
@@ -284,13 +291,14 @@ sub poll_query_until
 			eval { $session->{run}->kill_kill(grace => 1) } if defined $session->{run};
 			undef $session;
 		}
-		if ($number == $looks)
+		if ($is_last)
 		{
 			Test::More::diag("poll_query_until timed out executing this query:\n$query\nexpecting this output:\n$expected\n"
 				  . "last actual query output:\n" . ($out // '') . "\nwith stderr:\n" . ($err // ''));
 			last;
 		}
-		Time::HiRes::usleep(50_000);
+		Time::HiRes::usleep($pause);
+		$pause = 200_000 if ($pause *= 1.25) > 200_000;
 	}
 	if (defined $session)
 	{
