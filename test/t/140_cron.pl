@@ -31,7 +31,6 @@ $node->safe_psql('postgres', q(
 	CREATE EXTENSION llm_enrich;
 	CREATE TABLE tickets (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text, label jsonb)));
 setup_model($node, $provider);
-$provider->script({ latency_ms => 500 });
 
 my $rows = 0;
 
@@ -132,7 +131,10 @@ foreach my $workers ('off', 'on')
 
 	new_tickets(4);
 	second_job('later', 'SELECT wait_for_pending(); ');
-	is(tick(), 'succeeded UPDATE 4, succeeded UPDATE 0',
+	$provider->hold;
+	my $said = tick();
+	$provider->go_on;
+	is($said, 'succeeded UPDATE 4, succeeded UPDATE 0',
 		"$mode: the next run takes those that came since, and a run while they are pending none");
 	all_labelled("$mode: run over pending work");
 	unschedule('later');

@@ -27,7 +27,7 @@ sub finish
 {
 	my $job = sql(@_, '; SELECT llm.last_job()');
 
-	sql("CALL llm.wait(job => $job, timeout => '1 minute')");
+	sql("CALL llm.wait(job => $job, timeout => '3 minutes')");
 	return $job;
 }
 
@@ -195,7 +195,7 @@ my %silence = (empty => [ 'hang', 'timeout', 'timeout' ], cut => [ 'cut', 'lost'
 	'lost', 'unknown' ]);
 setup_model($node, $provider, server => 'silent', lane => 'silent', alias => 'silent', model => 'sim-silent',
 	is_default => 0,
-	options => { timeout => '500ms' });
+	options => { timeout => '5s' });
 $provider->script({ sequence => [ map { { match => "[[mark:$_]]", times => -1, action => $silence{$_}[0] } } sort keys %silence ] },
 	'silent');
 $job = finish(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug,other}', model => 'silent')
@@ -293,11 +293,13 @@ ledger_equals_meter($node, $provider, 'P3: ledger equals meter');
 
 new_ledger();
 sql(q(UPDATE picky SET label = '{"label": "old"}' WHERE id % 2 = 0; UPDATE picky SET label = NULL WHERE id % 2 = 1));
-script({ latency_ms => 2500 });
+script({});
+$provider->hold;
 $job = sql(q(UPDATE picky SET label = llm_classify(body, '{billing,bug}') WHERE id <= 20; SELECT llm.last_job()));
-$node->poll_query_until('postgres', "SELECT count(*) = 20 FROM llm.queue WHERE state = 'claimed'") or die 'not all were claimed';
+wait_claimed($node, $job);
 is(sql("SELECT llm.cancel(job => $job)"), 20, 'cancel requests in flight');
-sql("CALL llm.wait(job => $job, timeout => '1 minute')");
+$provider->go_on;
+sql("CALL llm.wait(job => $job, timeout => '3 minutes')");
 is(sql("SELECT done, cancelled FROM llm.job WHERE id = $job"), '0|20', 'they end as cancelled');
 is(sql(q(SELECT count(*) FILTER (WHERE label = '{"label": "old"}'), count(*) FILTER (WHERE label IS NULL)
 	FROM picky WHERE id <= 20)), '10|10', 'P4: cells get back what they held');
@@ -305,11 +307,13 @@ is(sql('SELECT count(*) FROM llm.cancellation'), 0, 'nothing is left in llm.canc
 ledger_equals_meter($node, $provider, 'P3: what was in flight is paid, and on the ledger');
 
 # One that would be asked again is not.
-script({ latency_ms => 2500, wrong_label => 1 });
+script({ wrong_label => 1 });
+$provider->hold;
 $job = sql(q(UPDATE picky SET label = llm_classify(body, '{billing,bug}') WHERE id <= 20; SELECT llm.last_job()));
-$node->poll_query_until('postgres', "SELECT count(*) = 20 FROM llm.queue WHERE state = 'claimed'") or die 'not all were claimed';
+wait_claimed($node, $job);
 sql("SELECT llm.cancel(job => $job)");
-sql("CALL llm.wait(job => $job, timeout => '1 minute')");
+$provider->go_on;
+sql("CALL llm.wait(job => $job, timeout => '3 minutes')");
 is(sql("SELECT cancelled FROM llm.job WHERE id = $job"), 20, 'cancelled tasks whose answer was at fault');
 is($provider->meter->{requests}, 20, 'are not asked again');
 

@@ -23,7 +23,7 @@ $node->safe_psql('postgres', qq(
 	CREATE TABLE ticket (id int PRIMARY KEY, body text, label jsonb, summary jsonb);
 	INSERT INTO ticket SELECT i, 'The invoice of customer ' || i || ' is wrong' FROM generate_series(1, @{[ROWS]}) i));
 
-$provider->script({ wrong_label => 1 });
+$provider->script({ wrong_label => 1, latency_ms => 100 });
 $node->safe_psql('postgres', q(UPDATE ticket SET label = llm_classify(body, '{billing,bug}')));
 my $job = $node->safe_psql('postgres', 'SELECT max(id) FROM llm.job');
 $node->safe_psql('postgres', q(UPDATE ticket SET summary = llm_summarize(body, 20, model => 'good') WHERE id <= 300));

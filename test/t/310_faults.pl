@@ -75,11 +75,12 @@ my $ask = 'UPDATE note SET summary = llm_summarize(body, 20)';
 # The disk is full
 # ---------------------------------------------------------------------------
 
-begin({ latency_ms => 3000 });
+begin({});
+$provider->hold;
 sql($ask);
 wait_until("(SELECT count(*) = @{[SLOTS]} FROM llm.queue WHERE state = 'claimed')", 'the first requests leave');
 wish(disk_full => 1);
-$provider->script({});
+$provider->go_on;
 my $log = -s $node->logfile;
 my $full = qr/ERROR: .*could not (?:extend|write).*No space left on device/;
 $log = $node->wait_for_log($full, $log) foreach 1 .. 3;
@@ -119,10 +120,10 @@ foreach my $jump ([ 'set back', -3600 ], [ 'set forward', 3600 ])
 	$lock->quit;
 	my $started = time;
 	sql("CALL llm.wait(job => $job, timeout => '2 min')");
-	cmp_ok(time - $started, '<', 30, "P6: clock $name: all is done long before the hour is over");
+	cmp_ok(time - $started, '<', 50, "P6: clock $name: all is done long before the hour is over");
 	every_row_is_answered("clock $name");
 	ledger_equals_meter($node, $provider, "P3: clock $name: ledger equals meter");
-	is(sql(q(SELECT count(*) FROM llm.health WHERE kind = 'problem' OR problem IS NOT NULL)), 0,
+	ok($node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM llm.health WHERE kind = 'problem' OR problem IS NOT NULL)),
 		"clock $name: llm.health has nothing to complain about");
 }
 wish(clock_s => 0);
@@ -156,10 +157,10 @@ wait_idle($node);
 # Memory is short
 # ---------------------------------------------------------------------------
 
-begin({ latency_ms => 60 });
+begin({ latency_ms => 500 });
 wish(failed => 0);
 $job = sql("$ask; SELECT llm.last_job()");
-my $give_up = time + 20;
+my $give_up = time + 60;
 srand(20);
 while (time < $give_up && wished('failed') < 8 && sql("SELECT state FROM llm.job WHERE id = $job") eq 'open')
 {

@@ -193,7 +193,10 @@ foreach my $command (
 	is($stderr, '', "$command while work is under way");
 }
 all_done('kept_up', $job, 1500, 'P2: and all of it is answered');
-unlike(slurp_file($node->logfile, $log_start), qr/^.*(?:ERROR|FATAL):.*$/m, 'without an error of anybody');
+# whom a command takes a lock from gives way: a worker after a second, autovacuum after deadlock_timeout
+my $gives_way = qr/\s+canceling (?:statement due to lock timeout|autovacuum task)/;
+unlike(slurp_file($node->logfile, $log_start), qr/^.*(?:ERROR|FATAL):(?!$gives_way).*$/m,
+	'without an error of anybody');
 
 # ---------------------------------------------------------------------------
 # Poolers, parallel plans, two databases and one limit, keys
@@ -246,7 +249,7 @@ is(scalar(grep { $at[ $_ + 4 ] - $at[$_] < 199 } 0 .. $#at - 4), 0, 'P7: and sha
 
 # The key file is replaced while requests are on their way.
 make_table('keyed', 1500);
-$provider->script({ key => 'right', latency_ms => 20 });
+$provider->script({ key => 'right', latency_ms => 500 });
 $job = enrich('keyed');
 wait_until("done > 0 FROM llm.job WHERE id = $job", 'work is under way');
 write_key('wrong');

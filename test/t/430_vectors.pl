@@ -107,13 +107,12 @@ is(sql('SELECT DISTINCT cardinality(emb) FROM lacking'), 16, 'of so many dimensi
 
 # Limits and lost connections, and a sender that dies.
 $provider->reset;
-$provider->script({ latency_ms => 50, latency_jitter_ms => 100, rate_limit => 0.1, retry_after => 0.05,
+$provider->script({ latency_ms => 300, latency_jitter_ms => 600, rate_limit => 0.1, retry_after => 0.05,
 	error_500 => 0.05, cut_mid => 0.02 });
 make_table('rough', 3000);
 sql('UPDATE rough SET emb = llm_embed(body)');
-$node->poll_query_until('postgres', q(SELECT count(*) > 500 FROM rough WHERE emb IS NOT NULL)) or die 'nothing goes on';
-$node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM llm.queue WHERE state = 'claimed'))
-	or die 'nothing is claimed';
+$node->poll_query_until('postgres', q(SELECT count(emb) > 200 AND EXISTS (SELECT FROM llm.queue WHERE state = 'claimed') FROM rough))
+	or die 'nothing goes on';
 crash_server($node, sql(q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'llm_enrich sender')));
 wait_idle($node);
 is(own_vectors('rough') + sql(q(SELECT count(*) FROM llm.dead_letter WHERE relation_name LIKE '%rough')), 3000,

@@ -24,8 +24,8 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT =
-  qw(new_node crash_server start_provider setup_model sending wait_idle wait_claimed wait_forward
-	same_day ledger_equals_meter);
+  qw(new_node crash_server start_provider setup_model sending wait_idle wait_claimed wait_forward wait_text
+	stop_at_rest requests_at_once same_day ledger_equals_meter);
 
 # A running server that preloads the extension, which is created in database
 # postgres. Further arguments are lines of postgresql.conf, or one hash of
@@ -161,8 +161,56 @@ sub wait_claimed
 
 	return if $node->poll_query_until('postgres',
 		"SELECT count(*) > 0 AND bool_and(state = 'claimed') FROM llm.queue $where");
-	diag($node->safe_psql('postgres', 'SELECT job, state, reason, error, count(*) FROM llm.queue GROUP BY 1, 2, 3, 4'));
+	diag($node->safe_psql('postgres', $_)) foreach 'SELECT job, state, reason, error, count(*) FROM llm.queue GROUP BY 1, 2, 3, 4',
+	  'SELECT * FROM llm.health', q(SELECT * FROM pg_stat_activity WHERE backend_type LIKE 'llm_enrich%'), 'SELECT id, state, reason FROM llm.job';
 	die 'not all tasks were claimed';
+}
+
+# Wait until what a query says matches a pattern; what it said last.
+sub wait_text
+{
+	my ($node, $query, $pattern) = @_;
+	my $text;
+
+	foreach (1 .. 5 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		$text = $node->safe_psql('postgres', $query);
+		last if $text =~ $pattern;
+		usleep(200_000);
+	}
+	return $text;
+}
+
+# Stop a process of the server while it waits for something to do, outside of any transaction, and where a
+# condition holds. One that is stopped elsewhere may hold what every session needs, so that each look has an end.
+sub stop_at_rest
+{
+	my ($node, $pid, $condition) = @_;
+	my $query = "SELECT xact_start IS NULL AND wait_event_type = 'Extension' AND " . ($condition // 'true')
+	  . " FROM pg_stat_activity WHERE pid = $pid";
+
+	foreach (1 .. 1000)
+	{
+		my ($rests, $late) = ('');
+
+		kill 'STOP', $pid or die "could not stop process $pid: $!";
+		$node->psql('postgres', $query, stdout => \$rests, timeout => 20, timed_out => \$late);
+		return if !$late && defined $rests && $rests eq 't';
+		kill 'CONT', $pid;
+		usleep(10_000);
+	}
+	die "process $pid never rests";
+}
+
+# How many requests may have left to a server before the first of them was answered: one, but half a second
+# without an answer lets more go, as a busy machine may take for an answer that comes at once.
+sub requests_at_once
+{
+	my ($node, $server) = @_;
+	my $ms = $node->safe_psql('postgres', 'SELECT COALESCE(max(latency_ms), 0) FROM llm.ledger WHERE server = ' . quoted($server));
+	my $rounds = int(($ms + 250) / 500);
+
+	return (1, 2, 4, 16, 64)[ $rounds > 4 ? 4 : $rounds ];
 }
 
 # Wait until a query says t, and set the server's clock a minute forward for each look at it: for what
@@ -345,7 +393,7 @@ sub new
 	close $reader;
 	@{$self}{qw(pid stdin)} = ($pid, $writer);
 	$running{ $self->{number} } = $self;
-	foreach (1 .. 500)
+	foreach (1 .. 9000)
 	{
 		last if -s $file;
 		sleep 0.02;
