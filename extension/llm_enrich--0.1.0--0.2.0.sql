@@ -891,11 +891,14 @@ WHERE j.operation OPERATOR(pg_catalog.=) 'check' AND j.state OPERATOR(pg_catalog
 
 -- Prices of long prompts, and lists from elsewhere.
 ALTER TABLE llm.price ADD COLUMN tiers jsonb;
-ALTER TABLE llm.price_list ADD COLUMN tiers jsonb, ADD COLUMN as_of date;
+ALTER TABLE llm.price_list ADD COLUMN tiers jsonb, ADD COLUMN as_of date,
+	ADD COLUMN kind text CHECK (kind IN ('chat', 'embed'));
 COMMENT ON COLUMN llm.price.tiers IS 'prices of long prompts: [{"above_tokens": …, "input_per_mtok": …}, …]; the highest tier that the input is above holds for the whole request';
 COMMENT ON COLUMN llm.price_list.tiers IS 'prices of long prompts, as in llm.price';
 COMMENT ON COLUMN llm.price_list.as_of IS 'day of the list that the row is from';
+COMMENT ON COLUMN llm.price_list.kind IS 'chat: it answers with text; embed: with vectors; NULL: not known';
 UPDATE llm.price_list SET as_of = '2026-08-01';
+UPDATE llm.price_list SET kind = CASE WHEN model LIKE '%embed%' THEN 'embed' WHEN output_per_mtok > 0 THEN 'chat' END;
 UPDATE llm.price_list SET tiers = '[{"above_tokens": 200000, "input_per_mtok": 6, "cached_input_per_mtok": 0.6, "cache_write_per_mtok": 7.5, "output_per_mtok": 22.5}]'
 	WHERE (provider, model) = ('anthropic', 'claude-sonnet-4-5');
 UPDATE llm.price_list SET tiers = '[{"above_tokens": 200000, "input_per_mtok": 4, "output_per_mtok": 18}]'
@@ -942,6 +945,7 @@ BEGIN
 	), priced AS (
 		SELECT DISTINCT ON (e.provider, m.model) e.provider, m.model,
 			llm.listed_price(e.v -> 'input_cost_per_token') AS input,
+			CASE e.v ->> 'mode' WHEN 'embedding' THEN 'embed' WHEN 'moderation' THEN NULL ELSE 'chat' END AS kind,
 			COALESCE(llm.listed_price(e.v -> 'cache_read_input_token_cost'), llm.listed_price(e.v -> 'input_cost_per_token_cache_hit')) AS cached,
 			llm.listed_price(e.v -> 'cache_creation_input_token_cost') AS written,
 			COALESCE(llm.listed_price(e.v -> 'output_cost_per_token'), CASE WHEN e.v ->> 'mode' = 'embedding' THEN 0 END) AS output,
@@ -962,14 +966,16 @@ BEGIN
 		ORDER BY e.provider, m.model, e.key
 	), stored AS (
 		INSERT INTO llm.price_list AS l (provider, model, input_per_mtok, cached_input_per_mtok, cache_write_per_mtok,
-			output_per_mtok, batch_input_per_mtok, batch_output_per_mtok, context_tokens, max_output_tokens, tiers, as_of)
+			output_per_mtok, batch_input_per_mtok, batch_output_per_mtok, context_tokens, max_output_tokens, tiers, as_of,
+			kind)
 		SELECT p.provider, p.model, p.input, p.cached, p.written, p.output, p.batch_input, p.batch_output, p.context,
-			p.longest, p.tiers, v_as_of FROM priced p WHERE p.model <> '' AND p.input IS NOT NULL
+			p.longest, p.tiers, v_as_of, p.kind FROM priced p WHERE p.model <> '' AND p.input IS NOT NULL
 		ON CONFLICT (provider, model) DO UPDATE SET input_per_mtok = excluded.input_per_mtok,
 			cached_input_per_mtok = excluded.cached_input_per_mtok, cache_write_per_mtok = excluded.cache_write_per_mtok,
 			output_per_mtok = excluded.output_per_mtok, batch_input_per_mtok = excluded.batch_input_per_mtok,
 			batch_output_per_mtok = excluded.batch_output_per_mtok, context_tokens = excluded.context_tokens,
-			max_output_tokens = excluded.max_output_tokens, tiers = excluded.tiers, as_of = excluded.as_of
+			max_output_tokens = excluded.max_output_tokens, tiers = excluded.tiers, as_of = excluded.as_of,
+			kind = excluded.kind
 		RETURNING 1
 	)
 	SELECT count(*) FROM stored INTO v_rows;

@@ -86,6 +86,7 @@ CREATE TABLE llm.price_list (
 	max_output_tokens int,
 	tiers jsonb,
 	as_of date,
+	kind text CHECK (kind IN ('chat', 'embed')),
 	PRIMARY KEY (provider, model)
 );
 COMMENT ON TABLE llm.price_list IS 'list prices as this version of the extension knows them; llm.add_model() looks here';
@@ -101,6 +102,7 @@ COMMENT ON COLUMN llm.price_list.context_tokens IS 'input that fits the model';
 COMMENT ON COLUMN llm.price_list.max_output_tokens IS 'longest answer of the model';
 COMMENT ON COLUMN llm.price_list.tiers IS 'prices of long prompts, as in llm.price';
 COMMENT ON COLUMN llm.price_list.as_of IS 'day of the list that the row is from';
+COMMENT ON COLUMN llm.price_list.kind IS 'chat: it answers with text; embed: with vectors; NULL: not known';
 
 GRANT SELECT ON llm.model, llm.price, llm.price_list TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('llm.model', '');

@@ -56,6 +56,7 @@ static int64 calls_of_command = 0;
 /* The model that was checked last: for whom, in which command, and its name. */
 static TimestampTz checked_command = 0;
 static Oid checked_role = InvalidOid;
+static LlmRequestKind checked_kind = LLM_REQUEST_CHAT;
 static char checked_model[NAMEDATALEN * 4];
 
 /* Set while a statement is estimated. */
@@ -131,17 +132,19 @@ get_site(FunctionCallInfo fcinfo)
 	return site;
 }
 
-/* Raise unless the user may ask this model; once in a command. */
+/* Raise unless the user may ask this model by this operation; once in a command. */
 static void
-check_model(const char *model)
+check_model(const LlmOperation *op, const char *model)
 {
 	TimestampTz command = GetCurrentStatementStartTimestamp();
 	const char *name = model == NULL ? "" : model;
 
-	if (checked_command == command && checked_role == GetUserId() && strcmp(checked_model, name) == 0)
+	if (checked_command == command && checked_role == GetUserId() && checked_kind == op->kind &&
+		strcmp(checked_model, name) == 0)
 		return;
-	llm_catalog_check_call(model, GetUserId());
+	llm_catalog_check_call_of(op->kind, op->function, model, GetUserId());
 	checked_command = command;
+	checked_kind = op->kind;
 	checked_role = GetUserId();
 	strlcpy(checked_model, name, sizeof(checked_model));
 	if (strlen(name) >= sizeof(checked_model))
@@ -156,9 +159,9 @@ session_model(void)
 }
 
 void
-llm_call_check_model(const char *model)
+llm_call_check_model(const LlmOperation *op, const char *model)
 {
-	check_model(model != NULL ? model : session_model());
+	check_model(op, model != NULL ? model : session_model());
 }
 
 /* The member of an answer that is its own value; in the current context. */
@@ -389,7 +392,7 @@ write_question(const LlmCallSite *site, const text *input, const char *fault, Js
 	question.input = VARDATA_ANY(input);
 	question.input_len = VARSIZE_ANY_EXHDR(input);
 	llm_letter_set_command(&question);
-	check_model(question.model);
+	check_model(site->op, question.model);
 	llm_letter_write_question(&question, bytes);
 }
 
@@ -514,7 +517,7 @@ llm_call_site_measure(const LlmCallSite *site, Oid function, int location, text 
 		call.spec = site->asked.spec;
 		call.input = input;
 		call.is_shareable = is_shareable(site);
-		check_model(call.model);
+		check_model(site->op, call.model);
 	}
 	measuring->tell(&call, measuring->arg);
 }

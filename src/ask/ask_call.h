@@ -46,8 +46,8 @@ extern LlmCallSite *llm_call_site_make(const LlmOperation *op, const char *name,
 /* What the questions share from here on; raises on bad arguments. */
 extern void llm_call_site_set(LlmCallSite *site, const LlmCallArgs *args);
 
-/* Raise unless the user may ask this model; NULL: the session's, or the default one. */
-extern void llm_call_check_model(const char *model);
+/* Raise unless the user may ask this model by this operation; NULL: the session's, or the default one. */
+extern void llm_call_check_model(const LlmOperation *op, const char *model);
 
 /* Raise where nothing can be asked at all: the server's switch, the database's encoding. */
 extern void llm_call_check_server(void);

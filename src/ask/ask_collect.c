@@ -160,7 +160,7 @@ begin_group(FunctionCallInfo fcinfo, Collector *collector, MemoryContext context
 	}
 	(void) llm_operation_spec(collector->signature.op, &args);
 	model = llm_argument_text(&args, LLM_ARG_MODEL);
-	llm_call_check_model(model == NULL ? NULL : text_to_cstring(model));
+	llm_call_check_model(collector->signature.op, model == NULL ? NULL : text_to_cstring(model));
 	saved = MemoryContextSwitchTo(context);
 	group = palloc0(sizeof(TextGroup));
 	group->collector = collector;

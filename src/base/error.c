@@ -22,6 +22,7 @@ static const char *const class_names[] = {
 	[LLM_ERR_TOO_LONG] = "too_long",
 	[LLM_ERR_TOO_LARGE] = "too_large",
 	[LLM_ERR_BAD_REQUEST] = "bad_request",
+	[LLM_ERR_WRONG_KIND] = "wrong_model",
 	[LLM_ERR_AUTH] = "auth",
 	[LLM_ERR_QUOTA] = "quota",
 	[LLM_ERR_UNKNOWN_MODEL] = "unknown_model",

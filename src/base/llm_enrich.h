@@ -48,6 +48,7 @@ typedef enum LlmErrorClass
 	LLM_ERR_TOO_LONG, /* the input does not fit the model: final */
 	LLM_ERR_TOO_LARGE, /* the answer exceeds our size cap: may have been billed; a try */
 	LLM_ERR_BAD_REQUEST, /* the provider rejects the request itself: final */
+	LLM_ERR_WRONG_KIND, /* a chat asked of a model of vectors, or the other way round: final, and the job is paused */
 	LLM_ERR_AUTH, /* 401/403: the key is paused, no task is charged */
 	LLM_ERR_QUOTA, /* quota or spend limit: the key is paused, no task is charged */
 	LLM_ERR_UNKNOWN_MODEL, /* the model is paused, no task is charged */

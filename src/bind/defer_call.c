@@ -106,11 +106,11 @@ read_args(FunctionCallInfo fcinfo, const LlmDeferSite *spec, LlmCallArgs *args)
 	}
 }
 
-/* Raise unless the user may ask this model; once for each in a statement. */
+/* Raise unless the user may ask this model by this operation; once for each in a statement. */
 static void
-check_model(LlmRun *run, const char *model)
+check_model(LlmRun *run, const LlmOperation *op, const char *model)
 {
-	const char *name = model == NULL ? "" : model;
+	const char *name = psprintf("%d %s", (int) op->kind, model == NULL ? "" : model);
 	MemoryContext caller;
 	ListCell *cell;
 
@@ -119,7 +119,7 @@ check_model(LlmRun *run, const char *model)
 		if (strcmp(lfirst(cell), name) == 0)
 			return;
 	}
-	llm_catalog_check_call(model, GetUserId());
+	llm_catalog_check_call_of(op->kind, op->function, model, GetUserId());
 	caller = MemoryContextSwitchTo(run->context);
 	run->models = lappend(run->models, pstrdup(name));
 	MemoryContextSwitchTo(caller);
@@ -170,7 +170,7 @@ read_asked(FunctionCallInfo fcinfo, IssueState *state, LlmAsked *asked)
 	asked->deadline = llm_operation_deadline(deadline);
 	asked->tags = llm_operation_tags(asked->tags);
 	asked->shares = !samples(asked->spec);
-	check_model(state->run, asked->model);
+	check_model(state->run, asked->op, asked->model);
 }
 
 /*

@@ -33,6 +33,8 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/spi.h"
+#include "catalog/catalog_kind.h"
+#include "catalog/catalog_read.h"
 #include "catalog/catalog_target.h"
 #include "catalog/catalog_watch.h"
 #include "catalog/fdw.h"
@@ -41,9 +43,6 @@
 #include "dialect/dialect.h"
 
 #define CREATE_SERVER_EXAMPLE LLM_FDW_EXAMPLE_BEGIN "openai" LLM_FDW_EXAMPLE_END
-
-/* Enough names for a hint. */
-#define NAMES_IN_HINT 10
 
 /*
  * What check_call() found last, in TopMemoryContext; good while the generation stands.
@@ -55,6 +54,8 @@ static struct
 	char *wanted;
 	char *alias;
 	char *server;
+	char *model;
+	LlmModelKind kind;
 } checked;
 
 /* What is wrong with a call's way to its provider. */
@@ -81,6 +82,7 @@ typedef struct Model
 	Jsonb *options; /* or NULL */
 	Jsonb *learned; /* habits of its host; or NULL */
 	char *fallback; /* or NULL */
+	LlmModelKind kind;
 } Model;
 
 static LlmStatement select_model = {
@@ -94,7 +96,10 @@ static LlmStatement select_model = {
 	"   AND t.at > $2 AND t.at < 'infinity'::pg_catalog.timestamptz)"
 	", m.options, (SELECT pg_catalog.jsonb_object_agg(h.name, h.value) FROM llm.habit h"
 	"   WHERE h.server = m.server AND h.model = m.model), m.fallback,"
-	" (SELECT pg_catalog.min(l.context_tokens) FROM llm.price_list l WHERE l.model = m.model)"
+	" (SELECT pg_catalog.min(l.context_tokens) FROM llm.price_list l WHERE l.model = m.model),"
+	/* 2: vectors, 1: text, 0: not known, or lists do not agree */
+	" (SELECT CASE WHEN pg_catalog.min(l.kind) = pg_catalog.max(l.kind) THEN CASE pg_catalog.min(l.kind) WHEN 'embed' THEN 2"
+	"   WHEN 'chat' THEN 1 END END FROM llm.price_list l WHERE l.model = m.model)"
 	" FROM llm.model m"
 	" WHERE CASE WHEN $1 IS NULL THEN m.is_default ELSE m.alias = $1 END",
 	2,
@@ -119,27 +124,6 @@ static LlmStatement select_pause = {
 	" AND (p.role IS NULL OR p.role = $3) ORDER BY p.id LIMIT 1",
 	3,
 	{TEXTOID, TEXTOID, OIDOID}};
-
-/*
- * Read between begin and end: as the owner of our tables, with a fresh snapshot, and
- * with what is palloc'ed in between gone after it.
- */
-static void
-begin_reading(LlmOwnScope *scope)
-{
-	llm_spi_own_begin(scope);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	PushActiveSnapshot(GetLatestSnapshot());
-}
-
-static void
-end_reading(LlmOwnScope *scope)
-{
-	PopActiveSnapshot();
-	SPI_finish();
-	llm_spi_own_end(scope);
-}
 
 /* Column of the first row found, 0 for NULL. */
 static int64
@@ -187,6 +171,7 @@ copy_model(Model *model, MemoryContext context)
 	model->max_concurrency = (int) get_number(6, false);
 	model->max_output_tokens = (int) get_number(7, false);
 	model->context_tokens = (int) get_number(13, false);
+	model->kind = (LlmModelKind) get_number(14, false);
 	model->price = get_number(8, true);
 	model->options = get_object(10, context);
 	model->learned = get_object(11, context);
@@ -208,7 +193,7 @@ read_model(const char *alias, Model *model)
 	char nulls[2] = {'n', ' '};
 	bool found;
 
-	begin_reading(&scope);
+	llm_catalog_begin_reading(&scope);
 	if (alias != NULL)
 	{
 		values[0] = CStringGetTextDatum(alias);
@@ -218,29 +203,8 @@ read_model(const char *alias, Model *model)
 	found = llm_spi_execute(&select_model, values, nulls, true) > 0;
 	if (found)
 		copy_model(model, context);
-	end_reading(&scope);
+	llm_catalog_end_reading(&scope);
 	return found;
-}
-
-/* First column of a statement's rows as a list in double quotes; NULL when there are none. */
-static char *
-list_names(LlmStatement *statement)
-{
-	StringInfoData names;
-	LlmOwnScope scope;
-	uint64 found;
-	uint64 i;
-
-	initStringInfo(&names);
-	begin_reading(&scope);
-	found = llm_spi_execute(statement, NULL, NULL, true);
-	for (i = 0; i < found && i < NAMES_IN_HINT; i++)
-		appendStringInfo(&names, "%s\"%s\"", i == 0 ? "" : ", ",
-						 SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-	end_reading(&scope);
-	if (i < found)
-		appendStringInfoString(&names, ", ...");
-	return found > 0 ? names.data : NULL;
 }
 
 char *
@@ -259,12 +223,12 @@ llm_catalog_known_models(const char *server)
 	LlmOwnScope scope;
 	char *names = NULL;
 
-	begin_reading(&scope);
+	llm_catalog_begin_reading(&scope);
 	if (llm_spi_execute(&select_known, &value, NULL, true) > 0)
 		names = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	if (names != NULL)
 		names = MemoryContextStrdup(caller, psprintf(" Known names: %s.", names));
-	end_reading(&scope);
+	llm_catalog_end_reading(&scope);
 	return names == NULL ? pstrdup("") : names;
 }
 
@@ -272,7 +236,7 @@ llm_catalog_known_models(const char *server)
 static char *
 add_model_hint(const char *alias)
 {
-	const char *servers = list_names(&select_servers);
+	const char *servers = llm_catalog_list_names(&select_servers);
 
 	if (servers == NULL)
 		return psprintf("First " CREATE_SERVER_EXAMPLE "; then"
@@ -289,7 +253,7 @@ find_model(const char *alias, Model *model, Problem *problem)
 
 	if (read_model(alias, model))
 		return true;
-	aliases = list_names(&select_aliases);
+	aliases = llm_catalog_list_names(&select_aliases);
 	problem->class = LLM_ERR_CONFIG;
 	if (alias == NULL)
 	{
@@ -322,7 +286,7 @@ find_server(const char *alias, const char *name, Problem *problem)
 
 	if (server != NULL && strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, LLM_FDW_NAME) == 0)
 		return server;
-	servers = list_names(&select_servers);
+	servers = llm_catalog_list_names(&select_servers);
 	problem->class = LLM_ERR_CONFIG;
 	if (server != NULL)
 	{
@@ -443,14 +407,16 @@ read_checked(const char *alias)
 	checked.wanted = keep_string(checked.wanted, alias);
 	checked.alias = keep_string(checked.alias, model.alias);
 	checked.server = keep_string(checked.server, model.server);
+	checked.model = keep_string(checked.model, model.model);
+	checked.kind = model.kind;
 	checked.generation = before;
 }
 
-void
-llm_catalog_check_call(const char *alias, Oid role)
+/* Raise unless there is the model and the role may use its server; "options" of that. */
+static void
+check_call(const char *alias, Oid role, LlmServerOptions *options)
 {
 	ForeignServer *server;
-	LlmServerOptions options;
 	const char *key;
 	Problem problem;
 
@@ -462,14 +428,33 @@ llm_catalog_check_call(const char *alias, Oid role)
 		raise_problem(&problem);
 		return;
 	}
-	llm_fdw_server_options(server->options, &options);
-	if (options.base_url != NULL && llm_fdw_url_is_https(options.base_url) &&
-		find_key(server->serverid, role, &options, &key) == LLM_KEY_NONE)
+	llm_fdw_server_options(server->options, options);
+	if (options->base_url != NULL && llm_fdw_url_is_https(options->base_url) &&
+		find_key(server->serverid, role, options, &key) == LLM_KEY_NONE)
 		ereport(NOTICE,
 				(errmsg("server \"%s\" has no key for role \"%s\"", server->servername, GetUserNameFromId(role, false)),
 				 errhint("ALTER SERVER %s OPTIONS (ADD api_key_file '...'); or CREATE USER MAPPING FOR %s SERVER %s OPTIONS (api_key '...');",
 						 quote_identifier(server->servername), quote_identifier(GetUserNameFromId(role, false)),
 						 quote_identifier(server->servername))));
+}
+
+void
+llm_catalog_check_call(const char *alias, Oid role)
+{
+	LlmServerOptions options;
+
+	check_call(alias, role, &options);
+}
+
+void
+llm_catalog_check_call_of(LlmRequestKind kind, const char *function, const char *alias, Oid role)
+{
+	LlmServerOptions options;
+	LlmAskedModel asked;
+
+	check_call(alias, role, &options);
+	asked = (LlmAskedModel){checked.alias, checked.model, checked.kind, options.dialect};
+	llm_catalog_check_kind(&asked, kind, function);
 }
 
 /* The lesser of two limits of which 0 is none. */
@@ -600,7 +585,7 @@ is_paused(const Model *model, Oid role, Problem *problem)
 	MemoryContext caller = CurrentMemoryContext;
 	bool paused;
 
-	begin_reading(&scope);
+	llm_catalog_begin_reading(&scope);
 	values[0] = CStringGetTextDatum(model->server);
 	values[1] = CStringGetTextDatum(model->alias);
 	values[2] = ObjectIdGetDatum(role);
@@ -615,7 +600,7 @@ is_paused(const Model *model, Oid role, Problem *problem)
 																SPI_getvalue(row, desc, 2)));
 		problem->hint = MemoryContextStrdup(caller, psprintf("SELECT llm.resume(%s);", SPI_getvalue(row, desc, 3)));
 	}
-	end_reading(&scope);
+	llm_catalog_end_reading(&scope);
 	return paused;
 }
 

@@ -66,6 +66,12 @@ typedef struct LlmTarget
 extern void llm_catalog_check_call(const char *alias, Oid role);
 
 /*
+ * The same, and raise where it is known that the model does not take requests of this kind; "function" is the
+ * one that is called.
+ */
+extern void llm_catalog_check_call_of(LlmRequestKind kind, const char *function, const char *alias, Oid role);
+
+/*
  * Raise unless the current role may give a server this name: models name their server, so
  * a role that takes a name that became free gets the calls of all roles that may use its server.
  */

@@ -141,6 +141,41 @@ is_model_missing(int status, const char *message)
 	return status == 400 && has_phrase(message, "model") && !has_phrase(message, "parameter") && has_one_of(message, gone);
 }
 
+/*
+ * The model is of the other kind: it gives vectors, or it does not.  Only in words that say so; an
+ * unknown model, or a wrong address, is something else.
+ */
+static bool
+is_wrong_kind(const LlmRawAnswer *raw, const char *message)
+{
+	static const char *const no_vectors[] = {
+		"generate embeddings from this model",
+		"not support embedding",
+		"not support generating embedding",
+		"not support the embedding",
+		"embeddings operation does not work",
+		"not an embedding",
+		"not an embeddings",
+		"not a text embedding",
+		NULL,
+	};
+	static const char *const no_chat[] = {
+		"not a chat model",
+		"not support chat",
+		"not support the chat",
+		"not support generate",
+		"not in v1/chat/completions",
+		"chatcompletion operation does not work",
+		"chat completion operation does not work",
+		"is an embedding model",
+		NULL,
+	};
+
+	if (raw->status == 401 || raw->status == 402 || raw->status == 429 || raw->status == 503)
+		return false;
+	return has_one_of(message, raw->kind == LLM_REQUEST_EMBED ? no_vectors : no_chat);
+}
+
 /* The class of an error; "message" is without quotations. */
 static LlmErrorClass
 judge(const LlmRawAnswer *raw, const LlmErrorSigns *signs, const char *code, const char *message)
@@ -151,6 +186,8 @@ judge(const LlmRawAnswer *raw, const LlmErrorSigns *signs, const char *code, con
 	LlmErrorClass by_code = by_own_code(signs->codes, code);
 	LlmErrorClass words = by_words(signs, message, status);
 
+	if (is_wrong_kind(raw, message))
+		return LLM_ERR_WRONG_KIND;
 	if (by_code == LLM_OK || by_code == LLM_ERR_TRANSIENT)
 	{
 		LlmErrorClass by_type = by_own_code(signs->codes, type);

@@ -110,6 +110,7 @@ meaning_of(LlmErrorClass class)
 		case LLM_ERR_TOO_LONG:
 		case LLM_ERR_TOO_LARGE:
 		case LLM_ERR_BAD_REQUEST:
+		case LLM_ERR_WRONG_KIND:
 			break;
 	}
 	return MEANS_ALIVE;

@@ -489,6 +489,16 @@ llm_request_give_back(LlmRequest *request)
 	llm_route_give_back(request->route, request->generation, 1, request->granted_tokens);
 }
 
+/* The model is of the other kind, in the provider's words. */
+static char *
+wrong_kind_text(const LlmRequest *request, const char *words)
+{
+	bool embeds = request->recipe->recipe->op->kind == LLM_REQUEST_EMBED;
+
+	return psprintf("model \"%s\" at server \"%s\" %s: %s", request->route->target->model,
+					request->route->target->server, embeds ? "gives no vectors" : "does not answer chats", words);
+}
+
 /* What the answer, or its absence, says; fills *reply. */
 static LlmErrorClass
 read_exchange(LlmRequest *request, LlmReply *reply)
@@ -505,10 +515,15 @@ read_exchange(LlmRequest *request, LlmReply *reply)
 	if (exchange->body == NULL)
 	{
 		reply->message = psprintf("a server of dialect \"%s\" makes no vectors", request->route->dialect->name);
-		return LLM_ERR_BAD_REQUEST;
+		return LLM_ERR_WRONG_KIND;
 	}
 	if (class == LLM_OK)
-		return read_answer(request, reply);
+	{
+		class = read_answer(request, reply);
+		if (class == LLM_ERR_WRONG_KIND)
+			reply->message = wrong_kind_text(request, reply->message);
+		return class;
+	}
 	reply->message = pstrdup(exchange->failure != NULL ? exchange->failure : "no answer");
 	return class;
 }

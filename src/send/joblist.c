@@ -327,7 +327,8 @@ llm_joblist_wants_more(void)
 static bool
 is_claimable(const LlmJob *job)
 {
-	return !job->exhausted && (job->max_concurrency == 0 || job->requests < job->max_concurrency) &&
+	return !job->exhausted && !job->wrong_model &&
+		   (job->max_concurrency == 0 || job->requests < job->max_concurrency) &&
 		   !llm_afford_blocks(&job->afford);
 }
 
@@ -380,6 +381,7 @@ llm_joblist_reread(void)
 			continue;
 		job->priority = row->priority;
 		job->max_concurrency = row->max_concurrency;
+		job->wrong_model = false;
 		if (row->model == NULL ? job->model == NULL : job->model != NULL && strcmp(row->model, job->model) == 0)
 			continue;
 		job->model = row->model == NULL ? NULL : MemoryContextStrdup(job->context, row->model);

@@ -111,7 +111,8 @@ add_bill(LlmLetter *letter, const LlmSettlement *s)
 static bool
 is_unusable(LlmErrorClass class)
 {
-	return class == LLM_ERR_AUTH || class == LLM_ERR_QUOTA || class == LLM_ERR_UNKNOWN_MODEL || class == LLM_ERR_CONFIG;
+	return class == LLM_ERR_AUTH || class == LLM_ERR_QUOTA || class == LLM_ERR_UNKNOWN_MODEL ||
+		   class == LLM_ERR_WRONG_KIND || class == LLM_ERR_CONFIG;
 }
 
 static bool

@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "send/retry.h"
+#include "tables/job_count.h"
 
 /* A task's own back-off: 0.5 s doubled each time, with full jitter, up to a cap. */
 #define BACKOFF_BASE_MS 500
@@ -62,6 +63,7 @@ static const Rule rules[] = {
 	[LLM_ERR_TOO_LONG] = {AGAIN_NEVER, true, false, LLM_SPLIT_FREE, "too_long", "error"},
 	[LLM_ERR_TOO_LARGE] = {AGAIN_AT_ONCE, true, true, LLM_SPLIT_FREE, "too_large", "unknown"},
 	[LLM_ERR_BAD_REQUEST] = {AGAIN_NEVER, true, false, LLM_SPLIT_FREE, "rejected", "error"},
+	[LLM_ERR_WRONG_KIND] = {AGAIN_NEVER, true, false, LLM_SPLIT_NEVER, LLM_WRONG_MODEL_REASON, "error"},
 	[LLM_ERR_AUTH] = {AGAIN_AT_ONCE, false, false, LLM_SPLIT_NEVER, NULL, "error"},
 	[LLM_ERR_QUOTA] = {AGAIN_AT_ONCE, false, false, LLM_SPLIT_NEVER, NULL, "error"},
 	[LLM_ERR_UNKNOWN_MODEL] = {AGAIN_AT_ONCE, false, false, LLM_SPLIT_NEVER, NULL, "error"},

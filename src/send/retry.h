@@ -18,6 +18,7 @@
  *	  TRUNCATED                 yes      -                          truncated
  *	  TOO_LONG                  yes      -                          too_long
  *	  BAD_REQUEST               yes      -                          rejected
+ *	  WRONG_KIND                yes      -                          wrong_model; the writer pauses the job
  *
  * "At once": the task is ready, and its target's limiter does the waiting, for this
  * task as for all others.  Classes that are never charged and asked again at once are

@@ -81,6 +81,9 @@ what_to_type(const LlmTarget *target, LlmErrorClass class)
 		case LLM_ERR_UNKNOWN_MODEL:
 			return psprintf("SELECT llm.alter_model(%s, model => '...'); or give the key access to \"%s\".",
 							quote_literal_cstr(target->alias), target->model);
+		case LLM_ERR_WRONG_KIND:
+			return psprintf("Name another model: model => '...'; or SELECT llm.alter_model(%s, model => '...');",
+							quote_literal_cstr(target->alias));
 		case LLM_ERR_CONFIG:
 			return psprintf("ALTER SERVER %s OPTIONS (SET base_url '...');", quote_identifier(target->server));
 		default:

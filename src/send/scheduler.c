@@ -188,6 +188,8 @@ forget_stored(LlmPass *pass)
 			llm_load_flown(job, flight);
 		if (job != NULL && flight->settlement.held_back != NULL)
 			llm_joblist_hold_back(job, flight->settlement.held_back);
+		if (job != NULL && flight->class == LLM_ERR_WRONG_KIND)
+			job->wrong_model = true;
 		if (flight->letter != NULL)
 			llm_letters_deliver(flight, pass->now);
 		else if (state == LLM_TASK_READY && job != NULL)

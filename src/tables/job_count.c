@@ -94,8 +94,10 @@ llm_job_count(int64 job, const LlmJobCounts *counts)
 		llm_spi_execute(&finish_statement, values, NULL, false);
 		return true;
 	}
-	if (DatumGetInt64(row[1]) >= BREAKER_FAILURES && DatumGetInt64(row[1]) * 2 > DatumGetInt64(row[2]) &&
-		!DatumGetBool(row[3]))
+	if (counts->wrong_model != NULL && !DatumGetBool(row[3]))
+		pause_job(job, counts->wrong_model);
+	else if (DatumGetInt64(row[1]) >= BREAKER_FAILURES && DatumGetInt64(row[1]) * 2 > DatumGetInt64(row[2]) &&
+			 !DatumGetBool(row[3]))
 		pause_job(job, psprintf(INT64_FORMAT " of the last " INT64_FORMAT " tasks failed",
 								DatumGetInt64(row[1]), DatumGetInt64(row[2])));
 	else if (DatumGetInt64(row[4]) >= BREAKER_REFUSALS && !DatumGetBool(row[3]))

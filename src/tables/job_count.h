@@ -12,6 +12,9 @@
 
 #include "base/llm_enrich.h"
 
+/* Why a task fails whose model is of the other kind: all of its job would. */
+#define LLM_WRONG_MODEL_REASON "wrong_model"
+
 /* Tasks that became final, by what became of them. */
 typedef struct LlmJobCounts
 {
@@ -20,6 +23,7 @@ typedef struct LlmJobCounts
 	int64 superseded;
 	int64 cancelled;
 	int64 row_gone;
+	const char *wrong_model; /* what the provider said of a task that failed for that reason; NULL: none did */
 	int64 refused; /* answers that could not be written, after the last one that was */
 } LlmJobCounts;
 

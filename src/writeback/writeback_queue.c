@@ -407,6 +407,21 @@ count_refused(const LlmWriteJob *job)
 	return refused;
 }
 
+/* What the provider said of a model that is of the other kind; NULL: nothing. */
+static const char *
+find_wrong_model(const LlmWriteJob *job)
+{
+	for (int i = 0; i < job->nrows; i++)
+	{
+		const LlmWriteRow *row = &job->rows[i];
+
+		if (row->fate == LLM_FATE_FAILED && row->explanation != NULL &&
+			strcmp(row->reason, LLM_WRONG_MODEL_REASON) == 0)
+			return row->explanation;
+	}
+	return NULL;
+}
+
 static void
 settle_final(LlmWriteJob *job)
 {
@@ -449,6 +464,7 @@ settle_final(LlmWriteJob *job)
 	counts.cancelled = read_int64(0, 4);
 	counts.row_gone = read_int64(0, 5);
 	counts.refused = count_refused(job);
+	counts.wrong_model = find_wrong_model(job);
 	SPI_freetuptable(SPI_tuptable);
 	job->finished = llm_job_count(job->id, &counts);
 	llm_sum_ended(job->id, &counts, values[1], values[2]);

@@ -37,6 +37,7 @@ static const Expected expected[] = {
 	{LLM_ERR_TOO_LONG, "too long", true, true, "too_long", "error", false},
 	{LLM_ERR_TOO_LARGE, "too large", true, false, "too_large", "unknown", true},
 	{LLM_ERR_BAD_REQUEST, "bad request", true, true, "rejected", "error", false},
+	{LLM_ERR_WRONG_KIND, "wrong kind", true, true, "wrong_model", "error", false},
 	{LLM_ERR_AUTH, "auth", false, false, NULL, "error", false},
 	{LLM_ERR_QUOTA, "quota", false, false, NULL, "error", false},
 	{LLM_ERR_UNKNOWN_MODEL, "unknown model", false, false, NULL, "error", false},
