@@ -37,12 +37,25 @@ sub enrich
 		"UPDATE $name SET label = llm_classify(body, '{billing,bug}'); SELECT llm.last_job();");
 }
 
+# Queue all of a table's rows, and do something while they are with the provider.
+sub meanwhile
+{
+	my ($name, $before, $meanwhile) = @_;
+
+	$provider->hold;
+	my $job = enrich($name, $before);
+	wait_claimed($node, $job);
+	sql($meanwhile);
+	$provider->go_on;
+	return $job;
+}
+
 # Counts of a job when all its tasks are final.
 sub outcome
 {
 	my $job = shift;
 
-	sql("CALL llm.wait(job => $job, timeout => '1 minute')");
+	sql("CALL llm.wait(job => $job, timeout => '3 minutes')");
 	return sql("SELECT format('done %s failed %s superseded %s cancelled %s row_gone %s',
 		done, failed, superseded, cancelled, row_gone) FROM llm.job WHERE id = $job");
 }
@@ -79,9 +92,7 @@ is(outcome(enrich('plain')), 'done 1200 failed 0 superseded 0 cancelled 0 row_go
 is(labels('plain'), 1200, 'every cell has its answer');
 
 make_table('revoked', 20);
-$provider->script({ latency_ms => 2000 });
-my $job = enrich('revoked');
-sql('REVOKE ALL ON revoked FROM ana; REVOKE ALL (body, label) ON revoked FROM ana;');
+my $job = meanwhile('revoked', '', 'REVOKE ALL ON revoked FROM ana; REVOKE ALL (body, label) ON revoked FROM ana;');
 is(outcome($job), 'done 0 failed 20 superseded 0 cancelled 0 row_gone 0', 'P9: a lost right fails the write-back');
 is(reasons($job), 'forbidden', 'as forbidden');
 is(sql("SELECT count(*) FROM llm.dead_letter WHERE job = $job AND answer = '{\"label\": \"billing\"}'"), 20,
@@ -92,30 +103,30 @@ make_table('tenants', 10, q(UPDATE tenants SET tenant = 'b' WHERE id > 6;
 	CREATE POLICY tenant ON tenants USING (tenant = current_setting('app.tenant')); GRANT SELECT (tenant) ON tenants TO ana;));
 is(outcome(enrich('tenants', q(SET app.tenant = 'b';))), 'done 4 failed 0 superseded 0 cancelled 0 row_gone 0',
 	'row security reads a carried setting');
-$job = enrich('tenants', q(SET app.tenant = 'a';));
-sql(q(UPDATE tenants SET tenant = 'c' WHERE id = 1));
+$job = meanwhile('tenants', q(SET app.tenant = 'a';), q(UPDATE tenants SET tenant = 'c' WHERE id = 1));
 is(outcome($job), 'done 5 failed 1 superseded 0 cancelled 0 row_gone 0', 'a row that row security hides is not written');
 is(reasons($job), 'not_visible', 'and not taken for gone');
 
 sql('CREATE ROLE leaver; GRANT USAGE ON FOREIGN SERVER sim TO leaver;');
 make_table('left_alone', 3, 'GRANT SELECT, UPDATE ON left_alone TO leaver;');
+$provider->hold;
 $job = sql(q(SET ROLE leaver;
 	UPDATE left_alone SET label = llm_classify(body, '{billing,bug}'); SELECT llm.last_job();));
+wait_claimed($node, $job);
 sql('DROP OWNED BY leaver; DROP ROLE leaver;');
+$provider->go_on;
 is(outcome($job), 'done 0 failed 3 superseded 0 cancelled 0 row_gone 0', 'tasks of a dropped role fail');
 is(reasons($job), 'role_gone', 'as role_gone');
 
 # Somebody was there meanwhile.
 make_table('changing', 10);
-$job = enrich('changing');
-sql(q(UPDATE changing SET label = '{"label": "mine"}' WHERE id <= 2; DELETE FROM changing WHERE id = 3;
+$job = meanwhile('changing', '', q(UPDATE changing SET label = '{"label": "mine"}' WHERE id <= 2; DELETE FROM changing WHERE id = 3;
 	UPDATE changing SET id = 100 WHERE id = 4; UPDATE changing SET label = NULL WHERE id = 5;));
 is(outcome($job), 'done 5 failed 0 superseded 3 cancelled 0 row_gone 2', 'P5: changed cells are left alone, gone rows counted');
 is(sql(q(SELECT count(*) FROM changing WHERE label->>'label' = 'mine')), 2, "P5: nobody's value is written over");
 
 make_table('dropped', 5);
-$job = enrich('dropped');
-sql('DROP TABLE dropped');
+$job = meanwhile('dropped', '', 'DROP TABLE dropped');
 is(outcome($job), 'done 0 failed 5 superseded 0 cancelled 0 row_gone 0', 'DROP TABLE does not wait, its tasks fail');
 is(reasons($job), 'relation_gone', 'as relation_gone');
 
@@ -168,21 +179,23 @@ make_table('sleepy', 20, q(CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpg
 		RETURN NEW;
 	END $$;
 	CREATE TRIGGER sleep BEFORE UPDATE ON sleepy FOR EACH ROW EXECUTE FUNCTION sleep();));
-$provider->script({ latency_ms => 2500 });
+$provider->hold;
 my @jobs = map { enrich($_) } qw(locked altered sleepy);
+wait_claimed($node);
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN');
 $holder->query_safe('SELECT FROM locked WHERE id IN (3, 4) FOR UPDATE');
 $holder->query_safe('ALTER TABLE altered ADD COLUMN more int');
+$provider->go_on;
 answered_or_put_off($_) foreach @jobs;
-$provider->script({ latency_ms => 1 });
 is(outcome(enrich('picky', "SET application_name = 'other';")), 'done 297 failed 3 superseded 0 cancelled 0 row_gone 0',
 	'P6: another job is served while rows and tables are locked and a trigger sleeps');
 $node->poll_query_until('postgres', "SELECT done = 18 FROM llm.job WHERE id = $jobs[0]") or die 'rows beside a locked one wait';
 is(sql("SELECT count(*) FROM llm.queue WHERE job = $jobs[0]"), 2, 'P6: only the locked rows wait');
 $node->poll_query_until('postgres', "SELECT done = 19 FROM llm.job WHERE id = $jobs[2]") or die 'rows beside a sleeping one wait';
 pass('P6: only the row whose trigger sleeps waits');
-is(sql("SELECT string_agg(DISTINCT reason, ',') FROM llm.queue WHERE state = 'waiting'"), 'locked', 'and they say why');
+ok($node->poll_query_until('postgres', "SELECT string_agg(DISTINCT reason, ',') = 'locked' FROM llm.queue WHERE state = 'waiting'"),
+	'and they say why');
 $holder->query_safe('COMMIT');
 $holder->quit;
 is(outcome($jobs[0]), 'done 20 failed 0 superseded 0 cancelled 0 row_gone 0', 'P4: locked rows are written after all');

@@ -19,13 +19,6 @@ sql('CREATE ROLE ana; GRANT USAGE ON FOREIGN SERVER sim TO ana; GRANT CREATE ON 
 
 sub sql { return $node->safe_psql('postgres', join("\n", @_)); }
 
-sub enable
-{
-	sql("ALTER SYSTEM SET llm_enrich.enabled = $_[0]");
-	sql('SELECT pg_reload_conf()');
-	return;
-}
-
 sub requests { return $provider->meter->{requests}; }
 
 # A table of 4 rows that is ana's.
@@ -51,7 +44,7 @@ sub outcome
 {
 	my $job = shift;
 
-	sql("CALL llm.wait(job => $job, timeout => '30 s')");
+	sql("CALL llm.wait(job => $job, timeout => '3 minutes')");
 	return sql("SELECT string_agg(n || ' ' || v.state, ', ' ORDER BY v.state) FROM llm.job,
 		LATERAL (VALUES (done, 'done'), (failed, 'failed'), (superseded, 'superseded'), (cancelled, 'cancelled'),
 			(row_gone, 'row_gone')) v(n, state)
@@ -66,7 +59,7 @@ my $first = $node->background_psql('postgres');
 $first->query_safe('BEGIN');
 is($first->query_safe("SELECT llm.cancel(job => $job)"), 4, 'a session cancels');
 is(sql("SELECT llm.cancel(job => $job)"), 4, 'so does another, and does not wait');
-enable('on');
+sending($node, 'on');
 is(outcome(enrich('other')), '4 done', 'other work goes on meanwhile');
 is(sql("SELECT count(*) FROM llm.queue WHERE job = $job AND state = 'ready'"), 4, 'the tasks are locked');
 my $before = requests();
@@ -84,14 +77,14 @@ pass('no cancellation is left');
 $before = requests();
 make_table($_) foreach qw(late past early);
 is(outcome(enrich('past', '{"deadline": "2020-01-31 18:00+01"}')), '4 failed', 'nothing is sent after its deadline');
-enable('off');
+sending($node, 'off');
 $job = enrich('late', '{"deadline": "1 second"}');
 is(outcome($job), '4 failed', 'what is unsent at its deadline fails by itself');
 is(sql("SELECT DISTINCT reason || ' ' || attempts || ' ' || COALESCE(cost, 0) FROM llm.dead_letter WHERE job = $job"),
 	'deadline 0 0', 'for that reason');
 is(sql("SELECT DISTINCT label #>> '{llm_enrich,error}' FROM late"), 'deadline', 'and its cell says so');
 is(requests(), $before, 'P3: unpaid');
-enable('on');
+sending($node, 'on');
 is(outcome(enrich('early', '{"deadline": "2 hours"}')), '4 done', 'what is sent before its deadline is answered');
 is(sql("SELECT llm.retry(job => $job)"), 4, 'a retry');
 is(outcome(sql('SELECT max(id) FROM llm.job')), '4 done', 'has no deadline');

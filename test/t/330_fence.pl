@@ -93,11 +93,20 @@ $provider->script({ latency_ms => 200 });
 sql('UPDATE note SET summary = llm_summarize(body, 20)');
 wait_until("(SELECT count(*) FROM llm.ledger) > 20 AND EXISTS (SELECT FROM llm.queue WHERE state = 'claimed')", 'it works');
 my ($first) = processes('sender');
-kill 'STOP', $first;
 
-# whatever it had begun to write is done or undone with it; nothing of it can be under way for
-# others to see
+# held, the provider answers nothing, and all that is claimed has left when the sender rests
+$provider->hold;
+wait_until("count(*) FILTER (WHERE state = 'claimed') = @{[SLOTS]} AND count(*) FILTER (WHERE state = 'answered') = 0 FROM llm.queue",
+	'all places are taken');
+stop_at_rest($node, $first);
+$provider->go_on;
 my $before = stand();
+my $sent = sql(q(SELECT count(*) FROM llm.ledger)) + SLOTS;
+for (my $tries = 0; $provider->meter->{requests} < $sent; $tries++)
+{
+	die 'what was sent does not come' if $tries > 18_000;
+	usleep(10_000);
+}
 my $received = $provider->meter->{requests};
 forget_workers();
 wait_until(q(EXISTS (SELECT FROM llm.health
@@ -106,9 +115,10 @@ wait_until(q(EXISTS (SELECT FROM llm.health
 is(scalar(processes('sender')), 2, 'two senders live');
 is(stand(), $before, 'P3: while the first lives, the second writes nothing');
 is($provider->meter->{requests}, $received, 'and sends nothing');
-is(sql(qq(SELECT count(*) FROM pg_stat_activity
+# but for its looks whether the first has gone
+ok($node->poll_query_until('postgres', qq(SELECT count(*) = 0 FROM pg_stat_activity
 		WHERE backend_type = 'llm_enrich sender' AND xact_start IS NOT NULL AND pid <> $first)),
-	0, 'P6: and waits without a transaction');
+	'P6: and waits without a transaction');
 
 kill 'CONT', $first;
 wait_until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $first)", 'the first ends');
@@ -132,16 +142,7 @@ $node->wait_for_log(qr/violates check constraint "no_room"/);
 ($first) = processes('sender');
 
 # An undone transaction has taken its lock along: stop it before the next one begins.
-for (my $tries = 0;; $tries++)
-{
-	kill 'STOP', $first;
-	last if sql(qq(
-		SELECT NOT EXISTS (SELECT FROM pg_locks WHERE pid = $first)
-			AND EXISTS (SELECT FROM pg_stat_activity WHERE pid = $first AND xact_start IS NULL))) eq 't';
-	kill 'CONT', $first;
-	die 'the sender never rests' if $tries > 1000;
-	usleep(10_000);
-}
+stop_at_rest($node, $first, "NOT EXISTS (SELECT FROM pg_locks WHERE pid = $first)");
 sql('ALTER TABLE llm.ledger DROP CONSTRAINT no_room');
 forget_workers();
 finish();

@@ -18,13 +18,6 @@ setup_model($node, $provider);
 
 sub sql { return $node->safe_psql('postgres', join(";\n", @_)); }
 
-sub enable
-{
-	sql("ALTER SYSTEM SET llm_enrich.enabled = $_[0]");
-	sql('SELECT pg_reload_conf()');
-	return;
-}
-
 my $guard = 'CREATE TRIGGER keep_answers BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION llm.keep_answers()';
 my $ask = q(UPDATE %s SET label = llm_classify(body, '{billing,bug}'));
 
@@ -32,7 +25,7 @@ sub make_table
 {
 	my $name = shift;
 
-	enable('off');
+	sending($node, 'off');
 	sql("CREATE TABLE $name (id int PRIMARY KEY, body text, note text, label jsonb, plain json)",
 		"INSERT INTO $name SELECT i, 'The invoice is wrong ' || i FROM generate_series(1, 3) i", sprintf($guard, $name));
 	return;
@@ -47,7 +40,7 @@ sql(sprintf($ask, 'ticket'), q(UPDATE ticket SET plain = llm_classify('x ' || bo
 is(sql('SELECT count(*) FROM ticket WHERE llm_is_pending(label) AND llm_is_pending(plain::jsonb)'), 3, 'the trigger lets a call have its cell');
 my $save = 'UPDATE ticket t SET (body, note, label, plain) = (s.body, $$saved$$, s.label, s.plain) FROM seen s WHERE s.id = t.id';
 sql($save, 'UPDATE ticket SET note = NULL');
-enable('on');
+sending($node, 'on');
 wait_idle($node);
 is(cells('ticket'), '3 0', 'saved while pending: the answers come');
 my $plain = sql('SELECT string_agg(plain::text, $$|$$ ORDER BY id) FROM ticket');
@@ -133,7 +126,7 @@ foreach my $name (sort keys %orm)
 		my ($in, $out, $errors) = ('', '', '');
 		my $program = IPC::Run::start([ $python, '-W', 'ignore', $file ], '<', \$in, '>', \$out, '2>', \$errors);
 		$program->pump until $out =~ /loaded/ or !$program->pumpable;
-		enable('on');
+		sending($node, 'on');
 		wait_idle($node);
 		$in .= "\n";
 		$program->finish or diag($errors);
@@ -168,7 +161,7 @@ const source = new DataSource({ type: 'postgres', host: '$host', port: $port, da
 	my ($in, $out, $errors) = ('', '', '');
 	my $program = IPC::Run::start([ 'node', $file ], '<', \$in, '>', \$out, '2>', \$errors);
 	$program->pump until $out =~ /loaded/ or !$program->pumpable;
-	enable('on');
+	sending($node, 'on');
 	wait_idle($node);
 	$in .= "\n";
 	$program->finish or diag($errors);

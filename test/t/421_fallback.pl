@@ -105,8 +105,9 @@ foreach my $case (
 
 	is(answered($rows), 'second 60', "$what: the fallback answers all");
 	cmp_ok($tried, '<=', 30, "$what: few requests are lost on the first one ($tried)");
-	like($node->safe_psql('postgres', q(SELECT problem || ' ' || hint FROM llm.health WHERE subject = 'fallback of model "fast"')),
-		qr/^model "slow" at server "second" is asked instead: .*llm\.check\('fast'\)/, "$what: llm.health says so");
+	my $instead = qr/^model "slow" at server "second" is asked instead: .*llm\.check\('fast'\)/;
+	like(wait_text($node, q(SELECT problem || ' ' || hint FROM llm.health WHERE subject = 'fallback of model "fast"'), $instead),
+		$instead, "$what: llm.health says so");
 	is($node->safe_psql('postgres', qq(
 		SELECT count(*) FROM llm.ledger WHERE $rows AND server = 'second' AND outcome = 'ok'
 			AND cost = (input_tokens * 1 + output_tokens * 10) / 1000000.0)), 60, "$what: at the price of who answers");
@@ -115,7 +116,7 @@ foreach my $case (
 	my $quiet = $second->meter->{requests};
 	is(answered(wait_for(ask(20, 'well again'))), 'first 20', "$what: and new tasks go there");
 	is($second->meter->{requests}, $quiet, "$what: no ping-pong");
-	is($node->safe_psql('postgres', q(SELECT count(*) FROM llm.health WHERE subject = 'fallback of model "fast"')), 0,
+	ok($node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM llm.health WHERE subject = 'fallback of model "fast"')),
 		"$what: llm.health has forgotten it");
 }
 
@@ -160,8 +161,9 @@ my $untouched = $second->meter->{requests};
 $rows = ask(5, 'analyst', role => 'analyst');
 $node->poll_query_until('postgres', "SELECT reason IS NOT NULL FROM llm.job WHERE role_name = 'analyst'") or die 'it does not wait';
 is($second->meter->{requests}, $untouched, 'P9: without USAGE on its server the fallback is not asked');
-like($node->safe_psql('postgres', q(SELECT problem || ' ' || hint FROM llm.health WHERE subject = 'model "slow"')),
-	qr/role "analyst" may not use server "second" GRANT USAGE/, 'and llm.health says what to type');
+my $refused = qr/role "analyst" may not use server "second" GRANT USAGE/;
+like(wait_text($node, q(SELECT problem || ' ' || hint FROM llm.health WHERE subject = 'model "slow"'), $refused),
+	$refused, 'and llm.health says what to type');
 $node->safe_psql('postgres', 'GRANT USAGE ON FOREIGN SERVER second TO analyst');
 is(answered(wait_for($rows)), 'second 5', 'with it, it is');
 $first->script({});

@@ -152,15 +152,15 @@ sub wait_idle
 	die 'tasks are left in llm.queue';
 }
 
-# Wait until all tasks that there are, or those of a job, are claimed. With the provider held before they are queued
-# they stay so until it goes on; a window grows all the same.
+# Wait until all tasks that there are, or those of a job, are claimed, but for those that wait for the answer to another
+# of them. With the provider held before they are queued they stay so until it goes on; a window grows all the same.
 sub wait_claimed
 {
 	my ($node, $job) = @_;
 	my $where = defined $job ? "WHERE job = $job" : '';
 
 	return if $node->poll_query_until('postgres',
-		"SELECT count(*) > 0 AND bool_and(state = 'claimed') FROM llm.queue $where");
+		"SELECT bool_or(state = 'claimed') AND bool_and(state IN ('claimed', 'waiting')) FROM llm.queue $where");
 	diag($node->safe_psql('postgres', $_)) foreach 'SELECT job, state, reason, error, count(*) FROM llm.queue GROUP BY 1, 2, 3, 4',
 	  'SELECT * FROM llm.health', q(SELECT * FROM pg_stat_activity WHERE backend_type LIKE 'llm_enrich%'), 'SELECT id, state, reason FROM llm.job';
 	die 'not all tasks were claimed';
