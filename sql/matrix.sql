@@ -51,6 +51,7 @@ INSERT INTO way (way, statements, tasks) VALUES
 	('plpgsql', ARRAY['DO $do$ DECLARE r record; BEGIN FOR r IN SELECT id, body FROM src LOOP UPDATE m SET c = {r.body} WHERE id = r.id; END LOOP; END $do$'], '1 one, 2 two'),
 	('join', ARRAY['INSERT INTO m SELECT a.id + 10, a.body, {a.body} FROM src a JOIN src b ON b.id = a.id'], '11 one, 12 two'),
 	('values', ARRAY['INSERT INTO m SELECT v.* FROM (VALUES (3, ''three'', {''three''}), (4, ''four'', {''four''})) v'], '3 three, 4 four'),
+	('rows', ARRAY['INSERT INTO m VALUES (3, ''three'', {''three''}), (4, ''four'', NULL), (5, ''five'', CASE WHEN true THEN {''five''} END)'], '3 three, 5 five'),
 	('from', ARRAY['UPDATE m SET c = s.c FROM (SELECT id, {body} AS c FROM src) s WHERE s.id = m.id'], '1 one, 2 two'),
 	('with', ARRAY['WITH s AS (SELECT id, {body} AS c FROM src) INSERT INTO m SELECT id + 10, ''x'', c FROM s'], '11 one, 12 two'),
 	('subselect', ARRAY['UPDATE m SET c = (SELECT {''once''})'], '1 once, 2 once');
@@ -98,13 +99,38 @@ CREATE TABLE words AS
 SELECT function, type, around,
 	max(mark) FILTER (WHERE way = 'update') AS "update", max(mark) FILTER (WHERE way = 'insert') AS "insert", max(mark) FILTER (WHERE way = 'upsert') AS upsert,
 	max(mark) FILTER (WHERE way = 'merge') AS merge, max(mark) FILTER (WHERE way = 'prepared') AS prepared, max(mark) FILTER (WHERE way = 'plpgsql') AS plpgsql,
-	max(mark) FILTER (WHERE way = 'join') AS "join", max(mark) FILTER (WHERE way = 'values') AS "values", max(mark) FILTER (WHERE way = 'from') AS "from",
+	max(mark) FILTER (WHERE way = 'join') AS "join", max(mark) FILTER (WHERE way = 'values') AS "values", max(mark) FILTER (WHERE way = 'rows') AS "rows", max(mark) FILTER (WHERE way = 'from') AS "from",
 	max(mark) FILTER (WHERE way = 'with') AS "with", max(mark) FILTER (WHERE way = 'subselect') AS subselect
 FROM (SELECT r.*, coalesce(w.mark, 'ok') AS mark FROM result r LEFT JOIN words w USING (result)) r
 JOIN call c USING (function) GROUP BY c.n, function, r.n, type, around ORDER BY c.n, r.n;
 -- what the letters say
 SELECT mark || ': ' || result AS words FROM words ORDER BY mark;
 SELECT count(*) FROM llm.queue;
+
+-- rows with different expressions, and some without a call: each keeps its own
+CREATE FUNCTION tasks() RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY SELECT (q.key->>'id') || ' ' || q.input || ': ' || r.operation || ' ' || coalesce(j.cell->>'expression', '$1')
+		FROM llm.queue q JOIN llm.job j ON j.id = q.job JOIN llm.recipe r ON r.id = j.recipe ORDER BY (q.key->>'id')::int;
+	DELETE FROM llm.queue;
+	DELETE FROM llm.job;
+END $$;
+CREATE TABLE m (id int PRIMARY KEY, body text, c text, j jsonb, f float8);
+INSERT INTO m (id, body, c) VALUES (1, 'one', llm_classify('one', '{good,bad}')->>'label'),
+	(2, 'two', upper(llm_classify('two', '{good,bad}')->>'label')), (3, 'three', llm_translate('three', 'French')), (4, 'four', NULL),
+	(5, 'five', 'x'), (6, 'six', CASE WHEN 1 > 2 THEN llm_translate('six', 'French') ELSE 'y' END);
+SELECT tasks();
+INSERT INTO m (id, j, f) VALUES (11, llm_classify('one', '{good,bad}'), llm_score('one', 'good')), (12, NULL, 2 * llm_score('two', 'good')),
+	(13, '{"x": 1}', 0), (14, llm_classify('four', '{good,bad}')->'label', llm_score('four', 'good') + 1);
+SELECT tasks();
+INSERT INTO m (id, c) SELECT 21, llm_translate('one', 'French') UNION ALL SELECT 22, llm_translate('two', 'French') || '!' UNION ALL SELECT 23, 'z';
+SELECT tasks();
+WITH s(id, c) AS (VALUES (21, llm_translate('uno', 'French')), (24, 'is ' || llm_translate('due', 'French')))
+MERGE INTO m USING s ON s.id = m.id WHEN MATCHED THEN UPDATE SET c = s.c WHEN NOT MATCHED THEN INSERT (id, c) VALUES (s.id, s.c);
+SELECT tasks();
+SELECT id, c, j, f FROM m ORDER BY id;
+-- but not two questions in one value
+INSERT INTO m (id, c) VALUES (31, llm_translate('one', 'French')), (32, llm_translate('two', 'French') || llm_translate('three', 'French'));
 
 DROP SCHEMA matrix CASCADE;
 SELECT llm.drop_model('matrix_model');

@@ -38,108 +38,12 @@
 #include "bind/planner_apart.h"
 #include "bind/planner_find.h"
 #include "bind/planner_lift.h"
-
-/* Where a column comes from. */
-typedef struct Source
-{
-	Query *query; /* whose result it is, or which has the VALUES list */
-	int varno; /* of that list; 0: a result */
-	int column;
-	LlmQueryLevel *outer; /* what is around the query */
-	RangeTblEntry *rte; /* of a Var */
-	CommonTableExpr *cte; /* of one in WITH */
-	SubLink *sublink; /* EXPR_SUBLINK: a query whose result is one column, to which none can be added */
-} Source;
+#include "bind/planner_lift_source.h"
 
 static bool lift_node(Node *node, bool force, LlmTaking *taking);
 
-/* ---- where a column comes from ---- */
-
-static bool
-source_of_entries(List *entries, Param *param, Source *source)
-{
-	ListCell *cell;
-
-	foreach(cell, entries)
-	{
-		SubLink *sublink = (SubLink *) lfirst_node(TargetEntry, cell)->expr;
-
-		if (IsA(sublink, SubLink) && sublink->subLinkType == MULTIEXPR_SUBLINK &&
-			sublink->subLinkId == param->paramid >> 16)
-		{
-			source->query = castNode(Query, sublink->subselect);
-			source->column = param->paramid & 0xFFFF;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* WITH; nothing where it is recursive. */
-static bool
-source_of_cte(RangeTblEntry *rte, LlmQueryLevel *level, Source *source)
-{
-	ListCell *cell;
-
-	for (Index up = rte->ctelevelsup; up > 0 && level != NULL; up--)
-		level = level->outer;
-	if (level == NULL || rte->self_reference)
-		return false;
-	foreach(cell, level->query->cteList)
-	{
-		CommonTableExpr *cte = lfirst(cell);
-
-		if (strcmp(cte->ctename, rte->ctename) != 0)
-			continue;
-		source->query = castNode(Query, cte->ctequery);
-		source->cte = cte;
-		source->outer = level;
-		return !cte->cterecursive;
-	}
-	return false;
-}
-
-/* False: it is no column of a sub-select, WITH or VALUES. */
-static bool
-find_source(Node *node, LlmQueryLevel *level, Source *source)
-{
-	Query *query = level->query;
-	Var *var = (Var *) node;
-
-	memset(source, 0, sizeof(*source));
-	source->outer = level;
-	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType == EXPR_SUBLINK)
-	{
-		source->sublink = (SubLink *) node;
-		source->query = castNode(Query, source->sublink->subselect);
-		source->column = 1;
-		return true;
-	}
-	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_MULTIEXPR && query->commandType == CMD_UPDATE)
-		return source_of_entries(query->targetList, (Param *) node, source);
-	if (!IsA(node, Var) || var->varlevelsup > 0 || var->varattno <= 0)
-		return false;
-	source->rte = rt_fetch(var->varno, query->rtable);
-	source->column = var->varattno;
-	switch (source->rte->rtekind)
-	{
-		case RTE_SUBQUERY:
-			source->query = source->rte->subquery;
-			return source->query != NULL;
-		case RTE_VALUES:
-			source->query = query;
-			source->varno = var->varno;
-			source->outer = level->outer;
-			return true;
-		case RTE_CTE:
-			return source_of_cte(source->rte, level, source);
-		default:
-			return false;
-	}
-}
-
 static LlmFoundLift *
-find_lift(const LlmFound *found, const Source *source)
+find_lift(const LlmFound *found, const LlmLiftSource *source)
 {
 	ListCell *cell;
 
@@ -156,10 +60,10 @@ find_lift(const LlmFound *found, const Source *source)
 LlmFoundLift *
 llm_lift_of(const LlmFound *found, Node *node, LlmQueryLevel *level)
 {
-	Source source;
+	LlmLiftSource source;
 	LlmFoundLift *lift;
 
-	if (node == NULL || level == NULL || found->lifts == NIL || !find_source(node, level, &source))
+	if (node == NULL || level == NULL || found->lifts == NIL || !llm_lift_find_source(node, level, &source))
 		return NULL;
 	lift = find_lift(found, &source);
 	return lift == NULL || lift->questions == NIL ? NULL : lift;
@@ -169,7 +73,7 @@ llm_lift_of(const LlmFound *found, Node *node, LlmQueryLevel *level)
 static Node *
 refer(Node *node, int column, Oid type, int32 typmod, Oid collation, LlmQueryLevel *level)
 {
-	Source source;
+	LlmLiftSource source;
 
 	if (IsA(node, Param))
 	{
@@ -192,7 +96,7 @@ refer(Node *node, int column, Oid type, int32 typmod, Oid collation, LlmQueryLev
 		var->varnosyn = var->varno;
 		var->varattnosyn = column;
 		/* another reference to the same WITH does not know yet of what was added */
-		if (find_source(node, level, &source) && source.cte != NULL)
+		if (llm_lift_find_source(node, level, &source) && source.cte != NULL)
 		{
 			RangeTblEntry *rte = source.rte;
 
@@ -313,7 +217,7 @@ add_result(Query *query, Node *expr)
 
 /* Tell the names and types of new columns to what refers to them. */
 static void
-widen(const Source *source, int first, int last)
+widen(const LlmLiftSource *source, int first, int last)
 {
 	for (int number = first; number <= last; number++)
 	{
@@ -359,7 +263,7 @@ liftable_entry(Query *query, int column)
 }
 
 static void
-lift_select(const Source *source, bool force, LlmFoundLift *lift, LlmFound *found)
+lift_select(const LlmLiftSource *source, bool force, LlmFoundLift *lift, LlmFound *found)
 {
 	Query *query = source->query;
 	LlmQueryLevel level = {query, source->outer};
@@ -388,7 +292,7 @@ lift_select(const Source *source, bool force, LlmFoundLift *lift, LlmFound *foun
 
 /* A sub-select that is a value. */
 static void
-lift_sublink(const Source *source, LlmFoundLift *lift, LlmFound *found)
+lift_sublink(const LlmLiftSource *source, LlmFoundLift *lift, LlmFound *found)
 {
 	LlmQueryLevel level = {source->query, source->outer};
 	LlmTaking taking = {found, &level, lift_node, .in_sublink = true};
@@ -425,23 +329,37 @@ lift_sublink(const Source *source, LlmFoundLift *lift, LlmFound *found)
 	add_lift_question(lift, question, 0, carrier);
 }
 
-/* ---- lists of rows, whose expressions must be the same but for the call ---- */
+/* ---- lists of rows: a column for each expression that is around calls ---- */
 
-/* One more row; false: it does not go with those before. */
+/* Far more than anybody writes: each row has a value for each. */
+#define MOST_KINDS 64
+
+/* Does the column for the one do for the other? */
 static bool
-add_row(Node *expr, LlmTaking *taking, LlmQuestion **first, bool force)
+is_of_kind(const LlmQuestion *question, const LlmQuestion *kind)
+{
+	return question->call->funcresulttype == kind->call->funcresulttype && equal(question->around, kind->around);
+}
+
+/* One more row; the kinds are questions, one of each.  False: it does not go with those before. */
+static bool
+add_row(Node *expr, LlmTaking *taking, List **kinds, bool force)
 {
 	LlmQuestion *question;
+	ListCell *cell;
 
 	if (!llm_take_apart(expr, taking, force, 1))
 		return !taking->failed && taking->carriers == NIL;
 	question = linitial(taking->questions);
 	if (list_length(taking->questions) > 1 || taking->leaves != NIL)
 		return false;
-	if (*first == NULL)
-		*first = question;
-	return question->call->funcresulttype == (*first)->call->funcresulttype &&
-		   equal(question->around, (*first)->around);
+	foreach(cell, *kinds)
+	{
+		if (is_of_kind(question, lfirst(cell)))
+			return true;
+	}
+	*kinds = lappend(*kinds, question);
+	return list_length(*kinds) <= MOST_KINDS;
 }
 
 /* Does any row need it?  Then all rows with calls are lifted. */
@@ -460,25 +378,43 @@ any_row_stays(List *exprs, LlmQueryLevel *level, LlmFound *found)
 	return false;
 }
 
-/* What the added column has in that row. */
+/* What the column that was added for a kind has in that row. */
 static Node *
-marker_of(Node *expr, const LlmTaking *taking)
+marker_of(Node *expr, const LlmTaking *taking, const LlmQuestion *kind)
 {
 	LlmQuestion *question = taking->questions == NIL ? NULL : linitial(taking->questions);
 
-	return question == NULL ? llm_take_no_marker() : llm_take_marker(expr, question->carrier, question->marker);
+	if (question == NULL || !is_of_kind(question, kind))
+		return llm_take_no_marker();
+	return llm_take_marker(expr, question->carrier, question->marker);
+}
+
+/* The column of a kind, to which the rows have their markers. */
+static void
+add_values_column(const LlmLiftSource *source, const LlmQuestion *kind, RangeTblEntry *rte, LlmFoundLift *lift,
+				  LlmFound *found)
+{
+	int number = list_length(rte->coltypes) + 1;
+
+	rte->coltypes = lappend_oid(rte->coltypes, JSONBOID);
+	rte->coltypmods = lappend_int(rte->coltypmods, -1);
+	rte->colcollations = lappend_oid(rte->colcollations, InvalidOid);
+	rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("call%d", number)));
+	add_lift_question(lift, kind, number, NULL);
+	note_column(found, source->query, source->varno, number, kind->call->funcresulttype);
 }
 
 static void
-lift_values(const Source *source, LlmFoundLift *lift, LlmFound *found)
+lift_values(const LlmLiftSource *source, LlmFoundLift *lift, LlmFound *found)
 {
 	RangeTblEntry *rte = rt_fetch(source->varno, source->query->rtable);
 	LlmQueryLevel level = {source->query, source->outer};
 	int nrows = list_length(rte->values_lists);
 	LlmTaking *takings = palloc0(nrows * sizeof(LlmTaking));
 	List *exprs = NIL;
-	LlmQuestion *first = NULL;
+	List *kinds = NIL;
 	ListCell *cell;
+	ListCell *each;
 
 	foreach(cell, rte->values_lists)
 		exprs = lappend(exprs, list_nth(lfirst(cell), source->column - 1));
@@ -491,10 +427,10 @@ lift_values(const Source *source, LlmFoundLift *lift, LlmFound *found)
 		taking->found = found;
 		taking->level = &level;
 		taking->lift = lift_node;
-		if (!add_row(lfirst(cell), taking, &first, true))
+		if (!add_row(lfirst(cell), taking, &kinds, true))
 			return;
 	}
-	if (first == NULL)
+	if (kinds == NIL)
 		return;
 	foreach(cell, rte->values_lists)
 	{
@@ -503,14 +439,11 @@ lift_values(const Source *source, LlmFoundLift *lift, LlmFound *found)
 		Node *expr = lfirst(value);
 
 		lfirst(value) = llm_take_calls_out(expr);
-		lfirst(cell) = lappend(lfirst(cell), marker_of(expr, taking));
+		foreach(each, kinds)
+			lfirst(cell) = lappend(lfirst(cell), marker_of(expr, taking, lfirst(each)));
 	}
-	rte->coltypes = lappend_oid(rte->coltypes, JSONBOID);
-	rte->coltypmods = lappend_int(rte->coltypmods, -1);
-	rte->colcollations = lappend_oid(rte->colcollations, InvalidOid);
-	rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("call%d", source->column)));
-	add_lift_question(lift, first, list_length(rte->coltypes), NULL);
-	note_column(found, source->query, source->varno, list_length(rte->coltypes), first->call->funcresulttype);
+	foreach(each, kinds)
+		add_values_column(source, lfirst(each), rte, lift, found);
 }
 
 /* Add a column of markers to a tree of UNION ALL. */
@@ -529,7 +462,7 @@ widen_union(Node *node)
 }
 
 static void
-lift_union(const Source *source, bool force, LlmFoundLift *lift, LlmFound *found)
+lift_union(const LlmLiftSource *source, bool force, LlmFoundLift *lift, LlmFound *found)
 {
 	Query *query = source->query;
 	LlmQueryLevel level = {query, source->outer};
@@ -537,10 +470,11 @@ lift_union(const Source *source, bool force, LlmFoundLift *lift, LlmFound *found
 	int narms = list_length(query->rtable);
 	LlmQueryLevel *levels = palloc0(narms * sizeof(LlmQueryLevel));
 	LlmTaking *takings = palloc0(narms * sizeof(LlmTaking));
-	LlmQuestion *first = NULL;
+	List *kinds = NIL;
 	bool stays = force;
 	int number = width(query) + 1;
 	ListCell *cell;
+	ListCell *each;
 
 	if (result == NULL || result->resjunk || result->ressortgroupref != 0 || !IsA(result->expr, Var) ||
 		query->commandType != CMD_SELECT || !llm_planner_is_union_all(query->setOperations))
@@ -564,7 +498,7 @@ lift_union(const Source *source, bool force, LlmFoundLift *lift, LlmFound *found
 				return;
 			if (pass == 0)
 				stays = stays || any_row_stays(list_make1(entry->expr), &levels[arm], found);
-			else if (!add_row((Node *) entry->expr, &takings[arm], &first, true) ||
+			else if (!add_row((Node *) entry->expr, &takings[arm], &kinds, true) ||
 					 (takings[arm].questions != NIL &&
 					  exprType((Node *) entry->expr) != exprType((Node *) result->expr)))
 				return;
@@ -572,7 +506,7 @@ lift_union(const Source *source, bool force, LlmFoundLift *lift, LlmFound *found
 		if (!stays)
 			return;
 	}
-	if (first == NULL)
+	if (kinds == NIL)
 		return;
 	foreach(cell, query->rtable)
 	{
@@ -580,21 +514,32 @@ lift_union(const Source *source, bool force, LlmFoundLift *lift, LlmFound *found
 		LlmTaking *taking = &takings[foreach_current_index(cell)];
 		TargetEntry *entry = get_tle_by_resno(rte->subquery->targetList, source->column);
 
-		add_result(rte->subquery, marker_of((Node *) entry->expr, taking));
-		rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("call%d", number)));
+		foreach(each, kinds)
+		{
+			int added = width(rte->subquery) + 1;
+			const LlmQuestion *kind = lfirst(each);
+
+			add_result(rte->subquery, marker_of((Node *) entry->expr, taking, kind));
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("call%d", added)));
+			note_column(found, rte->subquery, 0, added, kind->call->funcresulttype);
+		}
 		entry->expr = (Expr *) llm_take_calls_out((Node *) entry->expr);
 		note_column(found, rte->subquery, 0, source->column, InvalidOid);
-		note_column(found, rte->subquery, 0, number, first->call->funcresulttype);
 	}
-	widen_union(query->setOperations);
-	add_result(query, (Node *) makeVar(((Var *) result->expr)->varno, number, JSONBOID, -1, InvalidOid, 0));
-	widen(source, number, number);
-	add_lift_question(lift, first, number, NULL);
+	foreach(each, kinds)
+	{
+		int added = width(query) + 1;
+
+		widen_union(query->setOperations);
+		add_result(query, (Node *) makeVar(((Var *) result->expr)->varno, added, JSONBOID, -1, InvalidOid, 0));
+		add_lift_question(lift, lfirst(each), added, NULL);
+	}
+	widen(source, number, width(query));
 }
 
 /* What became of a column; its questions are NIL where it stays as it is. */
 static LlmFoundLift *
-lift_source(const Source *source, bool force, LlmFound *found)
+lift_source(const LlmLiftSource *source, bool force, LlmFound *found)
 {
 	LlmFoundLift *lift = find_lift(found, source);
 
@@ -627,9 +572,10 @@ lift_source(const Source *source, bool force, LlmFound *found)
 static bool
 lift_node(Node *node, bool force, LlmTaking *taking)
 {
-	Source source;
+	LlmLiftSource source;
 
-	return find_source(node, taking->level, &source) && lift_source(&source, force, taking->found)->questions != NIL;
+	return llm_lift_find_source(node, taking->level, &source) &&
+		   lift_source(&source, force, taking->found)->questions != NIL;
 }
 
 /* ---- a statement ---- */
