@@ -40,6 +40,7 @@ typedef struct Frame
 	bool is_statement; /* in the executor */
 	bool writes;
 	Node *command; /* of a utility command */
+	bool reads_all; /* of a statement: all its rows are read now */
 } Frame;
 
 /* The innermost; every frame is on the C stack of its hook. */
@@ -55,7 +56,7 @@ static ProcessUtility_hook_type previous_utility = NULL;
 static void
 run_statement(LLM_EXECUTOR_RUN_PARAMS)
 {
-	Frame frame = {current_frame, true, false, NULL};
+	Frame frame = {current_frame, true, false, NULL, count == 0};
 
 	frame.writes = query_desc->operation != CMD_SELECT || query_desc->plannedstmt->hasModifyingCTE;
 	current_frame = &frame;
@@ -77,7 +78,7 @@ run_statement(LLM_EXECUTOR_RUN_PARAMS)
 static void
 finish_statement(QueryDesc *query_desc)
 {
-	Frame frame = {current_frame, true, false, NULL};
+	Frame frame = {current_frame, true, false, NULL, false};
 
 	frame.writes = query_desc->operation != CMD_SELECT || query_desc->plannedstmt->hasModifyingCTE;
 	current_frame = &frame;
@@ -144,7 +145,7 @@ static void
 run_command(PlannedStmt *pstmt, const char *query_string, bool read_only_tree, ProcessUtilityContext context,
 			ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
-	Frame frame = {current_frame, false, false, pstmt->utilityStmt};
+	Frame frame = {current_frame, false, false, pstmt->utilityStmt, false};
 
 	frame.writes = command_writes(pstmt->utilityStmt);
 	current_frame = &frame;
@@ -254,6 +255,12 @@ llm_ask_frame_check(const char *function, LlmFrameCall kind)
 		if (frame->is_statement)
 			own = false;
 	}
+}
+
+bool
+llm_ask_frame_reads_all(void)
+{
+	return current_frame != NULL && current_frame->reads_all;
 }
 
 void

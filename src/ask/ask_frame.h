@@ -26,4 +26,7 @@ extern void llm_ask_frame_check(const char *function, LlmFrameCall kind);
 /* Raise what an aggregate of this name raises in a statement that writes. */
 extern void llm_ask_frame_refuse_aggregate(const char *function);
 
+/* Does the innermost statement run to its end in one go?  Not one that a cursor reads in parts. */
+extern bool llm_ask_frame_reads_all(void);
+
 #endif /* LLM_ASK_FRAME_H */

@@ -10,8 +10,9 @@
  *
  * How far it reads ahead begins at one row and doubles with each that is given, up to
  * llm_enrich.max_in_flight questions: so a LIMIT above, or a cursor that is left early, has
- * paid for what was found and what was in flight.  A LIMIT directly above bounds it to its
- * rows, and those that OFFSET skips are not evaluated at all.
+ * paid for what was found and what was in flight.  Where all rows are wanted for certain, it
+ * begins with all of that (ADR 101).  A LIMIT directly above bounds it to its rows, and those
+ * that OFFSET skips are not evaluated at all.
  *
  * Of vectors the provider takes many in a request.  So where a row asks for these alone, it
  * reads further, once as many rows have been given as it has ahead, and posts the next ones
@@ -32,6 +33,7 @@
 #include "ask/ask_aggregate.h"
 #include "ask/ask_call.h"
 #include "ask/ask_explain.h"
+#include "ask/ask_frame.h"
 #include "ask/ask_node.h"
 #include "ask/ask_ring.h"
 #include "base/compat.h"
@@ -71,6 +73,7 @@ typedef struct AskState
 	int nsites;
 	bool may_read_ahead;
 	bool shares_requests; /* the sender puts many of its questions into one */
+	LlmAskDemand demand;
 	ExprState *limit_count; /* of the LIMIT directly above; NULL: none */
 	ExprState *limit_offset;
 
@@ -135,9 +138,10 @@ llm_ask_node_make(Plan *below, const LlmAskSpec *spec)
 	node->scan.plan.allParam = bms_copy(below->allParam);
 	node->flags = CUSTOMPATH_SUPPORT_PROJECTION;
 	node->custom_exprs = sites;
-	node->custom_private = list_make3(makeBoolean(spec->may_read_ahead),
+	node->custom_private = list_make4(makeBoolean(spec->may_read_ahead),
 									  count == NULL ? (Node *) makeBoolean(false) : count,
-									  offset == NULL ? (Node *) makeBoolean(false) : offset);
+									  offset == NULL ? (Node *) makeBoolean(false) : offset,
+									  makeInteger(spec->demand));
 	node->custom_scan_tlist = spec->rows;
 	node->methods = &scan_methods;
 	return node;
@@ -210,6 +214,7 @@ begin_node(CustomScanState *node, EState *estate, int eflags)
 		state->shares_requests = state->shares_requests && is_of_many(site);
 	}
 	state->may_read_ahead = boolVal(linitial(plan->custom_private));
+	state->demand = (LlmAskDemand) intVal(lfourth(plan->custom_private));
 	state->limit_count = init_limit(state, lsecond(plan->custom_private));
 	state->limit_offset = init_limit(state, lthird(plan->custom_private));
 	state->ring = llm_ask_ring_make(estate->es_query_cxt);
@@ -242,6 +247,14 @@ most_questions(const AskState *state)
 	return Max(most, Min(most * QUESTIONS_PER_REQUEST, MOST_QUESTIONS));
 }
 
+/* Will each row that is read ahead be asked for? */
+static bool
+wants_all(const AskState *state)
+{
+	return state->demand == LLM_ASK_ALL ||
+		   (state->demand == LLM_ASK_AS_STATEMENT && llm_ask_frame_reads_all());
+}
+
 /* Before the first row, and after each rescan. */
 static void
 start(AskState *state)
@@ -250,7 +263,7 @@ start(AskState *state)
 
 	state->started = true;
 	state->ended = false;
-	state->width = 1;
+	state->width = wants_all(state) ? most_questions(state) : 1;
 	state->skipped = Max(eval_limit(state, state->limit_offset, 0), 0);
 	count = eval_limit(state, state->limit_count, -1);
 	state->wanted = count < 0 ? -1 : count + state->skipped;
@@ -398,14 +411,16 @@ evaluate(AskState *state, TupleTableSlot *row)
 static void
 next_row(AskState *state)
 {
+	int doubled;
+
 	state->given = false;
 	release_row(state, &state->rows[state->first]);
 	state->first = (state->first + 1) % state->size;
 	state->nrows--;
 	state->left = state->left && state->nrows > 0;
 	state->ngiven++;
-	state->width = Min(state->width * 2, Max(llm_guc_max_in_flight, 1));
-	state->width = (int) Max(state->width, Min(state->ngiven, most_questions(state)));
+	doubled = Min(state->width * 2, Max(llm_guc_max_in_flight, 1));
+	state->width = (int) Max(Max(state->width, doubled), Min(state->ngiven, most_questions(state)));
 }
 
 static TupleTableSlot *

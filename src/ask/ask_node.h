@@ -25,6 +25,14 @@ typedef struct LlmAskSite
 	List *guards; /* of Expr: boolean, none of them contains a call */
 } LlmAskSite;
 
+/* How many of a node's rows are read. */
+typedef enum LlmAskDemand
+{
+	LLM_ASK_SOME, /* as many as somebody above likes */
+	LLM_ASK_AS_STATEMENT, /* all, where all rows of the statement are read */
+	LLM_ASK_ALL
+} LlmAskDemand;
+
 /* What a node is made from; all expressions are over columns of "rows". */
 typedef struct LlmAskSpec
 {
@@ -34,6 +42,7 @@ typedef struct LlmAskSpec
 	List *sites; /* of LlmAskSite */
 	Limit *limit; /* directly above, or NULL */
 	bool may_read_ahead;
+	LlmAskDemand demand; /* of those that the limit leaves */
 } LlmAskSpec;
 
 extern CustomScan *llm_ask_node_make(Plan *below, const LlmAskSpec *spec);

@@ -31,6 +31,7 @@
 #include "utils/syscache.h"
 
 #include "ask/ask_aggregate.h"
+#include "ask/ask_jit.h"
 #include "ask/ask_node.h"
 #include "ask/ask_site.h"
 #include "ask/ask_walk.h"
@@ -44,6 +45,14 @@ typedef struct Inserter
 	int next_id; /* plan_node_id */
 	List *subplans; /* of the statement */
 } Inserter;
+
+/* What is known of the plan above one. */
+typedef struct Above
+{
+	LlmAskDemand demand; /* for the rows of the one below */
+	Limit *limit; /* a LIMIT directly above; NULL: none that could be used */
+	LlmAskDemand bounded; /* for those rows that it leaves */
+} Above;
 
 /* May the rows of this plan be read before they are wanted?  Not where that could be noticed. */
 static bool
@@ -202,7 +211,7 @@ put_above(Plan *below, LlmAskSpec *spec, Inserter *inserter)
 
 /* A node for each condition with a call, and those without that follow it. */
 static Plan *
-put_conditions(Plan *below, List *conditions, Inserter *inserter)
+put_conditions(Plan *below, List *conditions, LlmAskDemand demand, Inserter *inserter)
 {
 	while (conditions != NIL)
 	{
@@ -215,6 +224,7 @@ put_conditions(Plan *below, List *conditions, Inserter *inserter)
 		spec.targetlist = columns_as(below->targetlist, INDEX_VAR);
 		spec.qual = list_truncate(list_copy(conditions), n);
 		spec.sites = llm_site_of_quals(spec.qual, inserter->subplans);
+		spec.demand = demand;
 		spec.may_read_ahead = may_read_ahead(below, inserter);
 		conditions = list_copy_tail(conditions, n);
 		below = (Plan *) put_above(below, &spec, inserter);
@@ -244,7 +254,7 @@ are_same(List *columns, List *targetlist)
  * give what they have collected.
  */
 static CustomScan *
-put_answers(Plan *below, List *columns, Limit *limit, Inserter *inserter)
+put_answers(Plan *below, List *columns, const Above *above, Inserter *inserter)
 {
 	LlmAskSpec spec = {0};
 	ListCell *cell;
@@ -267,15 +277,17 @@ put_answers(Plan *below, List *columns, Limit *limit, Inserter *inserter)
 		entry->expr = (Expr *) call;
 		llm_site_collect((Node *) call, inserter->subplans, &spec.sites);
 	}
-	spec.limit = limit;
+	spec.limit = above->limit;
+	spec.demand = above->limit == NULL ? above->demand : above->bounded;
 	spec.may_read_ahead = may_read_ahead(below, inserter);
 	return put_above(below, &spec, inserter);
 }
 
 /* The plan with nodes for its conditions and its target list above it. */
 static Plan *
-wrap(Plan *plan, Limit *limit, Inserter *inserter)
+wrap(Plan *plan, const Above *above, Inserter *inserter)
 {
+	Above filtered = {above->demand, NULL, LLM_ASK_SOME};
 	LlmAskSpec spec = {0};
 	List *original = plan->targetlist;
 	List *conditions = NIL;
@@ -302,7 +314,7 @@ wrap(Plan *plan, Limit *limit, Inserter *inserter)
 	plan->qual = kept;
 	if (IsA(plan, Agg) && llm_site_has_aggregate((Node *) columns, NULL))
 	{
-		CustomScan *answers = put_answers(plan, columns, conditions == NIL ? limit : NULL, inserter);
+		CustomScan *answers = put_answers(plan, columns, conditions == NIL ? above : &filtered, inserter);
 
 		below = (Plan *) answers;
 		if (conditions == NIL && are_same(columns, original))
@@ -313,12 +325,13 @@ wrap(Plan *plan, Limit *limit, Inserter *inserter)
 	}
 	conditions = (List *) map_leaves((Node *) conditions, columns);
 	original = (List *) map_leaves((Node *) original, columns);
-	below = put_conditions(below, conditions, inserter);
+	below = put_conditions(below, conditions, above->demand, inserter);
 	spec.rows = columns_as(columns, OUTER_VAR);
 	spec.targetlist = original;
 	foreach(cell, spec.targetlist)
 		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, inserter->subplans, &spec.sites);
-	spec.limit = limit;
+	spec.limit = above->limit;
+	spec.demand = above->limit == NULL ? above->demand : above->bounded;
 	spec.may_read_ahead = may_read_ahead(below, inserter);
 	return (Plan *) put_above(below, &spec, inserter);
 }
@@ -419,7 +432,7 @@ lower_walker(Node *node, Lowering *lowering)
 
 /* An Agg evaluates arguments with a call row by row: a node below it does, and reads ahead. */
 static void
-lower_calls(Agg *agg, Inserter *inserter)
+lower_calls(Agg *agg, LlmAskDemand demand, Inserter *inserter)
 {
 	Plan *below = agg->plan.lefttree;
 	Lowering lowering;
@@ -439,6 +452,7 @@ lower_calls(Agg *agg, Inserter *inserter)
 	spec.targetlist = lowering.targetlist;
 	foreach(cell, spec.targetlist)
 		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, inserter->subplans, &spec.sites);
+	spec.demand = demand;
 	spec.may_read_ahead = may_read_ahead(below, inserter);
 	agg->plan.lefttree = (Plan *) put_above(below, &spec, inserter);
 }
@@ -454,11 +468,40 @@ usable_limit(Limit *limit, const Inserter *inserter)
 	return limit;
 }
 
-static Plan *insert_nodes(Plan *plan, Limit *limit, Inserter *inserter);
+/* How many rows of its outer side does a plan read, if so many are read of it? */
+static LlmAskDemand
+demand_below(const Plan *plan, LlmAskDemand demand)
+{
+	switch (nodeTag(plan))
+	{
+		case T_Sort:
+			return LLM_ASK_ALL;
+		case T_Agg:
+			return ((const Agg *) plan)->aggstrategy == AGG_SORTED ? demand : LLM_ASK_ALL;
+		case T_Append:
+		case T_Group:
+		case T_IncrementalSort:
+		case T_Material:
+		case T_MergeAppend:
+		case T_NestLoop:
+		case T_ProjectSet:
+		case T_Result:
+		case T_SubqueryScan:
+		case T_Unique:
+		case T_WindowAgg:
+			return demand;
+		default:
+			/* LIMIT; joins that stop when the other side is at its end, or has nothing */
+			return LLM_ASK_SOME;
+	}
+}
+
+static Plan *insert_nodes(Plan *plan, const Above *above, Inserter *inserter);
 
 static void
-insert_below(Plan *plan, Inserter *inserter)
+insert_below(Plan *plan, const Above *above, Inserter *inserter)
 {
+	Above here = {demand_below(plan, above->demand), NULL, LLM_ASK_SOME};
 	ListCell *cell;
 
 	switch (nodeTag(plan))
@@ -472,28 +515,29 @@ insert_below(Plan *plan, Inserter *inserter)
 			return;
 		case T_Append:
 			foreach(cell, ((Append *) plan)->appendplans)
-				lfirst(cell) = insert_nodes(lfirst(cell), NULL, inserter);
+				lfirst(cell) = insert_nodes(lfirst(cell), &here, inserter);
 			return;
 		case T_MergeAppend:
 			foreach(cell, ((MergeAppend *) plan)->mergeplans)
-				lfirst(cell) = insert_nodes(lfirst(cell), NULL, inserter);
+				lfirst(cell) = insert_nodes(lfirst(cell), &here, inserter);
 			return;
 		case T_SubqueryScan:
-			((SubqueryScan *) plan)->subplan = insert_nodes(((SubqueryScan *) plan)->subplan, NULL, inserter);
+			((SubqueryScan *) plan)->subplan = insert_nodes(((SubqueryScan *) plan)->subplan, &here, inserter);
 			return;
 		case T_Limit:
-			plan->lefttree = insert_nodes(plan->lefttree, usable_limit((Limit *) plan, inserter), inserter);
-			return;
+			here.limit = usable_limit((Limit *) plan, inserter);
+			here.bounded = above->demand;
+			break;
 		case T_HashJoin:
-			plan->lefttree = insert_nodes(plan->lefttree, NULL, inserter);
-			insert_below(plan->righttree, inserter);
+			plan->lefttree = insert_nodes(plan->lefttree, &here, inserter);
+			insert_below(plan->righttree, &here, inserter);
 			return;
 		default:
 			break;
 	}
 	/* of joins the outer side alone: the inner one is scanned again, or marked and restored */
 	if (plan->lefttree != NULL)
-		plan->lefttree = insert_nodes(plan->lefttree, NULL, inserter);
+		plan->lefttree = insert_nodes(plan->lefttree, &here, inserter);
 }
 
 static bool
@@ -504,15 +548,15 @@ asks(Plan *plan, List *exprs)
 }
 
 static Plan *
-insert_nodes(Plan *plan, Limit *limit, Inserter *inserter)
+insert_nodes(Plan *plan, const Above *above, Inserter *inserter)
 {
 	check_stack_depth();
-	insert_below(plan, inserter);
+	insert_below(plan, above, inserter);
 	if (IsA(plan, Agg))
-		lower_calls((Agg *) plan, inserter);
+		lower_calls((Agg *) plan, demand_below(plan, above->demand), inserter);
 	if (!may_wrap(plan) || !(asks(plan, plan->targetlist) || asks(plan, plan->qual)))
 		return plan;
-	return wrap(plan, limit, inserter);
+	return wrap(plan, above, inserter);
 }
 
 /* The sub-plans that are read as WITH queries. */
@@ -532,6 +576,7 @@ find_ctes(Plan *plan, Bitmapset **ctes)
 static void
 insert_into_ctes(PlannedStmt *stmt, Inserter *inserter)
 {
+	Above above = {LLM_ASK_SOME, NULL, LLM_ASK_SOME};
 	Bitmapset *ctes = NULL;
 	ListCell *cell;
 
@@ -544,7 +589,7 @@ insert_into_ctes(PlannedStmt *stmt, Inserter *inserter)
 	foreach(cell, stmt->subplans)
 	{
 		if (lfirst(cell) != NULL && bms_is_member(foreach_current_index(cell) + 1, ctes))
-			lfirst(cell) = insert_nodes(lfirst(cell), NULL, inserter);
+			lfirst(cell) = insert_nodes(lfirst(cell), &above, inserter);
 	}
 }
 
@@ -566,6 +611,7 @@ static void
 insert_into(PlannedStmt *stmt, int cursor_options)
 {
 	Inserter inserter = {highest_id(stmt->planTree) + 1, stmt->subplans};
+	Above above = {LLM_ASK_AS_STATEMENT, NULL, LLM_ASK_SOME};
 	Plan *top;
 	ListCell *cell;
 	int first_id;
@@ -576,8 +622,9 @@ insert_into(PlannedStmt *stmt, int cursor_options)
 			inserter.next_id = Max(inserter.next_id, highest_id(lfirst(cell)) + 1);
 	}
 	first_id = inserter.next_id;
+	llm_ask_jit_decide(stmt);
 	insert_into_ctes(stmt, &inserter);
-	top = insert_nodes(stmt->planTree, NULL, &inserter);
+	top = insert_nodes(stmt->planTree, &above, &inserter);
 	if ((cursor_options & CURSOR_OPT_SCROLL) && inserter.next_id > first_id)
 	{
 		/* the planner has looked whether it goes backwards before */

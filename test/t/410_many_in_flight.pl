@@ -125,6 +125,30 @@ cmp_ok($asked, '>=', 100, 'P3: a filter asks for what is found');
 cmp_ok($asked, '<=', 100 + 64, 'P10: and what was in flight');
 
 # ---------------------------------------------------------------------------
+# How far ahead, before the first answer is there
+# ---------------------------------------------------------------------------
+
+# 20 rows, all of which are wanted for certain: all are asked at once.  Doubling comes to 16 at most.
+my $twenty = 'FROM big WHERE id BETWEEN 200 AND 219';
+my @all_at_once = (
+	"SELECT lab('a' || body) $twenty",
+	"SELECT count(lab('b' || body)) $twenty",
+	"SELECT id, lab('c' || body) $twenty ORDER BY 2, 1 LIMIT 1",
+	"SELECT id $twenty AND lab('d' || body) = 'crash'",
+	"SELECT lab('e' || body) FROM (SELECT body $twenty) s LIMIT 20");
+like(sql("EXPLAIN (ANALYZE, COSTS OFF) $_"), qr/Most In Flight: 20\b/, "at once: $_") foreach @all_at_once;
+# ... and where one may be enough, one is asked
+my $first = requests();
+sql("SELECT id FROM (SELECT id, lab('f' || body) AS l $twenty OFFSET 0) s WHERE l IS NOT NULL LIMIT 1");
+is(requests() - $first, 1, 'P3: below a LIMIT that does not bound its rows, one at a time first');
+$first = requests();
+sql("BEGIN; DECLARE one_of CURSOR FOR SELECT lab('g' || body) $twenty; FETCH 1 FROM one_of; COMMIT");
+is(requests() - $first, 1, 'P3: so for a cursor');
+# A call's cost is that of waiting: nothing is compiled for it.
+unlike(sql("SET jit = on; EXPLAIN $_"), qr/JIT/, "no JIT: $_")
+	foreach ('SELECT lab(body) FROM big', 'SELECT count(lab(body)) FROM big', q(SELECT lab(body) FROM big WHERE lab(body) > 'a' ORDER BY 1));
+
+# ---------------------------------------------------------------------------
 # Sub-selects
 # ---------------------------------------------------------------------------
 
