@@ -16,8 +16,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-# What a person who waits still calls "at once"; the promise is a second or two.
-my $AT_ONCE = 2;
+# Far from the ten minutes that requests hang, or from a sweep. The promise is a second or two, which a busy machine
+# does not keep.
+my $AT_ONCE = 30;
 
 my $provider = start_provider();
 $provider->script({ latency_ms => 600_000 });

@@ -259,20 +259,26 @@ sql(q(SELECT llm.alter_model('fast', model => 'sim-3'); SELECT llm.set_price('fa
 # Somebody leaves
 # ---------------------------------------------------------------------------
 
-$provider->script({ latency_ms => 3000 });
+$provider->script({ latency_ms => 10_000 });
 $began = time;
 like(error_of(q(SET statement_timeout = '300ms'; SELECT llm_classify('slow', '{a,b}'))), qr/57014/,
 	'statement_timeout ends the wait');
-cmp_ok(time - $began, '<', 1.5, 'at once');
+cmp_ok(time - $began, '<', 8, 'at once');
 
 # A session that waits for an answer, and its process.
 sub start_asking
 {
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 	my $pid = $session->query('SELECT pg_backend_pid()');
+	my $before = requests();
 
 	$session->query_until(qr/start/, "\\echo start\nSELECT llm_classify('slow', '{a,b}');\n");
 	$node->poll_query_until('postgres', 'SELECT EXISTS (SELECT FROM llm.letter)') or die 'no request left';
+	for (my $tries = 0; requests() == $before; $tries++)
+	{
+		die 'no request came' if $tries > 1800;
+		usleep(100_000);
+	}
 	return ($session, $pid);
 }
 
@@ -281,7 +287,7 @@ my ($session, $pid) = start_asking();
 $began = time;
 sql("SELECT pg_cancel_backend($pid)");
 $node->poll_query_until('postgres', "SELECT state = 'idle' FROM pg_stat_activity WHERE pid = $pid");
-cmp_ok(time - $began, '<', 1, 'a cancel ends the wait');
+cmp_ok(time - $began, '<', 8, 'a cancel ends the wait');
 $session->quit;
 $node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)') or die 'the letter stays';
 ledger_equals_meter($node, $provider, 'P3: what was given up is on the ledger with its answer');
@@ -296,7 +302,7 @@ eval { $session->quit };
 $began = time;
 sql(q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'llm_enrich sender'));
 $node->poll_query_until('postgres', "SELECT state = 'idle' FROM pg_stat_activity WHERE pid = $pid");
-cmp_ok(time - $began, '<', 2, 'when the sender ends, the caller hears of it');
+cmp_ok(time - $began, '<', 8, 'when the sender ends, the caller hears of it');
 $node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)') or die 'the letter stays';
 is(sql(q(SELECT outcome, estimated, cost > 0 FROM llm.ledger ORDER BY id DESC LIMIT 1)), 'unknown|t|t',
 	'P3: and the request is booked as unknown');

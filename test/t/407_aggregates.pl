@@ -113,13 +113,13 @@ like(sql(q(EXPLAIN SELECT llm_agg(body, 'told') FROM t)), qr/Estimated Calls: 1\
 
 sql(q(CREATE TABLE grouped AS SELECT i AS id, i % 24 AS g, 'group ' || i % 24 || ' row ' || i AS body FROM generate_series(1, 240) i;
 	ANALYZE grouped));
-$provider->script({ latency_ms => 200 });
+$provider->script({ latency_ms => 1000 });
 my $query = q(SELECT g, llm_summarize_agg(body ORDER BY id), count(*) FROM grouped GROUP BY g ORDER BY g);
 my $began = time;
 my $many = sql($query);
 my $took = time - $began;
-note("24 groups at 200 ms: $took s");
-cmp_ok($took, '<', 24 * 0.2 * 0.75, 'groups are in flight together');
+note("24 groups at 1 s: $took s");
+cmp_ok($took, '<', 24 * 0.75, 'groups are in flight together');
 $provider->script({ latency_ms => 0 });
 is(sql('SET llm_enrich.max_in_flight = 1;', $query), $many, 'and each has its own answer');
 is(sql(q(SELECT count(*) FROM llm.letter)), 0, 'no letter is left');
@@ -154,12 +154,12 @@ like(sql(q(SELECT calls, input_tokens FROM llm.estimate('SELECT llm_summarize_ag
 	qr/^1[12]\|1[01]\d{5}$/, 'an estimate knows the parts');
 
 # The parts are at the same time, also where no node stands above.
-$provider->script({ latency_ms => 1000 });
+$provider->script({ latency_ms => 5000 });
 $began = time;
 sql(q(SELECT (SELECT llm_summarize_agg(body, 20 ORDER BY id) FROM big WHERE id % 2 = n) FROM generate_series(1, 1) n));
 $took = time - $began;
-note("half of it at 1 s: $took s");
-cmp_ok($took, '<', 5, 'parts are in flight together');
+note("half of it at 5 s: $took s");
+cmp_ok($took, '<', 20, 'parts are in flight together');
 
 # More than the model takes, and texts that do not fit alone.
 set_context(20000);
@@ -188,7 +188,7 @@ ledger_equals_meter($node, $provider, 'P3: ledger and meter agree');
 set_context(10000);
 my $failing = q(SELECT llm_agg(body, 'fail' ORDER BY id) FROM big WHERE id <= 500);
 $provider->script({ latency_ms => 50,
-	sequence => [ { match => 'row 200 ', times => 1, action => 'status', status => 400,
+	sequence => [ { match => 'row 200 ', times => 1, action => 'status', status => 400, delay_ms => 3000,
 			body => { error => { message => 'this text is not liked', type => 'invalid_request_error' } } } ] });
 like(error_of($failing), qr/38000: llm_agg\(\) got no answer: rejected: .*not liked/, 'a part that fails is an error');
 $node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)') or die 'letters stay';
@@ -207,7 +207,7 @@ my $interrupted = error_of(q(SET statement_timeout = '500ms';
 		SELECT llm_agg(body, 'slow' ORDER BY id) INTO a FROM big WHERE id <= 500;
 	EXCEPTION WHEN query_canceled THEN RAISE NOTICE 'after % ms', round(1000 * extract(epoch FROM clock_timestamp() - began)); END $$;));
 like($interrupted, qr/after \d+ ms/, 'a time-out ends the wait for parts');
-cmp_ok($interrupted =~ /after (\d+) ms/ ? $1 : 9999, '<', 600, 'within 100 ms');
+cmp_ok($interrupted =~ /after (\d+) ms/ ? $1 : 9999, '<', 2500, 'before an answer comes');
 $node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)') or die 'letters stay';
 ledger_equals_meter($node, $provider, 'P3: ledger and meter agree');
 
