@@ -1478,6 +1478,17 @@ END
 $$;
 COMMENT ON FUNCTION llm.schema_of(anyelement) IS 'the schema of a composite type for llm_extract, its comments being the descriptions';
 
+-- The labels of an answer, for a column that is a list.
+CREATE FUNCTION llm.labels(answer jsonb) RETURNS text[]
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN jsonb_typeof(answer -> 'labels') = 'array'
+		THEN ARRAY(SELECT l.label FROM jsonb_array_elements_text(answer -> 'labels') WITH ORDINALITY l(label, n) ORDER BY l.n)
+		WHEN answer ->> 'label' IS NOT NULL THEN ARRAY[answer ->> 'label'] END
+$$;
+COMMENT ON FUNCTION llm.labels(jsonb) IS 'the labels that llm_classify gave, as an array: llm.labels(llm_classify(body, labels, multi => true))';
+
 CREATE FUNCTION llm.preview(operation text, input text, labels text[] DEFAULT NULL, multi boolean DEFAULT false,
 	schema jsonb DEFAULT NULL, max_words int DEFAULT NULL, model text DEFAULT NULL, instructions text DEFAULT NULL,
 	examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL, condition text DEFAULT NULL, criterion text DEFAULT NULL,
@@ -2305,7 +2316,7 @@ GRANT EXECUTE ON FUNCTION llm.issue(internal, bytea, "any"), llm.keep(internal, 
 	llm.clock(), llm.read_health(), llm.read_providers(), llm.billed_tags(jsonb), llm.bill(text[], timestamptz, timestamptz),
 	llm.bill_query(text[], timestamptz, timestamptz),
 	llm.budget_start(text, text, timestamptz), llm.budget_end(text, text, timestamptz),
-	llm.spent_before(bigint, timestamptz), llm.schema_of_type(oid, boolean, text),
+	llm.spent_before(bigint, timestamptz), llm.schema_of_type(oid, boolean, text), llm.labels(jsonb),
 	llm.html_text(text), llm.html_name(text), llm.html_money(numeric, numeric), llm.html_count(numeric),
 	llm.report_bars(text, timestamptz, timestamptz), llm.report_now(), llm.report_style(),
 	llm.report_split(text, text, text, text, text[], timestamptz, timestamptz) TO PUBLIC;

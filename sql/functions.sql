@@ -119,7 +119,7 @@ SELECT pg_temp.spec('classify', '{"labels": ["a"], "allow_none": true, "examples
 -- extract: the short form of a schema
 SELECT pg_temp.spec('extract', '{"schema": {"product": "text", "amount": "number - total with tax", "on": "date", "lines": [{"item": "text"}], "to": {"city": "text"}}}');
 SELECT pg_temp.spec('extract', '{"schema": {"type": "text", "n": "integer"}}') -> 'schema' -> 'required';
-SELECT args, pg_temp.refused('extract', args) FROM jsonb_array_elements('[{"schema": {"a": "string"}}, {"schema": {"a": "number with tax"}}, {"schema": {"a": ["text", "text"]}}, {"schema": {"a": {"b": "int"}}},
+SELECT args, pg_temp.refused('extract', args) FROM jsonb_array_elements('[{"schema": {"a": "string"}}, {"schema": {"a": "number with tax"}}, {"schema": {"a": ["text", "text"]}}, {"schema": {"a": {"b": "xml"}}},
 	{"schema": {"a": {}}}, {"schema": {"llm_enrich": "text"}}, {"schema": {}}, {"schema": {"type": "number"}}]') args;
 
 -- extract: quotes

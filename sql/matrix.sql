@@ -34,7 +34,7 @@ INSERT INTO form (function, type) VALUES ('filter', 'boolean'), ('filter', 'some
 	('translate', 'some_text'), ('redact', 'varchar(9)'), ('redact', 'some_text'), ('embed', 'real[]'), ('embed', 'some_reals'), ('classify', 'some_text'),
 	('score', 'numeric(4,2)'), ('embed', 'float8[]'), ('filter', 'mood'), ('classify', 'mood');
 INSERT INTO form (function, type, around) VALUES ('classify', 'text', '@->>''label'''), ('classify', 'mood', '(@->>''label'')::mood'),
-	('classify', 'text[]', 'ARRAY[@->>''label'']'), ('classify', 'some_text', 'concat(''is '', @->>''label'')'), ('classify', 'jsonb', '@->''label'''),
+	('classify', 'text[]', 'ARRAY[@->>''label'']'), ('classify', 'text[]', 'llm.labels(@)'), ('classify', 'some_text', 'concat(''is '', @->>''label'')'), ('classify', 'jsonb', '@->''label'''),
 	('extract', 'text', '@->>''a'''), ('extract', 'date', '(@->>''a'')::date'), ('summarize', 'text', 'upper(@->>''summary'')'),
 	('filter', 'boolean', 'NOT @'), ('filter', 'int', '@::int'), ('filter', 'text', 'CASE WHEN @ THEN ''yes'' END'), ('score', 'int', 'round(@ * 100)'),
 	('score', 'boolean', '@ > 0.5'), ('sentiment', 'mood', '(@->>''sentiment'')::mood'), ('translate', 'text', 'left(@, 3)'), ('translate', 'jsonb', 'to_jsonb(@)'),

@@ -148,6 +148,17 @@ END
 $$;
 COMMENT ON FUNCTION llm.schema_of(anyelement) IS 'the schema of a composite type for llm_extract, its comments being the descriptions';
 
+-- The labels of an answer, for a column that is a list.
+CREATE FUNCTION llm.labels(answer jsonb) RETURNS text[]
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN jsonb_typeof(answer -> 'labels') = 'array'
+		THEN ARRAY(SELECT l.label FROM jsonb_array_elements_text(answer -> 'labels') WITH ORDINALITY l(label, n) ORDER BY l.n)
+		WHEN answer ->> 'label' IS NOT NULL THEN ARRAY[answer ->> 'label'] END
+$$;
+COMMENT ON FUNCTION llm.labels(jsonb) IS 'the labels that llm_classify gave, as an array: llm.labels(llm_classify(body, labels, multi => true))';
+
 -- The planner hook puts these into statements with such calls.  They are open to PUBLIC, since
 -- every role that may run the statement runs them; the first argument keeps SQL from calling them.
 CREATE FUNCTION llm.issue(magic internal, spec bytea, VARIADIC args "any") RETURNS jsonb

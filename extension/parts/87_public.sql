@@ -10,7 +10,7 @@ GRANT EXECUTE ON FUNCTION llm.issue(internal, bytea, "any"), llm.keep(internal, 
 	llm.clock(), llm.read_health(), llm.read_providers(), llm.billed_tags(jsonb), llm.bill(text[], timestamptz, timestamptz),
 	llm.bill_query(text[], timestamptz, timestamptz),
 	llm.budget_start(text, text, timestamptz), llm.budget_end(text, text, timestamptz),
-	llm.spent_before(bigint, timestamptz), llm.schema_of_type(oid, boolean, text),
+	llm.spent_before(bigint, timestamptz), llm.schema_of_type(oid, boolean, text), llm.labels(jsonb),
 	llm.html_text(text), llm.html_name(text), llm.html_money(numeric, numeric), llm.html_count(numeric),
 	llm.report_bars(text, timestamptz, timestamptz), llm.report_now(), llm.report_style(),
 	llm.report_split(text, text, text, text, text[], timestamptz, timestamptz) TO PUBLIC;

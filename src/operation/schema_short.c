@@ -36,6 +36,24 @@ static const struct
 	{"email", "string", "email"},
 };
 
+/* What PostgreSQL calls them, too. */
+static const struct
+{
+	const char *name;
+	const char *means;
+} synonyms[] = {
+	{"int", "integer"},
+	{"bigint", "integer"},
+	{"smallint", "integer"},
+	{"bool", "boolean"},
+	{"float", "number"},
+	{"float8", "number"},
+	{"real", "number"},
+	{"numeric", "number"},
+	{"varchar", "text"},
+	{"timestamptz", "timestamp"},
+};
+
 #define SEPARATOR " - "
 
 static bool is_short_value(const JsonbValue *value);
@@ -64,10 +82,16 @@ find_type(const JsonbValue *value)
 {
 	const char *description;
 	int len = type_len(value, &description);
+	const char *name = pnstrdup(value->val.string.val, len);
 
+	for (int i = 0; i < lengthof(synonyms); i++)
+	{
+		if (strcmp(synonyms[i].name, name) == 0)
+			name = synonyms[i].means;
+	}
 	for (int i = 0; i < lengthof(types); i++)
 	{
-		if (strlen(types[i].name) == len && memcmp(types[i].name, value->val.string.val, len) == 0)
+		if (strcmp(types[i].name, name) == 0)
 			return i;
 	}
 	return -1;
