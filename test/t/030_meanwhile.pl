@@ -25,7 +25,7 @@ sub outcome
 {
 	my $job = shift;
 
-	sql("CALL llm.wait(job => $job, timeout => '30 s')");
+	sql("CALL llm.wait(job => $job, timeout => '3 minutes')");
 	return sql("SELECT string_agg(n || ' ' || v.state, ', ' ORDER BY v.state) FROM llm.job,
 		LATERAL (VALUES (done, 'done'), (failed, 'failed'), (superseded, 'superseded'),
 			(row_gone, 'row_gone')) v(n, state)
@@ -354,7 +354,7 @@ $ENV{PGOPTIONS} = '-c statement_timeout=0';
 my $set = 'SET lock_timeout = 0; SET default_transaction_read_only = off; SET search_path = public;';
 sql("$set SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'llm_enrich %'");
 my $job = sql("$set SET ROLE ana; UPDATE keys SET label = llm_classify(body, '{billing,bug}'); SELECT llm.last_job();");
-sql("$set CALL llm.wait(job => $job, timeout => '30 s')");
+sql("$set CALL llm.wait(job => $job, timeout => '3 minutes')");
 is(sql("$set SELECT count(*) FROM keys WHERE label ->> 'label' = 'bug'"), 4, 'P5: keys of all kinds are found under odd settings');
 sql("$set ALTER DATABASE postgres RESET ALL");
 delete $ENV{PGOPTIONS};

@@ -35,7 +35,7 @@ sub answered
 
 	my $job = $node->safe_psql('postgres', 'SELECT max(id) FROM llm.job');
 
-	$node->psql('postgres', "CALL llm.wait(job => $job, timeout => '20 seconds')");
+	$node->psql('postgres', "CALL llm.wait(job => $job, timeout => '3 minutes')");
 	return $node->safe_psql('postgres', "SELECT llm_status(label) FROM note WHERE id = $id");
 }
 

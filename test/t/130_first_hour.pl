@@ -54,8 +54,9 @@ sub hint_of_wait
 
 	$node->poll_query_until('postgres', "SELECT why LIKE " . LLMTest::quoted("$why%") . " $open")
 		or diag($node->safe_psql('postgres', "SELECT waiting, why $open"));
-	$shown = $node->safe_psql('postgres', q(
-		SELECT problem || ' HINT: ' || hint FROM llm.health WHERE problem LIKE ) . LLMTest::quoted($problem // $why) . ' LIMIT 1');
+	$shown = wait_text($node, q(
+		SELECT problem || ' HINT: ' || hint FROM llm.health WHERE problem LIKE ) . LLMTest::quoted($problem // $why) . ' LIMIT 1',
+		qr/HINT: ./);
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	like($shown, qr/HINT: ./, "$name: llm.progress says why, and llm.health what to type");
@@ -189,11 +190,9 @@ is($node->safe_psql('postgres', q(SELECT label->>'label' FROM bare)), 'invoice',
 # An address where nobody listens
 # ---------------------------------------------------------------------------
 
-my $closed = start_provider();
-my $address = $closed->base_url;
+my $address = 'http://127.0.0.1:9/v1';
 my $lane = $provider->base_url('astray');
 
-$closed->stop;
 new_rows();
 $node->safe_psql('postgres', qq(
 	CREATE SERVER astray FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url '$address');

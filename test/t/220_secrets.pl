@@ -64,7 +64,7 @@ sub outcome
 {
 	my $job = shift;
 
-	sql("CALL llm.wait(job => $job, timeout => '30 s')");
+	sql("CALL llm.wait(job => $job, timeout => '3 minutes')");
 	return sql("SELECT format('done %s failed %s', done, failed) FROM llm.job WHERE id = $job");
 }
 

@@ -21,13 +21,6 @@ sql('CREATE ROLE mallory LOGIN', 'CREATE ROLE boss', 'CREATE ROLE clerk', 'GRANT
 
 sub sql { return $node->safe_psql('postgres', join(";\n", @_)); }
 
-sub enable
-{
-	sql("ALTER SYSTEM SET llm_enrich.enabled = $_[0]");
-	sql('SELECT pg_reload_conf()');
-	return;
-}
-
 # A table of that owner, and the pending job of the role that asks.
 sub enrich
 {
@@ -44,7 +37,7 @@ sub outcome
 {
 	my $job = shift;
 
-	enable('on');
+	sending($node, 'on');
 	$node->poll_query_until('postgres', "SELECT state <> 'open' FROM llm.job WHERE id = $job") or die "job $job is open";
 	my $state = sql("SELECT state || ' ' || done || ' ' || failed FROM llm.job WHERE id = $job");
 	return $state;
@@ -90,7 +83,7 @@ my %change = (
 );
 foreach my $what (sort keys %change)
 {
-	enable('off');
+	sending($node, 'off');
 	sql('RESET ROLE', 'DROP TABLE IF EXISTS t', 'DROP DOMAIN IF EXISTS d', 'SET ROLE mallory',
 		'CREATE DOMAIN d AS text');
 	$job = enrich('t', 'mallory', 'boss', 'CREATE TABLE t (id int PRIMARY KEY, body d, label jsonb) PARTITION BY RANGE (id);
@@ -102,17 +95,17 @@ foreach my $what (sort keys %change)
 }
 
 # What is no change, and who is not to be feared.
-enable('off');
+sending($node, 'off');
 $job = enrich('same', 'mallory', $super);
 sql('SET ROLE mallory', 'CREATE INDEX ON same (body)', 'ALTER TABLE same ADD COLUMN more int',
 	'ALTER TABLE same RENAME COLUMN label TO verdict',
 	'ANALYZE same');
 is(outcome($job), 'finished 3 0', 'an index without an expression, another column, another name: it goes on');
-enable('off');
+sending($node, 'off');
 $job = enrich('given', 'mallory', 'boss');
 sql('ALTER TABLE given OWNER TO clerk');
 is(outcome($job), 'finished 3 0', 'an owner who is a member of the role could ask by itself');
-enable('off');
+sending($node, 'off');
 $job = enrich('own', 'mallory', 'mallory');
 sql('SET ROLE mallory', sprintf($trigger, 'own'));
 is(outcome($job), 'finished 3 0', "an owner's own rows go on");
