@@ -21,13 +21,6 @@
 #include "send/scheduler_repeat.h"
 #include "tables/repeat.h"
 
-/*
- * Inputs of one claim together; a single larger one goes alone.  And bodies of all requests
- * that are not stored yet: while they are more, nothing is claimed.
- */
-#define CLAIM_BYTES (INT64CONST(16) * 1024 * 1024)
-#define MEMORY_BYTES (INT64CONST(64) * 1024 * 1024)
-
 /* Claims of one pass that a change of the catalog may undo; then what has landed is stored first. */
 #define CLAIM_TRIES 3
 
@@ -45,7 +38,7 @@ claim_by_routes(LlmPass *pass, int taken, TimestampTz now, bool *outdated)
 	int nportions = llm_joblist_plan(llm_air_slots(), llm_http_in_flight() + taken, now, portions);
 	List *claims;
 	int64 *aside;
-	LlmClaimBounds bounds = {.bytes = Min(CLAIM_BYTES, MEMORY_BYTES - (int64) llm_request_bytes())};
+	LlmClaimBounds bounds = {.bytes = llm_route_claim_bytes()};
 
 	*outdated = false;
 	pass->portions = portions;
@@ -94,7 +87,7 @@ fail_followed(LlmPass *pass)
 static bool
 is_memory_full(void)
 {
-	return llm_request_bytes() >= MEMORY_BYTES;
+	return llm_route_claim_bytes() == 0;
 }
 
 TimestampTz

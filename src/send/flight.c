@@ -38,7 +38,6 @@
 /* The part of a faulty answer that is kept, and told to the model. */
 #define LAST_ANSWER_BYTES 8192
 
-static Size bytes_in_mind = 0; /* bodies of all requests; sender's life */
 static dlist_head all_flights = DLIST_STATIC_INIT(all_flights);
 
 /* The parts of a settlement that the claim and the route tell. */
@@ -155,7 +154,7 @@ llm_request_make(LlmClaim *const *claims, int n, LlmRoute *route, LlmSharedRecip
 	request->cap = claims[0]->cap * n;
 	if (route->problem == NULL && recipe != NULL)
 		llm_flight_fill_body(request, claims);
-	bytes_in_mind += request->bytes;
+	llm_route_hold(route, request->bytes);
 	MemoryContextSwitchTo(saved);
 	llm_route_use(route);
 	if (recipe != NULL)
@@ -477,12 +476,6 @@ fill_refusal(LlmFlight *flight, LlmErrorClass class, LlmRefusedTask *refused, co
 						   s->http_status == 0 ? llm_error_name(class) : psprintf("HTTP status %d", s->http_status));
 }
 
-Size
-llm_request_bytes(void)
-{
-	return bytes_in_mind;
-}
-
 void
 llm_request_give_back(LlmRequest *request)
 {
@@ -682,7 +675,7 @@ llm_flight_free(LlmFlight *flight)
 		llm_question_forget(flight->question);
 	if (--request->nheld > 0)
 		return;
-	bytes_in_mind -= request->bytes;
+	llm_route_let_go(request->route, request->bytes);
 	if (request->recipe != NULL)
 		request->recipe->users--;
 	llm_route_release(request->route);

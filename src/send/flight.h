@@ -96,9 +96,6 @@ extern LlmRequest *llm_request_make(LlmClaim *const *claims, int n, LlmRoute *ro
 /* All flights there are, by all_node. */
 extern dlist_head *llm_flight_all(void);
 
-/* Bodies of all requests there are. */
-extern Size llm_request_bytes(void);
-
 /* It was not sent after all: the limiter gets back what it granted. */
 extern void llm_request_give_back(LlmRequest *request);
 

@@ -471,7 +471,7 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions
 		int want = llm_route_room(route, slots, in_flight);
 
 		route->granted = 0;
-		if (route->front == 0 || route->problem != NULL)
+		if (route->front == 0 || route->problem != NULL || !llm_route_has_memory(route))
 			continue;
 		if (want > 0)
 			llm_route_grant(route, want, now);
@@ -601,7 +601,7 @@ wake_of(const LlmJob *job, int slots, int in_flight)
 		return DT_NOBEGIN;
 	if (route->problem != NULL)
 		return route->expires_at;
-	if (llm_route_room(route, slots, in_flight) <= 0)
+	if (llm_route_room(route, slots, in_flight) <= 0 || !llm_route_has_memory(route))
 		return DT_NOEND;
 	if (route != job->home)
 		wake_at = llm_route_look_at(job->home);

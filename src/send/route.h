@@ -42,6 +42,7 @@ typedef struct LlmRoute
 	int taken; /* granted by the limiter, and neither settled nor given back yet */
 	int letters; /* of these, for immediate calls */
 	int trials; /* of these, those of llm.check() */
+	Size held; /* bytes of the bodies of its requests that are not over and stored */
 
 	bool alone; /* nobody else has, or wants, requests in flight at the target */
 
@@ -178,6 +179,17 @@ extern void llm_route_end_turn(void);
 
 /* How many more requests the route may have in flight, as far as slots go. */
 extern int llm_route_room(const LlmRoute *route, int slots, int in_flight);
+
+/* A request of the route holds so many bytes more, or less. */
+extern void llm_route_hold(LlmRoute *route, Size bytes);
+extern void llm_route_let_go(LlmRoute *route, Size bytes);
+
+/*
+ * Bytes of inputs that may be claimed now, though a single input may have more; 0: nothing.  May a route's tasks
+ * be among them, or does it hold what is its share?
+ */
+extern int64 llm_route_claim_bytes(void);
+extern bool llm_route_has_memory(const LlmRoute *route);
 
 /* All routes that are not stale. */
 extern dlist_head *llm_route_all(void);
