@@ -145,6 +145,9 @@ extern void llm_planner_init(void);
 /* NULL when the extension is not in this database.  Valid until the next catalog change. */
 extern const LlmPlannerCalls *llm_planner_calls(void);
 
+/* Does one stand anywhere in the tree, sub-queries included?  Walkers take an argument that they do not use. */
+extern bool llm_planner_has_call(Node *node, void *unused);
+
 /* Is this node one of our calls? */
 extern bool llm_planner_is_call(const Node *node);
 

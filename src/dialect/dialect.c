@@ -9,9 +9,6 @@
 
 #include "dialect/dialect.h"
 
-/* Tokens that a message costs besides its text. */
-#define MESSAGE_TOKENS 8
-
 static const LlmDialect *const dialects[] = {
 #define LLM_DIALECT(name) &llm_dialect_##name,
 #include "dialect/dialect_list.h"
@@ -87,27 +84,6 @@ llm_dialect_same_body(const LlmEndpoint *a, const LlmEndpoint *b)
 		   is_same_word(a->habits.max_tokens_field, b->habits.max_tokens_field) &&
 		   is_same_word(a->habits.system_role, b->habits.system_role) &&
 		   is_same_word(a->habits.extra_body, b->habits.extra_body);
-}
-
-/*
- * English has about 3.6 ASCII characters in a token, other scripts about one
- * character in 1.1 tokens.  Good to a factor of two, which is what limits and
- * reservations need.
- */
-int64
-llm_dialect_estimate_tokens(const char *str, size_t len)
-{
-	size_t ascii = 0;
-	size_t others = 0; /* characters, counted by their first byte */
-	size_t i;
-
-	for (i = 0; i < len; i++)
-	{
-		ascii += (unsigned char) str[i] < 0x80;
-		others += (unsigned char) str[i] >= 0xC0;
-	}
-	return (int64) (ascii * 10 + LLM_BYTES_OF_TEN_TOKENS - 1) / LLM_BYTES_OF_TEN_TOKENS +
-		   (int64) (others * 11 + 9) / 10 + MESSAGE_TOKENS;
 }
 
 bool

@@ -27,6 +27,32 @@
 /* Numbers of a vector to make room for at first. */
 #define FIRST_VALUES 1024
 
+/* Tokens that a message costs besides its text. */
+#define MESSAGE_TOKENS 8
+
+/* ---- what a text takes ---- */
+
+/*
+ * English has about 3.6 ASCII characters in a token, other scripts about one
+ * character in 1.1 tokens.  Good to a factor of two, which is what limits and
+ * reservations need.
+ */
+int64
+llm_dialect_estimate_tokens(const char *str, size_t len)
+{
+	size_t ascii = 0;
+	size_t others = 0; /* characters, counted by their first byte */
+	size_t i;
+
+	for (i = 0; i < len; i++)
+	{
+		ascii += (unsigned char) str[i] < 0x80;
+		others += (unsigned char) str[i] >= 0xC0;
+	}
+	return (int64) (ascii * 10 + LLM_BYTES_OF_TEN_TOKENS - 1) / LLM_BYTES_OF_TEN_TOKENS +
+		   (int64) (others * 11 + 9) / 10 + MESSAGE_TOKENS;
+}
+
 /* ---- JSON ---- */
 
 void
@@ -187,12 +213,6 @@ llm_dialect_append_extra(StringInfo buf, const LlmHabits *habits)
 }
 
 /* ---- an answer ---- */
-
-const char *
-llm_dialect_header(const LlmRawAnswer *raw, const char *name)
-{
-	return raw->headers == NULL ? NULL : llm_http_header(raw->headers, name);
-}
 
 static void
 forget_limit(LlmToldLimit *limit)

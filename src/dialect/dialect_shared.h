@@ -96,7 +96,11 @@ extern void llm_dialect_append_extra(StringInfo buf, const LlmHabits *habits);
 /* ---- an answer ---- */
 
 /* The value of a header by its name in lower case, or NULL. */
-extern const char *llm_dialect_header(const LlmRawAnswer *raw, const char *name);
+static inline const char *
+llm_dialect_header(const LlmRawAnswer *raw, const char *name)
+{
+	return raw->headers == NULL ? NULL : llm_http_header(raw->headers, name);
+}
 
 /* An empty reply of that class; message may be NULL, and is copied. */
 extern void llm_dialect_reply(LlmReply *reply, LlmErrorClass class, const char *message);

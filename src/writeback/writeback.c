@@ -41,6 +41,7 @@
 #include "writeback/writeback.h"
 #include "writeback/writeback_announce.h"
 #include "writeback/writeback_cells.h"
+#include "writeback/writeback_error.h"
 #include "writeback/writeback_progress.h"
 #include "writeback/writeback_queue.h"
 #include "writeback/writeback_session.h"

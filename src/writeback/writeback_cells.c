@@ -13,18 +13,17 @@
 
 #include "access/xact.h"
 #include "commands/trigger.h"
-#include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/resowner.h"
 
-#include "base/error.h"
 #include "base/spi.h"
 #include "cell/image.h"
 #include "writeback/writeback_cells.h"
 #include "writeback/writeback_check.h"
 #include "writeback/writeback_diag.h"
+#include "writeback/writeback_error.h"
 #include "writeback/writeback_leaf.h"
 #include "writeback/writeback_session.h"
 #include "writeback/writeback_sql.h"
@@ -32,9 +31,6 @@
 
 /* Each row that has to wait for a lock costs the lock time-out: after so many the others go first. */
 #define MAX_LOCK_WAITS 4
-
-/* The explanation of a failed row is cut there. */
-#define EXPLANATION_BYTES 500
 
 /* Work in a subtransaction; raises. */
 typedef void (*Work)(void *arg);
@@ -84,20 +80,6 @@ ends_transaction(const ErrorData *error)
 	}
 }
 
-bool
-llm_writeback_is_lock_error(int sqlerrcode)
-{
-	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
-		   sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
-		   sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
-}
-
-bool
-llm_writeback_is_said_lock(const ErrorData *error)
-{
-	return llm_writeback_is_lock_error(error->sqlerrcode) && llm_error_is_said(error);
-}
-
 /*
  * Run work in a subtransaction, ended by SET CONSTRAINTS ALL IMMEDIATE, so that
  * deferred triggers fire here and as the role.  Settings changed within are put
@@ -135,18 +117,6 @@ try_work(Work work, void *arg)
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	return error;
-}
-
-/* Relation and column were there, under a lock: what else an error says is gone is missed by a trigger or the like. */
-void
-llm_writeback_fail_by_error(LlmWriteRow *row, ErrorData *error)
-{
-	const char *message = error->message ? error->message : "unknown error";
-	char *explanation = psprintf("%s: %.*s", unpack_sql_state(error->sqlerrcode),
-								 pg_mbcliplen(message, strlen(message), EXPLANATION_BYTES), message);
-
-	llm_writeback_fail(row, error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ? "forbidden" : "not_writable",
-					   explanation);
 }
 
 /* The outcome is in the cell. */

@@ -23,13 +23,4 @@ extern void llm_writeback_cells(LlmWriteJob *job);
 /* Without a look at any cell: rows that still have no fate get this one; superseded ones are superseded. */
 extern void llm_writeback_decide(LlmWriteJob *job, LlmFate fate, const char *reason, char *explanation);
 
-/* Somebody else was faster; nothing is wrong. */
-extern bool llm_writeback_is_lock_error(int sqlerrcode);
-
-/* Does a function of the user's say so?  There need not be a lock that somebody lets go. */
-extern bool llm_writeback_is_said_lock(const ErrorData *error);
-
-/* Short name and sentence for an error that cost a row its write-back. */
-extern void llm_writeback_fail_by_error(LlmWriteRow *row, ErrorData *error);
-
 #endif /* LLM_WRITEBACK_CELLS_H */

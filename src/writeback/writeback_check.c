@@ -17,8 +17,8 @@
 
 #include "base/guc.h"
 #include "operation/condition.h"
-#include "writeback/writeback_cells.h"
 #include "writeback/writeback_check.h"
+#include "writeback/writeback_error.h"
 
 /* NULL: they cannot be read any more, and *error says why. */
 static LlmConditions *
