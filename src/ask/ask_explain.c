@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "utils/lsyscache.h"
@@ -21,6 +19,7 @@
 #include "ask/ask_aggregate.h"
 #include "ask/ask_explain.h"
 #include "ask/ask_site.h"
+#include "money/dollars.h"
 #include "money/forecast_call.h"
 
 /* Width in statistics of a text that is kept out of line, and what such a text has at least, about. */
@@ -134,15 +133,6 @@ forecast_aggregate(const CustomScan *plan, const Aggref *aggref, const ExplainSt
 	ask->calls = groups * llm_ask_aggregate_calls(aggref, bytes);
 }
 
-/* Dollars with two digits that count. */
-static char *
-dollars(double amount)
-{
-	int digits = amount > 0 ? Min(Max(2 - (int) ceil(log10(amount)), 2), 10) : 2;
-
-	return psprintf("%.*f", digits, amount);
-}
-
 void
 llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
 {
@@ -174,7 +164,9 @@ llm_ask_explain_estimate(const CustomScan *plan, ExplainState *es)
 	ExplainPropertyFloat("Estimated Input Tokens", NULL, forecast.sum.input_tokens, 0, es);
 	ExplainPropertyFloat("Estimated Output Tokens", NULL, forecast.sum.output_tokens, 0, es);
 	if (forecast.sum.is_priced)
-		ExplainPropertyText("Estimated Cost", psprintf("%s to %s US dollars", dollars(forecast.sum.cost_low), dollars(forecast.sum.cost_high)),
+		ExplainPropertyText("Estimated Cost",
+							psprintf("%s to %s US dollars", llm_dollars(forecast.sum.cost_low),
+									 llm_dollars(forecast.sum.cost_high)),
 							es);
 	MemoryContextDelete(scratch);
 }

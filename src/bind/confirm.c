@@ -26,6 +26,7 @@
 #include "base/guc.h"
 #include "base/spi.h"
 #include "bind/confirm.h"
+#include "money/dollars.h"
 #include "money/forecast.h"
 
 /* Smaller statements are estimated only where they may have to wait. */
@@ -227,14 +228,6 @@ resume_text(List *jobs)
 	return text_to_type.data;
 }
 
-static char *
-dollars(double amount)
-{
-	int digits = amount > 0 ? Min(Max(2 - (int) ceil(log10(amount)), 2), 10) : 2;
-
-	return psprintf("%.*f", digits, amount);
-}
-
 static void
 tell(List *jobs)
 {
@@ -254,7 +247,7 @@ tell(List *jobs)
 	ereport(NOTICE,
 			(first->statement_is_priced
 				 ? errmsg("rows queued and paused: %lld, with %lld calls, for %s to %s US dollars", rows, calls,
-						  dollars(first->statement_low), dollars(first->statement_high))
+						  llm_dollars(first->statement_low), llm_dollars(first->statement_high))
 				 : errmsg("rows queued and paused: %lld, with %lld calls of a model whose price is not known", rows, calls),
 			 kept > 0
 				 ? errdetail("\"llm_enrich.confirm_above\" is %g. Kept answers serve %lld calls more, which cost nothing.",

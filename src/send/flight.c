@@ -437,6 +437,7 @@ absolve(const LlmFlight *flight, TimestampTz now)
 
 	llm_blame_absolve(limiter, llm_refused_row(flight->task), now);
 	llm_limiter_unlock();
+	llm_route_doubt_over(flight->route);
 }
 
 /* The task was refused: it is final, or ready and set aside. */

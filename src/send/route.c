@@ -240,6 +240,7 @@ replace_route(LlmRoute *route, TimestampTz now)
 		successor->reasons = successor->reasons || route->reasons;
 		successor->proven = route->proven && llm_dialect_same_body(&route->endpoint, &successor->endpoint);
 		successor->reported = successor->reported || route->reported;
+		successor->reported_in_doubt = successor->reported_in_doubt || route->reported_in_doubt;
 		successor->shut_until = route->shut_until;
 		successor->pause = route->pause == NULL ? NULL : MemoryContextStrdup(successor->context, route->pause);
 		successor->pause_of = route->pause_of;
@@ -644,5 +645,6 @@ llm_route_report(LlmRoute *route, const char *problem, const char *hint)
 
 	llm_shmem_report_problem_of(route->role, subject, problem, hint);
 	route->reported = (problem != NULL);
+	route->reported_in_doubt = false;
 	pfree(subject);
 }

@@ -102,6 +102,7 @@ typedef struct LlmRoute
 
 	LlmHttpCause cause; /* of the last failure, where it is known */
 	bool reported; /* a problem of it stands in llm.health */
+	bool reported_in_doubt; /* for a refusal that may be a row's fault */
 } LlmRoute;
 
 extern void llm_route_refresh(TimestampTz now);
@@ -211,8 +212,12 @@ extern void llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const ch
 extern void llm_route_log_turn(const LlmRoute *route, LlmLimiterTurn turn, LlmErrorClass class,
 							   TimestampTz until);
 
-/* The same for a refusal that may be the row's fault alone: nothing is said of the target. */
+/*
+ * The same for a refusal that may be the row's fault alone: of the target no more is said than why it
+ * is shut, as long as it is in doubt; doubt_over(): the row was final, and it was not the target.
+ */
 extern void llm_route_note_doubtful(LlmRoute *route, LlmErrorClass class, const char *message, bool shut);
+extern void llm_route_doubt_over(LlmRoute *route);
 /* One text for llm.job.reason; NULL when the route does not wait. */
 extern const char *llm_route_reason(LlmRoute *route);
 

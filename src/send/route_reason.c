@@ -129,6 +129,18 @@ llm_route_note_doubtful(LlmRoute *route, LlmErrorClass class, const char *messag
 		return;
 	set_silence(route, NULL);
 	note_pause(route, class, message, shut);
+	/* short as the pause may be, all others wait for it */
+	if (route->reported || !shut || llm_limiter_refusal_kind(class) != LLM_REFUSAL_PAUSE || message == NULL)
+		return;
+	llm_route_report(route, message, llm_route_hint(route->target, class, route->cause));
+	route->reported_in_doubt = true;
+}
+
+void
+llm_route_doubt_over(LlmRoute *route)
+{
+	if (route->reported && route->reported_in_doubt)
+		llm_route_report(route, NULL, NULL);
 }
 
 const char *

@@ -17,6 +17,7 @@
 
 #include "base/guc.h"
 #include "dialect/dialect.h"
+#include "money/dollars.h"
 #include "send/flight.h"
 #include "send/retry.h"
 #include "send/share.h"
@@ -66,8 +67,8 @@ hold_back(LlmSettlement *s, const LlmRetrySums *sums)
 	MemoryContext saved = MemoryContextSwitchTo(flight->context); /* outlives a store that fails */
 
 	if (llm_retry_counts_dollars(sums))
-		s->held_back = psprintf("retries have taken %.6f of %.6f dollars, and \"llm_enrich.max_retry_share\" is %g",
-								sums->retry_cost, sums->cost, llm_guc_max_retry_share);
+		s->held_back = psprintf("retries have taken %s of %s dollars, and \"llm_enrich.max_retry_share\" is %g",
+								llm_dollars(sums->retry_cost), llm_dollars(sums->cost), llm_guc_max_retry_share);
 	else
 		s->held_back = psprintf("retries have taken " INT64_FORMAT " of " INT64_FORMAT
 								" tokens, and \"llm_enrich.max_retry_share\" is %g",
