@@ -410,6 +410,14 @@ use_reply(LlmCallSite *site, const LlmLetterReply *reply)
 	return NULL;
 }
 
+/* An earlier command asked, a FETCH before this one, and had no money left for it; nothing was sent. */
+static bool
+is_refused_to_another(const LlmAhead *ahead, const StringInfoData *bytes, const LlmLetterReply *reply)
+{
+	return reply->outcome == LLM_LETTER_UNUSABLE && reply->requests == 0 &&
+		   !llm_letter_same_command(ahead->bytes.data, bytes->data);
+}
+
 /* Ask, and wait; unless it is asked already, for a row ahead. */
 static Jsonb *
 ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_answer, LlmAhead *ahead)
@@ -426,12 +434,15 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 		ahead = llm_ask_ring_find(&bytes);
 	if (ahead != NULL)
 	{
-		pfree(bytes.data);
 		llm_ask_await(ahead->posted, llm_guc_patience_ms, site->meanwhile, &reply);
-		if (!ahead->counted)
-			llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
-		ahead->counted = true;
-		return use_reply(site, &reply);
+		if (!is_refused_to_another(ahead, &bytes, &reply))
+		{
+			pfree(bytes.data);
+			if (!ahead->counted)
+				llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
+			ahead->counted = true;
+			return use_reply(site, &reply);
+		}
 	}
 	count_call(site->name);
 	posted = llm_ask_wait(&bytes, llm_guc_patience_ms, site->meanwhile, &reply);

@@ -97,7 +97,7 @@ llm_letter_set_command(LlmLetterQuestion *question)
 {
 	question->max_cost = llm_guc_max_cost_nano();
 	question->command = (LlmLetterCommand){0};
-	/* without a cap a later command may use the letter: a FETCH, those of the FETCH before */
+	/* a later command may use the letter, a FETCH those of the FETCH before; it is paid by the cap of its own */
 	if (question->max_cost >= 0)
 		question->command = (LlmLetterCommand){GetCurrentStatementStartTimestamp(), MyProcPid};
 }
@@ -107,9 +107,10 @@ llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 {
 	initStringInfo(bytes);
 	appendBinaryStringInfo(bytes, (const char *) &question->patience_ms, sizeof(question->patience_ms));
+	appendBinaryStringInfo(bytes, (const char *) &question->command, sizeof(question->command));
+	Assert(bytes->len == LLM_LETTER_KEY);
 	appendBinaryStringInfo(bytes, (const char *) &question->role, sizeof(question->role));
 	appendBinaryStringInfo(bytes, (const char *) &question->max_cost, sizeof(question->max_cost));
-	appendBinaryStringInfo(bytes, (const char *) &question->command, sizeof(question->command));
 	appendStringInfoChar(bytes, question->reuse ? 1 : 0);
 	write_string(bytes, question->model);
 	write_string(bytes, question->operation);
@@ -121,6 +122,12 @@ llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 	write_bytes(bytes, question->input, question->input_len);
 }
 
+bool
+llm_letter_same_command(const char *one, const char *other)
+{
+	return memcmp(one + sizeof(int), other + sizeof(int), sizeof(LlmLetterCommand)) == 0;
+}
+
 void
 llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *question)
 {
@@ -130,12 +137,12 @@ llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *quest
 					 sizeof(question->command));
 	memcpy(&question->patience_ms, reader.at, sizeof(question->patience_ms));
 	reader.at += sizeof(question->patience_ms);
+	memcpy(&question->command, reader.at, sizeof(question->command));
+	reader.at += sizeof(question->command);
 	memcpy(&question->role, reader.at, sizeof(question->role));
 	reader.at += sizeof(question->role);
 	memcpy(&question->max_cost, reader.at, sizeof(question->max_cost));
 	reader.at += sizeof(question->max_cost);
-	memcpy(&question->command, reader.at, sizeof(question->command));
-	reader.at += sizeof(question->command);
 	question->reuse = *reader.at++ != 0;
 	question->model = read_string(&reader);
 	question->operation = read_string(&reader);

@@ -22,7 +22,7 @@
 /* The operation of llm.check(): a call outside of anything, which may go where others wait. */
 #define LLM_LETTER_TRIAL "check"
 
-/* The client's command that asks, of which there may be many questions; no padding, since bytes are compared. */
+/* The client's command that asks, of which there may be many questions; no padding. */
 typedef struct LlmLetterCommand
 {
 	int64 at; /* when it began */
@@ -78,8 +78,11 @@ typedef struct LlmLetterReply
 	const char *cost; /* US dollars of all requests as a number; NULL: no price is known */
 } LlmLetterReply;
 
-/* The same question is the same bytes from here on, however long it may wait. */
-#define LLM_LETTER_KEY sizeof(int)
+/* The same question is the same bytes from here on, however long it may wait, whichever command of the client asks. */
+#define LLM_LETTER_KEY ((int) (sizeof(int) + sizeof(LlmLetterCommand)))
+
+/* Are two questions, as they are written, of one command, or of commands without a cap? */
+extern bool llm_letter_same_command(const char *one, const char *other);
 
 /* Fill in whose command it is, and what that may cost: this session's. */
 extern void llm_letter_set_command(LlmLetterQuestion *question);
