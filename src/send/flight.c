@@ -433,9 +433,7 @@ tell_limiter(LlmRequest *request, LlmErrorClass class, const LlmReply *reply, Ll
 static void
 absolve(const LlmFlight *flight, TimestampTz now)
 {
-	LlmLimiter *limiter = llm_route_lock_limiter(flight->route);
-
-	llm_blame_absolve(limiter, llm_refused_row(flight->task), now);
+	llm_blame_absolve(llm_route_lock_limiter(flight->route), llm_refused_row(flight->task), now);
 	llm_limiter_unlock();
 	llm_route_doubt_over(flight->route);
 }
