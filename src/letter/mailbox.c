@@ -59,6 +59,7 @@ typedef struct Letter
 typedef struct Box
 {
 	Oid database; /* of the letters in it */
+	int held; /* letters of its backend that are taken, and not dropped */
 	dsa_pointer first; /* InvalidDsaPointer: it is empty */
 	dsa_pointer last;
 } Box;
@@ -131,6 +132,7 @@ memory_init(bool found, void *memory)
 	for (int i = 0; i < mailbox->nboxes; i++)
 	{
 		mailbox->boxes[i].database = InvalidOid;
+		mailbox->boxes[i].held = 0;
 		mailbox->boxes[i].first = InvalidDsaPointer;
 		mailbox->boxes[i].last = InvalidDsaPointer;
 	}
@@ -375,6 +377,7 @@ let_go(LlmPosted *posted)
 	else if (posted->letter->state == LETTER_TAKEN)
 	{
 		posted->letter->dropped = true;
+		mailbox->boxes[posted->letter->box].held--;
 		is_last = false;
 	}
 	LWLockRelease(mailbox->lock);
@@ -403,22 +406,29 @@ llm_mailbox_wait(long timeout_ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* The lock is held: the box whose turn it is, and that has letters to this database; -1: none has. */
+/* May letters be taken from it, of which fewer than "most" are held?  The lock is held. */
+static bool
+is_to_be_taken(const Box *box, int most)
+{
+	return box->database == MyDatabaseId && DsaPointerIsValid(box->first) && box->held < most;
+}
+
+/* The lock is held: the box whose turn it is; -1: none has letters that may be taken. */
 static int
-find_box(void)
+find_box(int most)
 {
 	for (int i = 0; i < mailbox->nboxes; i++)
 	{
 		int number = (next_box + i) % mailbox->nboxes;
 
-		if (mailbox->boxes[number].database == MyDatabaseId && DsaPointerIsValid(mailbox->boxes[number].first))
+		if (is_to_be_taken(&mailbox->boxes[number], most))
 			return number;
 	}
 	return -1;
 }
 
 bool
-llm_mailbox_take(LlmTaken *taken)
+llm_mailbox_take(LlmTaken *taken, int most)
 {
 	LlmTakenEntry *entry;
 	int number;
@@ -426,13 +436,14 @@ llm_mailbox_take(LlmTaken *taken)
 	attach();
 	entry = MemoryContextAlloc(TopMemoryContext, sizeof(LlmTakenEntry));
 	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
-	number = find_box();
+	number = find_box(most);
 	if (number >= 0)
 	{
 		entry->at = mailbox->boxes[number].first;
 		entry->letter = letter_at(entry->at);
 		take_out_of_box(entry->at, entry->letter);
 		entry->letter->state = LETTER_TAKEN;
+		mailbox->boxes[number].held++;
 		next_box = (number + 1) % mailbox->nboxes;
 	}
 	LWLockRelease(mailbox->lock);
@@ -496,6 +507,8 @@ llm_mailbox_reply_to(LlmTaken *taken, const char *bytes, Size len, const char *i
 	letter->reply_len = fits ? len : instead_len;
 	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
 	dropped = letter->dropped;
+	if (!dropped)
+		mailbox->boxes[box].held--;
 	letter->state = LETTER_REPLIED; /* from here on it is the backend's, unless that has left */
 	LWLockRelease(mailbox->lock);
 	forget_taken(entry, dropped);
@@ -514,7 +527,10 @@ llm_mailbox_put_back(LlmTaken *taken)
 	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
 	dropped = entry->letter->dropped;
 	if (!dropped)
+	{
+		mailbox->boxes[entry->letter->box].held--;
 		put_into_box(entry->at, entry->letter, true);
+	}
 	LWLockRelease(mailbox->lock);
 	forget_taken(entry, dropped);
 	taken->entry = NULL;

@@ -52,8 +52,11 @@ extern void llm_mailbox_drop(LlmPosted *posted);
 /* Sleep until one of this backend's letters may have changed; interruptible. */
 extern void llm_mailbox_wait(long timeout_ms);
 
-/* The next letter to this database, in turn over the backends; false: there is none. */
-extern bool llm_mailbox_take(LlmTaken *taken);
+/*
+ * The next letter to this database, in turn over the backends of which fewer than "most" are held; false:
+ * there is none.
+ */
+extern bool llm_mailbox_take(LlmTaken *taken, int most);
 
 /* Does anybody still wait for it? */
 extern bool llm_mailbox_is_wanted(const LlmTaken *taken);

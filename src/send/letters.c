@@ -43,7 +43,7 @@
 #include "tables/letter_row.h"
 #include "tables/recipe.h"
 
-/* Letters held at a time, under way or not; the others stay in their boxes. */
+/* Letters held at a time, under way or not; the others stay in their boxes.  Half of them are shared out. */
 #define MOST_HELD 2048
 
 /* Rows of dead senders that are booked in one transaction. */
@@ -140,13 +140,17 @@ end_waiting(LlmLetter *letter, LlmLetterOutcome outcome, const char *message, co
  * Waiting
  */
 
-/* Collect from the boxes what there is room for. */
+/*
+ * Collect from the boxes what there is room for.  Those whose target hangs stay long: however many these are,
+ * each backend has its share of one half, of at least one.
+ */
 static void
 collect(TimestampTz now)
 {
+	int share = Max(MOST_HELD / 2 / MaxBackends, 1);
 	LlmTaken taken;
 
-	while (nheld < MOST_HELD && llm_mailbox_take(&taken))
+	while (llm_mailbox_take(&taken, nheld < MOST_HELD / 2 ? MOST_HELD : share))
 		hold(&taken, now);
 }
 
