@@ -262,6 +262,13 @@ count_call(const char *function)
 	calls_of_command++;
 }
 
+/* The end of the user's patience that the deadline is, if there is one. */
+static bool
+is_overdue(const LlmCallSite *site)
+{
+	return site->deadline != DT_NOEND && site->deadline <= llm_clock_now();
+}
+
 /* How long the question may wait: a deadline may come before the end of the user's patience. */
 static int
 patience_ms(const LlmCallSite *site)
@@ -270,11 +277,7 @@ patience_ms(const LlmCallSite *site)
 
 	if (site->deadline == DT_NOEND)
 		return llm_guc_patience_ms;
-	if (site->deadline <= now)
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("the deadline of %s() has passed", site->name)));
-	return (int) Min((int64) llm_guc_patience_ms, (site->deadline - now) / 1000);
+	return (int) Min((int64) llm_guc_patience_ms, Max(site->deadline - now, 0) / 1000);
 }
 
 /* Which model was asked, and what it cost, for the detail of an error; NULL: none was. */
@@ -385,6 +388,7 @@ write_question(const LlmCallSite *site, const text *input, const char *fault, Js
 	}
 	question.role = GetUserId();
 	question.patience_ms = patience_ms(site);
+	question.spent = llm_ask_tally_spent();
 	if (question.model == NULL)
 		question.model = session_model();
 	question.tags = llm_operation_tags(site->asked.tags);
@@ -422,6 +426,8 @@ is_refused_to_another(const LlmAhead *ahead, const StringInfoData *bytes, const 
 static Jsonb *
 ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_answer, LlmAhead *ahead)
 {
+	static const LlmLetterReply overdue = {
+		.outcome = LLM_LETTER_FAILED, .reason = "deadline", .message = "it has passed"};
 	StringInfoData bytes;
 	LlmLetterReply reply;
 	LlmPosted *posted;
@@ -443,6 +449,12 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 			ahead->counted = true;
 			return use_reply(site, &reply);
 		}
+	}
+	if (is_overdue(site))
+	{
+		pfree(bytes.data);
+		fail(site, &overdue);
+		return NULL;
 	}
 	count_call(site->name);
 	posted = llm_ask_wait(&bytes, llm_guc_patience_ms, site->meanwhile, &reply);
@@ -556,7 +568,7 @@ llm_call_site_ahead(LlmCallSite *site, LlmAskRing *ring, const text *input, bool
 	StringInfoData bytes;
 	LlmAhead *ahead = NULL;
 
-	if (calls_left() <= 0)
+	if (calls_left() <= 0 || is_overdue(site))
 		return NULL;
 	write_question(site, input, NULL, NULL, &bytes);
 	if (!unless_asked || llm_ask_ring_find(&bytes) == NULL)

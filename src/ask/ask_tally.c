@@ -17,6 +17,7 @@
 
 #include "ask/ask_tally.h"
 #include "base/guc.h"
+#include "money/budget.h"
 
 /* Digits of a dollar that are told; less than that is told in full. */
 #define TOLD_DIGITS 6
@@ -24,6 +25,7 @@
 /* Of the client's command.  Its cost lives in the top context. */
 static LlmAskTally of_command = {0};
 static TimestampTz command = 0;
+static int64 spent = 0; /* nanodollars, also what was told of already */
 
 static void
 begin_anew(void)
@@ -40,7 +42,10 @@ get_command_tally(void)
 	TimestampTz now = GetCurrentStatementStartTimestamp();
 
 	if (command != now)
+	{
 		begin_anew();
+		spent = 0;
+	}
 	command = now;
 	return &of_command;
 }
@@ -86,8 +91,18 @@ void
 llm_ask_tally_note(LlmAskTally *node, MemoryContext context, const LlmLetterReply *reply, int64 waited_us)
 {
 	add_reply(get_command_tally(), TopMemoryContext, reply, waited_us);
+	if (reply->cost != NULL)
+		spent += llm_money_nano(DirectFunctionCall3(numeric_in, CStringGetDatum(reply->cost),
+													ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	if (node != NULL)
 		add_reply(node, context, reply, waited_us);
+}
+
+int64
+llm_ask_tally_spent(void)
+{
+	(void) get_command_tally();
+	return spent;
 }
 
 void

@@ -40,6 +40,9 @@ extern void llm_ask_tally_note(LlmAskTally *node, MemoryContext context, const L
 							   int64 waited_us);
 extern void llm_ask_tally_give_up(LlmAskTally *node);
 
+/* What the replies have cost that the client's command has counted, in nanodollars. */
+extern int64 llm_ask_tally_spent(void);
+
 /* "0.0021", in the current context; NULL: no price is known of any. */
 extern char *llm_ask_tally_cost(const LlmAskTally *tally);
 

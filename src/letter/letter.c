@@ -4,7 +4,7 @@
  *	  What a backend asks the sender, and what it hears, as bytes.
  *
  * What a pointer shows is a length and the bytes, with a NUL behind a string; a NULL pointer
- * has the length ABSENT.  The same question is the same bytes, whose first are the patience.
+ * has the length ABSENT.  The same question is the same bytes, from LLM_LETTER_KEY on.
  *
  *-------------------------------------------------------------------------
  */
@@ -108,6 +108,7 @@ llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 	initStringInfo(bytes);
 	appendBinaryStringInfo(bytes, (const char *) &question->patience_ms, sizeof(question->patience_ms));
 	appendBinaryStringInfo(bytes, (const char *) &question->command, sizeof(question->command));
+	appendBinaryStringInfo(bytes, (const char *) &question->spent, sizeof(question->spent));
 	Assert(bytes->len == LLM_LETTER_KEY);
 	appendBinaryStringInfo(bytes, (const char *) &question->role, sizeof(question->role));
 	appendBinaryStringInfo(bytes, (const char *) &question->max_cost, sizeof(question->max_cost));
@@ -133,12 +134,13 @@ llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *quest
 {
 	Reader reader = {bytes, bytes + len};
 
-	Assert(len > sizeof(question->patience_ms) + sizeof(question->role) + sizeof(question->max_cost) +
-					 sizeof(question->command));
+	Assert(len > LLM_LETTER_KEY + sizeof(question->role) + sizeof(question->max_cost));
 	memcpy(&question->patience_ms, reader.at, sizeof(question->patience_ms));
 	reader.at += sizeof(question->patience_ms);
 	memcpy(&question->command, reader.at, sizeof(question->command));
 	reader.at += sizeof(question->command);
+	memcpy(&question->spent, reader.at, sizeof(question->spent));
+	reader.at += sizeof(question->spent);
 	memcpy(&question->role, reader.at, sizeof(question->role));
 	reader.at += sizeof(question->role);
 	memcpy(&question->max_cost, reader.at, sizeof(question->max_cost));

@@ -33,6 +33,7 @@ typedef struct LlmLetterQuestion
 {
 	Oid role; /* the one that asks */
 	int patience_ms; /* how long it may wait for a limit or a cool-down */
+	int64 spent; /* by the command so far, as its backend knows, in nanodollars */
 	int64 max_cost; /* of the command, in nanodollars; -1: as much as there is */
 	LlmLetterCommand command; /* where that is capped; else zeros */
 	bool reuse; /* a kept answer will do, and its own may be kept */
@@ -78,8 +79,11 @@ typedef struct LlmLetterReply
 	const char *cost; /* US dollars of all requests as a number; NULL: no price is known */
 } LlmLetterReply;
 
-/* The same question is the same bytes from here on, however long it may wait, whichever command of the client asks. */
-#define LLM_LETTER_KEY ((int) (sizeof(int) + sizeof(LlmLetterCommand)))
+/*
+ * The same question is the same bytes from here on: however long it may wait, whichever command of the client asks, and
+ * whatever that has spent.
+ */
+#define LLM_LETTER_KEY ((int) (sizeof(int) + sizeof(LlmLetterCommand) + sizeof(int64)))
 
 /* Are two questions, as they are written, of one command, or of commands without a cap? */
 extern bool llm_letter_same_command(const char *one, const char *other);

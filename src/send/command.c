@@ -4,8 +4,9 @@
  *	  What immediate commands may spend: llm_enrich.max_cost of each.
  *
  * A command asks many times, and its letters share a purse, in the sender's memory.  It is kept
- * for a while after the last of them, since the next one may come.  Should the sender die, the
- * letters that were under way fail, and a command with a cap with them (ask_call.c).
+ * for a while after the last of them, since the next one may come.  Each letter tells what its command
+ * has paid for, so that the next sender knows it, too.  Should the sender die, the letters that were under
+ * way fail, and a command with a cap with them (ask_call.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -75,6 +76,7 @@ llm_command_join(const LlmLetterQuestion *question)
 	}
 	command->users++;
 	command->purse.amount = question->max_cost;
+	command->purse.spent = Max(command->purse.spent, question->spent);
 	return &command->purse;
 }
 
