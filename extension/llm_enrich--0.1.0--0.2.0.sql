@@ -1348,8 +1348,9 @@ BEGIN
 				WHEN requests = 0 AND unpriced = 0 THEN format('the ledger has nothing of server "%s" at that time', $1)
 				WHEN abs(v_gap) < 0.01 THEN 'they agree to the cent'
 				WHEN v_gap < 0 AND - v_gap <= estimated_cost THEN 'the invoice is lower by no more than what is estimated'
-				WHEN v_gap < 0 THEN format('the invoice is lower by %s%%: a discount, or a price in llm.price that is too high',
+				WHEN v_gap < 0 AND cost > 0 THEN format('the invoice is lower by %s%%: a discount, or a price in llm.price that is too high',
 					round(-100 * v_gap / cost, 1))
+				WHEN v_gap < 0 THEN 'the invoice is lower: a credit that is no request''s'
 				WHEN v_gap > 0 AND v_gap <= explained THEN 'the invoice is higher by no more than what has no price'
 				WHEN v_gap > 0 AND unpriced > 0 AND explained = 0 THEN 'the invoice is higher: what has no price is on it'
 				WHEN v_gap > 0 AND cost > 0 THEN format('the invoice is higher by %s%%: the key is used elsewhere, too, '
@@ -2290,6 +2291,9 @@ BEGIN
 		FOR entry IN SELECT (r.value OPERATOR(pg_catalog.->>) 'role')::pg_catalog.oid AS role,
 				(r.value OPERATOR(pg_catalog.->>) 'too')::pg_catalog.bool AS too
 			FROM pg_catalog.jsonb_array_elements(func.rights) r
+			-- a role that is gone may have left its number
+			WHERE (r.value OPERATOR(pg_catalog.->>) 'role') OPERATOR(pg_catalog.=) '0' OR EXISTS (SELECT FROM pg_catalog.pg_roles o
+				WHERE o.oid OPERATOR(pg_catalog.=) (r.value OPERATOR(pg_catalog.->>) 'role')::pg_catalog.oid)
 		LOOP
 			EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s%s', func.signature,
 				CASE WHEN entry.role OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC' ELSE entry.role::pg_catalog.regrole::pg_catalog.text END,

@@ -133,8 +133,9 @@ BEGIN
 				WHEN requests = 0 AND unpriced = 0 THEN format('the ledger has nothing of server "%s" at that time', $1)
 				WHEN abs(v_gap) < 0.01 THEN 'they agree to the cent'
 				WHEN v_gap < 0 AND - v_gap <= estimated_cost THEN 'the invoice is lower by no more than what is estimated'
-				WHEN v_gap < 0 THEN format('the invoice is lower by %s%%: a discount, or a price in llm.price that is too high',
+				WHEN v_gap < 0 AND cost > 0 THEN format('the invoice is lower by %s%%: a discount, or a price in llm.price that is too high',
 					round(-100 * v_gap / cost, 1))
+				WHEN v_gap < 0 THEN 'the invoice is lower: a credit that is no request''s'
 				WHEN v_gap > 0 AND v_gap <= explained THEN 'the invoice is higher by no more than what has no price'
 				WHEN v_gap > 0 AND unpriced > 0 AND explained = 0 THEN 'the invoice is higher: what has no price is on it'
 				WHEN v_gap > 0 AND cost > 0 THEN format('the invoice is higher by %s%%: the key is used elsewhere, too, '

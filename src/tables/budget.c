@@ -69,17 +69,23 @@ static LlmStatement read_statement = {
 		   " LEFT JOIN llm.budget_period p ON p.budget = b.id AND p.starts_at = w.starts_at ORDER BY b.id"};
 /*
  * Budget $1 in the period from $2: what the ledger has of it.  Of a role with what its members
- * have spent, however far down.
+ * have spent, however far down.  The ledger has names: those that jobs know of a role or table count, too,
+ * where nobody else has them now.
  */
 #define SPENT_WITH \
 	"WITH RECURSIVE rule AS MATERIALIZED (SELECT b.* FROM llm.budget_rule b WHERE b.id = $1)," \
 	" member(oid) AS (SELECT r.role::oid FROM rule r WHERE r.role IS NOT NULL" \
 	"  UNION SELECT a.member FROM pg_auth_members a JOIN member m ON a.roleid = m.oid)," \
-	" names AS (SELECT array_agg(a.rolname::text) AS of FROM pg_authid a JOIN member m ON m.oid = a.oid)," \
+	" names AS (SELECT array_agg(x.name) AS of FROM (" \
+	"   SELECT a.rolname::text AS name FROM pg_authid a JOIN member m ON m.oid = a.oid" \
+	"   UNION SELECT j.role_name FROM llm.job j JOIN member m ON m.oid = j.role" \
+	"    WHERE NOT EXISTS (SELECT FROM pg_authid o WHERE o.rolname = j.role_name::name)) x)," \
 	" wanted AS MATERIALIZED (SELECT r.tag, r.value, n.of AS roles, r.model AS alias, m.model," \
 	"  COALESCE(m.server, r.server) AS server, r.role IS NULL AS of_any," \
-	"  CASE WHEN r.relation IS NOT NULL THEN (SELECT quote_ident(s.nspname) || '.' || quote_ident(c.relname)" \
-	"   FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE c.oid = r.relation::oid) END AS relation," \
+	"  CASE WHEN r.relation IS NOT NULL THEN ARRAY(SELECT quote_ident(s.nspname) || '.' || quote_ident(c.relname)" \
+	"    FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE c.oid = r.relation::oid" \
+	"   UNION SELECT j.relation_name FROM llm.job j WHERE j.relation = r.relation::oid" \
+	"    AND to_regclass(j.relation_name) IS NULL) END AS relations," \
 	"  r.relation IS NULL AS on_any" \
 	"  FROM rule r CROSS JOIN names n LEFT JOIN llm.model m ON m.alias = r.model" \
 	"   AND (r.server IS NULL OR r.server = m.server))"
@@ -88,10 +94,10 @@ static LlmStatement read_statement = {
 	"  WHEN w.tag IS NULL THEN (SELECT sum(x.cost) FROM llm.bill(array_remove(ARRAY[" \
 	"    CASE WHEN NOT w.of_any THEN 'role' END, CASE WHEN NOT w.on_any THEN 'relation' END," \
 	"    CASE WHEN w.server IS NOT NULL THEN 'server' END, CASE WHEN w.alias IS NOT NULL THEN 'model' END], NULL)," \
-	"    $2) x WHERE (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = w.relation)" \
+	"    $2) x WHERE (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = ANY (w.relations))" \
 	"    AND (w.server IS NULL OR x.server = w.server) AND (w.alias IS NULL OR x.model = w.model))" \
 	"  ELSE (SELECT sum(x.cost) FROM llm.ledger x WHERE x.at >= $2 AND x.tags ->> w.tag = w.value" \
-	"    AND (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = w.relation)" \
+	"    AND (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = ANY (w.relations))" \
 	"    AND (w.server IS NULL OR x.server = w.server) AND (w.alias IS NULL OR x.model = w.model)) END, 0::numeric)"
 
 static LlmStatement open_statement = {

@@ -295,7 +295,9 @@ SKIP:
 		'a database whose SQL is older is refused too, and told how to go on');
 	$node->safe_psql('behind', q(CREATE ROLE clerk; CREATE ROLE "Head of it";
 		REVOKE ALL ON FUNCTION llm_classify FROM PUBLIC; GRANT EXECUTE ON FUNCTION llm_classify TO clerk;
-		GRANT EXECUTE ON FUNCTION llm_classify, llm.cancel TO "Head of it" WITH GRANT OPTION;));
+		GRANT EXECUTE ON FUNCTION llm_classify, llm.cancel TO "Head of it" WITH GRANT OPTION;
+		-- a role that has gone, and has left its number
+		CREATE ROLE gone; GRANT EXECUTE ON FUNCTION llm.cancel TO gone; DELETE FROM pg_authid WHERE rolname = 'gone';));
 	$node->safe_psql('behind', "ALTER EXTENSION llm_enrich UPDATE TO '$next'");
 	is($node->safe_psql('behind', q(
 		SELECT string_agg(concat_ws(' ', v.role, p.proname, has_function_privilege(v.role, p.oid, v.right)), ', '
