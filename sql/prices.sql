@@ -37,6 +37,23 @@ SELECT llm.set_price('nine', 1, 2, tiers => '[{"above_tokens": 2000000, "input_p
 SELECT llm.set_price('nine', 1e300, 1);
 SELECT llm.set_price('nine', 1, 1000001);
 
+-- and those of its service tiers
+SELECT llm.import_prices('{"gpt-9": {"litellm_provider": "openai", "mode": "chat",
+	"input_cost_per_token": 2.5e-07, "output_cost_per_token": 2e-06, "input_cost_per_token_batches": 1.25e-07,
+	"input_cost_per_token_flex": 1.25e-07, "output_cost_per_token_flex": 1e-06, "cache_read_input_token_cost_flex": 1.25e-08,
+	"input_cost_per_token_priority": 5e-07, "output_cost_per_token_priority": 4e-06,
+	"input_cost_per_token_above_272k_tokens": 5e-07, "output_cost_per_token_above_272k_tokens": 3e-06,
+	"input_cost_per_token_above_272k_tokens_priority": 1e-06, "output_cost_per_token_above_272k_tokens_priority": 6e-06},
+	"half": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06,
+	"input_cost_per_token_flex": 5e-07}}', as_of => '2026-10-02');
+SELECT l.model, t FROM llm.price_list l LEFT JOIN LATERAL jsonb_array_elements(l.tiers) WITH ORDINALITY e(t, n) ON true
+WHERE l.as_of = '2026-10-02' ORDER BY l.model, n;
+SELECT llm.set_price('nine', 1, 2, tiers => '[{"service_tier": "flex", "input_per_mtok": 0.5, "output_per_mtok": 1}]');
+SELECT llm.set_price('nine', 1, 2, tiers => '[{"service_tier": "", "input_per_mtok": 0.5}]');
+SELECT llm.set_price('nine', 1, 2, tiers => '[{"service_tier": 5, "input_per_mtok": 0.5}]');
+SELECT llm.set_price('nine', 1, 2, tiers => '[{"service_tier": "flex", "above_tokens": "many"}]');
+SELECT llm.set_price('nine', 1, 2, tiers => '[{"service_tier": "flex", "output_per_mtok": -1}]');
+
 -- not everybody's to do
 CREATE ROLE prices_user;
 SET ROLE prices_user;

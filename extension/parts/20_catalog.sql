@@ -71,7 +71,7 @@ COMMENT ON COLUMN llm.price.cache_write_per_mtok IS 'input written to the provid
 COMMENT ON COLUMN llm.price.output_per_mtok IS 'output, reasoning included';
 COMMENT ON COLUMN llm.price.batch_input_per_mtok IS 'input of the provider''s batches; NULL: not known';
 COMMENT ON COLUMN llm.price.batch_output_per_mtok IS 'output of the provider''s batches; NULL: not known';
-COMMENT ON COLUMN llm.price.tiers IS 'prices of long prompts: [{"above_tokens": …, "input_per_mtok": …}, …]; the highest tier that the input is above holds for the whole request';
+COMMENT ON COLUMN llm.price.tiers IS 'prices of long prompts: [{"above_tokens": …, "input_per_mtok": …}, …]; the highest tier that the input is above holds for the whole request; and of service tiers: [{"service_tier": "flex", …}]';
 
 CREATE TABLE llm.price_list (
 	provider text NOT NULL,
@@ -100,7 +100,7 @@ COMMENT ON COLUMN llm.price_list.batch_input_per_mtok IS 'input of the provider'
 COMMENT ON COLUMN llm.price_list.batch_output_per_mtok IS 'output of the provider''s batches';
 COMMENT ON COLUMN llm.price_list.context_tokens IS 'input that fits the model';
 COMMENT ON COLUMN llm.price_list.max_output_tokens IS 'longest answer of the model';
-COMMENT ON COLUMN llm.price_list.tiers IS 'prices of long prompts, as in llm.price';
+COMMENT ON COLUMN llm.price_list.tiers IS 'prices of long prompts and of service tiers, as in llm.price';
 COMMENT ON COLUMN llm.price_list.as_of IS 'day of the list that the row is from';
 COMMENT ON COLUMN llm.price_list.kind IS 'chat: it answers with text; embed: with vectors; NULL: not known';
 

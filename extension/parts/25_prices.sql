@@ -103,13 +103,16 @@ BEGIN
 			llm.listed_price(e.v -> 'output_cost_per_token_batches') AS batch_output,
 			CASE WHEN jsonb_typeof(e.v -> 'max_input_tokens') = 'number' THEN LEAST((e.v -> 'max_input_tokens')::numeric, 2147483647)::int END AS context,
 			CASE WHEN jsonb_typeof(e.v -> 'max_output_tokens') = 'number' THEN LEAST((e.v -> 'max_output_tokens')::numeric, 2147483647)::int END AS longest,
-			(SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('above_tokens', t.k * 1000,
-				'input_per_mtok', llm.listed_price(e.v -> ('input_cost_per_token_above_' || t.k || 'k_tokens')),
-				'cached_input_per_mtok', llm.listed_price(e.v -> ('cache_read_input_token_cost_above_' || t.k || 'k_tokens')),
-				'cache_write_per_mtok', llm.listed_price(e.v -> ('cache_creation_input_token_cost_above_' || t.k || 'k_tokens')),
-				'output_per_mtok', llm.listed_price(e.v -> ('output_cost_per_token_above_' || t.k || 'k_tokens')))) ORDER BY t.k)
-			FROM (SELECT DISTINCT substring(n FROM '^(?:in|out)put_cost_per_token_above_([0-9]{1,6})k_tokens$')::int AS k
-				FROM jsonb_object_keys(e.v) n WHERE n ~ '^(in|out)put_cost_per_token_above_[0-9]{1,6}k_tokens$') t) AS tiers
+			-- prices of long prompts and of service tiers have a name of their own at the end
+			(SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('service_tier', t.s, 'above_tokens', t.k * 1000,
+				'input_per_mtok', llm.listed_price(e.v -> ('input_cost_per_token' || t.x)),
+				'cached_input_per_mtok', llm.listed_price(e.v -> ('cache_read_input_token_cost' || t.x)),
+				'cache_write_per_mtok', llm.listed_price(e.v -> ('cache_creation_input_token_cost' || t.x)),
+				'output_per_mtok', llm.listed_price(e.v -> ('output_cost_per_token' || t.x)))) ORDER BY t.s NULLS FIRST, t.k NULLS FIRST)
+			FROM (SELECT DISTINCT r.m[1] AS x, r.m[2]::int AS k, r.m[3] AS s FROM jsonb_object_keys(e.v) n CROSS JOIN LATERAL regexp_match(n,
+				'^(?:in|out)put_cost_per_token((?:_above_([0-9]{1,6})k_tokens)?(?:_(flex|priority))?)$') AS r(m) WHERE r.m[1] <> '') t
+			WHERE t.s IS NULL OR jsonb_typeof(e.v -> ('input_cost_per_token' || t.x)) = 'number' AND (e.v ->> 'mode' = 'embedding'
+				OR jsonb_typeof(e.v -> ('output_cost_per_token' || t.x)) = 'number')) AS tiers
 		-- a model is listed as "provider/model" where its own name is not enough
 		FROM entry e CROSS JOIN LATERAL (SELECT CASE WHEN starts_with(e.key, (e.v ->> 'litellm_provider') || '/')
 			THEN substr(e.key, length(e.v ->> 'litellm_provider') + 2) ELSE e.key END AS model) m

@@ -60,17 +60,20 @@ static LlmStatement insert_price = {
 	{TEXTOID, TEXTOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID,
 	 JSONBOID}};
 
-/* What is wrong with the prices of long prompts, as a sentence; no row: nothing. */
+/* What is wrong with the prices of long prompts and service tiers, as a sentence; no row: nothing. */
 static LlmStatement check_tiers = {
 	"SELECT CASE WHEN jsonb_typeof($1) <> 'array' THEN 'It must be an array of objects.'"
 	" ELSE (SELECT CASE WHEN jsonb_typeof(t) <> 'object' THEN 'Each of its elements must be an object.'"
-	"  WHEN jsonb_typeof(t->'above_tokens') IS DISTINCT FROM 'number' THEN 'Each of its objects needs a number \"above_tokens\".'"
+	"  WHEN t ? 'service_tier' AND (jsonb_typeof(t->'service_tier') <> 'string' OR t->>'service_tier' = '')"
+	"   THEN '\"service_tier\" must be a word of the provider''s.'"
+	"  WHEN jsonb_typeof(t->'above_tokens') IS DISTINCT FROM 'number' AND (t ? 'above_tokens' OR NOT t ? 'service_tier')"
+	"   THEN 'Each of its objects needs a number \"above_tokens\", or a \"service_tier\".'"
 	"  ELSE (SELECT format(CASE WHEN jsonb_typeof(m.value) = 'number' AND m.value::numeric BETWEEN 0::numeric AND 1000000::numeric"
 	"   OR m.key = 'above_tokens' THEN 'There is no price \"%s\".'"
 	"   ELSE '\"%s\" must be a number from 0 to 1000000.' END, m.key) FROM jsonb_each(t) m"
-	"   WHERE m.key <> ALL ('{above_tokens,input_per_mtok,cached_input_per_mtok,cache_write_per_mtok,output_per_mtok}')"
+	"   WHERE m.key <> 'service_tier' AND (m.key <> ALL ('{above_tokens,input_per_mtok,cached_input_per_mtok,cache_write_per_mtok,output_per_mtok}')"
 	"   OR jsonb_typeof(m.value) <> 'number' OR m.value::numeric < 0::numeric"
-	"   OR m.key <> 'above_tokens' AND m.value::numeric > 1000000::numeric LIMIT 1) END AS fault"
+	"   OR m.key <> 'above_tokens' AND m.value::numeric > 1000000::numeric) LIMIT 1) END AS fault"
 	"  FROM jsonb_array_elements($1) t ORDER BY 1 NULLS LAST LIMIT 1) END",
 	1,
 	{JSONBOID}};
@@ -133,7 +136,7 @@ llm_price_tiers_argument(FunctionCallInfo fcinfo, int i, LlmPrices *prices)
 	if (fault != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"tiers\" does not hold prices of long prompts"),
+				 errmsg("argument \"tiers\" does not hold prices of long prompts or of service tiers"),
 				 errdetail_internal("%s", fault),
 				 errhint("For instance: [{\"above_tokens\": 200000, \"input_per_mtok\": 2.5, \"output_per_mtok\": 15}].")));
 }

@@ -35,7 +35,7 @@ typedef struct LlmPrices
 {
 	Datum values[LLM_PRICES];
 	bool nulls[LLM_PRICES];
-	Datum tiers; /* jsonb: prices of long prompts, as llm.price.tiers */
+	Datum tiers; /* jsonb: prices of long prompts and of service tiers, as llm.price.tiers */
 	bool no_tiers; /* there are none */
 } LlmPrices;
 

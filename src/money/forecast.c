@@ -53,25 +53,32 @@ typedef struct LlmForecastModel
 {
 	const char *alias; /* or NULL */
 	Oid role;
+	const char *asked; /* class of service that the call asks for, or "" */
+	const char *tier; /* the one that is asked for, maybe by the server's habits; "": the usual one */
 	LlmTarget *target;
-	int ntiers; /* the base price first, then the highest tier */
+	int ntiers; /* the base price first, then those of the service tier, then the highest tier */
 	double *tiers; /* so many times TIER_NUMBERS; NULL: no price is known */
 } LlmForecastModel;
 
 static LlmStatement price_statement = {
 	.sql = "SELECT ARRAY[0, p.input_per_mtok, COALESCE(p.cached_input_per_mtok, p.input_per_mtok),"
 		   "  COALESCE(p.cache_write_per_mtok, p.input_per_mtok), p.output_per_mtok]::float8[]"
-		   "  || COALESCE((SELECT array_agg(x.v ORDER BY (t->'above_tokens')::numeric DESC, x.n)"
-		   "   FROM jsonb_array_elements(p.tiers) t, LATERAL (VALUES (0, (t->'above_tokens')::float8),"
+		   "  || COALESCE((SELECT array_agg(x.v ORDER BY t ? 'service_tier' DESC,"
+		   "    (t->'above_tokens')::numeric DESC NULLS LAST, e.place, x.n)"
+		   "   FROM jsonb_array_elements(p.tiers) WITH ORDINALITY e(t, place),"
+		   "    LATERAL (VALUES (0, COALESCE((t->'above_tokens')::float8, -1::float8)),"
 		   "    (1, COALESCE((t->'input_per_mtok')::float8, p.input_per_mtok::float8)),"
-		   "    (2, COALESCE((t->'cached_input_per_mtok')::float8, p.cached_input_per_mtok::float8,"
+		   "    (2, COALESCE((t->'cached_input_per_mtok')::float8,"
+		   "     CASE WHEN t ? 'service_tier' THEN (t->'input_per_mtok')::float8 END, p.cached_input_per_mtok::float8,"
 		   "     (t->'input_per_mtok')::float8, p.input_per_mtok::float8)),"
-		   "    (3, COALESCE((t->'cache_write_per_mtok')::float8, p.cache_write_per_mtok::float8,"
+		   "    (3, COALESCE((t->'cache_write_per_mtok')::float8,"
+		   "     CASE WHEN t ? 'service_tier' THEN (t->'input_per_mtok')::float8 END, p.cache_write_per_mtok::float8,"
 		   "     (t->'input_per_mtok')::float8, p.input_per_mtok::float8)),"
-		   "    (4, COALESCE((t->'output_per_mtok')::float8, p.output_per_mtok::float8))) x(n, v)), '{}'::float8[])"
+		   "    (4, COALESCE((t->'output_per_mtok')::float8, p.output_per_mtok::float8))) x(n, v)"
+		   "   WHERE NOT t ? 'service_tier' OR lower(t->>'service_tier') = lower($2)), '{}'::float8[])"
 		   " FROM llm.price p WHERE p.id = $1 AND p.input_per_mtok IS NOT NULL AND p.output_per_mtok IS NOT NULL",
-	.nargs = 1,
-	.args = {INT8OID}};
+	.nargs = 2,
+	.args = {INT8OID, TEXTOID}};
 
 void
 llm_forecast_begin(LlmForecast *forecast)
@@ -86,7 +93,7 @@ static void
 read_price(LlmForecastModel *model)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Datum values[1] = {Int64GetDatum(model->target->price)};
+	Datum values[2] = {Int64GetDatum(model->target->price), CStringGetTextDatum(model->tier)};
 	LlmOwnScope scope;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -113,21 +120,30 @@ read_price(LlmForecastModel *model)
 }
 
 static LlmForecastModel *
-find_model(LlmForecast *forecast, const char *alias, Oid role)
+find_model(LlmForecast *forecast, const LlmForecastAsk *ask, const LlmRecipe *recipe)
 {
+	static const LlmParams usual = {0};
+	const char *alias = ask->model == NULL ? "" : ask->model;
+	const LlmParams *params = recipe == NULL ? &usual : &recipe->params;
+	const char *asked = params->service_tier == NULL ? "" : params->service_tier;
 	LlmForecastModel *model;
 	ListCell *cell;
+	char *tier;
 
 	foreach(cell, forecast->models)
 	{
 		model = lfirst(cell);
-		if (model->role == role && strcmp(model->alias == NULL ? "" : model->alias, alias == NULL ? "" : alias) == 0)
+		if (model->role == ask->role && strcmp(model->asked, asked) == 0 &&
+			strcmp(model->alias == NULL ? "" : model->alias, alias) == 0)
 			return model;
 	}
 	model = palloc0(sizeof(LlmForecastModel));
-	model->alias = alias == NULL ? NULL : pstrdup(alias);
-	model->role = role;
-	model->target = llm_catalog_target(alias, role);
+	model->alias = ask->model == NULL ? NULL : pstrdup(alias);
+	model->role = ask->role;
+	model->asked = pstrdup(asked);
+	model->target = llm_catalog_target(ask->model, ask->role);
+	tier = llm_dialect_tier_asked(params, &model->target->endpoint.habits);
+	model->tier = llm_dialect_tier(tier) == LLM_TIER_USUAL ? "" : tier;
 	if (model->target->price != 0)
 		read_price(model);
 	forecast->models = lappend(forecast->models, model);
@@ -337,7 +353,7 @@ leave_out_kept(const LlmForecastAsk *ask, double most, LlmEstimate *estimate)
 void
 llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *estimate)
 {
-	LlmForecastModel *model = find_model(forecast, ask->model, ask->role);
+	LlmForecastModel *model;
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich forecast", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
 	LlmRecipe *recipe = ask->spec == NULL ? NULL : llm_operation_load(0, ask->op->name, ask->spec);
@@ -345,6 +361,9 @@ llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *
 	double each = mean_bytes(ask);
 	double tokens;
 
+	(void) MemoryContextSwitchTo(caller);
+	model = find_model(forecast, ask, recipe);
+	(void) MemoryContextSwitchTo(scratch);
 	asked.calls = Max(ask->calls - ask->kept.calls.low, 0);
 	asked.ascii_share = ask->ascii_share;
 	asked.frame_bytes = frame_bytes(ask, recipe, model->target);

@@ -78,7 +78,8 @@ find_worst(const LlmRoute *route, int64 recipe, LlmWorst *worst)
 	LlmSharedRecipe *shared = llm_flight_recipe(recipe);
 	LlmDearest price;
 	LlmRecipeStat stat;
-	char *tier;
+	char *tier = NULL;
+	bool has_tier;
 	int cap;
 
 	*worst = (LlmWorst){0};
@@ -86,15 +87,16 @@ find_worst(const LlmRoute *route, int64 recipe, LlmWorst *worst)
 		return psprintf("budget: server \"%s\" gave a longer answer than the request allowed, so that nothing bounds what it"
 						" costs; when that is fixed: SELECT llm.forget_habits(%s, %s)",
 						target->server, quote_literal_cstr(target->server), quote_literal_cstr(target->model));
-	if (!llm_ledger_dearest(target->price, &price.input, &price.output))
+	if (shared != NULL)
+		tier = llm_dialect_tier_asked(&shared->recipe->params, &route->endpoint.habits);
+	if (!llm_ledger_dearest(target->price, tier, &price.input, &price.output, &has_tier))
 		return psprintf("budget: no price is known of model \"%s\" at server \"%s\": SELECT llm.set_price(...)",
 						target->model, target->server);
 	if (shared == NULL)
 		return NULL; /* its tasks fail when they are sent */
-	tier = llm_dialect_tier_asked(&shared->recipe->params, &route->endpoint.habits);
-	if (llm_dialect_tier(tier) == LLM_TIER_DEARER)
+	if (llm_dialect_tier(tier) == LLM_TIER_DEARER && !has_tier)
 		return psprintf("budget: what service tier \"%s\" costs is not known, so that nothing bounds it; leave the option"
-						" service_tier out",
+						" service_tier out, or give its price: SELECT llm.set_price(..., tiers => '[{\"service_tier\": ...}]')",
 						tier);
 	cap = llm_flight_cap(shared, route);
 	llm_recipe_stat_get(recipe, target->server, target->model, &stat);
@@ -412,7 +414,7 @@ llm_afford_hold(LlmFlight *flight)
 	LlmDearest price;
 
 	if (s->reserved == 0 && llm_money_exists() && flight->recipe != NULL &&
-		llm_ledger_dearest(s->price, &price.input, &price.output))
+		llm_ledger_dearest(s->price, NULL, &price.input, &price.output, NULL))
 	{
 		const LlmRequest *request = flight->request;
 		LlmWorst worst = llm_reserve_worst(&price, (int64) request->bytes / request->nflights, 1,

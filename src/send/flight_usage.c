@@ -103,6 +103,7 @@ llm_flight_fill_usage(LlmRequest *request, LlmErrorClass class, LlmReply *reply)
 	LlmRoute *route = request->route;
 	LlmUsage guess = {0};
 	const char *remark = NULL;
+	const char *tier_remark = NULL;
 
 	if (usage->known && !is_plausible(request, usage))
 	{
@@ -113,11 +114,17 @@ llm_flight_fill_usage(LlmRequest *request, LlmErrorClass class, LlmReply *reply)
 	if (usage->known)
 	{
 		if (reply->tier != NULL)
-			remark = psprintf("It was answered in service tier \"%s\", of which no price is known: the cost is an estimate.",
-							  reply->tier);
+			tier_remark = psprintf("It was answered in service tier \"%s\", of which no price is known: the cost is an estimate.",
+								   reply->tier);
 		llm_flight_divide_usage(request, usage, reply->tier != NULL);
 		for (int i = 0; i < request->nflights; i++)
-			request->flights[i].settlement.cheap = llm_dialect_tier(reply->tier) == LLM_TIER_CHEAPER;
+		{
+			LlmSettlement *s = &request->flights[i].settlement;
+
+			s->cheap = llm_dialect_tier(reply->tier) == LLM_TIER_CHEAPER;
+			s->tier = reply->tier;
+			s->tier_remark = tier_remark;
+		}
 		route->reasons = route->reasons || usage->reasoning > 0;
 		request->over_cap = request->cap > 0 && usage->output > request->cap;
 		if (class == LLM_OK)

@@ -223,7 +223,18 @@ cost_of(const LlmSettlement *s, bool *isnull)
 		return DirectFunctionCall2(numeric_mul, NumericGetDatum(int64_to_numeric(s->reserved)),
 								   DirectFunctionCall3(numeric_in, CStringGetDatum("0.000000001"),
 													   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	return llm_ledger_facts_cost(s->price, &s->usage, isnull);
+	return llm_ledger_facts_cost(s->price, s->tier, &s->usage, isnull);
+}
+
+/* An answer of another service tier: where that has a price, the cost is no estimate. */
+static void
+judge_tier(LlmSettlement *s)
+{
+	if (s->tier == NULL)
+		return;
+	s->estimated = !llm_ledger_facts_has_tier(s->price, s->tier, &s->usage);
+	if (s->estimated && s->error == NULL)
+		s->error = s->tier_remark;
 }
 
 static void
@@ -386,6 +397,7 @@ llm_ledger_record(LlmSettlement **settlements, int n)
 		const LlmLedgerFacts *facts = llm_ledger_facts_of_job(settlements[i]->job);
 
 		settlements[i]->cost = (Datum) 0;
+		judge_tier(settlements[i]);
 		if (facts == NULL && settlements[i]->letter == NULL)
 			continue; /* somebody has deleted it before anything of it was booked */
 		fill_row(&rows[nrows], settlements[i], facts);
@@ -492,7 +504,7 @@ llm_ledger_cost(const LlmSettlement *settlement, bool *isnull)
 }
 
 bool
-llm_ledger_dearest(int64 price, double *input, double *output)
+llm_ledger_dearest(int64 price, const char *tier, double *input, double *output, bool *has_tier)
 {
-	return llm_ledger_facts_dearest(price, input, output);
+	return llm_ledger_facts_dearest(price, tier, input, output, has_tier);
 }

@@ -49,9 +49,10 @@ extern void llm_ledger_store_retries(const LlmRetrySums *sums, int n);
 extern Datum llm_ledger_cost(const LlmSettlement *settlement, bool *isnull);
 
 /*
- * The dearest prices of llm.price.id, of any class of input, of output, and of long prompts: US dollars per
- * million tokens.  False where it is not known in full.
+ * The dearest prices of llm.price.id, of any class of input, of output, of long prompts, and of that class of
+ * service (NULL: the usual one): US dollars per million tokens.  False where it is not known in full;
+ * *has_tier, unless NULL, says whether that class is.
  */
-extern bool llm_ledger_dearest(int64 price, double *input, double *output);
+extern bool llm_ledger_dearest(int64 price, const char *tier, double *input, double *output, bool *has_tier);
 
 #endif /* LLM_LEDGER_H */

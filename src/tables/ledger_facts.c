@@ -42,6 +42,8 @@ enum
 	PRICE_OUTPUT,
 	PRICES,
 	PRICE_TIERS = PRICES, /* numeric[]: of each tier the bound and the four prices, the highest first; NULL: none */
+	PRICE_SERVICE_TIERS, /* the same of service tiers */
+	PRICE_SERVICE_NAMES, /* text[]: the words of these, in lower case */
 	PRICE_COLUMNS
 };
 
@@ -56,14 +58,26 @@ static LlmStatement job_statement = {
 static LlmStatement price_statement = {
 	.sql = "SELECT p.id, p.input_per_mtok, COALESCE(p.cached_input_per_mtok, p.input_per_mtok),"
 		   "  COALESCE(p.cache_write_per_mtok, p.input_per_mtok), p.output_per_mtok,"
-		   "  (SELECT array_agg(x.v ORDER BY (t->'above_tokens')::numeric DESC, x.n) FROM jsonb_array_elements(p.tiers) t,"
+		   "  (SELECT array_agg(x.v ORDER BY (t->'above_tokens')::numeric DESC, x.n)"
+		   "   FROM (SELECT e.t FROM jsonb_array_elements(p.tiers) e(t) WHERE NOT e.t ? 'service_tier') e,"
 		   "   LATERAL (VALUES (0, (t->'above_tokens')::numeric),"
 		   "    (1, COALESCE((t->'input_per_mtok')::numeric, p.input_per_mtok)),"
 		   "    (2, COALESCE((t->'cached_input_per_mtok')::numeric, p.cached_input_per_mtok,"
 		   "     (t->'input_per_mtok')::numeric, p.input_per_mtok)),"
 		   "    (3, COALESCE((t->'cache_write_per_mtok')::numeric, p.cache_write_per_mtok,"
 		   "     (t->'input_per_mtok')::numeric, p.input_per_mtok)),"
-		   "    (4, COALESCE((t->'output_per_mtok')::numeric, p.output_per_mtok))) x(n, v))"
+		   "    (4, COALESCE((t->'output_per_mtok')::numeric, p.output_per_mtok))) x(n, v)),"
+		   "  (SELECT array_agg(x.v ORDER BY (t->'above_tokens')::numeric DESC NULLS LAST, e.place, x.n)"
+		   "   FROM jsonb_array_elements(p.tiers) WITH ORDINALITY e(t, place), LATERAL (VALUES"
+		   "    (0, COALESCE((t->'above_tokens')::numeric, -1::numeric)),"
+		   "    (1, COALESCE((t->'input_per_mtok')::numeric, p.input_per_mtok)),"
+		   "    (2, COALESCE((t->'cached_input_per_mtok')::numeric, (t->'input_per_mtok')::numeric,"
+		   "     p.cached_input_per_mtok, p.input_per_mtok)),"
+		   "    (3, COALESCE((t->'cache_write_per_mtok')::numeric, (t->'input_per_mtok')::numeric,"
+		   "     p.cache_write_per_mtok, p.input_per_mtok)),"
+		   "    (4, COALESCE((t->'output_per_mtok')::numeric, p.output_per_mtok))) x(n, v) WHERE t ? 'service_tier'),"
+		   "  (SELECT array_agg(lower(t->>'service_tier') ORDER BY (t->'above_tokens')::numeric DESC NULLS LAST, e.place)"
+		   "   FROM jsonb_array_elements(p.tiers) WITH ORDINALITY e(t, place) WHERE t ? 'service_tier')"
 		   " FROM llm.price p WHERE p.id = ANY ($1)",
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
@@ -201,21 +215,72 @@ numeric_of(int64 number)
 	return NumericGetDatum(int64_to_numeric(number));
 }
 
+/* A column that is an array of numbers, taken apart; how many. */
+static int
+numbers_of(const LlmLedgerFacts *facts, int column, Datum **numbers)
+{
+	int n = 0;
+
+	if (!facts->nulls[column])
+		deconstruct_array(DatumGetArrayTypeP(facts->values[column]), NUMERICOID, -1, false, TYPALIGN_INT, numbers, NULL,
+						  &n);
+	return n;
+}
+
+/* Is the service tier with that number the one that is meant? */
+static bool
+is_named(Datum name, const char *tier)
+{
+	return pg_strcasecmp(TextDatumGetCString(name), tier) == 0;
+}
+
+/* The words of the service tiers of a price; how many. */
+static int
+names_of(const LlmLedgerFacts *facts, Datum **names)
+{
+	int n = 0;
+
+	if (!facts->nulls[PRICE_SERVICE_NAMES])
+		deconstruct_array(DatumGetArrayTypeP(facts->values[PRICE_SERVICE_NAMES]), TEXTOID, -1, false, TYPALIGN_INT,
+						  names, NULL, &n);
+	return n;
+}
+
+/* The prices of a service tier for so much input; NULL: none is known. */
+static const Datum *
+find_service_tier(const LlmLedgerFacts *facts, const char *tier, Datum input)
+{
+	Datum *names;
+	Datum *numbers;
+	int n = names_of(facts, &names);
+
+	if (tier == NULL || n == 0 || numbers_of(facts, PRICE_SERVICE_TIERS, &numbers) != n * (PRICES + 1))
+		return NULL;
+	for (int i = 0; i < n; i++)
+	{
+		const Datum *found = &numbers[i * (PRICES + 1)];
+
+		if (is_named(names[i], tier) && DatumGetBool(DirectFunctionCall2(numeric_gt, input, found[0])))
+			return found + 1;
+	}
+	return NULL;
+}
+
 /*
- * The prices of the highest tier that the input is above, all classes of it together; NULL:
+ * The prices of the service tier, or of the highest tier that the input is above, all classes of it together; NULL:
  * the base prices hold.  The tier holds for the whole request, as providers publish it.
  */
 static const Datum *
-find_tier(const LlmLedgerFacts *facts, const LlmUsage *usage)
+find_tier(const LlmLedgerFacts *facts, const char *service_tier, const LlmUsage *usage)
 {
 	Datum input = numeric_of(usage->input + usage->cached + usage->cache_write);
+	const Datum *found = find_service_tier(facts, service_tier, input);
 	Datum *elements;
 	int n;
 
-	if (facts->nulls[PRICE_TIERS])
-		return NULL;
-	deconstruct_array(DatumGetArrayTypeP(facts->values[PRICE_TIERS]), NUMERICOID, -1, false, TYPALIGN_INT,
-					  &elements, NULL, &n);
+	if (found != NULL)
+		return found;
+	n = numbers_of(facts, PRICE_TIERS, &elements);
 	for (int i = 0; i + PRICES < n; i += PRICES + 1)
 	{
 		if (DatumGetBool(DirectFunctionCall2(numeric_gt, input, elements[i])))
@@ -224,49 +289,75 @@ find_tier(const LlmLedgerFacts *facts, const LlmUsage *usage)
 	return NULL;
 }
 
+bool
+llm_ledger_facts_has_tier(int64 price, const char *tier, const LlmUsage *usage)
+{
+	const LlmLedgerFacts *facts = price == 0 ? NULL : hash_search(prices, &price, HASH_FIND, NULL);
+
+	return facts != NULL &&
+		   find_service_tier(facts, tier, numeric_of(usage->input + usage->cached + usage->cache_write)) != NULL;
+}
+
 static double
 number_of(Datum numeric)
 {
 	return DatumGetFloat8(DirectFunctionCall1(numeric_float8, numeric));
 }
 
+/* A tier's prices may be dearer. */
+static void
+raise_to(const Datum *tier, double *input, double *output)
+{
+	for (int class = PRICE_INPUT; class < PRICE_OUTPUT; class ++)
+		*input = Max(*input, number_of(tier[class]));
+	*output = Max(*output, number_of(tier[PRICE_OUTPUT]));
+}
+
 bool
-llm_ledger_facts_dearest(int64 price, double *input, double *output)
+llm_ledger_facts_dearest(int64 price, const char *tier, double *input, double *output, bool *has_tier)
 {
 	LlmSettlement wanted = {.price = price, .letter = &(LlmLetterFacts){0}};
 	LlmSettlement *settlements[1] = {&wanted};
 	const LlmLedgerFacts *facts;
 	Datum *elements;
-	int n = 0;
+	Datum *names;
+	int n;
 
+	if (has_tier != NULL)
+		*has_tier = false;
 	if (price == 0)
 		return false;
 	llm_ledger_facts_load(settlements, 1);
 	facts = hash_search(prices, &price, HASH_FIND, NULL);
 	if (facts == NULL || facts->nulls[PRICE_INPUT] || facts->nulls[PRICE_OUTPUT])
 		return false;
-	*input = Max(Max(number_of(facts->values[PRICE_INPUT]), number_of(facts->values[PRICE_CACHED])),
-				 number_of(facts->values[PRICE_CACHE_WRITE]));
-	*output = number_of(facts->values[PRICE_OUTPUT]);
-	if (facts->nulls[PRICE_TIERS])
-		return true;
-	deconstruct_array(DatumGetArrayTypeP(facts->values[PRICE_TIERS]), NUMERICOID, -1, false, TYPALIGN_INT,
-					  &elements, NULL, &n);
+	*input = *output = 0;
+	raise_to(facts->values, input, output);
+	n = numbers_of(facts, PRICE_TIERS, &elements);
 	for (int i = 0; i + PRICES < n; i += PRICES + 1)
+		raise_to(&elements[i + 1], input, output);
+	if (tier == NULL)
+		return true;
+	n = names_of(facts, &names);
+	if (numbers_of(facts, PRICE_SERVICE_TIERS, &elements) != n * (PRICES + 1))
+		return true;
+	for (int i = 0; i < n; i++)
 	{
-		for (int class = PRICE_INPUT; class < PRICE_OUTPUT; class ++)
-			*input = Max(*input, number_of(elements[i + 1 + class]));
-		*output = Max(*output, number_of(elements[i + 1 + PRICE_OUTPUT]));
+		if (!is_named(names[i], tier))
+			continue;
+		raise_to(&elements[i * (PRICES + 1) + 1], input, output);
+		if (has_tier != NULL)
+			*has_tier = true;
 	}
 	return true;
 }
 
 Datum
-llm_ledger_facts_cost(int64 price, const LlmUsage *usage, bool *isnull)
+llm_ledger_facts_cost(int64 price, const char *tier, const LlmUsage *usage, bool *isnull)
 {
 	const int64 tokens[PRICES] = {usage->input, usage->cached, usage->cache_write, usage->output};
 	const LlmLedgerFacts *facts = price == 0 ? NULL : hash_search(prices, &price, HASH_FIND, NULL);
-	const Datum *tier = facts == NULL ? NULL : find_tier(facts, usage);
+	const Datum *of_tier = facts == NULL ? NULL : find_tier(facts, tier, usage);
 	Datum per_mtok = (Datum) 0;
 
 	*isnull = false;
@@ -279,7 +370,7 @@ llm_ledger_facts_cost(int64 price, const LlmUsage *usage, bool *isnull)
 
 		if (facts == NULL || facts->nulls[i])
 			return (Datum) 0;
-		part = DirectFunctionCall2(numeric_mul, numeric_of(tokens[i]), tier == NULL ? facts->values[i] : tier[i]);
+		part = DirectFunctionCall2(numeric_mul, numeric_of(tokens[i]), of_tier == NULL ? facts->values[i] : of_tier[i]);
 		per_mtok = i == 0 ? part : DirectFunctionCall2(numeric_add, per_mtok, part);
 	}
 	*isnull = false;

@@ -41,16 +41,20 @@ extern void llm_ledger_facts_load(LlmSettlement **settlements, int n);
 /* NULL when there was no such job. */
 extern const LlmLedgerFacts *llm_ledger_facts_of_job(int64 job);
 
-/*
- * The dearest prices that a price has, of any class of input, of output, and of long prompts: US dollars per
- * million tokens.  False where it is not known in full.
- */
-extern bool llm_ledger_facts_dearest(int64 price, double *input, double *output);
+/* Has the price those of a class of service, by the provider's word, for so much input?  It has been loaded. */
+extern bool llm_ledger_facts_has_tier(int64 price, const char *tier, const LlmUsage *usage);
 
 /*
- * What the usage costs at the price (llm.price.id), as numeric US dollars in the current
- * context; NULL where a price is missing, unless there is nothing to pay.
+ * The dearest prices that a price has, of any class of input, of output, of long prompts, and of that class of
+ * service (NULL: the usual one): US dollars per million tokens.  False where it is not known in full;
+ * *has_tier, unless NULL, says whether that class is.
  */
-extern Datum llm_ledger_facts_cost(int64 price, const LlmUsage *usage, bool *isnull);
+extern bool llm_ledger_facts_dearest(int64 price, const char *tier, double *input, double *output, bool *has_tier);
+
+/*
+ * What the usage costs at the price (llm.price.id), of a class of service (or NULL) where it has that one, as
+ * numeric US dollars in the current context; NULL where a price is missing, unless there is nothing to pay.
+ */
+extern Datum llm_ledger_facts_cost(int64 price, const char *tier, const LlmUsage *usage, bool *isnull);
 
 #endif /* LLM_LEDGER_FACTS_H */

@@ -128,6 +128,8 @@ typedef struct LlmSettlement
 	int64 paid_by; /* task that paid for a kept answer: there was no request; 0: none */
 	LlmUsage usage;
 	bool estimated;
+	const char *tier; /* class of service that it was answered in; NULL: the usual one, or no usage is known */
+	const char *tier_remark; /* the error where that has no price; NULL: none */
 
 	/* for budgets */
 	bool cheap; /* estimated as it is, it cost no more */
