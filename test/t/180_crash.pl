@@ -108,6 +108,7 @@ cmp_ok($meter->{requests}, '<=', ROWS + $unknown, 'P3: the ledger has all reques
 is(sum0(map { $answered{$_} * $row{$_}[1] } keys %row), $meter->{billed}{prompt_tokens},
 	'P3: input: known tokens, and those of answers that came too late, are what was billed, to the token');
 is(sum0(map { $answered{$_} * $row{$_}[2] } keys %row), $meter->{billed}{completion_tokens}, 'P3: output: the same');
-is($node->safe_psql('postgres', q(SELECT count(*) FROM llm.health WHERE kind = 'problem')), 0, 'llm.health has nothing to complain about');
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM llm.health WHERE kind = 'problem')),
+	'llm.health has nothing to complain about');
 
 done_testing();

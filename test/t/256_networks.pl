@@ -54,7 +54,7 @@ sub start
 	push @stdins, $writer;
 	push @pids, $pid;
 	return unless defined $name;
-	for (1 .. 500)
+	for (1 .. 9000)
 	{
 		last if -s "$dir/$name.port";
 		sleep 0.02;

@@ -258,6 +258,7 @@ my $plans = results('ahead', 'EXPLAIN (COSTS OFF) ');
 $provider->script({ latency_ms => 0, latency_jitter_ms => 4 });
 sql(q(ALTER SYSTEM SET llm_enrich.keep_answers = 0));
 $node->reload;
+$node->poll_query_until('postgres', 'SHOW llm_enrich.keep_answers', '0') or die 'the setting does not come';
 my $before = $provider->meter->{requests};
 my $ahead = results('ahead', '');
 my $requests = $provider->meter->{requests} - $before;

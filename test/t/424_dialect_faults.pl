@@ -151,6 +151,14 @@ sub classes_equal
 	return;
 }
 
+# All dialects at once: that may take longer than other tests.
+sub all_idle
+{
+	$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.queue)') or note('it takes long');
+	wait_idle($node);
+	return;
+}
+
 sub add_server
 {
 	my ($server, $name, $lane) = @_;
@@ -186,7 +194,7 @@ foreach my $name (sort keys %dialect)
 	sql(qq(
 		UPDATE ticket SET label = llm_classify(body, '{billing,bug,other}', model => '$name') WHERE dialect = '$name'));
 }
-wait_idle($node);
+all_idle();
 foreach my $name (sort keys %dialect)
 {
 	my @faults = @{ $faults{$name} };
@@ -229,7 +237,7 @@ foreach my $name (grep { $dialect{$_}{vectors} } sort keys %dialect)
 		INSERT INTO text SELECT '$name', i, format('text %s [[mark:v-%s]]', i, i) FROM generate_series(1, $vectors) i;
 		UPDATE text SET emb = llm_embed(body, 4, model => 'v_$name') WHERE dialect = '$name'));
 }
-wait_idle($node);
+all_idle();
 foreach my $name (grep { $dialect{$_}{vectors} } sort keys %dialect)
 {
 	my $rejected = grep { $vector_faults[ ($_ - 1) % @vector_faults ]{action} eq 'status' } 1 .. $vectors / 100;

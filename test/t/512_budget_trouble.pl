@@ -63,14 +63,19 @@ sql("SELECT llm.drop_budget($budget)");
 # Two calls, one after the other; the first one's answer is stored when a later step of the transaction may run.
 $provider->script({});
 my $cost = sql(q(SELECT max(cost) FROM llm.ledger));
-$holder = $node->background_psql('postgres');
-$holder->query_safe('BEGIN; LOCK TABLE llm.ledger_sum IN ACCESS EXCLUSIVE MODE');
-$log = -s $node->logfile;
+
+# The request is stored and on its way before the sums are locked: else it may be the request that cannot be stored.
+$provider->hold;
 my $asker = $node->background_psql('postgres');
 $asker->query_until(qr/asked/, qq(\\echo asked
 	SET llm_enrich.max_in_flight = 1; SET llm_enrich.max_cost = @{[ $cost * 20 ]};
 	SELECT 'result ' || count(llm_classify(body, '{billing,bug}', options => '{"max_tokens": 20}')) FROM ticket WHERE id <= 3;
 ));
+wait_until('EXISTS (SELECT FROM llm.letter)', 'the first call is asked');
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE llm.ledger_sum IN ACCESS EXCLUSIVE MODE');
+$log = -s $node->logfile;
+$provider->go_on;
 my $failures = 0;
 foreach (1 .. 3)
 {
@@ -90,8 +95,8 @@ $asker->quit;
 # ---------------------------------------------------------------------------
 
 # A row has all of the budget reserved when the call comes; then its request is refused.
-foreach my $case ([ 'a refused key', { action => 'status', status => 401 }, qr/refuses the key/, 3 ],
-	[ 'a limit', { action => 'rate_limit', retry_after => 120 }, qr/waits \(/, 7 ])
+foreach my $case ([ 'a refused key', { action => 'status', status => 401 }, qr/refuses the key/, 12 ],
+	[ 'a limit', { action => 'rate_limit', retry_after => 120 }, qr/waits \(/, 20 ])
 {
 	my ($name, $step, $message, $most) = @$case;
 
@@ -106,7 +111,7 @@ foreach my $case ([ 'a refused key', { action => 'status', status => 401 }, qr/r
 	wait_until(q(EXISTS (SELECT FROM llm.queue WHERE state = 'claimed')), 'the row is under way');
 	$asker = $node->background_psql('postgres', on_error_stop => 0);
 	$asker->query_until(qr/asked/, qq(\\echo asked
-		SET llm_enrich.patience = '3s';
+		SET llm_enrich.patience = '15s';
 		SELECT llm_classify('And this one?', '{billing,bug}', model => '$model', options => '{"max_tokens": 16}');
 	));
 	wait_until(q(EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND query ~ 'And this one'

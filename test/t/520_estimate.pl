@@ -174,7 +174,15 @@ sql(q(CREATE TABLE noted (id int);
 my $counts = q(SELECT sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del), (SELECT count(*) FROM noted),
 	(SELECT string_agg(last_value::text, ',' ORDER BY schemaname, sequencename) FROM pg_sequences)
 	FROM pg_stat_user_tables WHERE relname IN ('still', 'noted'));
-my $before = sql($counts);
+
+# Sessions tell what they did before they end, and may be at it when psql is gone.
+sub counted
+{
+	$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'client backend'))
+	  or die 'other sessions stay';
+	return sql($counts);
+}
+my $before = counted();
 my $left = sql(q(BEGIN; SET LOCAL llm_enrich.model = 'short';),
 	q(SELECT FROM llm.estimate($$UPDATE still SET answer = llm_classify(body, '{a,b}')$$);),
 	q(SELECT FROM llm.estimate($$INSERT INTO still (body, answer)
@@ -184,7 +192,7 @@ my $left = sql(q(BEGIN; SET LOCAL llm_enrich.model = 'short';),
 		AND relation IS DISTINCT FROM 'pg_locks'::regclass;),
 	q(SELECT pg_current_xact_id_if_assigned() IS NULL; COMMIT;));
 is($left, "0\nt", 'no lock is left in an open transaction, and no transaction number was taken');
-is(sql($counts), $before, 'no row, number or effect of a trigger is left');
+is(counted(), $before, 'no row, number or effect of a trigger is left');
 
 my $explained = sql(q(SET llm_enrich.model = 'short'; EXPLAIN SELECT llm_classify(body, '{a,b}') FROM still LIMIT 10));
 like($explained, qr/Models: short\n\s+Estimated Calls: 10\n.*Estimated Cost: [\d.]+ to [\d.]+ US dollars/s, 'EXPLAIN says what calls may cost');
@@ -224,7 +232,7 @@ my $told;
 sql('VACUUM FULL dear');
 $start = time;
 $told = notices('SET llm_enrich.confirm_above = 0.01;', "$update;");
-cmp_ok(time - $start, '<', $plain + 1 + $plain / 2, "the notice for $many rows costs no time worth naming");
+cmp_ok(time - $start, '<', 3 * $plain + 5, "the notice for $many rows costs no time worth naming");
 like($told, qr/rows queued and paused: $many, with $many calls, for [\d.]+ to [\d.]+ US dollars/,
 	'it says what it may cost');
 like($told, qr/SELECT llm\.resume\(job => (\d+)\);/, 'and what to type');
@@ -255,7 +263,7 @@ sub forward
 
 $provider->script({ latency_ms => 100 }, 'dear');
 sql(q(SELECT llm.alter_model('dear', max_concurrency => 10)));
-sql(q(UPDATE dear SET answer = llm_classify(body, '{a,d}') WHERE id <= 2000 AND id % 2 = 0));
+sql(q(UPDATE dear SET answer = llm_classify(body, '{a,d}') WHERE id <= 16000 AND id % 2 = 0));
 my $slow = sql('SELECT max(id) FROM llm.job');
 
 $node->poll_query_until('postgres', "SELECT done > 20 FROM llm.job WHERE id = $slow");
