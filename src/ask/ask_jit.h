@@ -12,7 +12,7 @@
 
 #include "nodes/plannodes.h"
 
-/* Decide about JIT anew, without the costs of our calls.  Before nodes are put into the plan. */
+/* Decide about JIT again, without the costs of our calls.  Before nodes are put into the plan. */
 extern void llm_ask_jit_decide(PlannedStmt *stmt);
 
 #endif /* LLM_ASK_JIT_H */

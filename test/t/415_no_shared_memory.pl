@@ -1,5 +1,5 @@
 # The operating system gives no more shared memory: a question waits for some, an answer that finds none is
-# said to have found none, and whoever is there afterwards is served (P4, P6).
+# said to have found none, and those who are there afterwards are served (P4, P6).
 
 use strict;
 use warnings;

@@ -57,7 +57,7 @@ like(error_of("SET llm_enrich.max_cost = 0.04; SELECT 1\\; DO \$\$ BEGIN FOR i I
 	CALL wait_until_no_sender()\\; DO \$\$ BEGIN FOR i IN 1 .. 3 LOOP $ask; END LOOP; END \$\$"), qr/ERROR:  55000: .*max_cost/s,
 	'P8: nor where it is of many statements, each of which is told what it has cost');
 is(error_of("SET llm_enrich.max_cost = 0.04; DO \$\$ BEGIN FOR i IN 1 .. 3 LOOP $ask; END LOOP; END \$\$;
-	DO \$\$ BEGIN FOR i IN 1 .. 3 LOOP $ask; END LOOP; END \$\$"), '', 'the next command begins anew');
+	DO \$\$ BEGIN FOR i IN 1 .. 3 LOOP $ask; END LOOP; END \$\$"), '', 'the next command begins at nothing');
 
 # ---------------------------------------------------------------------------
 # A deadline
