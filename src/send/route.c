@@ -512,7 +512,8 @@ grant(LlmRoute *route, int want, bool check, TimestampTz now, uint32 *generation
 	int loosest = route->limits.max_concurrency;
 	int loosest_of_old = 0; /* nobody tells it any more */
 	int taken = count_taken(&routes, route, &loosest) + count_taken(&retired, route, &loosest_of_old);
-	int room = Min(Max(route->limits.max_concurrency - taken, 0), room_to_try(route, taken, now));
+	/* who checks is not kept waiting by others that wait for a silent host */
+	int room = Min(Max(route->limits.max_concurrency - taken, 0), room_to_try(route, check ? 0 : taken, now));
 	LlmLimiter *limiter = lock_limiter(route, check || route->shut_until <= now);
 	int granted;
 

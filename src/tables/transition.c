@@ -383,8 +383,9 @@ static LlmStatement transitions[] = {
 	/*
 	 * Tasks that were locked or under way when they were cancelled, and are to be sent (again)
 	 * now: no request leaves for them, and here they end.  At most $2 cancellations, above $1, in
-	 * the order of their ids.  How many tasks somebody has locked still, which come again; how
-	 * many cancellations were looked at; and the last one.
+	 * the order of their ids.  Those of tasks that have ended go: each would be looked at in every
+	 * pass.  How many tasks somebody has locked still, which come again; how many cancellations
+	 * were looked at; and the last one.
 	 */
 	[LLM_EVENT_STOP_CANCELLED] = {
 		.sql = "WITH seen AS MATERIALIZED (SELECT c.id, c.task FROM llm.cancellation c"
@@ -396,7 +397,9 @@ static LlmStatement transitions[] = {
 			   " free AS MATERIALIZED (SELECT q.id, due.word FROM llm.queue q JOIN due ON due.id = q.id"
 			   "  WHERE q.state IN ('ready', 'waiting') AND q.outcome IS NULL FOR UPDATE OF q SKIP LOCKED),"
 			   " stopped AS (UPDATE llm.queue q SET state = p.word, outcome = p.word, reason = NULL, not_before = NULL"
-			   "" OF("free") " RETURNING q.id)"
+			   "" OF("free") " RETURNING q.id),"
+			   " stale AS (DELETE FROM llm.cancellation c USING seen s WHERE c.id = s.id"
+			   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.id = s.task))"
 			   " SELECT (SELECT pg_catalog.count(*) FROM due) - (SELECT pg_catalog.count(*) FROM stopped),"
 			   "  (SELECT pg_catalog.count(*) FROM seen), (SELECT pg_catalog.max(id) FROM seen)",
 		.nargs = 2,

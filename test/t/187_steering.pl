@@ -110,6 +110,10 @@ $steer->query_safe("SELECT llm.alter_job($small, priority => 10)");
 sql("CALL llm.wait(job => $small, timeout => '3 minutes')");
 is(sql("SELECT done FROM llm.job WHERE id = $small"), 200, 'the one of higher priority is finished first');
 is(sql("SELECT state FROM llm.job WHERE id = $job"), 'open', 'while the other one is not');
+# What says of tasks that have ended that they are cancelled is not looked at in each pass from now on
+sql(q(INSERT INTO llm.cancellation (task) SELECT 9000000000 + i FROM generate_series(1, 3) i));
+$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.cancellation)') or die 'cancellations of nothing stay';
+is(sql("SELECT state FROM llm.job WHERE id = $job"), 'open', 'P6: cancellations of what has ended go while others are at work');
 sql(q(SELECT llm.cancel('ticket')));
 sql("CALL llm.wait(job => $job, timeout => '10 minutes')");
 $steer->quit;
