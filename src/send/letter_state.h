@@ -80,8 +80,8 @@ typedef struct LlmLetterLoad
 	LlmLetter **letters;
 } LlmLetterLoad;
 
-/* Those of the route that may be sent now: a list of LlmLetterLoad, in the current context (letters_load.c). */
-extern List *llm_letters_load(dlist_head *waiting, const LlmRoute *route, TimestampTz now);
+/* Those of the route that may be sent now, trials or others: a list of LlmLetterLoad (letters_load.c). */
+extern List *llm_letters_load(dlist_head *waiting, const LlmRoute *route, bool trials, TimestampTz now);
 
 /* They are in no list then, but for those that there is no money for; NULL: there is none for any. */
 extern LlmRequest *llm_letters_make_request(LlmLetterLoad *load, const LlmLetterGrant *from, TimestampTz now);

@@ -368,15 +368,13 @@ serve_trials(LlmRoute *route, TimestampTz now)
 	int served = 0;
 	ListCell *lc;
 
-	foreach(lc, llm_letters_load(&waiting, route, now))
+	foreach(lc, llm_letters_load(&waiting, route, true, now))
 	{
-		LlmLetterLoad *load = lfirst(lc);
-		int requests;
-
-		if (!llm_letters_is_trial(load->letters[0]))
-			continue;
 		if (served >= most)
+		{
+			route->wait_reason = LLM_WAIT_CONCURRENCY;
 			break;
+		}
 		llm_route_grant_check(route, now);
 		grant.route = route;
 		grant.left = route->granted;
@@ -385,9 +383,7 @@ serve_trials(LlmRoute *route, TimestampTz now)
 		route->granted = 0;
 		if (grant.left == 0)
 			break;
-		requests = make_requests(list_make1(load), now);
-		route->trials += requests;
-		served += requests;
+		served += make_requests(list_make1(lfirst(lc)), now);
 	}
 	return served;
 }
@@ -397,7 +393,7 @@ static int
 serve(LlmRoute *route, int most, int slots, int in_flight, TimestampTz now)
 {
 	int trials = serve_trials(route, now);
-	List *loads = llm_letters_load(&waiting, route, now);
+	List *loads = llm_letters_load(&waiting, route, false, now);
 	int want = Min(list_length(loads), most);
 	bool asked;
 

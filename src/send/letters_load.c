@@ -60,7 +60,7 @@ start_load(const LlmLetter *letter, uint64 part, int room)
 }
 
 List *
-llm_letters_load(dlist_head *waiting, const LlmRoute *route, TimestampTz now)
+llm_letters_load(dlist_head *waiting, const LlmRoute *route, bool trials, TimestampTz now)
 {
 	List *loads = NIL;
 	dlist_iter iter;
@@ -72,7 +72,7 @@ llm_letters_load(dlist_head *waiting, const LlmRoute *route, TimestampTz now)
 		uint64 part = 0;
 		int room;
 
-		if (letter->route != route || letter->not_before > now)
+		if (letter->route != route || letter->not_before > now || llm_letters_is_trial(letter) != trials)
 			continue;
 		room = llm_load_width(route, kind_of(letter));
 		if (room > 1)
@@ -152,6 +152,8 @@ llm_letters_make_request(LlmLetterLoad *load, const LlmLetterGrant *from, Timest
 	request->generation = from->generation;
 	request->granted_tokens = from->tokens;
 	request->route->letters++;
+	if (llm_letters_is_trial(load->letters[0]))
+		request->route->trials++;
 	for (int i = 0; i < n; i++)
 	{
 		LlmFlight *flight = &request->flights[i];

@@ -1,5 +1,5 @@
 # What one role or job does at a target leaves others their share: a job that only gets 500s, inputs of megabytes at
-# a target that is silent (P6, P10).
+# a target that is silent, checks that hang (P6, P10).
 
 use strict;
 use warnings;
@@ -7,11 +7,13 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 use LLMTest;
 
+use constant TRIALS => 8; # MAX_TRIALS of send/letters.c
 use constant MB => 1024 * 1024;
 
 # Of what requests that are not over hold in memory (route.c), and inputs that one claim may add.
@@ -94,6 +96,31 @@ ok($node->poll_query_until('postgres', q(SELECT count(*) = 1000 FROM note WHERE 
 cmp_ok(sql(q(SELECT sum(octet_length(input)) FROM llm.queue WHERE state = 'claimed')), '<=', MEMORY + CLAIM,
 	'P10: what is in memory at a time has a bound');
 cmp_ok($provider->meter('silent')->{in_flight}, '>=', 16, 'and is used');
+
+# ---------------------------------------------------------------------------
+# Checks that hang
+# ---------------------------------------------------------------------------
+
+make_target('slow', max_concurrency => 16, timeout => '10min');
+$provider->script({ sequence => [ { action => 'hang', times => TRIALS } ] }, 'slow');
+my @checks;
+foreach (1 .. TRIALS + 12)
+{
+	my $out = '';
+
+	push @checks, IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SET ROLE eve',
+		'-c', q(SELECT * FROM llm.check('slow')) ], '<', \undef, '>', \$out, '2>', \$out);
+}
+# the others are told that they would have to wait
+my $all = qr/(?:statement: SELECT \* FROM llm\.check\('slow'\).*?){${\ scalar @checks}}/s;
+$node->wait_for_log($all);
+wait_until('count(*) = ' . TRIALS . q( FROM pg_stat_activity
+	WHERE query ~ '^SELECT . FROM llm.check' AND state = 'active'), 'as many wait as may');
+like(sql(q(SET ROLE ana; SELECT llm.check('slow'))), qr/^ok/, q(P6: another role's check finds room beside them));
+is($provider->meter('slow')->{requests}, TRIALS + 1, 'P6: of one role so many are under way at a target, and no more');
+sql(q(SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query ~ '^SELECT . FROM llm.check'));
+$_->finish foreach @checks;
+
 
 $node->stop;
 done_testing();
