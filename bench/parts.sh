@@ -45,6 +45,8 @@ make_database()
 			SELECT string_agg((string_to_array('$WORDS', ' '))[1 + floor(random() * $word_count)], ' ')
 			FROM generate_series(1, 500) WHERE n IS NOT NULL) AS body
 		FROM generate_series(0, 996) n;
+		-- or the rows of a table made of it would be in this order or that
+		ANALYZE pool;
 		SELECT llm.add_model('fast', server => 'sim', model => 'sim-1', is_default => true,
 			input_per_mtok => 0.25, output_per_mtok => 2.00);
 	SQL
