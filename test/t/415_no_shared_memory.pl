@@ -66,17 +66,17 @@ sub wait_asking
 }
 
 # ---------------------------------------------------------------------------
-# For the question
+# For the question: larger than what there is from the start
 # ---------------------------------------------------------------------------
 
 wish(no_shared => 1);
-my $session = begin(q(SELECT llm_complete('short one')->>'text'));
+my $session = begin(q(SELECT llm_complete(repeat('question one ', 100000))->>'text'));
 wait_asking();
 sql(q(SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'asks'));
 my ($out, $err) = finish($session);
 like($err, qr/ERROR:  57014: canceling statement/, 'P6: a question that waits for room can be cancelled');
 
-$session = begin(q(SELECT llm_complete('short two')->>'text'));
+$session = begin(q(SELECT llm_complete(repeat('question two ', 100000))->>'text'));
 wait_asking();
 wish(no_shared => 0);
 ($out, $err) = finish($session);

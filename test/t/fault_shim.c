@@ -19,7 +19,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -199,6 +201,22 @@ int
 posix_fallocate64(int fd, off_t at, off_t len)
 {
 	return posix_fallocate(fd, at, len);
+}
+
+/* Shared memory of System V, which a server takes where it may not write to /dev/shm. */
+int
+shmget(key_t key, size_t size, int flags)
+{
+	static int (*real)(key_t, size_t, int) = NULL;
+
+	if (real == NULL)
+		real = (int (*)(key_t, size_t, int)) next("shmget");
+	if (wishes != NULL && wishes->no_shared && (flags & IPC_CREAT) != 0)
+	{
+		errno = ENOSPC;
+		return -1;
+	}
+	return real(key, size, flags);
 }
 
 /* Descriptors and names */
