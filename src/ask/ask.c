@@ -71,6 +71,9 @@ llm_ask_await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), LlmLe
 	{
 		if (meanwhile != NULL)
 			meanwhile();
+		/* who sleeps adds nothing to what has been posted ahead */
+		if (llm_mailbox_has_drafts())
+			llm_mailbox_wake_sender();
 		llm_mailbox_wait(WAKE_AGAIN_MS);
 		if (llm_mailbox_is_taken(posted))
 			continue;

@@ -488,8 +488,10 @@ demand_below(const Plan *plan, LlmAskDemand demand)
 		case T_Result:
 		case T_SubqueryScan:
 		case T_Unique:
-		case T_WindowAgg:
 			return demand;
+		case T_WindowAgg:
+			/* where its run condition holds no longer it reads no further */
+			return ((const WindowAgg *) plan)->runCondition == NIL ? demand : LLM_ASK_SOME;
 		default:
 			/* LIMIT; joins that stop when the other side is at its end, or has nothing */
 			return LLM_ASK_SOME;

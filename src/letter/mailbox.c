@@ -330,6 +330,12 @@ llm_mailbox_post(const char *bytes, Size len, bool ahead)
 	return posted;
 }
 
+bool
+llm_mailbox_has_drafts(void)
+{
+	return !dlist_is_empty(&my_drafts);
+}
+
 void
 llm_mailbox_wake_sender(void)
 {

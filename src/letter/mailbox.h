@@ -37,6 +37,9 @@ typedef struct LlmTaken
  */
 extern LlmPosted *llm_mailbox_post(const char *bytes, Size len, bool ahead);
 
+/* Has this backend posted letters that the sender does not find before the next wake_sender()? */
+extern bool llm_mailbox_has_drafts(void);
+
 /* Wake the sender of this database, or have one started. */
 extern void llm_mailbox_wake_sender(void);
 

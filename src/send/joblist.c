@@ -53,6 +53,9 @@
 /* Jobs that were left out are looked for when so many others have gone. */
 #define JOBS_GONE (JOBS_OF_GROUP / 2)
 
+/* So long a job whose model is of the other kind is left to the writer, which pauses it. */
+#define WRONG_MODEL_MS 10000
+
 typedef struct JobEntry
 {
 	int64 id; /* hash key: must be first */
@@ -327,7 +330,7 @@ llm_joblist_wants_more(void)
 static bool
 is_claimable(const LlmJob *job)
 {
-	return !job->exhausted && !job->wrong_model &&
+	return !job->exhausted && job->wrong_model == 0 &&
 		   (job->max_concurrency == 0 || job->requests < job->max_concurrency) &&
 		   !llm_afford_blocks(&job->afford);
 }
@@ -342,6 +345,9 @@ llm_joblist_route(TimestampTz now)
 	{
 		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
 
+		/* the writer pauses it, but where the rows of that request were gone */
+		if (job->wrong_model != 0 && job->wrong_model <= TimestampTzPlusMilliseconds(now, -WRONG_MODEL_MS))
+			job->wrong_model = 0;
 		if (changed || job->home == NULL)
 			job->home = llm_route_find(job->model, job->role, now);
 		llm_route_want(job->home);
@@ -381,7 +387,7 @@ llm_joblist_reread(void)
 			continue;
 		job->priority = row->priority;
 		job->max_concurrency = row->max_concurrency;
-		job->wrong_model = false;
+		job->wrong_model = 0;
 		if (row->model == NULL ? job->model == NULL : job->model != NULL && strcmp(row->model, job->model) == 0)
 			continue;
 		job->model = row->model == NULL ? NULL : MemoryContextStrdup(job->context, row->model);
@@ -596,7 +602,7 @@ wake_of(const LlmJob *job, int slots, int in_flight)
 	TimestampTz wake_at = DT_NOEND;
 
 	if (!is_claimable(job))
-		return DT_NOEND;
+		return job->wrong_model == 0 ? DT_NOEND : TimestampTzPlusMilliseconds(job->wrong_model, WRONG_MODEL_MS);
 	if (route == NULL || job->home == NULL || job->probes)
 		return DT_NOBEGIN;
 	if (route->problem != NULL)

@@ -37,7 +37,7 @@ typedef struct LlmJob
 	int64 after; /* tasks up to this id are not ready, as far as known */
 	bool exhausted; /* nothing ready above "after", as far as known */
 	bool fresh; /* no kept answer will do */
-	bool wrong_model; /* its model is of the other kind: nothing is claimed of it until somebody steers it */
+	TimestampTz wrong_model; /* when it was said that its model is of the other kind, which pauses it; 0: was not */
 	int max_concurrency; /* requests in flight, at most; 0: no matter */
 	LlmRequestKind kind; /* of its requests */
 	int flights; /* its tasks that are claimed, and not stored */

@@ -597,6 +597,14 @@ llm_letters_recover(void)
 	int n = llm_letter_row_orphans(ORPHAN_ROWS, &settlements);
 	int64 *requests = palloc(sizeof(int64) * Max(n, 1));
 
+	/* the last request may go on behind them, and goes as a whole; none has so many */
+	if (n == ORPHAN_ROWS)
+	{
+		int64 last = settlements[n - 1]->request;
+
+		while (n > 0 && settlements[n - 1]->request == last)
+			n--;
+	}
 	for (int i = 0; i < n; i++)
 	{
 		requests[i] = settlements[i]->request;
