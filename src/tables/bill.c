@@ -320,8 +320,12 @@ add_amount(LlmBillGroups *groups, struct varlena **sum, Datum value)
 		*sum = (struct varlena *) DatumGetPointer(PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
 	else
 	{
-		Datum both = DirectFunctionCall2(numeric_add, PointerGetDatum(*sum), value);
+		/* numeric_add() would make this copy, too, and leave it there for each row */
+		Datum whole = NumericGetDatum(DatumGetNumeric(value));
+		Datum both = DirectFunctionCall2(numeric_add, PointerGetDatum(*sum), whole);
 
+		if (DatumGetPointer(whole) != DatumGetPointer(value))
+			pfree(DatumGetPointer(whole));
 		pfree(*sum);
 		*sum = (struct varlena *) DatumGetPointer(both);
 	}

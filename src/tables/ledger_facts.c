@@ -246,7 +246,26 @@ names_of(const LlmLedgerFacts *facts, Datum **names)
 	return n;
 }
 
-/* The prices of a service tier for so much input; NULL: none is known. */
+/* Is there a tier of long prompts that so much input is above, and whose bound is higher? */
+static bool
+is_longer(const LlmLedgerFacts *facts, Datum input, Datum bound)
+{
+	Datum *elements;
+	int n = numbers_of(facts, PRICE_TIERS, &elements);
+
+	for (int i = 0; i + PRICES < n; i += PRICES + 1)
+	{
+		if (DatumGetBool(DirectFunctionCall2(numeric_gt, input, elements[i])) &&
+			DatumGetBool(DirectFunctionCall2(numeric_gt, elements[i], bound)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The prices of a service tier for so much input; NULL: none is known.  That of short prompts is none of a long one,
+ * which costs more.
+ */
 static const Datum *
 find_service_tier(const LlmLedgerFacts *facts, const char *tier, Datum input)
 {
@@ -261,7 +280,7 @@ find_service_tier(const LlmLedgerFacts *facts, const char *tier, Datum input)
 		const Datum *found = &numbers[i * (PRICES + 1)];
 
 		if (is_named(names[i], tier) && DatumGetBool(DirectFunctionCall2(numeric_gt, input, found[0])))
-			return found + 1;
+			return is_longer(facts, input, found[0]) ? NULL : found + 1;
 	}
 	return NULL;
 }

@@ -75,6 +75,9 @@ is(last_row('0.25', 2), 'f|-|t', 'P3: the usual one keeps its price');
 sql(q(SELECT llm_classify(repeat('a long text ', 500), '{bug,other}', options => '{"service_tier": "priority"}')));
 is(last_row('0.9', 5), 'f|-|t', 'P3: long prompts have another one within the tier');
 is(sql(q(SELECT sum(estimated_cost) > 0, sum(requests) FROM llm.bill(by => '{}'))), 't|5', 'the bill has them all');
+sql(q(SELECT llm_classify(repeat('a longer text ', 1000), '{bug,other}', options => '{"service_tier": "flex"}')));
+like(last_row('0.1', 1), qr/^t\|It was answered in service tier "flex", of which no price is known.*\|f$/,
+	'P3: the price of short prompts in a tier is none of long ones, where only the usual price has one');
 sql(q(
 	CREATE TABLE t (id int PRIMARY KEY, body text, label jsonb);
 	INSERT INTO t SELECT i, 'row ' || i FROM generate_series(1, 50) i));
