@@ -852,7 +852,7 @@ CREATE TABLE llm.letter (
 	reserved numeric,
 	PRIMARY KEY (request, task)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
-COMMENT ON TABLE llm.letter IS 'requests under way of calls that are answered while a statement waits';
+COMMENT ON TABLE llm.letter IS 'calls that a statement waits for, whose requests are under way';
 COMMENT ON COLUMN llm.letter.request IS 'number of the HTTP request, which may carry several calls';
 COMMENT ON COLUMN llm.letter.task IS 'number of the call, as on the ledger';
 COMMENT ON COLUMN llm.letter.attempt IS 'the call''s requests are numbered from 1';

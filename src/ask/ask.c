@@ -53,7 +53,7 @@ post(const StringInfoData *bytes, TimestampTz since, int patience_ms)
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("there was no shared memory for the question within %d s", (patience_ms + START_MS) / 1000),
-					 errhint("Ask again when less is under way. The operating system may refuse more, too: see the size of /dev/shm.")));
+					 errhint("Ask again when less is under way, or raise llm_enrich.patience. The operating system may refuse more, too: see the size of /dev/shm.")));
 		llm_mailbox_wait(100);
 	}
 	llm_mailbox_wake_sender();

@@ -215,7 +215,7 @@ typedef struct LlmRun
 	LlmIssued blank; /* the last one that failed at once, its input being blank; without an id */
 	List *jobs; /* of LlmNewJob */
 	LlmQuestions *questions; /* NULL until one is bound */
-	List *models; /* of char *: aliases that were checked, "" for the default */
+	List *models; /* of char *: kinds of requests and aliases that were checked, no alias for the default */
 
 	bool pins_settings; /* the text of some key depends on settings */
 

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
+
 #include "catalog/catalog_kind.h"
 #include "catalog/catalog_read.h"
 
@@ -33,6 +35,31 @@ kind_hint(LlmRequestKind kind, const char *function)
 	return psprintf("Name one by %s(..., model => '...'): %s.", function, aliases);
 }
 
+/*
+ * Is the kind told of the provider that the server stands for, as prices are looked for?  A name says nothing of what
+ * another provider serves under it; and Ollama makes vectors of any model.
+ */
+static bool
+is_told_of_server(const LlmAskedModel *asked)
+{
+	static LlmStatement select_told = {
+		"SELECT FROM llm.price_list l WHERE l.model = $1 AND ($2 ~* ('^https?://([^/]*[.])?' || l.provider || '[.]')"
+		" OR l.provider = $3) AND NOT (l.provider = 'ollama' AND l.kind = 'chat')",
+		3,
+		{TEXTOID, TEXTOID, TEXTOID}};
+	Datum values[3];
+	LlmOwnScope scope;
+	bool found;
+
+	values[0] = CStringGetTextDatum(asked->model);
+	values[1] = CStringGetTextDatum(asked->base_url != NULL ? asked->base_url : "");
+	values[2] = CStringGetTextDatum(asked->dialect != NULL ? asked->dialect : "");
+	llm_catalog_begin_reading(&scope);
+	found = llm_spi_execute(&select_told, values, NULL, true) > 0;
+	llm_catalog_end_reading(&scope);
+	return found;
+}
+
 void
 llm_catalog_check_kind(const LlmAskedModel *asked, LlmRequestKind kind, const char *function)
 {
@@ -40,7 +67,7 @@ llm_catalog_check_kind(const LlmAskedModel *asked, LlmRequestKind kind, const ch
 	bool has_none = kind == LLM_REQUEST_EMBED && dialect != NULL && dialect->most_inputs == 0;
 	bool is_other = asked->kind == (kind == LLM_REQUEST_EMBED ? LLM_MODEL_CHAT : LLM_MODEL_EMBED);
 
-	if (!has_none && !is_other)
+	if (!has_none && (!is_other || !is_told_of_server(asked)))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),

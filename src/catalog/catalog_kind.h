@@ -25,8 +25,9 @@ typedef struct LlmAskedModel
 {
 	const char *alias;
 	const char *model; /* the provider's name */
-	LlmModelKind kind;
-	const char *dialect; /* of its server; NULL: not told */
+	LlmModelKind kind; /* as any list says */
+	const char *base_url; /* of its server; NULL: not told */
+	const char *dialect; /* likewise */
 } LlmAskedModel;
 
 /* Raise where what is known speaks against a request of this kind; "function" is the one that is called. */

@@ -453,7 +453,7 @@ llm_catalog_check_call_of(LlmRequestKind kind, const char *function, const char 
 	LlmAskedModel asked;
 
 	check_call(alias, role, &options);
-	asked = (LlmAskedModel){checked.alias, checked.model, checked.kind, options.dialect};
+	asked = (LlmAskedModel){checked.alias, checked.model, checked.kind, options.base_url, options.dialect};
 	llm_catalog_check_kind(&asked, kind, function);
 }
 

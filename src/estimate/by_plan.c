@@ -86,7 +86,8 @@ find_agg(const Plan *plan, Oid aggregate)
 	check_stack_depth();
 	if (plan == NULL)
 		return NULL;
-	if (IsA(plan, Agg) && has_aggregate((Node *) plan->targetlist, &aggregate))
+	if (IsA(plan, Agg) &&
+		(has_aggregate((Node *) plan->targetlist, &aggregate) || has_aggregate((Node *) plan->qual, &aggregate)))
 		return plan;
 	foreach(cell, llm_plan_children(plan))
 	{
@@ -104,6 +105,7 @@ llm_by_plan_ask_aggregate(Query *query, const PlannedStmt *plan, const Aggref *a
 	const Plan *agg = find_agg(plan->planTree, aggref->aggfnoid);
 	Aggref *folded = (Aggref *) eval_const_expressions(NULL, copyObject((Node *) aggref));
 	FuncExpr *call = makeNode(FuncExpr);
+	Oid function = aggref->aggfnoid;
 	double groups = 1;
 	double rows = 1;
 	double bytes;
@@ -113,7 +115,11 @@ llm_by_plan_ask_aggregate(Query *query, const PlannedStmt *plan, const Aggref *a
 		agg = agg != NULL ? agg : find_agg(lfirst(cell), aggref->aggfnoid);
 	if (agg != NULL)
 	{
-		groups = Max(agg->plan_rows, 1);
+		/* HAVING may want the answer of each group, of which the node's rows are those that pass */
+		groups = agg->plan_rows;
+		if (has_aggregate((Node *) agg->qual, &function))
+			groups = (double) ((const Agg *) agg)->numGroups;
+		groups = Max(groups, 1);
 		rows = outerPlan(agg)->plan_rows;
 	}
 	call->funcid = aggref->aggfnoid;

@@ -152,7 +152,11 @@ answers_walker(Node *node, const Query *query)
 		return rte->rtekind == RTE_SUBQUERY && var->varattno <= list_length(rte->subquery->targetList) &&
 			   asks((Node *) list_nth_node(TargetEntry, rte->subquery->targetList, var->varattno - 1)->expr);
 	}
-	return asks(node) || expression_tree_walker(node, answers_walker, (void *) query);
+	if (IsA(node, Query))
+		return asks(node);
+	if (llm_planner_is_call(node) || OidIsValid(llm_site_aggregate(node)))
+		return true;
+	return expression_tree_walker(node, answers_walker, (void *) query);
 }
 
 /* Calls in conditions of CASE, before the end of COALESCE, or as arguments of calls and aggregates of ours. */

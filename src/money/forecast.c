@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <float.h>
+
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -170,11 +172,15 @@ llm_forecast_aliases(const LlmForecast *forecast)
 	return aliases;
 }
 
-/* The prices of a body of so many tokens: those of the highest tier that it is above. */
+/*
+ * The prices of a body of so many tokens: of the service tier or, where the usual price has a higher tier for so long
+ * a prompt (as in ledger_facts.c), and without one, of the highest tier that it is above.
+ */
 static bool
 find_prices(const LlmForecastModel *model, double tokens, LlmUnitPrices *prices)
 {
 	const double *found = model->tiers;
+	double highest = -DBL_MAX;
 
 	if (found == NULL)
 		return false;
@@ -182,10 +188,11 @@ find_prices(const LlmForecastModel *model, double tokens, LlmUnitPrices *prices)
 	{
 		const double *tier = &model->tiers[i * TIER_NUMBERS];
 
-		if (tokens > tier[0])
+		/* those of the service tier come first */
+		if (tokens > tier[0] && tier[0] > highest)
 		{
 			found = tier;
-			break;
+			highest = tier[0];
 		}
 	}
 	*prices = (LlmUnitPrices){found[1], found[2], found[3], found[4]};

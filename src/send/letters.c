@@ -46,8 +46,9 @@
 /* Letters held at a time, under way or not; the others stay in their boxes.  Half of them are shared out. */
 #define MOST_HELD 2048
 
-/* Rows of dead senders that are booked in one transaction. */
+/* Rows of dead senders that are booked in one transaction: more than a request has. */
 #define ORPHAN_ROWS 500
+StaticAssertDecl(ORPHAN_ROWS > LLM_MOST_INPUTS, "a request has more rows than are booked at once");
 
 /* While rows wait for the same limit, they go first every so many times. */
 #define ROWS_TURN 4
@@ -597,7 +598,7 @@ llm_letters_recover(void)
 	int n = llm_letter_row_orphans(ORPHAN_ROWS, &settlements);
 	int64 *requests = palloc(sizeof(int64) * Max(n, 1));
 
-	/* the last request may go on behind them, and goes as a whole; none has so many */
+	/* the last request may go on behind them, and goes as a whole */
 	if (n == ORPHAN_ROWS)
 	{
 		int64 last = settlements[n - 1]->request;

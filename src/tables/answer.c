@@ -160,20 +160,27 @@ llm_answer_add(const LlmNewAnswer *answers, int n)
 	bytes_so_far = bytes;
 }
 
+/* Keys and the oldest time, as both statements that look for answers take them. */
+static void
+set_keys(const LlmAnswerKey *keys, int n, TimestampTz since, Datum *values)
+{
+	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = make_key(&keys[i]);
+	values[0] = llm_spi_array(BYTEAOID, elements, NULL, n);
+	values[1] = TimestampTzGetDatum(since);
+}
+
 int
 llm_answer_find(const LlmAnswerKey *keys, int n, TimestampTz since, LlmKeptAnswer *found)
 {
-	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
 	Datum values[2];
 	uint64 nfound;
 
 	for (int i = 0; i < n; i++)
-	{
-		elements[i] = make_key(&keys[i]);
 		found[i] = (LlmKeptAnswer){NULL, 0};
-	}
-	values[0] = llm_spi_array(BYTEAOID, elements, NULL, n);
-	values[1] = TimestampTzGetDatum(since);
+	set_keys(keys, n, since, values);
 	nfound = llm_spi_execute(&find_statement, values, NULL, false);
 	for (uint64 i = 0; i < nfound; i++)
 	{
@@ -193,17 +200,11 @@ llm_answer_find(const LlmAnswerKey *keys, int n, TimestampTz since, LlmKeptAnswe
 void
 llm_answer_look(const LlmAnswerKey *keys, int n, TimestampTz since, bool *found)
 {
-	Datum *elements = palloc(sizeof(Datum) * Max(n, 1));
 	Datum values[2];
 	uint64 nfound;
 
-	for (int i = 0; i < n; i++)
-	{
-		elements[i] = make_key(&keys[i]);
-		found[i] = false;
-	}
-	values[0] = llm_spi_array(BYTEAOID, elements, NULL, n);
-	values[1] = TimestampTzGetDatum(since);
+	memset(found, 0, sizeof(*found) * n);
+	set_keys(keys, n, since, values);
 	nfound = llm_spi_execute(&look_statement, values, NULL, true);
 	for (uint64 i = 0; i < nfound; i++)
 	{

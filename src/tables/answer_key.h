@@ -5,7 +5,7 @@
  *
  *	  is_kept()      may the answer to a recipe be kept, and given again?
  *	  fingerprint()  once for all inputs of a recipe and target
- *	  make()         for each input
+ *	  make_key()     for each input
  *
  * The same bytes in the sender, which asks, and in a backend, which wants to know what will
  * not be asked.  Nothing here is a secret: a key's place in a URL is hashed, not the key.

@@ -87,8 +87,7 @@ struct LlmBillGroups
 	int n;
 	int size;
 	int emission; /* each is one less, below zero */
-	struct varlena *zero;
-	Datum zero_datum;
+	Datum zero;
 };
 
 static void
@@ -214,8 +213,7 @@ llm_bill_create(const int *words, int nwords, char **tags, int ntags)
 	chains_start(&groups->chains, FIRST_SIZE);
 	groups->size = FIRST_SIZE;
 	groups->groups = palloc_array(Group, FIRST_SIZE);
-	groups->zero_datum = NumericGetDatum(int64_to_numeric(0));
-	groups->zero = (struct varlena *) DatumGetPointer(groups->zero_datum);
+	groups->zero = NumericGetDatum(int64_to_numeric(0));
 	return groups;
 }
 
@@ -302,9 +300,10 @@ find_group(LlmBillGroups *groups, const int *words)
 static bool
 is_zero(LlmBillGroups *groups, const struct varlena *amount)
 {
-	Size len = VARSIZE_ANY_EXHDR(groups->zero);
+	const struct varlena *zero = (const struct varlena *) DatumGetPointer(groups->zero);
+	Size len = VARSIZE_ANY_EXHDR(zero);
 
-	return VARSIZE_ANY_EXHDR(amount) == len && memcmp(VARDATA_ANY(amount), VARDATA_ANY(groups->zero), len) == 0;
+	return VARSIZE_ANY_EXHDR(amount) == len && memcmp(VARDATA_ANY(amount), VARDATA_ANY(zero), len) == 0;
 }
 
 static void
@@ -317,7 +316,7 @@ add_amount(LlmBillGroups *groups, struct varlena **sum, Datum value)
 		return;
 	caller = MemoryContextSwitchTo(groups->amounts);
 	if (*sum == NULL)
-		*sum = (struct varlena *) DatumGetPointer(PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));
+		*sum = PG_DETOAST_DATUM_COPY(value);
 	else
 	{
 		/* numeric_add() would make this copy, too, and leave it there for each row */
@@ -352,7 +351,7 @@ llm_bill_add(LlmBillGroups *groups, const Datum *values, const bool *nulls)
 	for (int i = 0; i < LLM_BILL_COUNTS; i++)
 	{
 		if (!nulls[i] && pg_add_s64_overflow(group->counts[i], DatumGetInt64(values[i]), &group->counts[i]))
-			ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("bigint out of range")));
+			ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("a sum of llm.bill() is out of range for type bigint")));
 	}
 	values += LLM_BILL_COUNTS;
 	nulls += LLM_BILL_COUNTS;
@@ -474,7 +473,7 @@ static void
 put_amount(LlmBillGroups *groups, const struct varlena *amount, int column, Datum *values)
 {
 	if (amount == NULL)
-		values[column] = groups->zero_datum;
+		values[column] = groups->zero;
 	else
 		values[column] = DirectFunctionCall1(numeric_trim_scale, PointerGetDatum(amount));
 }
@@ -512,7 +511,7 @@ put_group(LlmBillGroups *groups, const Group *group, Datum *values, bool *nulls)
 	put_amount(groups, group->amounts[0], column++, values);
 	nulls[column] = !group->priced || done <= 0;
 	if (!nulls[column])
-		values[column] = group->amounts[0] == NULL ? groups->zero_datum : per_row(group->amounts[0], done);
+		values[column] = group->amounts[0] == NULL ? groups->zero : per_row(group->amounts[0], done);
 	column++;
 	for (int i = 1; i < LLM_BILL_AMOUNTS; i++)
 		put_amount(groups, group->amounts[i], column++, values);

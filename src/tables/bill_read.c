@@ -200,7 +200,7 @@ llm_enrich_bill(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+		elog(ERROR, "could not connect to SPI");
 	caller = MemoryContextSwitchTo(scratch);
 	query = make_query(fcinfo, &reader);
 	llm_spi_read(query, &reader.dest);

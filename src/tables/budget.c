@@ -85,7 +85,7 @@ static LlmStatement read_statement = {
 	"  CASE WHEN r.relation IS NOT NULL THEN ARRAY(SELECT quote_ident(s.nspname) || '.' || quote_ident(c.relname)" \
 	"    FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE c.oid = r.relation::oid" \
 	"   UNION SELECT j.relation_name FROM llm.job j WHERE j.relation = r.relation::oid" \
-	"    AND to_regclass(j.relation_name) IS NULL) END AS relations," \
+	"    AND to_regclass(NULLIF(j.relation_name, '')) IS NULL) END AS relations," \
 	"  r.relation IS NULL AS on_any" \
 	"  FROM rule r CROSS JOIN names n LEFT JOIN llm.model m ON m.alias = r.model" \
 	"   AND (r.server IS NULL OR r.server = m.server))"

@@ -174,7 +174,7 @@ foreach my $form (sort keys %form)
 	cmp_ok(scalar @requests, '<=', 102, "P7: $form: with two more requests at most");
 	is(scalar(grep { $_->{status} == 429 } @requests), 1, "P7: $form: and no other 429");
 	cmp_ok($later[0]{at} - $refused->{at}, '>=', $wait, "P7: $form: the next request leaves when it may");
-	cmp_ok($later[-1]{at} - $refused->{at}, '<', $wait + 20_000, "P7: $form: and the others soon after");
+	cmp_ok($later[-1]{at} - $refused->{at}, '<', $wait + 5000, "P7: $form: and the others soon after");
 	cmp_ok($later[1]{at}, '>=', $later[0]{at} + 50, "P7: $form: after the answer to the first");
 }
 
@@ -185,7 +185,7 @@ foreach my $form (sort keys %form)
 all_answered($_, $paced{$_}, "P7: $_: 12 rows at one request a second") foreach qw(told untold);
 my @told = requests('told');
 is(scalar @told, 12, 'P7: a limit that was told is kept before it is hit');
-cmp_ok($told[-1]{at} - $told[0]{at}, '<=', 2 * 11_000, 'P7: and used');
+cmp_ok($told[-1]{at} - $told[0]{at}, '<=', 1.25 * 11_000, 'P7: and used to eight tenths');
 
 # Not told: while it cools nothing leaves, then one request, alone.
 my @untold = requests('untold');
@@ -206,8 +206,8 @@ my @hidden = requests('hidden');
 note(join ' ', map { sprintf '%d:%d', $_->{at} - $hidden[0]{at}, $_->{status} } @hidden);
 # A machine that lets the sender wait lets it send what was due meanwhile at once.
 cmp_ok(scalar(grep { $hidden[ $_ - 1 ]{status} == 429 && $hidden[$_]{status} == 429 } 1 .. $#hidden), '<=', 5,
-	'P7: hidden: at most one 429 for each cool-down, from the first request on');
-cmp_ok(scalar(grep { $_->{status} == 429 } @hidden), '<=', 60, 'P7: hidden: and few cool-downs, once the pace is found out');
+	'P7: hidden: hardly ever two 429 in one cool-down, from the first request on');
+cmp_ok(scalar(grep { $_->{status} == 429 } @hidden), '<=', 25, 'P7: hidden: and few cool-downs, once the pace is found out');
 
 # ---------------------------------------------------------------------------
 # Two aliases of one target, each with its own limit

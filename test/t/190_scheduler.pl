@@ -108,7 +108,7 @@ wait_idle($node);
 is(sql(q(SELECT count(*) FROM ticket WHERE label = '{"label": "billing"}' AND id <= 600)), 600,
 	'P2: with the right key all of them are answered');
 cmp_ok(sql(q(SELECT extract(epoch FROM max(at) - min(at) FILTER (WHERE outcome = 'ok')) FROM llm.ledger WHERE server = 'wrong')),
-	'<', 50, 'the 300th without waiting for a sweep');
+	'<', 30, 'the 300th without waiting for a sweep');
 ledger_equals_meter($node, $provider, "P3: ledger equals meter ($_)", lane => $_, server => $_) foreach qw(good wrong);
 
 # As many jobs as the sender has in mind of one role and model; each ends while its key is refused,
@@ -121,7 +121,7 @@ foreach my $turn (1, 2)
 	enqueue_jobs(256, 'wrong');
 	wait_until(q((SELECT count(*) = 256 FROM llm.job WHERE state = 'open' AND reason IS NOT NULL)),
 		'all of them say why they wait');
-	cmp_ok(time - $since, '<', 50, 'P6: they are seen without waiting for a sweep');
+	cmp_ok(time - $since, '<', 30, 'P6: they are seen without waiting for a sweep');
 	is(sql(q(SELECT llm.cancel(relation => 'ticket'))), 512, 'jobs that wait are cancelled');
 	wait_until(q(NOT EXISTS (SELECT FROM llm.job WHERE state = 'open')), 'they are finished');
 }
@@ -207,8 +207,8 @@ foreach (1 .. 3)
 # a paused target is probed once a minute
 my $most = 1 + int((time - $since) / 60);
 note(sprintf '2000 rows: alone %.0f, beside them %.0f rows a second (medians of 3)', median(@alone), median(@beside));
-cmp_ok((sort { $b <=> $a } @beside)[0], '>=', 0.5 * (sort { $b <=> $a } @alone)[0],
-	'P6: beside a server that hangs and one whose key is wrong, 2000 rows of a third go on as when alone');
+cmp_ok((sort { $b <=> $a } @beside)[0], '>=', 0.9 * (sort { $b <=> $a } @alone)[0],
+	'P6: beside a server that hangs and one whose key is wrong, 2000 rows of a third take no longer than alone');
 cmp_ok($provider->meter('refused')->{requests}, '<=', $most - 1 + requests_at_once($node, 'refused'), 'P7: the wrong key was met by one request, over three jobs');
 
 # ---------------------------------------------------------------------------

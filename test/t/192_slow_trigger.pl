@@ -105,8 +105,8 @@ foreach my $round (0 .. 2)
 	finish($sleepy[-1]);
 }
 note(map { sprintf '%s: %s rows/ms; ', $_, join ' ', map { sprintf '%.2f', $_ } @{ $rate{$_} } } sort keys %rate);
-cmp_ok(max(@{ $rate{beside} }), '>=', 0.5 * max(@{ $rate{alone} }),
-	'P6: beside a table whose trigger sleeps 10 s another one is written as it is alone');
+cmp_ok(max(@{ $rate{beside} }), '>=', 0.9 * max(@{ $rate{alone} }),
+	'P6: beside a table whose trigger sleeps 10 s another one is written at the rate that it has alone');
 is(sql(q(SELECT count(*) FROM sleepy WHERE label = '{"label": "billing"}')), 30, 'P4: what slept is written');
 is(put_off(), 0, 'P6: what is stopped for others has not failed');
 

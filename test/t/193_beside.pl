@@ -103,11 +103,12 @@ cmp_ok($provider->meter('silent')->{in_flight}, '>=', 16, 'and is used');
 
 make_target('slow', max_concurrency => 16, timeout => '10min');
 $provider->script({ sequence => [ { action => 'hang', times => TRIALS } ] }, 'slow');
-my @checks;
+my (@checks, @said);
 foreach (1 .. TRIALS + 12)
 {
 	my $out = '';
 
+	push @said, \$out;
 	push @checks, IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SET ROLE eve',
 		'-c', q(SELECT * FROM llm.check('slow')) ], '<', \undef, '>', \$out, '2>', \$out);
 }
@@ -120,7 +121,7 @@ like(sql(q(SET ROLE ana; SELECT llm.check('slow'))), qr/^ok/, q(P6: another role
 is($provider->meter('slow')->{requests}, TRIALS + 1, 'P6: of one role so many are under way at a target, and no more');
 sql(q(SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query ~ '^SELECT . FROM llm.check'));
 $_->finish foreach @checks;
-
+is(scalar(grep { $$_ =~ /not sent/ } @said), 12, 'the others are told that they were not sent');
 
 $node->stop;
 done_testing();

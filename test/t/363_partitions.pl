@@ -9,6 +9,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use PostgreSQL::Test::Utils;
+use List::Util qw(max);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -58,9 +59,14 @@ sql(qq(CREATE TABLE whole (id int PRIMARY KEY, body text, label jsonb);
 	INSERT INTO many SELECT * FROM whole;));
 $provider->script({ latency_ms => 20 });
 rate('whole', 'a,b');
-my $whole = rate('whole', 'billing,bug');
-my $many = rate('many', 'billing,bug');
-cmp_ok($many, '>=', $whole * 0.2, sprintf('P6: with %d partitions %.0f rows a second, without %.0f', PARTITIONS, $many, $whole));
+# the best of three of both, in turn: the machine may have other work
+my ($whole, $many) = (0, 0);
+foreach my $labels ('billing,bug', 'billing,bug,c', 'billing,bug,d')
+{
+	$whole = max($whole, rate('whole', $labels));
+	$many = max($many, rate('many', $labels));
+}
+cmp_ok($many, '>=', $whole * 0.5, sprintf('P6: with %d partitions %.0f rows a second, without %.0f', PARTITIONS, $many, $whole));
 is(sql(q(SELECT count(*) FILTER (WHERE llm_status(label) = 'done') FROM many)), ROWS, 'each cell has its answer');
 
 # ---------------------------------------------------------------------------

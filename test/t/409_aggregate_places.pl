@@ -129,6 +129,8 @@ is(sql(q(SELECT string_agg(calls::text, ',') FROM llm.estimate('SELECT g, llm_ag
 	'an estimate of groups');
 cmp_ok(sql(q(SELECT sum(calls) FROM llm.estimate('SELECT g, llm_agg(body, $$x$$), random() FROM t GROUP BY g'))), '>', 0,
 	'also by the plan alone');
+cmp_ok(sql(q(SELECT sum(calls) FROM llm.estimate('SELECT g FROM t WHERE random() < 2 GROUP BY g
+	HAVING llm_agg(body, $$x$$) LIKE $$%y%$$'))), '>=', 2, 'and where an aggregate stands in HAVING only');
 is($provider->meter->{requests}, $before, 'P10: and nothing was asked');
 
 done_testing();

@@ -76,6 +76,11 @@ sql(q(SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name
 my ($out, $err) = finish($session);
 like($err, qr/ERROR:  57014: canceling statement/, 'P6: a question that waits for room can be cancelled');
 
+$session = begin(q(SET llm_enrich.patience = '1s'; SELECT llm_complete(repeat('question ', 100000))));
+($out, $err) = finish($session);
+like($err, qr/ERROR:  53200: there was no shared memory for the question within \d+ s/,
+	'P6: nor does it wait for ever');
+
 $session = begin(q(SELECT llm_complete(repeat('question two ', 100000))->>'text'));
 wait_asking();
 wish(no_shared => 0);

@@ -223,16 +223,19 @@ setup_model($node, $provider, server => 'sim_dear', lane => 'dear', alias => 'de
 sql("CREATE TABLE dear AS SELECT i AS id, 'ticket ' || i AS body, NULL::jsonb AS answer FROM generate_series(1, $many) i;",
 	'ALTER TABLE dear ADD PRIMARY KEY (id); ANALYZE dear;');
 my $update = q(UPDATE dear SET answer = llm_classify(body, '{a,b}'));
-my $start = time;
+my ($start, $plain, $told) = (0, 0);
 
-sql("BEGIN; $update; ROLLBACK");
-my $plain = time - $start;
-my $told;
-
-sql('VACUUM FULL dear');
+# the slower of two: the machine may have other work
+foreach (1 .. 2)
+{
+	$start = time;
+	sql("BEGIN; $update; ROLLBACK");
+	$plain = time - $start if time - $start > $plain;
+	sql('VACUUM FULL dear');
+}
 $start = time;
 $told = notices('SET llm_enrich.confirm_above = 0.01;', "$update;");
-cmp_ok(time - $start, '<', 3 * $plain + 5, "the notice for $many rows costs no time worth naming");
+cmp_ok(time - $start, '<', $plain + 1 + $plain / 2, "the notice for $many rows costs no time worth naming");
 like($told, qr/rows queued and paused: $many, with $many calls, for [\d.]+ to [\d.]+ US dollars/,
 	'it says what it may cost');
 like($told, qr/SELECT llm\.resume\(job => (\d+)\);/, 'and what to type');

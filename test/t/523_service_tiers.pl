@@ -103,6 +103,11 @@ sub high
 
 ok(high('flex') < 0.7 * high('default'), 'an estimate is made with the price of the tier');
 ok(high('priority') > 1.5 * high('default'), 'also of a dearer one');
+is(sql(q(SELECT max(cost_high) < 1.01 * min(cost_high)
+	FROM (VALUES ('flex'), ('default')) v(tier), LATERAL llm.estimate(format(
+		$$SELECT llm_classify(repeat('a longer text ', 1000) || body, '{bug,third}',
+			options => '{"service_tier": "%s"}') FROM t$$, tier)))), 't',
+	'a long prompt is estimated as it will be booked');
 
 # ---------------------------------------------------------------------------
 # Budgets

@@ -160,7 +160,7 @@ sub wait_claimed
 	my $where = defined $job ? "WHERE job = $job" : '';
 
 	return if $node->poll_query_until('postgres',
-		"SELECT bool_or(state = 'claimed') AND bool_and(state IN ('claimed', 'waiting')) FROM llm.queue $where");
+		"SELECT bool_or(state = 'claimed') AND bool_and(state = 'claimed' OR state = 'waiting' AND same_as IS NOT NULL) FROM llm.queue $where");
 	diag($node->safe_psql('postgres', $_)) foreach 'SELECT job, state, reason, error, count(*) FROM llm.queue GROUP BY 1, 2, 3, 4',
 	  'SELECT * FROM llm.health', q(SELECT * FROM pg_stat_activity WHERE backend_type LIKE 'llm_enrich%'), 'SELECT id, state, reason FROM llm.job';
 	die 'not all tasks were claimed';
