@@ -45,6 +45,7 @@
 #include "base/shmem.h"
 #include "catalog/catalog_target.h"
 #include "operation/input.h"
+#include "operation/spec.h"
 
 /* The input is the first argument, whatever its name. */
 #define INPUT 0

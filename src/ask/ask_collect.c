@@ -26,6 +26,7 @@
 #include "base/guc.h"
 #include "base/shmem.h"
 #include "operation/input.h"
+#include "operation/spec.h"
 
 /* Arguments of the transition function. */
 #define STATE 0

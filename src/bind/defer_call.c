@@ -34,6 +34,7 @@
 #include "catalog/catalog_target.h"
 #include "cell/marker.h"
 #include "operation/input.h"
+#include "operation/spec.h"
 
 /* One issue() expression of one execution. */
 typedef struct IssueState

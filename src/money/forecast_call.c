@@ -17,6 +17,7 @@
 
 #include "base/guc.h"
 #include "money/forecast_call.h"
+#include "operation/spec.h"
 
 /* The arguments but the input, if they do not vary from row to row. */
 static bool

@@ -47,12 +47,6 @@ llm_operation_by_function(const char *function)
 	return NULL;
 }
 
-Jsonb *
-llm_operation_spec(const LlmOperation *op, const LlmCallArgs *args)
-{
-	return op->make_spec != NULL ? op->make_spec(args) : llm_spec_make(op, args);
-}
-
 const char *
 llm_operation_names(void)
 {

@@ -120,9 +120,6 @@ struct LlmOperation
 extern const LlmOperation *llm_operation_find(const char *name);
 extern const LlmOperation *llm_operation_by_function(const char *function);
 
-/* The recipe's content for these arguments; raises as make_spec() does. */
-extern Jsonb *llm_operation_spec(const LlmOperation *op, const LlmCallArgs *args);
-
 /* "classify, …" for hints: those of one text and of many. */
 extern const char *llm_operation_names(void);
 

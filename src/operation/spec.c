@@ -261,3 +261,9 @@ llm_spec_make(const LlmOperation *op, const LlmCallArgs *args)
 	content = llm_json_make_object(spec.pairs, spec.n);
 	return llm_json_store(&content);
 }
+
+Jsonb *
+llm_operation_spec(const LlmOperation *op, const LlmCallArgs *args)
+{
+	return op->make_spec != NULL ? op->make_spec(args) : llm_spec_make(op, args);
+}

@@ -33,7 +33,10 @@ struct LlmSpec
 	int n;
 };
 
-/* Check the arguments of a call and make the recipe's content; in the current context. */
+/* The recipe's content for these arguments; raises as make_spec() does. */
+extern Jsonb *llm_operation_spec(const LlmOperation *op, const LlmCallArgs *args);
+
+/* The part of it that all operations have in common; for those that do more. */
 extern Jsonb *llm_spec_make(const LlmOperation *op, const LlmCallArgs *args);
 
 /* Add a key; for checks of arguments. */

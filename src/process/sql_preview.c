@@ -28,6 +28,7 @@
 #include "dialect/dialect.h"
 #include "operation/input.h"
 #include "operation/operation.h"
+#include "operation/spec.h"
 #include "send/fit.h"
 
 PG_FUNCTION_INFO_V1(llm_enrich_preview);

@@ -45,6 +45,7 @@
 #include "base/shmem_layout.h"
 #include "dialect/dialect_shared.h"
 #include "operation/operation.h"
+#include "operation/spec.h"
 
 PG_FUNCTION_INFO_V1(llm_enrich_test_spec);
 PG_FUNCTION_INFO_V1(llm_enrich_test_load);
