@@ -16,54 +16,6 @@
 #include "base/json.h"
 #include "operation/schema_keyword.h"
 
-/* More sub-schemas than this are refused: it bounds memory and recursion. */
-#define MAX_NODES 5000
-
-static LlmSchema *
-make_node(LlmSchemaCompiler *c, const LlmSchemaPath *path)
-{
-	LlmSchema *s = palloc0(sizeof(LlmSchema));
-
-	if (c->nodes >= MAX_NODES)
-		llm_schema_refuse(path, psprintf("The schema has more than %d parts.", MAX_NODES));
-	c->all[c->nodes++] = s;
-	s->min_properties = s->max_properties = -1;
-	s->min_items = s->max_items = -1;
-	s->min_length = s->max_length = -1;
-	return s;
-}
-
-/* Read a schema into a node that exists already. */
-static void
-fill_node(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	int i;
-
-	if (value->type == jbvBool)
-	{
-		s->nothing = !value->val.boolean;
-		return;
-	}
-	llm_schema_need_type(value, jbvObject, path, "A schema is an object, true or false.");
-	for (i = 0; i < value->val.object.nPairs; i++)
-	{
-		const JsonbPair *pair = &value->val.object.pairs[i];
-		LlmSchemaPath here = llm_schema_step(path, &pair->key);
-
-		llm_schema_apply_keyword(c, s, pair, &here);
-	}
-}
-
-/* Recursion is as deep as the schema, which llm_json_tree() bounds. */
-LlmSchema *
-llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	LlmSchema *s = make_node(c, path);
-
-	fill_node(c, s, value, path);
-	return s;
-}
-
 /*
  * Make a node for each definition, so that references find them in any order.  They are
  * sorted by section and name, as find_definition() needs them.
@@ -75,7 +27,7 @@ collect_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchem
 	int i;
 	int j;
 
-	c->definitions = palloc(MAX_NODES * sizeof(LlmSchemaDefinition));
+	c->definitions = palloc(LLM_SCHEMA_MAX_NODES * sizeof(LlmSchemaDefinition));
 	for (i = 0; i < lengthof(sections); i++)
 	{
 		const JsonbValue *section = llm_json_get(root, sections[i]);
@@ -86,7 +38,7 @@ collect_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchem
 		{
 			LlmSchemaDefinition *d = &c->definitions[c->ndefinitions];
 
-			d->schema = make_node(c, top);
+			d->schema = llm_schema_make_node(c, top);
 			d->section = sections[i];
 			d->name = &section->val.object.pairs[j].key;
 			c->ndefinitions++;
@@ -107,7 +59,7 @@ compile_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchem
 		LlmSchemaPath here = llm_schema_step(&parent, d->name);
 		const JsonbValue *all = llm_json_get(root, d->section);
 
-		fill_node(c, d->schema, llm_json_find(all, d->name->val.string.val, d->name->val.string.len), &here);
+		llm_schema_fill_node(c, d->schema, llm_json_find(all, d->name->val.string.val, d->name->val.string.len), &here);
 	}
 }
 
@@ -140,10 +92,10 @@ llm_schema_compile(Jsonb *schema)
 	if (!llm_json_tree(schema, &root))
 		llm_schema_refuse(&top, psprintf("The schema is nested deeper than %d levels.", LLM_JSON_MAX_DEPTH));
 	llm_schema_need_type(&root, jbvObject, &top, "A schema is a JSON object, for instance {\"type\": \"object\", \"properties\": {…}}.");
-	c.all = palloc(MAX_NODES * sizeof(LlmSchema *));
-	c.root = make_node(&c, &top);
+	c.all = palloc(LLM_SCHEMA_MAX_NODES * sizeof(LlmSchema *));
+	c.root = llm_schema_make_node(&c, &top);
 	collect_definitions(&c, &root, &top);
-	fill_node(&c, c.root, &root, &top);
+	llm_schema_fill_node(&c, c.root, &root, &top);
 	compile_definitions(&c, &root, &top);
 	for (i = 0; i < c.nodes; i++)
 		refuse_circle(c.all[i], &top);

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * schema_keyword.c
- *	  The keywords of JSON Schema that we check, one handler each.
+ *	  The nodes of a schema, and the keywords that we check, one handler each.
  *
- * Called by schema.c for each member of a schema.  A handler checks the form of
- * the keyword's value and fills in the node; a keyword without a handler is
- * refused by name.
+ * A handler checks the form of the keyword's value and fills in the node; a keyword
+ * without a handler is refused by name.
  *
  *-------------------------------------------------------------------------
  */
@@ -105,6 +104,16 @@ llm_schema_need_type(const JsonbValue *value, enum jbvType type, const LlmSchema
 {
 	if (value->type != type)
 		llm_schema_refuse(path, detail);
+}
+
+/* A node of a sub-schema. */
+static LlmSchema *
+compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const LlmSchemaPath *path)
+{
+	LlmSchema *s = llm_schema_make_node(c, path);
+
+	llm_schema_fill_node(c, s, value, path);
+	return s;
 }
 
 /* A whole number of 0 or more, as lengths and counts are. */
@@ -234,7 +243,7 @@ handle_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, c
 
 		refuse_reserved(&pair->key, &here);
 		s->properties[i].name = pair->key;
-		s->properties[i].schema = llm_schema_compile_node(c, &pair->value, &here);
+		s->properties[i].schema = compile_node(c, &pair->value, &here);
 	}
 }
 
@@ -276,7 +285,7 @@ handle_required(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, con
 static void
 handle_additional(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	s->additional = llm_schema_compile_node(c, value, path);
+	s->additional = compile_node(c, value, path);
 }
 
 static void
@@ -284,7 +293,7 @@ handle_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const 
 {
 	if (value->type == jbvArray)
 		llm_schema_refuse(path, "A list of schemas, one for each position, is not supported.");
-	s->items = llm_schema_compile_node(c, value, path);
+	s->items = compile_node(c, value, path);
 }
 
 static void
@@ -409,7 +418,7 @@ handle_any_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const
 	{
 		LlmSchemaPath here = step_index(path, i);
 
-		s->any_of[i] = llm_schema_compile_node(c, &value->val.array.elems[i], &here);
+		s->any_of[i] = compile_node(c, &value->val.array.elems[i], &here);
 	}
 }
 
@@ -560,8 +569,23 @@ keyword_names(void)
 	return buf.data;
 }
 
-void
-llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair, const LlmSchemaPath *path)
+LlmSchema *
+llm_schema_make_node(LlmSchemaCompiler *c, const LlmSchemaPath *path)
+{
+	LlmSchema *s = palloc0(sizeof(LlmSchema));
+
+	if (c->nodes >= LLM_SCHEMA_MAX_NODES)
+		llm_schema_refuse(path, psprintf("The schema has more than %d parts.", LLM_SCHEMA_MAX_NODES));
+	c->all[c->nodes++] = s;
+	s->min_properties = s->max_properties = -1;
+	s->min_items = s->max_items = -1;
+	s->min_length = s->max_length = -1;
+	return s;
+}
+
+/* Read one keyword into the node; raises for one that we do not check. */
+static void
+apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair, const LlmSchemaPath *path)
 {
 	const Keyword *keyword = find_keyword(&pair->key);
 
@@ -573,4 +597,25 @@ llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pa
 						   llm_schema_path_text(path)),
 				 errhint("Supported keywords are: %s.", keyword_names())));
 	keyword->handler(c, s, &pair->value, path);
+}
+
+/* Recursion is as deep as the schema, which llm_json_tree() bounds. */
+void
+llm_schema_fill_node(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
+{
+	int i;
+
+	if (value->type == jbvBool)
+	{
+		s->nothing = !value->val.boolean;
+		return;
+	}
+	llm_schema_need_type(value, jbvObject, path, "A schema is an object, true or false.");
+	for (i = 0; i < value->val.object.nPairs; i++)
+	{
+		const JsonbPair *pair = &value->val.object.pairs[i];
+		LlmSchemaPath here = llm_schema_step(path, &pair->key);
+
+		apply_keyword(c, s, pair, &here);
+	}
 }

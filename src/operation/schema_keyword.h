@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * schema_keyword.h
- *	  What the two halves of the schema compiler share: schema.c walks,
- *	  schema_keyword.c knows the keywords.
+ *	  A schema read into nodes, one by one; schema.c knows the whole.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +12,9 @@
 
 #include "base/compat.h"
 #include "operation/schema.h"
+
+/* More sub-schemas than this are refused: it bounds memory and recursion. */
+#define LLM_SCHEMA_MAX_NODES 5000
 
 /* Where we are in the schema, for messages. */
 typedef struct LlmSchemaPath
@@ -40,12 +42,12 @@ typedef struct LlmSchemaCompiler
 	LlmSchema **all; /* every node made so far */
 } LlmSchemaCompiler;
 
-/* schema_keyword.c: read one keyword into the node; raises for one that we do not check. */
-extern void llm_schema_apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair,
-									 const LlmSchemaPath *path);
+/* An empty node, which has no rules. */
+extern LlmSchema *llm_schema_make_node(LlmSchemaCompiler *c, const LlmSchemaPath *path);
 
-/* schema.c: make a node of a sub-schema. */
-extern LlmSchema *llm_schema_compile_node(LlmSchemaCompiler *c, const JsonbValue *value, const LlmSchemaPath *path);
+/* Read a schema, and all below it, into a node; raises for a keyword that we do not check. */
+extern void llm_schema_fill_node(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value,
+								 const LlmSchemaPath *path);
 
 /* Raise 22023 about this path. */
 pg_noreturn extern void llm_schema_refuse(const LlmSchemaPath *path, const char *detail);
