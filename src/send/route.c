@@ -198,7 +198,8 @@ retire(LlmRoute *route)
 	version++;
 	if (route->reported)
 		llm_route_report(route, NULL, NULL);
-	llm_route_end_fallback(route);
+	if (route->replaced)
+		llm_route_report_fallback(route, NULL, NULL);
 	route->stale = true;
 	dlist_push_tail(&retired, &route->node);
 	if (route->in_flight == 0)
@@ -647,5 +648,15 @@ llm_route_report(LlmRoute *route, const char *problem, const char *hint)
 	llm_shmem_report_problem_of(route->role, subject, problem, hint);
 	route->reported = (problem != NULL);
 	route->reported_in_doubt = false;
+	pfree(subject);
+}
+
+void
+llm_route_report_fallback(LlmRoute *route, const char *problem, const char *hint)
+{
+	char *subject = psprintf("fallback of model \"%s\"", route->target->alias);
+
+	llm_shmem_report_problem_of(route->role, subject, problem, hint);
+	route->replaced = (problem != NULL);
 	pfree(subject);
 }

@@ -166,9 +166,6 @@ extern LlmRoute *llm_route_fallback_now(const LlmRoute *route, TimestampTz now);
 /* When llm_route_now() may say something else of a route whose fallback is asked. */
 extern TimestampTz llm_route_look_at(const LlmRoute *route);
 
-/* It is asked again, or goes: llm.health need not tell of its fallback. */
-extern void llm_route_end_fallback(LlmRoute *route);
-
 /* Keys may have changed: the next refresh replaces all routes, and lets paused targets try. */
 extern void llm_route_forget_all(void);
 
@@ -197,6 +194,9 @@ extern dlist_head *llm_route_all(void);
 
 /* Show what is wrong with the route in llm.health and, once a minute, in the log; NULL: nothing is. */
 extern void llm_route_report(LlmRoute *route, const char *problem, const char *hint);
+
+/* Show there why its fallback is asked instead; NULL: it is not. */
+extern void llm_route_report_fallback(LlmRoute *route, const char *problem, const char *hint);
 
 /*
  * A request came back with this class and, unless it was answered well, this message, which

@@ -18,7 +18,6 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "base/shmem.h"
 #include "send/route.h"
 
 /* A target that is out, and whose gate is open, is offered a request so often: ms. */
@@ -54,16 +53,6 @@ llm_route_fallback_now(const LlmRoute *route, TimestampTz now)
 	return other == NULL || is_out(other, now) ? NULL : other;
 }
 
-/* What llm.health says; NULL: nothing. */
-static void
-report(const LlmRoute *route, const char *problem, const char *hint)
-{
-	char *subject = psprintf("fallback of model \"%s\"", route->target->alias);
-
-	llm_shmem_report_problem_of(route->role, subject, problem, hint);
-	pfree(subject);
-}
-
 static void
 begin_fallback(LlmRoute *route, const LlmRoute *other)
 {
@@ -81,18 +70,9 @@ begin_fallback(LlmRoute *route, const LlmRoute *other)
 			(errmsg("model \"%s\" at server \"%s\" cannot be asked; its fallback \"%s\" at server \"%s\" is",
 					route->target->alias, route->target->server, other->target->alias, other->target->server),
 			 errdetail_internal("%s", reason != NULL ? reason : "no answer")));
-	report(route, problem, hint);
-	route->replaced = true;
+	llm_route_report_fallback(route, problem, hint);
 	pfree(problem);
 	pfree(hint);
-}
-
-void
-llm_route_end_fallback(LlmRoute *route)
-{
-	if (route->replaced)
-		report(route, NULL, NULL);
-	route->replaced = false;
 }
 
 LlmRoute *
@@ -103,7 +83,8 @@ llm_route_now(LlmRoute *route, bool may_probe, TimestampTz now, bool *probe)
 	*probe = false;
 	if (other == NULL)
 	{
-		llm_route_end_fallback(route);
+		if (route->replaced)
+			llm_route_report_fallback(route, NULL, NULL);
 		return route;
 	}
 	begin_fallback(route, other);
