@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "base/json.h"
 #include "bind/confirm.h"
 #include "bind/defer.h"
 #include "bind/notice.h"
@@ -226,6 +227,26 @@ llm_defer_target(LlmRun *run, const LlmDeferTarget *spec)
 	return target;
 }
 
+/* The leaves of a quiet cell as a JSON array of texts, or NULL; between key_begin() and key_end(). */
+static Jsonb *
+list_leaves(const LlmBound *bound)
+{
+	JsonbValue *elems = palloc(Max(bound->nleaves, 1) * sizeof(JsonbValue));
+	JsonbValue list;
+
+	if (bound->nleaves == 0)
+		return NULL;
+	for (int i = 0; i < bound->nleaves; i++)
+	{
+		elems[i].type = jbvNull;
+		if (!bound->leaves[i].isnull)
+			elems[i] = llm_json_make_text(OutputFunctionCall(unconstify(FmgrInfo *, &bound->leaf_types[i].output),
+															 bound->leaves[i].value));
+	}
+	list = llm_json_make_array(elems, bound->nleaves);
+	return llm_json_store(&list);
+}
+
 /* What is bound, as tasks; in the current context. */
 static LlmNewTask *
 list_tasks(LlmRun *run)
@@ -246,7 +267,7 @@ list_tasks(LlmRun *run)
 			continue;
 		task->cell = llm_defer_cell_number(run, bound);
 		task->fence = llm_cell_fence_write(&bound->fence);
-		task->leaves = llm_defer_leaves(bound);
+		task->leaves = list_leaves(bound);
 		task->is_blank = bound->is_blank;
 	}
 	return tasks;

@@ -301,12 +301,6 @@ extern int64 llm_defer_fresh_task(LlmRun *run, LlmCellType type, Datum fresh);
 extern bool llm_defer_find_issued(LlmRun *run, LlmTargetState *target, int column, int64 id, bool is_old,
 								  LlmGiven *given);
 
-/* The leaves of a bound quiet cell as a JSON array of texts; between key_begin() and key_end() (defer_quiet.c). */
-extern Jsonb *llm_defer_leaves(const LlmBound *bound);
-
-/* A number for a cell of a table: of the column and the row's key. */
-extern int64 llm_defer_cell_number(LlmRun *run, const LlmBound *bound);
-
 /*
  * The same question is asked once (defer_same.c): fill same_as of all that is bound, before
  * it is written.  Works in the current context.
@@ -335,5 +329,8 @@ extern bool llm_defer_is_same_key(const LlmTargetState *target, const Datum *key
 extern int llm_defer_key_begin(const LlmRun *run);
 extern Jsonb *llm_defer_key_object(LlmRun *run, LlmTargetState *target, const Datum *key);
 extern void llm_defer_key_end(int nest);
+
+/* A number for a cell of a table: of the column and the row's key. */
+extern int64 llm_defer_cell_number(LlmRun *run, const LlmBound *bound);
 
 #endif /* LLM_DEFER_H */

@@ -25,6 +25,7 @@
 #include "base/compat.h"
 #include "base/pinned.h"
 #include "bind/defer.h"
+#include "cell/image.h"
 
 /* Does the text of such values depend on settings?  Of all but these it may. */
 static bool
@@ -253,4 +254,28 @@ llm_defer_key_object(LlmRun *run, LlmTargetState *target, const Datum *key)
 	if (is_one && value.type == jbvNumeric)
 		keep_pattern(run, target, object);
 	return object;
+}
+
+int64
+llm_defer_cell_number(LlmRun *run, const LlmBound *bound)
+{
+	LlmTargetState *target = bound->target;
+	const LlmDeferTarget *spec = target->spec;
+	Oid table = OidIsValid(spec->root) ? spec->root : bound->leaf;
+	AttrNumber attno = spec->columns[bound->column].attno;
+	LlmImage image = {{0, 0}};
+
+	if (spec->nkeys == 1 && target->keys[0].type == INT8OID)
+		return llm_cell_number_near(table, attno, spec->key_attnos[0], DatumGetInt64(bound->key[0]));
+	if (spec->nkeys == 1 && target->keys[0].type == INT4OID)
+		return llm_cell_number_near(table, attno, spec->key_attnos[0], DatumGetInt32(bound->key[0]));
+	if (target->key_images == NULL)
+	{
+		target->key_images = MemoryContextAllocZero(run->context, spec->nkeys * sizeof(LlmImageType));
+		for (int i = 0; i < spec->nkeys; i++)
+			llm_image_type(target->keys[i].type, run->context, &target->key_images[i]);
+	}
+	for (int i = 0; i < spec->nkeys; i++)
+		llm_image_add(&image, &target->key_images[i], bound->key[i], false);
+	return llm_cell_number(table, attno, spec->key_attnos, spec->nkeys, &image);
 }

@@ -15,15 +15,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/datum.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
-#include "base/json.h"
 #include "bind/defer.h"
 #include "cell/image.h"
 #include "cell/marker.h"
@@ -370,47 +367,4 @@ llm_enrich_bind_quiet(PG_FUNCTION_ARGS)
 	quiet->given.id = 0;
 	llm_defer_flush_if_full(state->run);
 	PG_RETURN_BOOL(true);
-}
-
-Jsonb *
-llm_defer_leaves(const LlmBound *bound)
-{
-	JsonbValue *elems = palloc(Max(bound->nleaves, 1) * sizeof(JsonbValue));
-	JsonbValue list;
-
-	if (bound->nleaves == 0)
-		return NULL;
-	for (int i = 0; i < bound->nleaves; i++)
-	{
-		elems[i].type = jbvNull;
-		if (!bound->leaves[i].isnull)
-			elems[i] = llm_json_make_text(OutputFunctionCall(unconstify(FmgrInfo *, &bound->leaf_types[i].output),
-															 bound->leaves[i].value));
-	}
-	list = llm_json_make_array(elems, bound->nleaves);
-	return llm_json_store(&list);
-}
-
-int64
-llm_defer_cell_number(LlmRun *run, const LlmBound *bound)
-{
-	LlmTargetState *target = bound->target;
-	const LlmDeferTarget *spec = target->spec;
-	Oid table = OidIsValid(spec->root) ? spec->root : bound->leaf;
-	AttrNumber attno = spec->columns[bound->column].attno;
-	LlmImage image = {{0, 0}};
-
-	if (spec->nkeys == 1 && target->keys[0].type == INT8OID)
-		return llm_cell_number_near(table, attno, spec->key_attnos[0], DatumGetInt64(bound->key[0]));
-	if (spec->nkeys == 1 && target->keys[0].type == INT4OID)
-		return llm_cell_number_near(table, attno, spec->key_attnos[0], DatumGetInt32(bound->key[0]));
-	if (target->key_images == NULL)
-	{
-		target->key_images = MemoryContextAllocZero(run->context, spec->nkeys * sizeof(LlmImageType));
-		for (int i = 0; i < spec->nkeys; i++)
-			llm_image_type(target->keys[i].type, run->context, &target->key_images[i]);
-	}
-	for (int i = 0; i < spec->nkeys; i++)
-		llm_image_add(&image, &target->key_images[i], bound->key[i], false);
-	return llm_cell_number(table, attno, spec->key_attnos, spec->nkeys, &image);
 }
