@@ -205,7 +205,7 @@ extern const char *llm_planner_column_fault(Oid type);
  * evaluated.  seen_calls(): the list of calls of seen() that check a stored row.
  */
 extern void llm_planner_conditions(const LlmFound *found, LlmFoundTarget *target, Relation rel);
-extern List *llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen, Const *magic);
+extern List *llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen);
 
 extern void llm_planner_target(const LlmFound *found, LlmFoundTarget *target, int number);
 
@@ -222,7 +222,7 @@ extern FuncExpr *llm_quiet_check(LlmFoundTarget *target, Relation rel, LlmFoundQ
 /* In actions that leave a quiet column alone, forget what another row had there. */
 extern void llm_quiet_clear_others(LlmFoundTarget *target, Oid keep_quiet);
 
-/* Arguments of the functions that the hook puts in (planner_rewrite.c). */
+/* Arguments of the functions that the hook puts in (planner_args.c). */
 extern List *llm_rewrite_fixed_args(text *spec);
 extern Node *llm_rewrite_column(LlmFoundTarget *target, Relation rel, AttrNumber attno);
 extern List *llm_rewrite_row(LlmFoundTarget *target, Relation rel);

@@ -16,7 +16,7 @@
 #include "base/compat.h"
 #include "bind/planner.h"
 #include "bind/planner_apart.h"
-#include "bind/planner_lift.h"
+#include "bind/planner_lifted.h"
 
 /* What may be around the calls of one expression: far more than anybody writes. */
 #define MAX_NODES 20000

@@ -60,4 +60,7 @@ extern Node *llm_take_calls_out(Node *expr);
 /* A marker that is none. */
 extern Node *llm_take_no_marker(void);
 
+/* Are two nodes the same call, or the same column?  The parser copies what it needs twice. */
+extern bool llm_planner_is_same(Node *one, Node *other);
+
 #endif /* LLM_PLANNER_APART_H */

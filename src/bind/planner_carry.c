@@ -342,7 +342,24 @@ carried_by_list(List *values, LlmQueryLevel *level)
 	return NULL;
 }
 
-/* The values that a CASE may have: its arms, and ELSE. */
+bool
+llm_planner_is_part(const TargetEntry *entry)
+{
+	return IsA(entry->expr, FieldStore) ||
+		   (IsA(entry->expr, SubscriptingRef) && ((SubscriptingRef *) entry->expr)->refassgnexpr != NULL);
+}
+
+bool
+llm_planner_is_union_all(Node *node)
+{
+	SetOperationStmt *operation = (SetOperationStmt *) node;
+
+	if (node == NULL || !IsA(node, SetOperationStmt))
+		return true;
+	return operation->op == SETOP_UNION && operation->all &&
+		   llm_planner_is_union_all(operation->larg) && llm_planner_is_union_all(operation->rarg);
+}
+
 List *
 llm_planner_case_values(CaseExpr *expr)
 {

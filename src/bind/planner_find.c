@@ -26,104 +26,9 @@
 #include "bind/planner.h"
 #include "bind/planner_find.h"
 #include "bind/planner_lift.h"
+#include "bind/planner_lifted.h"
 
 static void find_in_query(Query *query, Finder *finder, bool streams);
-
-static const char *
-place_detail(UsePlace place)
-{
-	switch (place)
-	{
-		case PLACE_EXPRESSION:
-			return "The call is part of another expression, so that its marker would not arrive whole in the column.";
-		case PLACE_CALL:
-			return "The call is an argument of another such call, which would be asked about a marker and not about an answer.";
-		case PLACE_CONDITION:
-		case PLACE_WHERE:
-			return "The call stands in a condition, but its answer comes only after COMMIT.";
-		case PLACE_RETURNING:
-			return "The call stands in RETURNING, but its answer comes only after COMMIT.";
-		case PLACE_SORT:
-			return "The rows would be sorted, grouped or made distinct by the call, but its answer comes only after COMMIT.";
-		case PLACE_SET_OPERATION:
-			return "The call stands in a UNION, INTERSECT or EXCEPT that compares rows, but its answer comes only after COMMIT.";
-		case PLACE_SUBSCRIPT:
-			return "The call is assigned to a part of the column, so that its marker would not arrive whole in the column.";
-		case PLACE_RESULT:
-			return "The call is a result of the statement and not assigned to a column.";
-		case PLACE_COPY:
-			return "The column would get a copy of the call's marker, which RETURNING gives, and the answer goes only where the call is assigned.";
-		case PLACE_TYPED:
-			return "The call stands where its marker, which is jsonb, would have to travel as another type.";
-		case PLACE_VOLATILE:
-			return "A volatile function stands around the call, and would be evaluated when the answer is there.";
-		case PLACE_SEVERAL:
-			return "Several calls stand in one value, but each answer is written when it is there.";
-		case PLACE_UNTYPED:
-			return "A part of the expression has a type that has no name, or that only this session knows.";
-		case PLACE_TEMPORARY:
-			return "The expression around the call uses a temporary object, which only this session knows.";
-		case PLACE_FALLBACK:
-			return "In COALESCE the call must be the last argument, since its answer comes only after COMMIT.";
-		case PLACE_CLAUSE:
-			break;
-	}
-	return "The call stands in a clause that assigns nothing, but its answer comes only after COMMIT.";
-}
-
-static const char *
-place_hint(UsePlace place, const char *function)
-{
-	switch (place)
-	{
-		case PLACE_CALL:
-			return "Store the inner answer in a column of its own, and ask the second question when it is there.";
-		case PLACE_CONDITION:
-		case PLACE_WHERE:
-		case PLACE_SORT:
-		case PLACE_CLAUSE:
-			return psprintf("Store the answer first (UPDATE ... SET column = %s(...)), and use the column when it is there.", function);
-		case PLACE_RETURNING:
-			return "Assign the call to a column, and return the column: it shows the marker, or what it held, until the answer is there.";
-		case PLACE_TYPED:
-			return psprintf("Assign the call itself (SET column = %s(...)), or let the sub-select return the call alone.", function);
-		case PLACE_VOLATILE:
-			return "Store the answer in a column of its own, and combine it when it is there.";
-		case PLACE_SEVERAL:
-			return "Store each answer in a column of its own, and combine them when they are there.";
-		case PLACE_UNTYPED:
-			return "Cast that part to a type of its own.";
-		case PLACE_TEMPORARY:
-			return "Use objects that are there for all sessions.";
-		case PLACE_FALLBACK:
-			return "Put what is to be preferred before the call, and take care of a missing answer when it is there.";
-		case PLACE_COPY:
-			return "Assign a call to this column, too, or copy the answer when it is there.";
-		case PLACE_SET_OPERATION:
-			return "Use UNION ALL, or make the rows distinct in a sub-select before the call.";
-		default:
-			return psprintf("Assign the call, or an expression around it, to the column itself (SET column = %s(...)).", function);
-	}
-}
-
-static void
-refuse_use(Finder *finder, FuncExpr *call)
-{
-	LlmRefusal refusal = {call, finder->relation, finder->column, NULL, NULL};
-	char *function = get_func_name(call->funcid);
-
-	refusal.detail = place_detail(finder->place);
-	refusal.hint = place_hint(finder->place, function);
-	llm_planner_refuse(finder->found, &refusal);
-}
-
-void
-llm_find_refuse(Finder *finder, FuncExpr *call, UsePlace place)
-{
-	finder->place = place;
-	refuse_use(finder, call);
-	pg_unreachable();
-}
 
 /* Refuse any call, or column that carries one, in an expression that uses its value. */
 static bool
@@ -156,13 +61,11 @@ refuse_walker(Node *node, Finder *finder)
 			return refuse_walker(((SubLink *) node)->testexpr, finder);
 	}
 	if (call != NULL)
-		refuse_use(finder, call);
+		llm_find_refuse(finder, call, finder->place);
 	if (IsA(node, Query))
 		return false;
 	return expression_tree_walker(node, refuse_walker, finder);
 }
-
-static void check_value(Node *node, Finder *finder, bool direct);
 
 static void
 check_use(Node *node, Finder *finder, UsePlace place)
@@ -172,18 +75,6 @@ check_use(Node *node, Finder *finder, UsePlace place)
 	finder->place = place;
 	(void) refuse_walker(node, finder);
 	finder->place = outer;
-}
-
-void
-llm_find_use(Node *node, Finder *finder, UsePlace place)
-{
-	check_use(node, finder, place);
-}
-
-void
-llm_find_value(Node *node, Finder *finder, bool direct)
-{
-	check_value(node, finder, direct);
 }
 
 /* Check a value and note the calls in it. */
@@ -250,20 +141,10 @@ found_target(LlmFound *found, Query *query)
 static void
 refuse_copy(Node *node, Finder *finder)
 {
-	UsePlace outer = finder->place;
 	FuncExpr *call = llm_planner_returned(node, finder->level);
 
-	finder->place = PLACE_COPY;
 	if (call != NULL)
-		refuse_use(finder, call);
-	finder->place = outer;
-}
-
-bool
-llm_planner_is_part(const TargetEntry *entry)
-{
-	return IsA(entry->expr, FieldStore) ||
-		   (IsA(entry->expr, SubscriptingRef) && ((SubscriptingRef *) entry->expr)->refassgnexpr != NULL);
+		llm_find_refuse(finder, call, PLACE_COPY);
 }
 
 /* One entry of a target list that stores a value. */
@@ -402,17 +283,6 @@ check_relations(Query *query, Finder *finder)
 	}
 }
 
-bool
-llm_planner_is_union_all(Node *node)
-{
-	SetOperationStmt *operation = (SetOperationStmt *) node;
-
-	if (node == NULL || !IsA(node, SetOperationStmt))
-		return true;
-	return operation->op == SETOP_UNION && operation->all &&
-		   llm_planner_is_union_all(operation->larg) && llm_planner_is_union_all(operation->rarg);
-}
-
 /* Everything in a query that stores nothing and is no result. */
 static void
 check_clauses(Query *query, Finder *finder)
@@ -440,9 +310,8 @@ check_clauses(Query *query, Finder *finder)
 	{
 		FuncExpr *call = llm_planner_carried_by_query(query, finder->level->outer);
 
-		finder->place = PLACE_SET_OPERATION;
 		if (call != NULL)
-			refuse_use(finder, call);
+			llm_find_refuse(finder, call, PLACE_SET_OPERATION);
 	}
 }
 
@@ -454,9 +323,12 @@ static void
 find_in_query(Query *query, Finder *finder, bool streams)
 {
 	LlmQueryLevel level = {query, finder->level};
-	Finder inner = {finder->found, &level, PLACE_EXPRESSION, finder->relation, finder->column, InvalidOid};
+	Finder inner = *finder;
 	ListCell *cell;
 
+	inner.level = &level;
+	inner.place = PLACE_EXPRESSION;
+	inner.value_type = InvalidOid;
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
 	foreach(cell, query->cteList)
@@ -485,7 +357,7 @@ find_in_query(Query *query, Finder *finder, bool streams)
 void
 llm_planner_find(Query *query, LlmFound *found)
 {
-	Finder finder = {found, NULL, PLACE_RESULT, NULL, NULL, InvalidOid};
+	Finder finder = {.found = found, .place = PLACE_RESULT, .use = check_use, .value = check_value};
 	FuncExpr *call = NULL;
 
 	llm_planner_forget_carried(); /* what an error left */
@@ -495,5 +367,5 @@ llm_planner_find(Query *query, LlmFound *found)
 		call = llm_planner_carried_by_query(query, NULL);
 	llm_planner_forget_carried();
 	if (call != NULL)
-		refuse_use(&finder, call);
+		llm_find_refuse(&finder, call, PLACE_RESULT);
 }

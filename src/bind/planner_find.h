@@ -44,16 +44,16 @@ typedef struct Finder
 	const char *relation;
 	const char *column;
 	Oid value_type; /* what a function may return besides jsonb; InvalidOid: nothing */
+
+	/* Refuse any call, or column that carries one, in an expression that uses its value. */
+	void (*use)(Node *node, struct Finder *finder, UsePlace place);
+
+	/* Check a value, which may be a call, and note the calls in it. */
+	void (*value)(Node *node, struct Finder *finder, bool direct);
 } Finder;
 
-/* Raise 0A000: the call is used there, which it may not. */
+/* Raise 0A000: the call is used there, which it may not (planner_place.c). */
 pg_noreturn extern void llm_find_refuse(Finder *finder, FuncExpr *call, UsePlace place);
-
-/* Refuse any call, or column that carries one, in an expression that uses its value. */
-extern void llm_find_use(Node *node, Finder *finder, UsePlace place);
-
-/* Check a value, which may be a call, and note the calls in it. */
-extern void llm_find_value(Node *node, Finder *finder, bool direct);
 
 /*
  * What an assignment to a quiet cell becomes, if a call is in the expression; else NULL.

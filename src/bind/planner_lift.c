@@ -36,124 +36,10 @@
 #include "base/compat.h"
 #include "bind/planner.h"
 #include "bind/planner_apart.h"
-#include "bind/planner_find.h"
 #include "bind/planner_lift.h"
-#include "bind/planner_lift_source.h"
+#include "bind/planner_lifted.h"
 
 static bool lift_node(Node *node, bool force, LlmTaking *taking);
-
-static LlmFoundLift *
-find_lift(const LlmFound *found, const LlmLiftSource *source)
-{
-	ListCell *cell;
-
-	foreach(cell, found->lifts)
-	{
-		LlmFoundLift *lift = lfirst(cell);
-
-		if (lift->query == source->query && lift->varno == source->varno && lift->column == source->column)
-			return lift;
-	}
-	return NULL;
-}
-
-LlmFoundLift *
-llm_lift_of(const LlmFound *found, Node *node, LlmQueryLevel *level)
-{
-	LlmLiftSource source;
-	LlmFoundLift *lift;
-
-	if (node == NULL || level == NULL || found->lifts == NIL || !llm_lift_find_source(node, level, &source))
-		return NULL;
-	lift = find_lift(found, &source);
-	return lift == NULL || lift->questions == NIL ? NULL : lift;
-}
-
-/* A reference to a column that was added beside the one that "node" refers to. */
-static Node *
-refer(Node *node, int column, Oid type, int32 typmod, Oid collation, LlmQueryLevel *level)
-{
-	LlmLiftSource source;
-
-	if (IsA(node, Param))
-	{
-		Param *param = copyObject((Param *) node);
-
-		param->paramid = (param->paramid & ~0xFFFF) | column;
-		param->paramtype = type;
-		param->paramtypmod = typmod;
-		param->paramcollid = collation;
-		return (Node *) param;
-	}
-	else
-	{
-		Var *var = copyObject(castNode(Var, node));
-
-		var->varattno = column;
-		var->vartype = type;
-		var->vartypmod = typmod;
-		var->varcollid = collation;
-		var->varnosyn = var->varno;
-		var->varattnosyn = column;
-		/* another reference to the same WITH does not know yet of what was added */
-		if (llm_lift_find_source(node, level, &source) && source.cte != NULL)
-		{
-			RangeTblEntry *rte = source.rte;
-
-			for (int i = list_length(rte->coltypes); i < list_length(source.cte->ctecoltypes); i++)
-			{
-				rte->coltypes = lappend_oid(rte->coltypes, list_nth_oid(source.cte->ctecoltypes, i));
-				rte->coltypmods = lappend_int(rte->coltypmods, list_nth_int(source.cte->ctecoltypmods, i));
-				rte->colcollations = lappend_oid(rte->colcollations, list_nth_oid(source.cte->ctecolcollations, i));
-				rte->eref->colnames = lappend(rte->eref->colnames, list_nth(source.cte->ctecolnames, i));
-			}
-		}
-		return (Node *) var;
-	}
-}
-
-/* For instantiate(). */
-typedef struct Instance
-{
-	Node *node; /* the reference to the lifted column */
-	Node *answer; /* what stands for the answer */
-	LlmQueryLevel *level;
-} Instance;
-
-static Node *
-instance_mutator(Node *node, Instance *instance)
-{
-	Param *param = (Param *) node;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Query))
-		return copyObject(node);
-	if (IsA(node, Param) && param->paramkind == PARAM_EXEC)
-	{
-		if (param->paramid == 0)
-			return instance->answer;
-		return refer(instance->node, param->paramid, param->paramtype, param->paramtypmod, param->paramcollid,
-					 instance->level);
-	}
-	return expression_tree_mutator(node, instance_mutator, instance);
-}
-
-Node *
-llm_lift_around(const LlmLiftQuestion *question, Node *node, Node *answer, LlmQueryLevel *level)
-{
-	Instance instance = {node, answer, level};
-
-	return instance_mutator(question->around, &instance);
-}
-
-Node *
-llm_lift_marker(const LlmLiftQuestion *question, Node *node, Oid type, LlmQueryLevel *level)
-{
-	if (question->sublink != NULL)
-		return (Node *) question->sublink;
-	return refer(node, question->carrier, type, -1, InvalidOid, level);
-}
 
 /* ---- columns are added ---- */
 
@@ -167,21 +53,6 @@ note_column(LlmFound *found, Query *query, int varno, int column, Oid type)
 	noted->column = column;
 	noted->type = type;
 	found->lifted = lappend(found->lifted, noted);
-}
-
-const LlmLiftColumn *
-llm_lift_column(const LlmFound *found, const Query *query, int varno, int column)
-{
-	ListCell *cell;
-
-	foreach(cell, found->lifted)
-	{
-		const LlmLiftColumn *noted = lfirst(cell);
-
-		if (noted->query == query && noted->varno == varno && noted->column == column)
-			return noted;
-	}
-	return NULL;
 }
 
 /* How many columns the query's result has. */
@@ -541,7 +412,7 @@ lift_union(const LlmLiftSource *source, bool force, LlmFoundLift *lift, LlmFound
 static LlmFoundLift *
 lift_source(const LlmLiftSource *source, bool force, LlmFound *found)
 {
-	LlmFoundLift *lift = find_lift(found, source);
+	LlmFoundLift *lift = llm_lift_find(found, source);
 
 	if (lift != NULL && (lift->questions != NIL || lift->forced || !force))
 		return lift;

@@ -39,8 +39,9 @@
 
 #include "base/compat.h"
 #include "bind/planner.h"
+#include "bind/planner_apart.h"
 #include "bind/planner_find.h"
-#include "bind/planner_lift.h"
+#include "bind/planner_lifted.h"
 
 /* For the walkers and mutators below. */
 typedef struct QuietWalk
@@ -261,7 +262,7 @@ freeze(Node *leaf, QuietWalk *walk)
 	Finder *finder = walk->finder;
 	Oid type = exprType(leaf);
 
-	llm_find_use(leaf, finder, PLACE_EXPRESSION);
+	finder->use(leaf, finder, PLACE_EXPRESSION);
 	if (contain_volatile_functions(leaf))
 		llm_find_refuse(finder, walk->quiet->call, PLACE_VOLATILE);
 	if (get_typtype(type) == TYPTYPE_PSEUDO)
@@ -311,7 +312,7 @@ take_carrier(Node *carrier, LlmFoundBranch *branch, Finder *finder)
 	}
 	if (llm_planner_is_call(carrier))
 		finder->value_type = ((FuncExpr *) carrier)->funcresulttype;
-	llm_find_value(carrier, finder, true);
+	finder->value(carrier, finder, true);
 	finder->value_type = InvalidOid;
 	return carrier;
 }
@@ -389,7 +390,7 @@ make_lifted(Node *expr, Node *carrier, const LlmFoundLift *lift, CaseExpr *choic
 
 		branch->returns = question->call->funcresulttype;
 		if (question->sublink != NULL)
-			llm_find_value(answer, finder, true);
+			finder->value(answer, finder, true);
 		choice->args = lappend(choice->args, make_when(branch, marker, leaves, quiet));
 	}
 	choice->defresult = (Expr *) (lift->own == NULL ? expr : replace(expr, carrier, lift->own, finder));
@@ -434,7 +435,7 @@ choose(Node *expr, Node *choice, Node *value, LlmFoundQuiet *quiet, Finder *find
 
 	if (carriers_of(value, finder) != NIL || carriers_of(chosen, finder) != NIL)
 		return (Expr *) distribute(chosen, quiet, finder);
-	llm_find_use(value, finder, PLACE_EXPRESSION);
+	finder->use(value, finder, PLACE_EXPRESSION);
 	return (Expr *) chosen;
 }
 
@@ -446,7 +447,7 @@ distribute_case(Node *expr, CaseExpr *choice, LlmFoundQuiet *quiet, Finder *find
 	Node *otherwise = (Node *) choice->defresult;
 	ListCell *cell;
 
-	llm_find_use((Node *) choice->arg, finder, PLACE_CONDITION);
+	finder->use((Node *) choice->arg, finder, PLACE_CONDITION);
 	result->casetype = exprType(expr);
 	result->casecollid = exprCollation(expr);
 	result->arg = choice->arg;
@@ -456,7 +457,7 @@ distribute_case(Node *expr, CaseExpr *choice, LlmFoundQuiet *quiet, Finder *find
 		CaseWhen *when = lfirst_node(CaseWhen, cell);
 		CaseWhen *chosen = makeNode(CaseWhen);
 
-		llm_find_use((Node *) when->expr, finder, PLACE_CONDITION);
+		finder->use((Node *) when->expr, finder, PLACE_CONDITION);
 		chosen->expr = when->expr;
 		chosen->result = choose(expr, (Node *) choice, (Node *) when->result, quiet, finder);
 		chosen->location = -1;

@@ -39,23 +39,6 @@
 /* A function takes 100 arguments at most: these many are left for columns beside a key of the longest kind. */
 #define COLUMNS_PER_CHECK 60
 
-/* The first argument of all functions that the hook puts in: what SQL cannot give. */
-static Const *
-magic_const(void)
-{
-	return makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(LLM_DEFER_MAGIC), false,
-					 FLOAT8PASSBYVAL);
-}
-
-/* The two arguments that the functions which the hook puts in begin with. */
-List *
-llm_rewrite_fixed_args(text *spec)
-{
-	Const *words = makeConst(TEXTOID, -1, InvalidOid, -1, PointerGetDatum(spec), false, false);
-
-	return list_make2(magic_const(), words);
-}
-
 /* A role for each argument of a public function, from the names of its arguments. */
 static char *
 arg_roles(HeapTuple function)
@@ -106,29 +89,6 @@ rewrite_call(LlmFoundCall *found, int number, Oid issue)
 	call->funccollid = InvalidOid;
 	call->funcformat = COERCE_EXPLICIT_CALL;
 	ReleaseSysCache(tuple);
-}
-
-/* A column of the target's table. */
-Node *
-llm_rewrite_column(LlmFoundTarget *target, Relation rel, AttrNumber attno)
-{
-	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
-
-	return (Node *) makeVar(target->query->resultRelation, attno, att->atttypid, att->atttypmod,
-							att->attcollation, 0);
-}
-
-/* The table that holds the row, and its key there. */
-List *
-llm_rewrite_row(LlmFoundTarget *target, Relation rel)
-{
-	List *columns = list_make1(makeVar(target->query->resultRelation, TableOidAttributeNumber,
-									   OIDOID, -1, InvalidOid, 0));
-	int i;
-
-	for (i = 0; i < target->spec->nkeys; i++)
-		columns = lappend(columns, llm_rewrite_column(target, rel, target->key_attnos[i]));
-	return columns;
 }
 
 /* Add a column of the key, and those that it is made from if it is generated; as pull_varattnos() has them. */
@@ -203,7 +163,7 @@ static void
 add_check(LlmFoundTarget *target, Relation rel, const LlmPlannerCalls *functions)
 {
 	WithCheckOption *check = makeNode(WithCheckOption);
-	List *quals = llm_planner_seen_calls(target, rel, functions->seen, magic_const());
+	List *quals = llm_planner_seen_calls(target, rel, functions->seen);
 	ListCell *cell;
 	int first;
 	int i;

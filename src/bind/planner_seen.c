@@ -261,20 +261,17 @@ llm_planner_conditions(const LlmFound *found, LlmFoundTarget *target, Relation r
 
 /* Add a call of seen() for each condition: of a column, whose cell says whether there is a question. */
 static void
-add_calls(List **calls, const LlmFoundTarget *target, Oid seen, Const *magic, Form_pg_attribute att,
-		  Node *column)
+add_calls(List **calls, const LlmFoundTarget *target, Oid seen, Form_pg_attribute att, Node *column)
 {
 	ListCell *cell;
 
 	foreach(cell, target->conditions)
 	{
 		LlmFoundCondition *condition = lfirst(cell);
-		List *args = list_make3(copyObject(magic),
-								makeConst(TEXTOID, -1, InvalidOid, -1, CStringGetTextDatum(condition->hider), false,
-										  false),
-								makeConst(TEXTOID, -1, InvalidOid, -1, CStringGetTextDatum(NameStr(att->attname)),
-										  false, false));
+		List *args = llm_rewrite_fixed_args(cstring_to_text(condition->hider));
 
+		args = lappend(args, makeConst(TEXTOID, -1, InvalidOid, -1, CStringGetTextDatum(NameStr(att->attname)), false,
+									   false));
 		args = lappend(args, copyObject(condition->qual));
 		args = lappend(args, copyObject(column));
 		*calls = lappend(*calls, makeFuncExpr(seen, BOOLOID, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
@@ -286,7 +283,7 @@ add_calls(List **calls, const LlmFoundTarget *target, Oid seen, Const *magic, Fo
  * does not show: in the place of its cell that has what bind_quiet() finds the question by.
  */
 List *
-llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen, Const *magic)
+llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen)
 {
 	Bitmapset *columns = NULL;
 	List *calls = NIL;
@@ -302,7 +299,7 @@ llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen, Con
 	{
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
 
-		add_calls(&calls, target, seen, magic, att,
+		add_calls(&calls, target, seen, att,
 				  (Node *) makeVar(target->query->resultRelation, attno, att->atttypid, att->atttypmod,
 								   att->attcollation, 0));
 	}
@@ -311,7 +308,7 @@ llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen, Con
 		const LlmFoundQuietColumn *column = lfirst(cell);
 		LlmDeferQuiet spec = {target->spec, column->column, false, false, -1, 0, ""};
 
-		add_calls(&calls, target, seen, magic, TupleDescAttr(RelationGetDescr(rel), column->attno - 1),
+		add_calls(&calls, target, seen, TupleDescAttr(RelationGetDescr(rel), column->attno - 1),
 				  lsecond(llm_rewrite_fixed_args(llm_defer_write_quiet(&spec))));
 	}
 	return calls;
