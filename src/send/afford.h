@@ -69,27 +69,14 @@ extern bool llm_afford_blocks(const LlmAfford *afford);
  */
 extern bool llm_afford_portion(LlmAfford *afford, LlmPortion *portion);
 
-/*
- * What was claimed is reserved, and the list without *dear, tasks that fail, and *back, which are put back since
- * they cost too much together.
- */
-extern List *llm_afford_take(List *claims, List **dear, List **back);
+/* The job as it asks this target. */
+extern LlmSpender llm_afford_spender_at(const LlmAfford *afford, const LlmRoute *route);
 
 /* The claim has committed.  "whole": it found all there was for it.  *after: where to go on; true: there is no more. */
 extern bool llm_afford_claimed(LlmAfford *afford, const LlmPortion *portion, bool whole, int64 *after);
 
 /* There may be a task that costs less than those that were passed over. */
 extern void llm_afford_look_again(LlmAfford *afford);
-
-/* A request that is under way, when budgets were read again: what it has reserved, or would have. */
-extern void llm_afford_hold(LlmFlight *flight);
-
-/* A request that was not sent after all; and claims that need none: they follow others, or their answer was kept. */
-extern void llm_afford_release(const LlmFlight *flight);
-extern void llm_afford_release_unsent(List *claims);
-
-/* Of settlements that are on the ledger: flights', or what a dead sender left. */
-extern void llm_afford_settle(LlmSettlement **settlements, int n);
 
 /* Say why the job waits, and for which budget; it is, or is not, blocked. */
 extern void llm_afford_tell(LlmAfford *afford, bool waits, MemoryContext context, TimestampTz now);
@@ -100,5 +87,23 @@ extern void llm_afford_tell(LlmAfford *afford, bool waits, MemoryContext context
  */
 extern bool llm_afford_letter(LlmClaim *claim, const LlmRoute *route, const LlmSpender *spender, LlmPurse *purse,
 							  char **why, bool *wait);
+
+/* ---- afford_claims.c ---- */
+
+/*
+ * What was claimed is reserved, and the list without *dear, tasks that fail, and *back, which are put back since
+ * they cost too much together.
+ */
+extern List *llm_afford_take(List *claims, List **dear, List **back);
+
+/* A request that is under way, when budgets were read again: what it has reserved, or would have. */
+extern void llm_afford_hold(LlmFlight *flight);
+
+/* A request that was not sent after all; and claims that need none: they follow others, or their answer was kept. */
+extern void llm_afford_release(const LlmFlight *flight);
+extern void llm_afford_release_unsent(List *claims);
+
+/* Of settlements that are on the ledger: flights', or what a dead sender left. */
+extern void llm_afford_settle(LlmSettlement **settlements, int n);
 
 #endif /* LLM_AFFORD_H */

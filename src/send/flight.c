@@ -29,7 +29,7 @@
 #include "send/flight.h"
 #include "send/flight_body.h"
 #include "send/flight_usage.h"
-#include "send/kept.h"
+#include "send/kept_key.h"
 #include "send/refused.h"
 #include "send/retry.h"
 #include "send/split.h"
@@ -160,12 +160,6 @@ llm_request_make(LlmClaim *const *claims, int n, LlmRoute *route, LlmSharedRecip
 	if (recipe != NULL)
 		recipe->users++;
 	return request;
-}
-
-bool
-llm_flight_is_first(const LlmFlight *flight)
-{
-	return flight == flight->request->flights;
 }
 
 /* What the wire says of an exchange that brought no answer. */

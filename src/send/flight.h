@@ -118,6 +118,10 @@ extern void llm_flight_free(LlmFlight *flight);
 extern bool llm_flight_may_hop(const LlmFlight *flight, TimestampTz now);
 
 /* Is it the first of its request, by which what is done once per request is done? */
-extern bool llm_flight_is_first(const LlmFlight *flight);
+static inline bool
+llm_flight_is_first(const LlmFlight *flight)
+{
+	return flight == flight->request->flights;
+}
 
 #endif /* LLM_FLIGHT_H */

@@ -1,12 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * joblist.c
- *	  Which jobs get the free slots.
- *
- * Slots go to routes first, then within a route to the jobs of its highest
- * priority in turn, so that a job of a million rows does not hold up the
- * ten-row job that comes after it.  A route that hangs can never take all slots:
- * whatever it is allowed, a quarter of what the others leave stays free.
+ *	  The jobs that have something to send.
  *
  * Memory holds a bounded number of jobs, and of each role, model and priority a
  * part of that; when it is full, the largest of these groups gives way to a small one.
@@ -30,9 +25,7 @@
 
 #include "base/clock.h"
 #include "base/shmem.h"
-#include "send/ahead.h"
 #include "send/joblist.h"
-#include "send/load.h"
 #include "tables/job.h"
 
 /*
@@ -52,9 +45,6 @@
 
 /* Jobs that were left out are looked for when so many others have gone. */
 #define JOBS_GONE (JOBS_OF_GROUP / 2)
-
-/* So long a job whose model is of the other kind is left to the writer, which pauses it. */
-#define WRONG_MODEL_MS 10000
 
 typedef struct JobEntry
 {
@@ -85,7 +75,6 @@ static bool left_out = false; /* there were more jobs than room */
 static TimestampTz wide_at = DT_NOBEGIN; /* old jobs are looked at again from then on */
 static bool narrow = false; /* the last look was at new ones only */
 static int ngone = 0; /* jobs forgotten since then */
-static uint64 routed_version = 0; /* of the routes that all jobs have */
 
 dlist_head *
 llm_joblist_all(void)
@@ -326,40 +315,6 @@ llm_joblist_wants_more(void)
 	return left_out && (ngone >= JOBS_GONE || njobs == 0);
 }
 
-/* May a task of the job be claimed now, as far as the job itself is concerned? */
-static bool
-is_claimable(const LlmJob *job)
-{
-	return !job->exhausted && job->wrong_model == 0 &&
-		   (job->max_concurrency == 0 || job->requests < job->max_concurrency) &&
-		   !llm_afford_blocks(&job->afford);
-}
-
-void
-llm_joblist_route(TimestampTz now)
-{
-	bool changed = (routed_version != llm_route_version());
-	dlist_iter iter;
-
-	dlist_foreach(iter, &jobs)
-	{
-		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
-
-		/* the writer pauses it, but where the rows of that request were gone */
-		if (job->wrong_model != 0 && job->wrong_model <= TimestampTzPlusMilliseconds(now, -WRONG_MODEL_MS))
-			job->wrong_model = 0;
-		if (changed || job->home == NULL)
-			job->home = llm_route_find(job->model, job->role, now);
-		llm_route_want(job->home);
-		job->probes = false;
-		job->route = job->kind == LLM_REQUEST_EMBED ? job->home /* vectors of two models do not compare */
-													: llm_route_now(job->home, is_claimable(job), now, &job->probes);
-		llm_afford_prepare(&job->afford, job->route, job->kind == LLM_REQUEST_EMBED ? NULL : job->home, job->recipe,
-						   job->context, now);
-	}
-	routed_version = llm_route_version();
-}
-
 LlmRoute *
 llm_joblist_destination(const LlmJob *job, const LlmClaim *claim)
 {
@@ -395,178 +350,6 @@ llm_joblist_reread(void)
 	}
 }
 
-/*
- * For each route the highest priority among its jobs that have something to send, and how
- * many have it.  How many routes have such jobs, and can be used.
- */
-int
-llm_joblist_count_fronts(void)
-{
-	int nfronts = 0;
-	dlist_iter iter;
-
-	dlist_foreach(iter, llm_route_all())
-		dlist_container(LlmRoute, node, iter.cur)->front = 0;
-	dlist_foreach(iter, &jobs)
-	{
-		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
-		LlmRoute *route = job->route;
-
-		if (!is_claimable(job))
-			continue;
-		if (route->front == 0 && route->problem == NULL)
-			nfronts++;
-		if (route->front == 0 || job->priority > route->front_priority)
-		{
-			route->front_priority = job->priority;
-			route->front = 0;
-		}
-		if (job->priority == route->front_priority)
-			route->front++;
-	}
-	return nfronts;
-}
-
-/* Spread what a route may claim over its jobs of the highest priority. */
-static int
-spread(LlmRoute *route, int left, LlmPortion *portions, int nportions)
-{
-	dlist_mutable_iter iter;
-	int seen = 0;
-
-	dlist_foreach_modify(iter, &jobs)
-	{
-		LlmJob *job = dlist_container(LlmJob, node, iter.cur);
-
-		if (seen == route->front || left == 0)
-			break;
-		if (job->route != route || !is_claimable(job) || job->priority != route->front_priority)
-			continue;
-		seen++;
-		job->portion = Max(1, left / (route->front - seen + 1));
-		if (job->max_concurrency > 0)
-			job->portion = Min(job->portion, job->max_concurrency - job->requests);
-		left -= job->portion;
-		job->portion = llm_load_tasks(route, job->kind, job->carried, job->portion);
-		job->carried = 0;
-		portions[nportions].job = job->id;
-		portions[nportions].after = job->after;
-		portions[nportions].want = job->portion;
-		if (llm_afford_portion(&job->afford, &portions[nportions]))
-		{
-			/* where a walk begins again it may have to stop in the midst of what was passed over */
-			job->after = Min(job->after, portions[nportions].after);
-			nportions++;
-		}
-		dlist_delete(&job->node); /* next time the others go first */
-		dlist_push_tail(&jobs, &job->node);
-	}
-	return nportions;
-}
-
-int
-llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions)
-{
-	dlist_iter iter;
-	int nportions = 0;
-	int nfronts = llm_joblist_count_fronts();
-
-	dlist_foreach(iter, llm_route_all())
-	{
-		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
-		int want = llm_route_room(route, slots, in_flight);
-
-		route->granted = 0;
-		if (route->front == 0 || route->problem != NULL || !llm_route_has_memory(route))
-			continue;
-		if (want > 0)
-			llm_route_grant(route, want, now);
-		in_flight += route->granted;
-		nportions = spread(route, route->granted + (nfronts == 1 ? llm_ahead_wanted(route) : 0), portions, nportions);
-	}
-	llm_route_end_turn();
-	llm_money_forget_promises();
-	return nportions;
-}
-
-bool
-llm_joblist_has_grants(void)
-{
-	dlist_iter iter;
-
-	dlist_foreach(iter, llm_route_all())
-	{
-		if (dlist_container(LlmRoute, node, iter.cur)->granted > 0)
-			return true;
-	}
-	return false;
-}
-
-void
-llm_joblist_claimed(List *claims, List *loads, const LlmPortion *portions, int nportions)
-{
-	bool cut = false;
-	ListCell *lc;
-
-	foreach(lc, claims)
-	{
-		LlmClaim *claim = lfirst(lc);
-		LlmJob *job = llm_joblist_find(claim->job);
-
-		cut = cut || claim->cut;
-		if (job == NULL)
-			elog(ERROR, "a task of job " INT64_FORMAT " was claimed without a portion", claim->job);
-		job->portion--;
-		if (!claim->dear) /* one is taken from behind others that do not fit now */
-			job->after = Max(job->after, claim->task);
-		if (!claim->follows && !claim->kept)
-			job->flights++;
-	}
-	/* what is not sent, since its tasks follow others or ride along, leaves its grant, which goes back */
-	foreach(lc, loads)
-	{
-		LlmLoad *load = lfirst(lc);
-		LlmJob *job = llm_joblist_find(load->claims[0]->job);
-
-		if (job == NULL)
-			continue;
-		job->requests++;
-		if (load->is_full)
-			job->carried = Max(job->carried, load->n);
-		load->ahead = (job->route->granted == 0 || load->route != job->route);
-		if (!load->ahead)
-			job->route->granted--;
-	}
-	for (int i = 0; i < nportions; i++)
-	{
-		LlmJob *job = llm_joblist_find(portions[i].job);
-		bool whole = job != NULL && job->portion > 0 && !cut;
-
-		if (job != NULL && portions[i].bounded)
-			whole = llm_afford_claimed(&job->afford, &portions[i], whole, &job->after);
-		if (whole)
-			job->exhausted = true;
-	}
-	llm_joblist_undo();
-}
-
-void
-llm_joblist_undo(void)
-{
-	dlist_iter iter;
-
-	dlist_foreach(iter, llm_route_all())
-	{
-		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
-
-		if (route->granted > 0)
-			llm_route_give_back(route, route->generation_granted, route->granted, route->tokens_each);
-		route->granted = 0;
-	}
-	dlist_foreach(iter, &jobs)
-		dlist_container(LlmJob, node, iter.cur)->portion = 0;
-}
-
 void
 llm_joblist_put_back(LlmJob *job, int64 task)
 {
@@ -592,37 +375,6 @@ llm_joblist_hold_back(LlmJob *job, const char *why)
 			 errhint("%s", hint)));
 	report(job, problem.data, hint);
 	pfree(problem.data);
-}
-
-/* When to claim for the job; DT_NOEND: when a request has come back. */
-static TimestampTz
-wake_of(const LlmJob *job, int slots, int in_flight)
-{
-	const LlmRoute *route = job->route;
-	TimestampTz wake_at = DT_NOEND;
-
-	if (!is_claimable(job))
-		return job->wrong_model == 0 ? DT_NOEND : TimestampTzPlusMilliseconds(job->wrong_model, WRONG_MODEL_MS);
-	if (route == NULL || job->home == NULL || job->probes)
-		return DT_NOBEGIN;
-	if (route->problem != NULL)
-		return route->expires_at;
-	if (llm_route_room(route, slots, in_flight) <= 0 || !llm_route_has_memory(route))
-		return DT_NOEND;
-	if (route != job->home)
-		wake_at = llm_route_look_at(job->home);
-	return Min(route->wake_at, wake_at);
-}
-
-TimestampTz
-llm_joblist_wake_at(int slots, int in_flight)
-{
-	TimestampTz wake_at = DT_NOEND;
-	dlist_iter iter;
-
-	dlist_foreach(iter, &jobs)
-		wake_at = Min(wake_at, wake_of(dlist_container(LlmJob, node, iter.cur), slots, in_flight));
-	return wake_at;
 }
 
 void

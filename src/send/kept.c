@@ -21,6 +21,7 @@
 #include "send/air.h"
 #include "send/joblist.h"
 #include "send/kept.h"
+#include "send/kept_key.h"
 #include "tables/answer_key.h"
 #include "tables/ledger.h"
 
@@ -33,34 +34,6 @@ static bool may_exist = true; /* rows of llm.answer */
 static bool looked = false; /* whether there are, at the start */
 static bool emptied = false; /* by the transaction that runs, as far as it saw */
 static TimestampTz tidy_at = DT_NOBEGIN;
-
-bool
-llm_kept_is_wanted(const LlmSharedRecipe *recipe)
-{
-	return recipe != NULL && llm_answer_is_kept(recipe->recipe);
-}
-
-void
-llm_kept_make_key(LlmSharedRecipe *recipe, const LlmRoute *route, const char *input, size_t input_len,
-				  LlmAnswerKey *key)
-{
-	LlmAnswerAsker asker = {llm_flight_fingerprint(recipe, route), route->role, route->target->server,
-							route->addresses[recipe->recipe->op->kind].template};
-
-	llm_answer_make_key(&asker, input, input_len, key);
-}
-
-LlmAnswerKey *
-llm_kept_copy_key(const LlmClaim *claim, LlmSharedRecipe *recipe, const LlmRoute *route)
-{
-	LlmAnswerKey *key = palloc(sizeof(LlmAnswerKey));
-
-	if (claim->answer_key != NULL)
-		*key = *claim->answer_key;
-	else
-		llm_kept_make_key(recipe, route, claim->input, claim->input_len, key);
-	return key;
-}
 
 bool
 llm_kept_may_exist(void)

@@ -3,8 +3,6 @@
  * kept.h
  *	  Kept answers: the same question of the same role is not paid twice.
  *
- *	  is_wanted()  may the answer to this recipe be kept, and given again?
- *	  make_key()   what a question is known by
  *	  find()       inside the transaction that would send it
  *	  serve()      the same for claimed tasks
  *	  store()      with the settlement
@@ -20,19 +18,6 @@
 #include "send/step.h"
 #include "tables/answer.h"
 #include "tables/repeat.h"
-
-/*
- * Is any answer to the recipe as good as another, so that one may be kept?  Not while none
- * are kept at all.
- */
-extern bool llm_kept_is_wanted(const LlmSharedRecipe *recipe);
-
-/* The key of an input that is asked with this recipe by this route; in a transaction, or not. */
-extern void llm_kept_make_key(LlmSharedRecipe *recipe, const LlmRoute *route, const char *input, size_t input_len,
-							  LlmAnswerKey *key);
-
-/* The same for a claimed task, in the current context; it may be there already. */
-extern LlmAnswerKey *llm_kept_copy_key(const LlmClaim *claim, LlmSharedRecipe *recipe, const LlmRoute *route);
 
 /* Can there be anything to find()?  Inside a transaction. */
 extern bool llm_kept_may_exist(void);

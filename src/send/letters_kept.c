@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "send/kept.h"
+#include "send/kept_key.h"
 #include "send/letter_state.h"
 #include "tables/ledger.h"
 
