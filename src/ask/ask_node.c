@@ -29,6 +29,7 @@
 #include "nodes/makefuncs.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "ask/ask_aggregate.h"
 #include "ask/ask_call.h"
@@ -513,7 +514,8 @@ explain_node(CustomScanState *node, List *ancestors, ExplainState *es)
 	const AskState *state = (const AskState *) node;
 
 	ExplainPropertyInteger("Calls Ahead", NULL, state->nsites, es);
-	if (es->costs && state->nsites > 0)
+	/* auto_explain comes after a statement, when there is no snapshot to read tables with, and nothing to estimate */
+	if (es->costs && state->nsites > 0 && ActiveSnapshotSet())
 		llm_ask_explain_estimate((const CustomScan *) node->ss.ps.plan, es);
 	if (!es->analyze)
 		return;

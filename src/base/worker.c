@@ -229,12 +229,15 @@ cancel_lock_wait(SIGNAL_ARGS)
 /* The hook that was there before ours; set once in a process of ours. */
 static emit_log_hook_type previous_emit_log = NULL;
 
-/* emit_log_hook: that the server, or a command, ends a process of ours is no failure of anything. */
+/* emit_log_hook: that the server, or a command, ends a process of ours is no failure of anything it was doing. */
 static void
 tell_end_quietly(ErrorData *error)
 {
 	if (error->elevel == FATAL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+	{
 		error->elevel = LOG;
+		error->hide_ctx = true;
+	}
 	if (previous_emit_log != NULL)
 		previous_emit_log(error);
 }

@@ -73,6 +73,13 @@ is($cost, sql(q(SELECT trim_scale(round(sum(cost), 6)) FROM (SELECT cost FROM ll
 	ORDER BY id DESC LIMIT 27) l)), 'P3: as on the ledger');
 like($plan, qr/^  Waited: [\d.]+ ms\n  Most In Flight: [1-9]\d*$/m, 'how long it waited, and for how many at a time');
 unlike(sql(q(EXPLAIN (COSTS OFF) SELECT llm_classify(body, '{a,b}') FROM t)), qr/Asked/, 'EXPLAIN alone asks nothing');
+
+# auto_explain looks at a statement that has ended, when no snapshot is active any more
+is(sql(q(LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_analyze = on;
+	SET auto_explain.log_nested_statements = on;
+	SELECT count(l) FROM (SELECT llm_classify(body, '{a,b}') AS l FROM t OFFSET 0) s;
+	SELECT llm_agg(body, 'told once more') IS NOT NULL FROM t)), "27\nt", 'P4: auto_explain takes no answer away');
+like(slurp_file($node->logfile), qr/Calls Ahead: 1\s+Asked: 27\s+Kept: 27\n/, 'and shows what was asked');
 ledger_equals_meter($node, $provider, 'P3: ledger and meter agree');
 
 done_testing();
