@@ -166,18 +166,24 @@ run_command(PlannedStmt *pstmt, const char *query_string, bool read_only_tree, P
 		llm_ask_tally_tell();
 }
 
-/* Processes in which nobody waits for an answer, or must not. */
-static void
-check_process(const char *function)
+void
+llm_ask_frame_require_primary(const char *function)
 {
-	const char *where = NULL;
-
 	if (RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("%s() cannot be asked on a standby", function),
 				 errdetail("Each request is booked in llm.ledger, which cannot be written here."),
 				 errhint("Ask on the primary.")));
+}
+
+/* Processes in which nobody waits for an answer, or must not. */
+static void
+check_process(const char *function)
+{
+	const char *where = NULL;
+
+	llm_ask_frame_require_primary(function);
 	if (IsParallelWorker())
 		where = "A parallel worker cannot wait for an answer.";
 	else if (llm_worker_is_here())

@@ -23,6 +23,9 @@ typedef enum LlmFrameCall
 /* Raise 0A000 or 25006 unless a call of the function may wait for its answer here. */
 extern void llm_ask_frame_check(const char *function, LlmFrameCall kind);
 
+/* Raise 25006 on a standby, where no question can be booked. */
+extern void llm_ask_frame_require_primary(const char *function);
+
 /* Raise what an aggregate of this name raises in a statement that writes. */
 extern void llm_ask_frame_refuse_aggregate(const char *function);
 

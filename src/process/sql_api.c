@@ -11,6 +11,7 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -18,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "ask/ask.h"
+#include "ask/ask_frame.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/error.h"
@@ -127,10 +129,18 @@ is_all_null(FunctionCallInfo fcinfo, int n)
 	return true;
 }
 
-/* One of the first n arguments is given, or it raises; "more": what there is besides the first four. */
+/* What writes our tables says so itself; otherwise the error would be one of the SELECT that our statement is. */
+static void
+require_writable(const char *function)
+{
+	PreventCommandIfReadOnly(psprintf("%s()", function));
+}
+
+/* One of the first n arguments is given, and our tables can be written, or it raises; "more": what there is besides the first four. */
 static void
 require_any(FunctionCallInfo fcinfo, int n, const char *function, const char *more)
 {
+	require_writable(function);
 	if (is_all_null(fcinfo, n))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -232,6 +242,7 @@ read_pause(FunctionCallInfo fcinfo, const char *function)
 	bool everything = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
 
 	llm_shmem_require_preload();
+	require_writable(function);
 	of.server = text_or_null(fcinfo, 4);
 	of.model = text_or_null(fcinfo, 5);
 	if (!is_all_null(fcinfo, 4) || (everything && (of.server != NULL || of.model != NULL)))
@@ -304,6 +315,7 @@ llm_enrich_alter_job(PG_FUNCTION_ARGS)
 	int64 job = read_number(fcinfo, 0, "job");
 
 	llm_shmem_require_preload();
+	require_writable("llm.alter_job");
 	change.priority = PG_ARGISNULL(1) ? NULL : &priority;
 	change.max_concurrency = PG_ARGISNULL(2) ? NULL : &concurrency;
 	change.model = text_or_null(fcinfo, 3);
@@ -348,6 +360,7 @@ llm_enrich_check(PG_FUNCTION_ARGS)
 	llm_shmem_require_preload();
 	if (model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
 		model = llm_guc_model;
+	llm_ask_frame_require_primary("llm.check");
 	llm_catalog_check_call(model, GetUserId());
 	if (!llm_guc_enabled)
 		ereport(ERROR,

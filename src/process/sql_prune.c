@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/timestamp.h"
 
@@ -51,6 +52,7 @@ llm_enrich_prune(PG_FUNCTION_ARGS)
 	char line[256] = ""; /* no memory of a transaction: each step ends one */
 
 	llm_shmem_require_preload();
+	PreventCommandIfReadOnly("llm.prune()");
 	check_may_prune(fcinfo);
 	before = PG_GETARG_TIMESTAMPTZ(0);
 	for (LlmPruneKind kind = 0; kind < LLM_PRUNE_KINDS; kind++)

@@ -322,14 +322,14 @@ static LlmStatement transitions[] = {
 	 * waits: no count has to be kept.
 	 */
 	[LLM_EVENT_PUT_OFF] = {
-		.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = q.state, reason = 'locked',"
+		.sql = "UPDATE llm.queue q SET state = 'waiting', outcome = q.state, reason = $3,"
 			   "  not_before = llm.clock() + GREATEST("
 			   "   pg_catalog.make_interval(secs => $2 / 1000.0::pg_catalog.float8),"
 			   "   LEAST('10 s'::pg_catalog.interval, (llm.clock() -"
 			   "    COALESCE(q.claimed_at, q.queued_at)) / 4.0::pg_catalog.float8))"
 			   " FROM pg_catalog.unnest($1) AS v(task) WHERE q.id = v.task AND " LLM_SETTLED,
-		.nargs = 2,
-		.args = {INT8ARRAYOID, INT4OID}},
+		.nargs = 3,
+		.args = {INT8ARRAYOID, INT4OID, TEXTOID}},
 
 	/* Tasks with answers, and what is wrong with each; a try is charged.  They ask themselves from now on. */
 	[LLM_EVENT_ASK_AGAIN] = {

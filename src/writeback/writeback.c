@@ -269,9 +269,13 @@ recover_from(LlmWriteJob *job, ErrorData *error)
 		verdict.job_ms = verdict.row_ms = llm_trouble_locked(trouble);
 	else
 	{
-		/* a row that was alone is the culprit */
-		llm_trouble_failed(trouble, job->nrows == 1 ? find_trouble(&strikes, job->rows[0].task, true) : NULL,
-						   job->nrows, is_said, &verdict);
+		/* a row that was alone is the culprit, but of no full disk */
+		if (llm_writeback_is_full_disk(error))
+			verdict.job_ms = verdict.row_ms = llm_trouble_no_room(trouble);
+		else
+			llm_trouble_failed(trouble, job->nrows == 1 ? find_trouble(&strikes, job->rows[0].task, true) : NULL,
+							   job->nrows, is_said, &verdict);
+		job->put_off = llm_writeback_why_put_off(error);
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("write-back to %s was put off: %s", job->relation_name, error->message)));
@@ -378,6 +382,7 @@ try_set(LlmWriteJob *job, const LlmSliceTerms *terms)
 	job->finished = false;
 	job->promoted = false;
 	job->blocked = false;
+	job->put_off = NULL;
 	job->delay_ms = LLM_LOCK_DELAY_MS;
 	PG_TRY();
 	{

@@ -499,7 +499,7 @@ void
 llm_writeback_settle(LlmWriteJob *job)
 {
 	Datum *waiting = palloc(sizeof(Datum) * Max(job->nrows, 1));
-	Datum values[2];
+	Datum values[3];
 	int n = 0;
 
 	settle_final(job);
@@ -511,6 +511,7 @@ llm_writeback_settle(LlmWriteJob *job)
 		return;
 	values[0] = llm_spi_array(INT8OID, waiting, NULL, n);
 	values[1] = Int32GetDatum(job->delay_ms);
+	values[2] = CStringGetTextDatum(job->put_off != NULL ? job->put_off : "locked");
 	happen(LLM_EVENT_PUT_OFF, values);
 }
 

@@ -81,6 +81,7 @@ typedef struct LlmWriteJob
 	bool finished; /* nothing of it is left in the queue */
 	bool promoted; /* others ask now in place of tasks that ended: the sender has work */
 	bool blocked; /* the table itself cannot be written now */
+	const char *put_off; /* why rows have to wait; NULL: somebody has a lock */
 	int delay_ms; /* rows that have to wait wait so long at least; the job, too, when it is blocked */
 } LlmWriteJob;
 

@@ -53,6 +53,12 @@ llm_trouble_locked(LlmTrouble *job)
 	return next_delay(job, LLM_LOCK_DELAY_MS, LOCK_DELAY_MAX_MS);
 }
 
+int
+llm_trouble_no_room(LlmTrouble *job)
+{
+	return next_delay(job, FAILURE_DELAY_MS, FAILURE_DELAY_MAX_MS);
+}
+
 void
 llm_trouble_failed(LlmTrouble *job, LlmTrouble *row, int nrows, bool soon, LlmTroubleVerdict *verdict)
 {

@@ -43,6 +43,9 @@ extern void llm_trouble_init(LlmTrouble *trouble);
 /* Somebody held a lock: so long the job waits. */
 extern int llm_trouble_locked(LlmTrouble *job);
 
+/* The disk is full, which is no row's fault and never final: so long the job and its rows wait. */
+extern int llm_trouble_no_room(LlmTrouble *job);
+
 /*
  * A transaction of so many rows was undone; "row": it was of this one alone, otherwise NULL.  "soon": for
  * what a function of the user's called a lock, which may be over soon.

@@ -270,6 +270,9 @@ $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 is($standby->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'llm_enrich %')),
 	'0', 'nothing runs on a standby');
 is($standby->safe_psql('work', q(SELECT state FROM llm.health WHERE kind = 'launcher')), 'standby', 'llm.health says so there');
+like(($standby->psql('work', $_->[0]))[2], $_->[1], "and $_->[0]")
+	foreach [ 'SELECT llm.check()', qr/llm\.check\(\) cannot be asked on a standby/ ],
+	[ q(SELECT llm.cancel('tickets')), qr/cannot execute llm\.cancel\(\) in a read-only transaction/ ];
 $primary->stop('immediate');
 $standby->promote;
 wait_worker($standby, 'work', 'sender', 'P2: after promotion what is queued is served');

@@ -97,6 +97,27 @@ is(sql("SELECT count(*) FROM llm.ledger WHERE outcome <> 'ok'"), 0, 'P4: the ans
 every_row_is_answered('disk full');
 ledger_equals_meter($node, $provider, 'P3: disk full: ledger equals meter');
 
+# Users' rows have a disk of their own: what cannot be written waits, and says what for.
+begin({});
+sql(q(SET allow_in_place_tablespaces = on; CREATE TABLESPACE room LOCATION '';), qq(
+	CREATE TABLE wide (id int PRIMARY KEY, body text, label jsonb) TABLESPACE room;));
+$provider->hold;
+# four rows fill a page
+sql(q(INSERT INTO wide SELECT i, b, llm_classify(b, '{billing,bug}')
+	FROM (SELECT i, i || repeat(' bug', 450) AS b FROM generate_series(1, 8) i) s));
+wish(disk_full => 2);
+$provider->go_on;
+my $put_off = qr/LOG: .*write-back to public\.wide was put off: could not (?:extend|write).*No space left on device/;
+$log = $node->wait_for_log($put_off, $log) foreach 1 .. 2;
+wait_until(q((SELECT why ~ '^the write-back was put off: could not .*No space left on device' FROM llm.progress
+	WHERE relation = 'public.wide')),
+	'llm.progress says what answers wait for');
+wish(disk_full => 0);
+wait_idle($node);
+is(sql(q(SELECT count(*) FROM wide WHERE label = '{"label": "bug"}')), 8, 'P4: no answer is lost to a full disk');
+is(sql('SELECT count(*) FROM llm.dead_letter'), 0, 'P2: and no row has failed');
+ledger_equals_meter($node, $provider, 'P3: full tablespace: ledger equals meter');
+
 # ---------------------------------------------------------------------------
 # The clock jumps
 # ---------------------------------------------------------------------------

@@ -33,7 +33,7 @@
 struct Wishes
 {
 	int64_t clock_s; /* the wall clock is so far off */
-	int64_t disk_full; /* no table grows */
+	int64_t disk_full; /* 1: no table grows; 2: none of a tablespace */
 	int64_t victim; /* the process that the rest is meant for */
 	int64_t no_sockets; /* it gets no descriptor for one */
 	int64_t allocations; /* its allocation after so many more fails, once; 0: none does */
@@ -137,7 +137,7 @@ is_refused(int fd, off_t end)
 
 	if (wishes == NULL || !wishes->disk_full)
 		return 0;
-	return fstat(fd, &st) == 0 && end > st.st_size && is_below(fd, "/base/");
+	return fstat(fd, &st) == 0 && end > st.st_size && is_below(fd, wishes->disk_full == 2 ? "/pg_tblspc/" : "/base/");
 }
 
 ssize_t

@@ -41,6 +41,21 @@ test_culprit(void)
 	is(verdict.job_ms, 1000, "while its job goes on");
 }
 
+/* P4: nobody's fault, however long it lasts: what fails otherwise has all its tries still. */
+static void
+test_no_room(void)
+{
+	LlmTrouble row;
+
+	llm_trouble_init(&job);
+	llm_trouble_init(&row);
+	is(llm_trouble_no_room(&job), 1000, "where there is no room a job waits");
+	for (int i = 0; i < 100; i++)
+		(void) llm_trouble_no_room(&job);
+	is(llm_trouble_no_room(&job), 30000, "longer each time, with a bound");
+	ok(!fails(&row), "and nothing of it counts against a row");
+}
+
 /* P2: all rows of a job become final, and soon. */
 static void
 test_hopeless(void)
@@ -128,6 +143,7 @@ main(void)
 {
 	test_said_lock();
 	test_culprit();
+	test_no_room();
 	test_hopeless();
 	test_success();
 	test_locks();
