@@ -553,6 +553,8 @@ DECLARE
 	v_coarse_first timestamptz;
 	v_coarse_last timestamptz;
 	v_ended boolean;
+	v_twice boolean;
+	v_query text;
 	v_figures CONSTANT text := 'u.input_tokens, u.cached_tokens, u.cache_write_tokens, u.output_tokens, u.reasoning_tokens, '
 		'u.unpriced, u.cost, u.estimated_cost, u.wasted, u.saved';
 	v_words text;
@@ -581,8 +583,15 @@ BEGIN
 		RAISE EXCEPTION '"since" lies after "until"' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 
+	-- Where clocks are set back across midnight, the end of a day comes twice, with a piece of the next one in between.
+	v_twice := v_asked && v_times AND NOT v_utc AND EXISTS (
+		SELECT FROM generate_series(GREATEST(v_first, '2025-01-01'), LEAST(v_last, llm.clock() + interval '1 day'), '24 hours') d,
+			LATERAL generate_series(d, d + interval '24 hours', '15 minutes') q
+		WHERE date_part('timezone', d + interval '25 hours') < date_part('timezone', d)
+			AND (q + interval '15 minutes')::date < q::date);
+
 	-- Hours and days of the sums are those of UTC.  Those hours are the hours of most time zones, too, and make up their days.
-	IF v_asked <@ v_of_hour AND v_tags = '{}' AND (v_utc OR NOT v_asked && v_times OR NOT EXISTS (
+	IF v_asked <@ v_of_hour AND v_tags = '{}' AND (v_utc OR NOT v_asked && v_times OR NOT v_twice AND NOT EXISTS (
 			SELECT FROM generate_series(GREATEST(v_first, '2025-01-01'), LEAST(v_last, llm.clock() + interval '1 day'), '1 day') d
 			WHERE date_part('timezone', d)::int % 3600 <> 0)) THEN
 		v_grain := 'hour';
@@ -607,7 +616,7 @@ BEGIN
 	v_done := CASE WHEN v_ended THEN '0::bigint' ELSE 'u.answers::bigint' END;
 
 	-- the last branch but one is what is not summed yet: a request is counted with the first of its tasks
-	RETURN QUERY SELECT format($q$SELECT u.start, %1$s u.requests, u.tasks, %2$s AS done, %3$s
+	v_query := format($q$SELECT u.start, %1$s u.requests, u.tasks, %2$s AS done, %3$s
 		FROM llm.ledger_sum u WHERE u.grain = %4$L AND u.start >= %5$L::timestamptz AND u.start < %6$L::timestamptz$q$,
 			v_words, v_done, v_figures, v_grain, v_coarse_first, v_coarse_last)
 		-- the ends of the time, where the grain is coarser than they are
@@ -629,9 +638,10 @@ BEGIN
 		|| CASE WHEN v_ended THEN format($q$
 		UNION ALL SELECT u.start, %1$s 0, 0, u.done, 0, 0, 0, 0, 0, 0, NULL, 0, u.dropped_cost, 0
 		FROM llm.ended_sum u WHERE u.start >= %2$L::timestamptz AND u.start < %3$L::timestamptz$q$,
-			v_words, v_first, v_last) ELSE '' END
-		|| CASE WHEN v_asked && v_times THEN ' ORDER BY 1' ELSE '' END,
-		v_asked, v_tags;
+			v_words, v_first, v_last) ELSE '' END;
+	RETURN QUERY SELECT CASE WHEN v_twice AND 'hour' <> ALL (v_asked)
+			THEN 'SELECT * FROM (' || v_query || ') u ORDER BY date_trunc(''day'', u.start)'
+		WHEN v_asked && v_times THEN v_query || ' ORDER BY 1' ELSE v_query END, v_asked, v_tags;
 END
 $$;
 COMMENT ON FUNCTION llm.bill_query(text[], timestamptz, timestamptz) IS 'what llm.bill() reads';

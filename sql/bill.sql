@@ -19,6 +19,12 @@ SELECT sum(requests) = (SELECT count(DISTINCT request) FROM llm.ledger) AS reque
 -- days are those of the session
 SET TimeZone = 'America/New_York';
 SELECT day, requests, cost FROM llm.bill('{day}');
+-- also where clocks are set back across midnight, and a piece of a day comes before the end of the one before
+SET TimeZone = 'AAA3BBB,M1.2.0/0,M3.1.1/0:30';
+SELECT day, requests, cost FROM llm.bill('{day}');
+SELECT (SELECT array_agg(ROW(day, relation, tasks, cost) ORDER BY day, relation) FROM llm.bill('{week,day,relation}'))
+	= (SELECT array_agg(v ORDER BY v) FROM (SELECT at::date, relation, count(*), trim_scale(sum(cost)) FROM llm.ledger GROUP BY 1, 2) v) AS days,
+	(SELECT sum(cost) FROM llm.bill('{hour,day}')) = (SELECT sum(cost) FROM llm.ledger) AS hours;
 RESET TimeZone;
 -- what cannot be asked
 SELECT * FROM llm.bill('{colour}');
