@@ -490,7 +490,7 @@ CREATE TABLE llm.ended_sum (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE llm.ended_sum IS 'how tasks ended, by quarter-hours and jobs; see llm.bill()';
 COMMENT ON COLUMN llm.ended_sum.start IS 'start of the quarter-hour, by UTC';
-COMMENT ON COLUMN llm.ended_sum.job IS 'llm.job.id';
+COMMENT ON COLUMN llm.ended_sum.job IS 'llm.job.id; of immediate calls, which have none, a number below zero for what they share';
 COMMENT ON COLUMN llm.ended_sum.role IS 'role that asked';
 COMMENT ON COLUMN llm.ended_sum.relation IS 'table or view';
 COMMENT ON COLUMN llm.ended_sum.column_name IS 'column';
@@ -501,7 +501,7 @@ COMMENT ON COLUMN llm.ended_sum.failed IS 'tasks that failed';
 COMMENT ON COLUMN llm.ended_sum.superseded IS 'tasks whose cell got another value meanwhile';
 COMMENT ON COLUMN llm.ended_sum.cancelled IS 'tasks cancelled';
 COMMENT ON COLUMN llm.ended_sum.row_gone IS 'tasks whose row was deleted';
-COMMENT ON COLUMN llm.ended_sum.dropped_cost IS 'US dollars for answers that did not satisfy checks, or whose tasks are not done; less what an answer cost that is written after all';
+COMMENT ON COLUMN llm.ended_sum.dropped_cost IS 'US dollars for answers that did not satisfy checks, or whose tasks are not done, or that no statement waited for any more; less what an answer cost that is written after all';
 
 ALTER TABLE llm.ledger_sum ENABLE ROW LEVEL SECURITY;
 -- Who reads all tables reads a partition by its name, too; nobody else does.
@@ -2044,6 +2044,9 @@ GRANT SELECT ON llm.answer TO PUBLIC;
 ALTER TABLE llm.queue ADD COLUMN reserved numeric;
 ALTER TABLE llm.queue ALTER COLUMN reserved SET STATISTICS 0;
 COMMENT ON COLUMN llm.queue.reserved IS 'US dollars that the request under way may cost at most, where a budget or a cap bounds it';
+ALTER TABLE llm.queue ADD COLUMN asked text;
+ALTER TABLE llm.queue ALTER COLUMN asked SET STATISTICS 0;
+COMMENT ON COLUMN llm.queue.asked IS 'alias of the fallback that the request under way has gone to; NULL: it has gone to the job''s model';
 
 -- What may be spent.  Users write the rules, by llm.set_budget(); the sender alone writes what was
 -- spent and is reserved of each in a period, in the transactions that claim tasks and store their

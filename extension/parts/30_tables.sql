@@ -181,7 +181,8 @@ CREATE TABLE llm.queue (
 	fence bytea,
 	leaves jsonb,
 	fallback boolean NOT NULL DEFAULT false,
-	reserved numeric
+	reserved numeric,
+	asked text
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
 CREATE INDEX queue_ready ON llm.queue (job, id) WHERE state = 'ready';
 CREATE INDEX queue_settled ON llm.queue (job, landed, id) WHERE state IN ('answered', 'failed', 'cancelled', 'superseded');
@@ -228,6 +229,7 @@ COMMENT ON COLUMN llm.queue.fence IS 'of a quiet cell: what it held, and which r
 COMMENT ON COLUMN llm.queue.leaves IS 'of a quiet cell: values of the expression around the call that were evaluated with the row';
 COMMENT ON COLUMN llm.queue.fallback IS 'its model''s target has refused it: only the model''s fallback is asked from then on';
 COMMENT ON COLUMN llm.queue.reserved IS 'US dollars that the request under way may cost at most, where a budget or a cap bounds it';
+COMMENT ON COLUMN llm.queue.asked IS 'alias of the fallback that the request under way has gone to; NULL: it has gone to the job''s model';
 
 -- What ANALYZE happens to see of a queue is wrong a second later, and turned an index scan
 -- into a look at every row. Without statistics the planner trusts the indexes.

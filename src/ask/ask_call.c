@@ -386,6 +386,7 @@ write_question(const LlmCallSite *site, const text *input, const char *fault, Js
 	{
 		question.last_answer = JsonbToCString(NULL, &last_answer->root, VARSIZE(last_answer));
 		question.reuse = false;
+		question.wasted = site->wasted;
 	}
 	question.role = GetUserId();
 	question.patience_ms = patience_ms(site);
@@ -423,6 +424,30 @@ is_refused_to_another(const LlmAhead *ahead, const StringInfoData *bytes, const 
 		   !llm_letter_same_command(ahead->bytes.data, bytes->data);
 }
 
+/* Should the user's conditions not hold for the answer, so much was paid for it in vain. */
+static void
+note_cost(LlmCallSite *site, const LlmLetterReply *reply)
+{
+	if (site->conditions != NULL && reply->answer_cost != NULL)
+		site->wasted = pstrdup(reply->answer_cost);
+}
+
+/* No other answer is asked for: the sender hears what the last one was worth. */
+static void
+tell_waste(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_answer)
+{
+	LlmCallSite last = *site;
+	LlmLetterReply reply;
+	StringInfoData bytes;
+
+	if (site->wasted == NULL)
+		return;
+	last.asked.over = true;
+	write_question(&last, input, fault, last_answer, &bytes);
+	llm_mailbox_drop(llm_ask_wait(&bytes, llm_guc_patience_ms, site->meanwhile, &reply));
+	pfree(bytes.data);
+}
+
 /* Ask, and wait; unless it is asked already, for a row ahead. */
 static Jsonb *
 ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_answer, LlmAhead *ahead)
@@ -437,6 +462,7 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 
 	site->too_long = false;
 	write_question(site, input, fault, last_answer, &bytes);
+	site->wasted = NULL;
 	if (ahead == NULL)
 		ahead = llm_ask_ring_find(&bytes);
 	if (ahead != NULL)
@@ -446,7 +472,10 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 		{
 			pfree(bytes.data);
 			if (!ahead->counted)
+			{
 				llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
+				note_cost(site, &reply);
+			}
 			ahead->counted = true;
 			return use_reply(site, &reply);
 		}
@@ -463,6 +492,7 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 	PG_TRY();
 	{
 		llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
+		note_cost(site, &reply);
 		answer = use_reply(site, &reply);
 	}
 	PG_FINALLY();
@@ -488,6 +518,7 @@ llm_call_site_ask(LlmCallSite *site, const text *input, LlmAhead *ahead)
 			return answer;
 		if (tries >= llm_guc_max_tries)
 		{
+			tell_waste(site, input, reply.message, answer);
 			fail(site, &reply);
 			return NULL;
 		}

@@ -35,6 +35,7 @@ typedef struct LlmCallSite
 	const char *value_key; /* the answer's own value, where that is what the function returns */
 	TimestampTz deadline; /* DT_NOEND: none */
 	LlmConditions *conditions; /* of the user's; or NULL */
+	char *wasted; /* what the last answer cost, in the memory of that; or NULL */
 	bool splits; /* an input that does not fit the model is the caller's to divide, and no failure */
 	bool too_long; /* the last one did not */
 	void (*meanwhile)(void); /* called while an answer is waited for; or NULL */

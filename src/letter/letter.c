@@ -113,6 +113,7 @@ llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 	appendBinaryStringInfo(bytes, (const char *) &question->role, sizeof(question->role));
 	appendBinaryStringInfo(bytes, (const char *) &question->max_cost, sizeof(question->max_cost));
 	appendStringInfoChar(bytes, question->reuse ? 1 : 0);
+	appendStringInfoChar(bytes, question->over ? 1 : 0);
 	write_string(bytes, question->model);
 	write_string(bytes, question->operation);
 	write_jsonb(bytes, question->spec);
@@ -120,6 +121,7 @@ llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 	write_string(bytes, question->application);
 	write_string(bytes, question->fault);
 	write_string(bytes, question->last_answer);
+	write_string(bytes, question->wasted);
 	write_bytes(bytes, question->input, question->input_len);
 }
 
@@ -146,6 +148,7 @@ llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *quest
 	memcpy(&question->max_cost, reader.at, sizeof(question->max_cost));
 	reader.at += sizeof(question->max_cost);
 	question->reuse = *reader.at++ != 0;
+	question->over = *reader.at++ != 0;
 	question->model = read_string(&reader);
 	question->operation = read_string(&reader);
 	question->spec = read_jsonb(&reader);
@@ -153,6 +156,7 @@ llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *quest
 	question->application = read_string(&reader);
 	question->fault = read_string(&reader);
 	question->last_answer = read_string(&reader);
+	question->wasted = read_string(&reader);
 	question->input = read_bytes(&reader, &question->input_len);
 }
 
@@ -169,6 +173,7 @@ llm_letter_write_reply(const LlmLetterReply *reply, StringInfo bytes)
 	write_string(bytes, reply->server);
 	write_string(bytes, reply->model);
 	write_string(bytes, reply->cost);
+	write_string(bytes, reply->answer_cost);
 }
 
 void
@@ -186,4 +191,5 @@ llm_letter_read_reply(const char *bytes, size_t len, LlmLetterReply *reply)
 	reply->server = read_string(&reader);
 	reply->model = read_string(&reader);
 	reply->cost = read_string(&reader);
+	reply->answer_cost = read_string(&reader);
 }

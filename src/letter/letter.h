@@ -44,6 +44,8 @@ typedef struct LlmLetterQuestion
 	const char *application; /* of the session */
 	const char *fault; /* of the second asking: what was wrong with the answer that came; or NULL */
 	const char *last_answer; /* that answer, or NULL */
+	const char *wasted; /* what that one cost, as a number; NULL: nothing, or nobody knows */
+	bool over; /* nothing is asked any more: only "wasted" is told */
 	const char *input;
 	size_t input_len;
 } LlmLetterQuestion;
@@ -77,6 +79,7 @@ typedef struct LlmLetterReply
 	const char *server; /* the one that was asked, or would have been; or NULL */
 	const char *model; /* the provider's name; or NULL */
 	const char *cost; /* US dollars of all requests as a number; NULL: no price is known */
+	const char *answer_cost; /* of the one that brought the answer; NULL: as above, or there was none */
 } LlmLetterReply;
 
 /*

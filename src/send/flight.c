@@ -631,8 +631,8 @@ llm_request_orphan(LlmClaim *const *claims, int n, TimestampTz now)
 {
 	LlmJobRow *job = llm_job_get(claims[0]->job);
 	LlmRoute *home = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
-	LlmRoute *other = claims[0]->elsewhere ? llm_route_fallback(home) : NULL;
-	LlmRoute *route = other != NULL ? other : home;
+	LlmRoute *other = claims[0]->asked == NULL ? NULL : llm_route_find(claims[0]->asked, home->role, now);
+	LlmRoute *route = other != NULL && other->target->server != NULL ? other : home;
 	LlmRequest *request = llm_request_make(claims, n, route, llm_flight_recipe(claims[0]->recipe));
 	LlmUsage guess = {.output = llm_flight_usual_output(request)};
 

@@ -29,6 +29,8 @@ typedef struct LlmLetter
 	int64 recipe; /* llm.recipe.id; 0: not looked up yet */
 	LlmPurse *purse; /* of its command, or NULL: that has no cap */
 
+	bool told_waste; /* what its question says of that is stored */
+
 	bool looked_up; /* among kept answers */
 	Jsonb *kept; /* the one that was found; or NULL */
 	const char *kept_server; /* and where it would have been asked: its route may be gone when it is told */

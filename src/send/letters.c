@@ -42,6 +42,7 @@
 #include "tables/ledger.h"
 #include "tables/letter_row.h"
 #include "tables/recipe.h"
+#include "tables/sum.h"
 
 /* Letters held at a time, under way or not; the others stay in their boxes.  Half of them are shared out. */
 #define MOST_HELD 2048
@@ -155,19 +156,33 @@ collect(TimestampTz now)
 		hold(&taken, now);
 }
 
+static void
+set_role_name(LlmLetter *letter)
+{
+	char *role_name = GetUserNameFromId(letter->question.role, true);
+
+	if (letter->facts.role_name == NULL)
+		letter->facts.role_name = MemoryContextStrdup(letter->context, role_name == NULL ? "" : role_name);
+}
+
+/* The answer before was paid in vain, as its backend has found out. */
+static void
+store_waste(LlmLetter *letter)
+{
+	if (letter->question.wasted == NULL || letter->told_waste)
+		return;
+	set_role_name(letter);
+	llm_sum_wasted(&letter->facts, letter->question.wasted);
+	letter->told_waste = true;
+}
+
 /* What each letter is looked up by; once. */
 static void
 prepare(LlmLetter *letter)
 {
-	MemoryContext saved;
-	char *role_name;
-
 	if (letter->recipe != 0)
 		return;
-	role_name = GetUserNameFromId(letter->question.role, true);
-	saved = MemoryContextSwitchTo(letter->context);
-	letter->facts.role_name = pstrdup(role_name == NULL ? "" : role_name);
-	MemoryContextSwitchTo(saved);
+	set_role_name(letter);
 	letter->task = llm_letter_row_next_task();
 	letter->recipe = llm_recipe_find_or_add(llm_letters_is_trial(letter) ? "classify" : letter->facts.operation,
 											letter->question.spec);
@@ -205,7 +220,8 @@ find_routes(TimestampTz now)
 
 		letter->route = NULL;
 		letter->short_of_money = false; /* whatever it waits for now; told again where that is it */
-		if (!llm_mailbox_is_wanted(&letter->taken))
+		store_waste(letter);
+		if (letter->question.over || !llm_mailbox_is_wanted(&letter->taken))
 		{
 			end_waiting(letter, LLM_LETTER_LEFT, NULL, NULL);
 			continue;

@@ -23,6 +23,7 @@
 #include "send/route_hint.h"
 #include "tables/ledger.h"
 #include "tables/letter_row.h"
+#include "tables/sum.h"
 
 bool
 llm_letters_is_trial(const LlmLetter *letter)
@@ -84,6 +85,11 @@ llm_letters_settle(LlmSettlement **settlements, int n)
 		saved = MemoryContextSwitchTo(flight->context);
 		flight->letter->last_cost = llm_ledger_cost(settlements[i], &flight->letter->last_cost_unknown);
 		MemoryContextSwitchTo(saved);
+		/* nobody waits for the answer, and nobody else can use it */
+		if (flight->class == LLM_OK && flight->answer_key == NULL && settlements[i]->cost != (Datum) 0 &&
+			!llm_mailbox_is_wanted(&flight->letter->taken))
+			llm_sum_wasted(&flight->letter->facts,
+						   DatumGetCString(DirectFunctionCall1(numeric_out, settlements[i]->cost)));
 	}
 	llm_letter_row_remove(requests, nrequests);
 }
@@ -159,7 +165,11 @@ reply(const LlmFlight *flight)
 	const char *failure = s->failure;
 
 	if (flight->class == LLM_OK)
+	{
 		answer.outcome = LLM_LETTER_ANSWERED;
+		if (!flight->letter->last_cost_unknown)
+			answer.answer_cost = DatumGetCString(DirectFunctionCall1(numeric_out, flight->letter->last_cost));
+	}
 	else if (is_unusable(flight->class))
 	{
 		answer.outcome = LLM_LETTER_UNUSABLE;

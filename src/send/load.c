@@ -119,6 +119,36 @@ join_tasks(List *loads)
 	llm_queue_join(tasks, requests, n);
 }
 
+/* Should this process die, the bill of what goes to a fallback is to be that one's. */
+static void
+note_fallbacks(List *loads)
+{
+	int64 *tasks;
+	const char **aliases;
+	int n = 0;
+	ListCell *lc;
+
+	foreach(lc, loads)
+		n += ((LlmLoad *) lfirst(lc))->n;
+	tasks = palloc(sizeof(int64) * Max(n, 1));
+	aliases = palloc(sizeof(char *) * Max(n, 1));
+	n = 0;
+	foreach(lc, loads)
+	{
+		const LlmLoad *load = lfirst(lc);
+
+		for (int i = 0; i < load->n; i++)
+		{
+			if (llm_joblist_find(load->claims[i]->job)->home == load->route)
+				continue;
+			tasks[n] = load->claims[i]->task;
+			aliases[n++] = load->route->target->alias;
+		}
+	}
+	if (n > 0)
+		llm_queue_divert(tasks, aliases, n);
+}
+
 List *
 llm_load_make(List *claims, List *questions)
 {
@@ -153,6 +183,7 @@ llm_load_make(List *claims, List *questions)
 		load->bytes += claim->input_len;
 	}
 	join_tasks(loads);
+	note_fallbacks(loads);
 	return loads;
 }
 

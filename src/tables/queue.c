@@ -121,10 +121,11 @@ read_claim(uint64 i)
 	claim->elsewhere = DatumGetBool(SPI_getbinval(row, desc, 15, &isnull));
 	claim->reserved = get_int64(row, desc, 16); /* NULL is 0 */
 	claim->claimed_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 17, &isnull));
-	if (desc->natts > 17)
+	claim->asked = get_text(row, desc, 18, NULL);
+	if (desc->natts > 18)
 	{
-		claim->cut = DatumGetBool(SPI_getbinval(row, desc, 18, &isnull));
-		claim->dear = DatumGetBool(SPI_getbinval(row, desc, 19, &isnull));
+		claim->cut = DatumGetBool(SPI_getbinval(row, desc, 19, &isnull));
+		claim->dear = DatumGetBool(SPI_getbinval(row, desc, 20, &isnull));
 	}
 	return claim;
 }
@@ -268,6 +269,23 @@ llm_queue_join(const int64 *tasks, const int64 *requests, int n)
 	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
 	values[1] = llm_spi_array(INT8OID, numbers, NULL, n);
 	llm_transition(LLM_EVENT_JOIN, values, NULL);
+}
+
+void
+llm_queue_divert(const int64 *tasks, const char **aliases, int n)
+{
+	Datum *ids = palloc(sizeof(Datum) * n);
+	Datum *names = palloc(sizeof(Datum) * n);
+	Datum values[2];
+
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = Int64GetDatum(tasks[i]);
+		names[i] = CStringGetTextDatum(aliases[i]);
+	}
+	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
+	values[1] = llm_spi_array(TEXTOID, names, NULL, n);
+	llm_transition(LLM_EVENT_DIVERT, values, NULL);
 }
 
 void

@@ -63,6 +63,7 @@ typedef struct LlmClaim
 	bool followed; /* others wait for its answer */
 	bool follows; /* it has been put back, to wait for another one's */
 	bool elsewhere; /* its model's target has refused it: the fallback is asked */
+	char *asked; /* alias of the model that was asked in its stead by a dead sender; or NULL */
 	bool cut; /* its claim left tasks, for all their bytes */
 	bool fresh; /* no kept answer will do for its job */
 	bool kept; /* settled by a kept answer: it is not sent */
@@ -171,6 +172,9 @@ extern List *llm_queue_claim(const LlmPortion *portions, int nportions, const Ll
 
 /* Tasks that were just claimed leave in another one's request: its number beside each. */
 extern void llm_queue_join(const int64 *tasks, const int64 *requests, int n);
+
+/* Tasks that were just claimed go to another model than their job's: its alias beside each. */
+extern void llm_queue_divert(const int64 *tasks, const char **aliases, int n);
 
 /* Tasks that this sender has claimed and not sent are ready again, as they were before. */
 extern void llm_queue_unclaim(const int64 *tasks, int n);

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 
 #include "base/spi.h"
 #include "tables/sum.h"
@@ -138,4 +139,29 @@ llm_sum_ended(int64 job, const LlmJobCounts *counts, Datum tasks, Datum fates)
 	values[6] = tasks;
 	values[7] = fates;
 	llm_spi_execute(&ended_statement, values, NULL, false);
+}
+
+/* What has no job has a number of its own there for what its rows share, below zero. */
+static LlmStatement wasted_statement = {
+	.sql = "INSERT INTO llm.ended_sum AS s (start, job, role, operation, tags, done, failed, superseded, cancelled,"
+		   "  row_gone, dropped_cost)"
+		   " SELECT date_bin('15 minutes', llm.clock(), '2000-01-01 00:00:00+00'),"
+		   "  -1 - (hashtextextended(ROW($1, $2, v.tags)::text, 0) & 9223372036854775807), $1, $2, v.tags,"
+		   "  0, 0, 0, 0, 0, $4::numeric"
+		   " FROM (SELECT CASE WHEN $3 IS NOT NULL THEN llm.billed_tags($3) END AS tags) v"
+		   " ON CONFLICT (start, job) DO UPDATE SET dropped_cost = s.dropped_cost + excluded.dropped_cost",
+	.nargs = 4,
+	.args = {TEXTOID, TEXTOID, JSONBOID, TEXTOID}};
+
+void
+llm_sum_wasted(const LlmLetterFacts *letter, const char *cost)
+{
+	Datum values[4];
+	char nulls[4] = {' ', ' ', letter->tags == NULL ? 'n' : ' ', ' '};
+
+	values[0] = CStringGetTextDatum(letter->role_name);
+	values[1] = CStringGetTextDatum(letter->operation);
+	values[2] = PointerGetDatum(letter->tags);
+	values[3] = CStringGetTextDatum(cost);
+	llm_spi_execute(&wasted_statement, values, nulls, false);
 }

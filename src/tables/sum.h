@@ -4,6 +4,7 @@
  *	  The ledger, summed by time and dimensions, for llm.bill().
  *
  *	  sender:  llm_sum_ledger()   in a transaction of its pass, from time to time
+ *	           llm_sum_wasted()   in one of its pass
  *	  writer:  llm_sum_ended()    in the transaction that makes tasks final
  *
  *-------------------------------------------------------------------------
@@ -12,6 +13,7 @@
 #define LLM_SUM_H
 
 #include "tables/job_count.h"
+#include "tables/queue.h"
 
 /* Sum at most "limit" rows of the ledger that are not summed yet; how many there were. */
 extern int64 llm_sum_ledger(int64 limit);
@@ -22,5 +24,8 @@ extern int64 llm_sum_ledger(int64 limit);
  * it: done, failed, superseded, cancelled or row_gone.
  */
 extern void llm_sum_ended(int64 job, const LlmJobCounts *counts, Datum tasks, Datum fates);
+
+/* An immediate call got an answer at this cost, a number of US dollars, of which nobody has any use. */
+extern void llm_sum_wasted(const LlmLetterFacts *letter, const char *cost);
 
 #endif /* LLM_SUM_H */

@@ -74,7 +74,7 @@
 #define IS_CLAIMED                                                   \
 	"state = 'claimed', claimed_at = llm.clock(),"                   \
 	"  reason = NULL, not_before = NULL, attempts = q.attempts + 1," \
-	"  request = pg_catalog.nextval('llm.request_id')"
+	"  request = pg_catalog.nextval('llm.request_id'), asked = NULL"
 
 /* What a task "c" may cost at most, by $7 and $8 of its job: nanodollars; NULL where nothing bounds it. */
 #define COST                                                                    \
@@ -148,6 +148,13 @@ static LlmStatement transitions[] = {
 			   " WHERE q.id = v.task AND q.state = 'claimed'",
 		.nargs = 2,
 		.args = {INT8ARRAYOID, INT8ARRAYOID}},
+
+	/* Tasks and, beside each, the alias of the model that is asked. */
+	[LLM_EVENT_DIVERT] = {
+		.sql = "UPDATE llm.queue q SET asked = v.asked FROM unnest($1, $2) AS v(task, asked)"
+			   " WHERE q.id = v.task AND q.state = 'claimed'",
+		.nargs = 2,
+		.args = {INT8ARRAYOID, TEXTARRAYOID}},
 
 	/* Tasks and, beside each, a sentence; in transaction $3. */
 	[LLM_EVENT_FAIL_DEAR] = {

@@ -63,6 +63,7 @@ typedef enum LlmTaskEvent
 	LLM_EVENT_CLAIM_WITHIN, /* the same, as far as there is money */
 	LLM_EVENT_UNCLAIM, /* CLAIMED → READY: not sent */
 	LLM_EVENT_JOIN, /* CLAIMED → CLAIMED: another one's request carries it */
+	LLM_EVENT_DIVERT, /* CLAIMED → CLAIMED: another model is asked than its job's */
 	LLM_EVENT_FAIL_DEAR, /* CLAIMED → FAILED: not sent, since no budget can ever pay it */
 	LLM_EVENT_FOLLOW, /* CLAIMED → WAITING: the same is being asked */
 	LLM_EVENT_WAKE, /* WAITING → READY: its time has come */
@@ -104,7 +105,7 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
 	" COALESCE(q.same_as, 0), (SELECT true FROM llm.queue f WHERE " LLM_FOLLOWS " LIMIT 1) IS NOT NULL"               \
 	" AND (SELECT true FROM llm.queue f WHERE f.same_as = ANY (ARRAY[q.id, q.same_as])"                               \
 	"  AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL, q.fallback,"                                                         \
-	" (q.reserved * 1000000000::numeric)::int8, q.claimed_at"
+	" (q.reserved * 1000000000::numeric)::int8, q.claimed_at, q.asked"
 
 /* Of dead letters "d": those of a selection, arguments 1 to 7.  And the key columns of one "m" with its job "j", if any. */
 #define LLM_LETTERS                                                                   \

@@ -188,6 +188,24 @@ wait_idle($node);
 ledger_equals_meter($node, $first, 'P3: the ledger is the meter of the first one', server => 'first');
 ledger_equals_meter($node, $second, 'P3: and of the second one', server => 'second');
 
+# What a dead sender had sent to a fallback is booked to that one, whoever was named.
+$node->safe_psql('postgres', q(SELECT * FROM llm.check('slow')));
+$first->script({ error_500 => 1 });
+is(answered(wait_for(ask(30, 'an outage before a crash'))), 'second 30', 'an outage: the fallback answers');
+$second->hold;
+ask(4, 'a crash');
+$node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM llm.queue WHERE state = 'claimed' AND asked = 'slow'))
+	or die 'nothing is asked of the fallback';
+my $sent = $node->safe_psql('postgres', q(SELECT string_agg(request::text, ',') FROM llm.queue WHERE state = 'claimed' AND asked = 'slow'));
+$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'llm_enrich sender'));
+like(wait_text($node, "SELECT count(*) FROM llm.ledger WHERE request IN ($sent)", qr/^[1-9]/), qr/^[1-9]/, 'the next sender books what was sent');
+is($node->safe_psql('postgres', qq(
+	SELECT string_agg(DISTINCT concat_ws(' ', outcome, server, model, cost = (input_tokens * 1 + output_tokens * 10) / 1000000.0), ',')
+	FROM llm.ledger WHERE request IN ($sent))), 'unknown second sim-1 t', 'P3: to the fallback, at its price');
+$second->go_on;
+$first->script({});
+wait_idle($node);
+
 # What may be typed.
 sub refused
 {

@@ -99,6 +99,24 @@ is(sql('SELECT label FROM two WHERE id = 4'), '{"label": "bug"}', 'the second an
 is(dropped($job), paid("job = $job AND attempt = 1"), 'P3: the first one counts as wasted');
 $provider->reset;
 
+# The same of calls that a statement waits for, and an answer that comes when the statement is over.
+my $waste = q(SELECT (SELECT sum(wasted) FROM llm.bill('{role,operation,tag:team}') WHERE tags->>'team' = 'green')
+	= (SELECT sum(cost) FROM llm.ledger WHERE tags->>'team' = 'green'), (SELECT count(*) FROM llm.ledger WHERE tags->>'team' = 'green'));
+sql(q(SET llm_enrich.tags = '{"team": "green"}'; SET llm_enrich.on_error = 'null';
+	SELECT count(llm_classify('It crashes ' || i, '{billing,bug}', checks => ARRAY['false'])) FROM generate_series(1, 2) i));
+is(sql($waste), 't|4', 'P3: immediate calls: what failed its checks counts as wasted');
+my $asker = $node->background_psql('postgres', on_error_stop => 0);
+my $pid = $asker->query('SELECT pg_backend_pid()');
+$provider->hold;
+$asker->query_until(qr/start/, qq(\\echo start\nSET llm_enrich.tags = '{"team": "green"}'; SELECT llm_classify('It crashes', '{billing,bug}');\n));
+$node->poll_query_until('postgres', 'SELECT EXISTS (SELECT FROM llm.letter)') or die 'no request left';
+sql("SELECT pg_cancel_backend($pid)");
+$node->poll_query_until('postgres', "SELECT state LIKE 'idle%' FROM pg_stat_activity WHERE pid = $pid") or die 'it waits on';
+$provider->go_on;
+$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)') or die 'the letter stays';
+is(sql($waste), 't|5', 'P3: so does what nobody waits for');
+$asker->quit;
+
 # An answer that could not be written counts as wasted until llm.retry() writes it.
 sql(q(ALTER TABLE two ADD COLUMN kind text;
 	CREATE FUNCTION kind_of(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)'));
