@@ -123,12 +123,16 @@ llm_spi_own_end(LlmOwnScope *scope)
 static void
 prepare(LlmStatement *statement)
 {
-	int options = statement->by_statistics ? 0 : CURSOR_OPT_GENERIC_PLAN | LLM_PLAN_OURS;
+	static const int options[] = {
+		[LLM_BY_INDEX] = CURSOR_OPT_GENERIC_PLAN | LLM_PLAN_OURS,
+		[LLM_WHOLE] = CURSOR_OPT_CUSTOM_PLAN | LLM_PLAN_WHOLE,
+		[LLM_BY_STATISTICS] = 0};
 	int nest = NewGUCNestLevel();
 	SPIPlanPtr plan;
 
 	pin_search_path(GUC_ACTION_SAVE);
-	plan = SPI_prepare_cursor(statement->sql, statement->nargs, statement->args, options);
+	plan = SPI_prepare_cursor(statement->sql, statement->nargs, statement->args,
+							  options[statement->planning]);
 	AtEOXact_GUC(false, nest);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));

@@ -19,13 +19,21 @@
 
 #include "executor/spi.h"
 
+/* How a statement of ours is planned. */
+typedef enum LlmPlanning
+{
+	LLM_BY_INDEX, /* from the rows that it is asked about (ADR 30) */
+	LLM_WHOLE, /* over a whole job or table, which may be long by now (ADR 111) */
+	LLM_BY_STATISTICS /* as anybody's: by what is known of times and values */
+} LlmPlanning;
+
 /* A statement of ours, prepared at first use and kept for the life of the session. */
 typedef struct LlmStatement
 {
 	const char *sql;
 	int nargs;
 	Oid args[27];
-	bool by_statistics; /* planned as anybody's: it chooses by a whole job or table */
+	LlmPlanning planning;
 	bool fresh; /* sees what others have committed by now, in REPEATABLE READ, too */
 	SPIPlanPtr plan; /* NULL until prepared */
 } LlmStatement;

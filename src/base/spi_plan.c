@@ -15,6 +15,10 @@
  * statement that writes answers, so do all tables.  No setting is touched and nobody else's
  * statement is planned otherwise than ever, that of a trigger neither.
  *
+ * A statement over a whole job or table may have whatever plan suits many rows, and sees the
+ * same long tables: the queue that autovacuum found empty has a job of all it can hold a
+ * moment later (ADR 111).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -33,23 +37,24 @@
 #define PARTIAL 0.1
 
 /*
- * Settings of the planner, and what they are for us; a database may have been given others.
- * Only a plain index scan clears dead entries out of its way.  Costs tell nothing here, so
- * they shall not have anything compiled.
+ * Settings of the planner, and what they are for us, by index and over a whole table; a
+ * database may have been given others.  Only a plain index scan clears dead entries out of its
+ * way.  Costs tell nothing here, so they shall not have anything compiled.
  */
 static const struct
 {
 	bool *setting;
-	bool value;
-} by_index[] = {
-	{&enable_bitmapscan, false},
-	{&enable_hashjoin, false},
-	{&enable_indexscan, true},
-	{&enable_mergejoin, false},
-	{&enable_nestloop, true},
-	{&enable_seqscan, false},
-	{&enable_tidscan, true},
-	{&jit_enabled, false}};
+	bool by_index;
+	bool whole;
+} settings[] = {
+	{&enable_bitmapscan, false, true},
+	{&enable_hashjoin, false, true},
+	{&enable_indexscan, true, true},
+	{&enable_mergejoin, false, true},
+	{&enable_nestloop, true, true},
+	{&enable_seqscan, false, true},
+	{&enable_tidscan, true, true},
+	{&jit_enabled, false, false}};
 
 /* The mark of the statement that is being planned, or 0. */
 static int mark = 0;
@@ -68,21 +73,21 @@ plan_next(LLM_PLANNER_PARAMS)
 
 /* planner_hook */
 static PlannedStmt *
-plan_by_index(LLM_PLANNER_PARAMS)
+plan_ours(LLM_PLANNER_PARAMS)
 {
-	bool saved[lengthof(by_index)];
+	bool saved[lengthof(settings)];
 	int outer = mark;
 	PlannedStmt *volatile plan = NULL;
 
-	mark = options & (LLM_PLAN_OURS | LLM_PLAN_ANY);
-	options &= ~(LLM_PLAN_OURS | LLM_PLAN_ANY);
+	mark = options & (LLM_PLAN_OURS | LLM_PLAN_ANY | LLM_PLAN_WHOLE);
+	options &= ~(LLM_PLAN_OURS | LLM_PLAN_ANY | LLM_PLAN_WHOLE);
 	if (mark == outer)
 		return plan_next(LLM_PLANNER_ARGS);
-	for (int i = 0; i < lengthof(by_index); i++)
+	for (int i = 0; i < lengthof(settings); i++)
 	{
-		saved[i] = *by_index[i].setting;
+		saved[i] = *settings[i].setting;
 		if (mark != 0)
-			*by_index[i].setting = by_index[i].value;
+			*settings[i].setting = mark == LLM_PLAN_WHOLE ? settings[i].whole : settings[i].by_index;
 	}
 	PG_TRY();
 	{
@@ -90,8 +95,8 @@ plan_by_index(LLM_PLANNER_PARAMS)
 	}
 	PG_FINALLY();
 	{
-		for (int i = 0; i < lengthof(by_index); i++)
-			*by_index[i].setting = saved[i];
+		for (int i = 0; i < lengthof(settings); i++)
+			*settings[i].setting = saved[i];
 		mark = outer;
 	}
 	PG_END_TRY();
@@ -101,7 +106,7 @@ plan_by_index(LLM_PLANNER_PARAMS)
 static bool
 is_long(Oid relation)
 {
-	return mark == LLM_PLAN_ANY || (mark == LLM_PLAN_OURS && llm_spi_owns(relation));
+	return mark == LLM_PLAN_ANY || (mark != 0 && llm_spi_owns(relation));
 }
 
 /* llm_relation_info_hook */
@@ -143,7 +148,7 @@ void
 llm_spi_plan_init(void)
 {
 	next_planner_hook = planner_hook;
-	planner_hook = plan_by_index;
+	planner_hook = plan_ours;
 	next_info_hook = llm_relation_info_hook;
 	llm_relation_info_hook = show_long;
 	next_stats_hook = get_relation_stats_hook;

@@ -17,10 +17,12 @@
 
 /*
  * Bits that PostgreSQL has no use for: they go with a prepared statement to the planner, also when it
- * is planned again.  By index: in our tables, or in whatever tables it names.
+ * is planned again.  By index: in our tables, or in whatever tables it names.  Or over a whole job or
+ * table of ours, by whatever suits many rows.
  */
 #define LLM_PLAN_OURS 0x10000000
 #define LLM_PLAN_ANY 0x20000000
+#define LLM_PLAN_WHOLE 0x40000000
 
 extern void llm_spi_plan_init(void);
 

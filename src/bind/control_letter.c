@@ -54,14 +54,14 @@ static LlmStatement columns_statement = {
 		   "  LEFT JOIN llm.job j ON j.id = m.job WHERE COALESCE(j.cell_kind, 'marker') = 'marker' AND m.fence IS NULL) g GROUP BY g.relation, g.column_name, g.key_columns, g.names",
 	.nargs = 7,
 	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTARRAYOID},
-	.by_statistics = true};
+	.planning = LLM_WHOLE};
 
 static LlmStatement recipes_statement = {
 	.sql = "SELECT r.id, r.operation, r.spec FROM llm.recipe r"
 		   " WHERE r.id IN (SELECT d.recipe FROM llm.dead_letter d WHERE " LLM_LETTERS ")",
 	.nargs = 7,
 	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTARRAYOID},
-	.by_statistics = true};
+	.planning = LLM_WHOLE};
 
 /* One row of columns_statement. */
 typedef struct LetterColumn
@@ -298,7 +298,7 @@ static LlmStatement forget_none_statement = {
 		   " AND ($5 OR a.role = $4) AND ($6 IS NULL OR a.column_name = $6)",
 	.nargs = 6,
 	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID},
-	.by_statistics = true};
+	.planning = LLM_WHOLE};
 
 int64
 llm_control_forget_none(const LlmSelection *selection)

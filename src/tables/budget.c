@@ -105,13 +105,13 @@ static LlmStatement open_statement = {
 		   " FROM wanted w RETURNING " NANO_SPENT("spent"),
 	.nargs = 2,
 	.args = {INT8OID, TIMESTAMPTZOID},
-	.by_statistics = true};
+	.planning = LLM_BY_STATISTICS};
 
 static LlmStatement spent_statement = {
 	.sql = SPENT_WITH " SELECT " SPENT " FROM wanted w",
 	.nargs = 2,
 	.args = {INT8OID, TIMESTAMPTZOID},
-	.by_statistics = true};
+	.planning = LLM_BY_STATISTICS};
 
 static LlmStatement tidy_statement = {
 	.sql = "DELETE FROM llm.budget_period p WHERE NOT EXISTS (SELECT FROM llm.budget_rule b WHERE b.id = p.budget)"

@@ -115,7 +115,7 @@ static Step steps[] = {
 			"  WHERE r.id = s.id AND s.old AND length(r.hash) = " HASH_BYTES " RETURNING r.id)" RESULT,
 		.statement.nargs = 3,
 		.statement.args = STEP_ARGS,
-		.statement.by_statistics = true},
+		.statement.planning = LLM_BY_STATISTICS},
 	[LLM_PRUNE_RECIPES] = {
 		.name = "recipes",
 		.statement.sql = "WITH seen AS MATERIALIZED (SELECT r.id, $1 IS NOT NULL AND length(r.hash) > " HASH_BYTES " AS old,"
@@ -126,7 +126,7 @@ static Step steps[] = {
 			" gone AS (DELETE FROM llm.recipe r USING seen s WHERE r.id = s.id AND s.old AND s.unused RETURNING r.id)" RESULT,
 		.statement.nargs = 3,
 		.statement.args = STEP_ARGS,
-		.statement.by_statistics = true},
+		.statement.planning = LLM_BY_STATISTICS},
 };
 /* clang-format on */
 

@@ -435,7 +435,7 @@ static LlmStatement transitions[] = {
 			   " SELECT (SELECT pg_catalog.count(*) FROM stopped) + (SELECT pg_catalog.count(*) FROM asked)",
 		.nargs = 8,
 		.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, INT8ARRAYOID, INT8ARRAYOID},
-		.by_statistics = true,
+		.planning = LLM_WHOLE,
 		.fresh = true},
 
 	/* Tasks with the relation, key and column of their cells.  What is under way will find the cell taken. */
@@ -517,7 +517,7 @@ static LlmStatement transitions[] = {
 		.nargs = 13,
 		.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTARRAYOID, INT8ARRAYOID, TEXTOID, INT8ARRAYOID,
 				 INT8ARRAYOID, JSONBOID, BOOLOID},
-		.by_statistics = true},
+		.planning = LLM_WHOLE},
 };
 /* clang-format on */
 
