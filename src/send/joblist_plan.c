@@ -21,6 +21,9 @@
 /* So long a job whose model is of the other kind is left to the writer, which pauses it. */
 #define WRONG_MODEL_MS 10000
 
+/* Claimed at a time beyond what is granted, where all that comes is kept. */
+#define KEPT_RUN_MAX 500
+
 static uint64 routed_version = 0; /* of the routes that all jobs have; the sender's life */
 
 /* May a task of the job be claimed now, as far as the job itself is concerned? */
@@ -144,7 +147,8 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions
 		if (want > 0)
 			llm_route_grant(route, want, now);
 		in_flight += route->granted;
-		nportions = spread(route, route->granted + (nfronts == 1 ? llm_ahead_wanted(route) : 0), portions, nportions);
+		nportions = spread(route, route->granted + Max(nfronts == 1 ? llm_ahead_wanted(route) : 0, route->kept_run),
+						   portions, nportions);
 	}
 	llm_route_end_turn();
 	llm_money_forget_promises();
@@ -164,12 +168,45 @@ llm_joblist_has_grants(void)
 	return false;
 }
 
+/*
+ * What is kept needs no grant.  So where claims bring only that, more is claimed each time, since a target of which
+ * nothing is known would grant one after the other.  What is to be sent after all waits as what was claimed ahead.
+ */
+static void
+count_kept(List *claims)
+{
+	dlist_iter iter;
+	ListCell *lc;
+
+	dlist_foreach(iter, llm_route_all())
+		dlist_container(LlmRoute, node, iter.cur)->kept_now = 0;
+	foreach(lc, claims)
+	{
+		const LlmClaim *claim = lfirst(lc);
+		const LlmJob *job = llm_joblist_find(claim->job);
+
+		if (job == NULL || job->route == NULL || claim->follows)
+			continue;
+		if (!claim->kept)
+			job->route->kept_now = -1;
+		else if (job->route->kept_now >= 0)
+			job->route->kept_now++;
+	}
+	dlist_foreach(iter, llm_route_all())
+	{
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+		route->kept_run = route->kept_now <= 0 ? 0 : Min(2 * route->kept_now, KEPT_RUN_MAX);
+	}
+}
+
 void
 llm_joblist_claimed(List *claims, List *loads, const LlmPortion *portions, int nportions)
 {
 	bool cut = false;
 	ListCell *lc;
 
+	count_kept(claims);
 	foreach(lc, claims)
 	{
 		LlmClaim *claim = lfirst(lc);
@@ -244,6 +281,8 @@ wake_of(const LlmJob *job, int slots, int in_flight)
 		return route->expires_at;
 	if (llm_route_room(route, slots, in_flight) <= 0 || !llm_route_has_memory(route))
 		return DT_NOEND;
+	if (route->kept_run > 0)
+		return DT_NOBEGIN;
 	if (route != job->home)
 		wake_at = llm_route_look_at(job->home);
 	return Min(route->wake_at, wake_at);

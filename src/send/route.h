@@ -79,6 +79,8 @@ typedef struct LlmRoute
 	int front_priority; /* highest of its jobs that have something to send */
 	int front; /* how many of these have that priority */
 	int granted; /* by the limiter and not used yet */
+	int kept_now; /* tasks of this claim whose answers were kept; -1: some were not */
+	int kept_run; /* claims brought nothing else lately: so many may be claimed without a grant */
 	uint32 generation_granted; /* of the limiter */
 	int64 tokens_each; /* what a request weighs for the limiter */
 	LlmWaitReason wait_reason;

@@ -86,6 +86,14 @@ is(sql(q(SELECT count(*) FROM llm.ledger WHERE job IS NOT NULL AND outcome = 'ca
 	AND key ? 'id' AND attempt IS NULL)), 300, 'P3: with its rows on the ledger');
 is(sql(q(SELECT count(*) FROM t JOIN llm.answer a ON a.answer = t.label JOIN llm.ledger l ON l.paid_by = a.task
 	AND l.key->>'id' = t.id::text)), 300, 'P5: each has the answer to its own question');
+
+# Of a target that nothing is known of one request is tried first. What is kept needs none, and comes many at a time.
+$node->restart;
+sql(q(UPDATE t SET label = llm_classify(body, '{a,b}') WHERE id <= 300));
+wait_idle($node);
+is(requests(), 1000, 'after a restart, too, nothing is asked');
+cmp_ok(sql(q(SELECT count(DISTINCT xmin::text) FROM llm.ledger WHERE job = (SELECT max(id) FROM llm.job))), '<', 100,
+	'P10: and what is kept comes many at a time');
 sql(q(UPDATE t SET other = llm_summarize(body, 10) WHERE id <= 50));
 wait_idle($node);
 is(requests(), 1050, 'another question is asked');
