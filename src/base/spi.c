@@ -36,6 +36,14 @@ pin_search_path(GucAction action)
 							 action, true, 0, false);
 }
 
+void
+llm_spi_commit_to_disk(void)
+{
+	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF)
+		(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+								 false);
+}
+
 /*
  * Open a worker's transaction: SPI connected, a snapshot active, search_path pinned
  * until its end.  "activity" is shown in pg_stat_activity.  It is a read-write one at
@@ -53,6 +61,7 @@ llm_spi_begin(const char *activity)
 		elog(ERROR, "could not connect to SPI");
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pin_search_path(GUC_ACTION_LOCAL);
+	llm_spi_commit_to_disk();
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 

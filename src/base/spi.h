@@ -47,6 +47,12 @@ extern void llm_spi_limit_lock_waits(int ms);
 extern void llm_spi_commit_silently(void);
 extern void llm_spi_report_commit(void);
 
+/*
+ * The transaction is on our disk when it has committed, as a claim is before its request leaves.  Whether
+ * it waits for standbys is as the server or the database has it.  begin() does this.
+ */
+extern void llm_spi_commit_to_disk(void);
+
 /* In a backend or in the writer's transaction: run as the owner of our tables with a pinned search_path. */
 typedef struct LlmOwnScope
 {

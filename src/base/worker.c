@@ -74,7 +74,6 @@ static const struct
 	{"session_replication_role", "origin"},
 	{"standard_conforming_strings", "on"},
 	{"statement_timeout", "0"},
-	{"synchronous_commit", "on"}, /* a claim is on disk before its request leaves */
 	LLM_TRANSACTION_TIMEOUT_SETTING};
 
 /*

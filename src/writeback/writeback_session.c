@@ -46,6 +46,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/shmem.h"
+#include "base/spi.h"
 #include "writeback/writeback_session.h"
 
 /* Between two looks whether others' answers came: ms. */
@@ -94,6 +95,7 @@ pin_settings(int lock_timeout_ms)
 	set_local("lc_monetary", "C");
 	set_local("row_security", "on");
 	set_local("jit", "off");
+	llm_spi_commit_to_disk();
 }
 
 /*

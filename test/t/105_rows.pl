@@ -17,7 +17,9 @@ use LLMTest;
 use constant ROWS => 60;
 
 my $node = new_node('rows', 'llm_enrich.max_tries = 2', 'llm_enrich.max_retry_share = 1',
-	'llm_enrich.idle_timeout = 1h');
+	'llm_enrich.idle_timeout = 1h',
+	# P6: a standby that never comes, and for which only those wait who want to
+	'wal_level = replica', 'max_wal_senders = 1', q(synchronous_standby_names = 'nobody'), 'synchronous_commit = local');
 my $provider = start_provider();
 
 # ----------------------------------------------------------------------------
