@@ -54,6 +54,16 @@ SELECT llm.set_price('nine', 1, 2, tiers => '[{"service_tier": 5, "input_per_mto
 SELECT llm.set_price('nine', 1, 2, tiers => '[{"service_tier": "flex", "above_tokens": "many"}]');
 SELECT llm.set_price('nine', 1, 2, tiers => '[{"service_tier": "flex", "output_per_mtok": -1}]');
 
+-- a model that asks for one that has no price costs an estimate, and one that has none at all meets no budget
+SELECT llm.alter_model('nine', options => '{"extra_body": {"service_tier": "priority"}}');
+SELECT subject, state, problem, hint FROM llm.health WHERE kind = 'model';
+SELECT llm.set_price('nine', 1, 2, tiers => '[{"service_tier": "Priority", "input_per_mtok": 5, "output_per_mtok": 9}]');
+SELECT llm.add_model('ten', server => 'prices', model => 'gpt-10');
+SELECT count(*) FROM llm.health WHERE kind = 'model';
+SELECT llm.set_budget(5, model => 'ten') > 0 AS budget;
+SELECT subject, state, problem, hint FROM llm.health WHERE kind = 'model';
+SELECT llm.drop_budget(id), llm.drop_model('ten') FROM llm.budget WHERE model = 'ten';
+
 -- not everybody's to do
 CREATE ROLE prices_user;
 SET ROLE prices_user;

@@ -51,31 +51,28 @@ get_command_tally(void)
 }
 
 static void
-add_cost(LlmAskTally *tally, MemoryContext context, const char *cost)
+add_cost(LlmAskTally *tally, MemoryContext context, Numeric more)
 {
 	MemoryContext saved;
-	Datum more;
 	Numeric old = tally->cost;
 
-	if (cost == NULL)
+	if (more == NULL)
 	{
 		tally->unpriced = true;
 		return;
 	}
-	more = DirectFunctionCall3(numeric_in, CStringGetDatum(cost), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 	saved = MemoryContextSwitchTo(context);
 	if (old == NULL)
-		tally->cost = DatumGetNumericCopy(more);
+		tally->cost = DatumGetNumericCopy(NumericGetDatum(more));
 	else
-		tally->cost = DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(old), more));
+		tally->cost = DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(old), NumericGetDatum(more)));
 	MemoryContextSwitchTo(saved);
 	if (old != NULL)
 		pfree(old);
-	pfree(DatumGetPointer(more));
 }
 
 static void
-add_reply(LlmAskTally *tally, MemoryContext context, const LlmLetterReply *reply, int64 waited_us)
+add_reply(LlmAskTally *tally, MemoryContext context, const LlmLetterReply *reply, Numeric cost, int64 waited_us)
 {
 	tally->calls++;
 	tally->kept += reply->kept ? 1 : 0;
@@ -84,18 +81,24 @@ add_reply(LlmAskTally *tally, MemoryContext context, const LlmLetterReply *reply
 	tally->input_tokens += reply->usage.input + reply->usage.cached + reply->usage.cache_write;
 	tally->output_tokens += reply->usage.output;
 	tally->waited_us += waited_us;
-	add_cost(tally, context, reply->cost);
+	add_cost(tally, context, cost);
 }
 
 void
 llm_ask_tally_note(LlmAskTally *node, MemoryContext context, const LlmLetterReply *reply, int64 waited_us)
 {
-	add_reply(get_command_tally(), TopMemoryContext, reply, waited_us);
+	Numeric cost = NULL;
+
 	if (reply->cost != NULL)
-		spent += llm_money_nano(DirectFunctionCall3(numeric_in, CStringGetDatum(reply->cost),
-													ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		cost = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(reply->cost),
+												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	add_reply(get_command_tally(), TopMemoryContext, reply, cost, waited_us);
 	if (node != NULL)
-		add_reply(node, context, reply, waited_us);
+		add_reply(node, context, reply, cost, waited_us);
+	if (cost == NULL)
+		return;
+	spent += llm_money_nano(NumericGetDatum(cost));
+	pfree(cost);
 }
 
 int64

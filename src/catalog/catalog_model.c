@@ -371,6 +371,20 @@ lock_model(const char *alias, char **server, char **model)
 	check_right(*server);
 }
 
+/* Say that its requests will be booked by an estimate; of one without any price llm_price_provide() says so. */
+static void
+tell_gap(const char *alias)
+{
+	LlmTarget *target = llm_catalog_target(alias, GetUserId());
+	char *hint = NULL;
+	char *gap = target->price == 0 ? NULL : llm_price_gap(target, &hint);
+
+	if (gap != NULL)
+		ereport(NOTICE,
+				(errmsg("%s", gap),
+				 errhint("%s", hint)));
+}
+
 /*
  * SQL: llm.add_model(alias, server, model, is_default, six prices, three limits, options, fallback).
  */
@@ -423,6 +437,7 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 	else
 		llm_price_provide(alias, server, NULL, model);
 	end_writing(&scope);
+	tell_gap(alias);
 	PG_RETURN_VOID();
 }
 
@@ -475,6 +490,7 @@ llm_enrich_alter_model(PG_FUNCTION_ARGS)
 						  OidIsValid(get_foreign_server_oid(old_server, true)) ? NULL : old_server,
 						  model != NULL ? model : old_model);
 	end_writing(&scope);
+	tell_gap(alias);
 	PG_RETURN_VOID();
 }
 
@@ -600,5 +616,6 @@ llm_enrich_set_price(PG_FUNCTION_ARGS)
 	llm_price_tiers_argument(fcinfo, LLM_PRICES + 2, &prices);
 	llm_price_set(server, model, &prices, Max(start, llm_clock_now()));
 	end_writing(&scope);
+	tell_gap(alias);
 	PG_RETURN_VOID();
 }

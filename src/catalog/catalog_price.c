@@ -23,7 +23,9 @@
 #include "base/clock.h"
 #include "base/spi.h"
 #include "catalog/catalog_price.h"
+#include "catalog/catalog_read.h"
 #include "catalog/fdw.h"
+#include "dialect/dialect.h"
 
 /* Per million tokens: a dollar for each.  So what a request costs fits the sums of budgets. */
 #define MOST_DOLLARS 1000000
@@ -266,4 +268,50 @@ llm_price_provide(const char *alias, const ForeignServer *server, const char *fo
 				 errdetail("Its cost will be NULL in the ledger."),
 				 errhint("SELECT llm.set_price(%s, input_per_mtok => ..., output_per_mtok => ...) tells it.",
 						 quote_literal_cstr(alias))));
+}
+
+/* Has the price those of a service tier? */
+static bool
+has_tier(int64 price, const char *tier)
+{
+	static LlmStatement find_tier = {
+		"SELECT FROM llm.price p, jsonb_array_elements(p.tiers) t"
+		" WHERE p.id = $1 AND lower(t->>'service_tier') = lower($2)",
+		2,
+		{INT8OID, TEXTOID}};
+	Datum values[2];
+	LlmOwnScope scope;
+	bool found;
+
+	llm_catalog_begin_reading(&scope);
+	values[0] = Int64GetDatum(price);
+	values[1] = CStringGetTextDatum(tier);
+	found = llm_spi_execute(&find_tier, values, NULL, true) > 0;
+	llm_catalog_end_reading(&scope);
+	return found;
+}
+
+char *
+llm_price_gap(const LlmTarget *target, char **hint)
+{
+	static const LlmParams usual = {0};
+	const char *alias = target->alias == NULL ? "..." : target->alias;
+	char *tier;
+
+	if (target->server == NULL || target->model == NULL)
+		return NULL;
+	if (target->price == 0)
+	{
+		*hint = psprintf("SELECT llm.set_price(%s, input_per_mtok => ..., output_per_mtok => ...);", quote_literal_cstr(alias));
+		return psprintf("no price is known for model \"%s\" of server \"%s\", so that nothing is asked of it where a budget or a cap bounds the call",
+						target->model, target->server);
+	}
+	tier = llm_dialect_tier_asked(&usual, &target->endpoint.habits);
+	if (llm_dialect_tier(tier) == LLM_TIER_USUAL || has_tier(target->price, tier))
+		return NULL;
+	*hint = psprintf("SELECT llm.set_price(%s, ..., tiers => '[{\"service_tier\": \"%s\", \"input_per_mtok\": ..., \"output_per_mtok\": ...}]');",
+					 quote_literal_cstr(alias), tier);
+	return psprintf("model \"%s\" of server \"%s\" is asked in service tier \"%s\", of which no price is known: what it costs is an estimate%s",
+					target->model, target->server, tier,
+					llm_dialect_tier(tier) == LLM_TIER_DEARER ? ", and nothing is asked of it where a budget or a cap bounds the call" : "");
 }

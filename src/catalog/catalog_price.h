@@ -18,6 +18,8 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 
+#include "catalog/catalog_target.h"
+
 /* The columns of a price, in the order of llm.price. */
 enum
 {
@@ -60,5 +62,11 @@ extern void llm_price_set(const char *server, const char *model, const LlmPrices
  */
 extern void llm_price_provide(const char *alias, const ForeignServer *server, const char *former_server,
 							  const char *model);
+
+/*
+ * What is not known of the price of the model's requests: a sentence and what to type, in the current context; NULL: all
+ * is.  Connects to SPI by itself.
+ */
+extern char *llm_price_gap(const LlmTarget *target, char **hint);
 
 #endif /* LLM_CATALOG_PRICE_H */

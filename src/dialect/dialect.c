@@ -28,6 +28,14 @@ llm_dialect_find(const char *name)
 	return NULL;
 }
 
+int
+llm_dialect_width(const LlmDialect *dialect, LlmRequestKind kind)
+{
+	if (kind != LLM_REQUEST_EMBED || dialect == NULL)
+		return 1;
+	return Max(Min(dialect->most_inputs, LLM_MOST_INPUTS), 1);
+}
+
 const char *
 llm_dialect_advice(const LlmDialect *dialect, LlmErrorClass class)
 {

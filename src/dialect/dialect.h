@@ -205,6 +205,9 @@ typedef struct LlmDialect
 /* NULL when there is no such dialect. */
 extern const LlmDialect *llm_dialect_find(const char *name);
 
+/* Tasks that a request of this kind may carry; 1 where it takes no more, or the dialect is not known. */
+extern int llm_dialect_width(const LlmDialect *dialect, LlmRequestKind kind);
+
 /* What is advised for a class; NULL: nothing. */
 extern const char *llm_dialect_advice(const LlmDialect *dialect, LlmErrorClass class);
 

@@ -11,11 +11,10 @@
  */
 #include "postgres.h"
 
-#include <float.h>
+#include <math.h>
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/lsyscache.h"
@@ -29,6 +28,7 @@
 #include "money/reserve.h"
 #include "operation/expect.h"
 #include "tables/budget.h"
+#include "tables/ledger.h"
 
 /* Bytes of a body where no recipe or dialect is known. */
 #define FRAME_BYTES 600
@@ -47,8 +47,8 @@ static const LlmGuess vector_tokens = {0, 0, 2};
 #define REASONING_TYPICAL 400
 #define REASONING_HIGH 8192
 
-/* Numbers of a price or of a tier: its bound, then four prices. */
-#define TIER_NUMBERS 5
+/* A body has fewer. */
+#define MOST_TOKENS 1e15
 
 /* A model that was looked up. */
 typedef struct LlmForecastModel
@@ -58,29 +58,7 @@ typedef struct LlmForecastModel
 	const char *asked; /* class of service that the call asks for, or "" */
 	const char *tier; /* the one that is asked for, maybe by the server's habits; "": the usual one */
 	LlmTarget *target;
-	int ntiers; /* the base price first, then those of the service tier, then the highest tier */
-	double *tiers; /* so many times TIER_NUMBERS; NULL: no price is known */
 } LlmForecastModel;
-
-static LlmStatement price_statement = {
-	.sql = "SELECT ARRAY[0, p.input_per_mtok, COALESCE(p.cached_input_per_mtok, p.input_per_mtok),"
-		   "  COALESCE(p.cache_write_per_mtok, p.input_per_mtok), p.output_per_mtok]::float8[]"
-		   "  || COALESCE((SELECT array_agg(x.v ORDER BY t ? 'service_tier' DESC,"
-		   "    (t->'above_tokens')::numeric DESC NULLS LAST, e.place, x.n)"
-		   "   FROM jsonb_array_elements(p.tiers) WITH ORDINALITY e(t, place),"
-		   "    LATERAL (VALUES (0, COALESCE((t->'above_tokens')::float8, -1::float8)),"
-		   "    (1, COALESCE((t->'input_per_mtok')::float8, p.input_per_mtok::float8)),"
-		   "    (2, COALESCE((t->'cached_input_per_mtok')::float8,"
-		   "     CASE WHEN t ? 'service_tier' THEN (t->'input_per_mtok')::float8 END, p.cached_input_per_mtok::float8,"
-		   "     (t->'input_per_mtok')::float8, p.input_per_mtok::float8)),"
-		   "    (3, COALESCE((t->'cache_write_per_mtok')::float8,"
-		   "     CASE WHEN t ? 'service_tier' THEN (t->'input_per_mtok')::float8 END, p.cache_write_per_mtok::float8,"
-		   "     (t->'input_per_mtok')::float8, p.input_per_mtok::float8)),"
-		   "    (4, COALESCE((t->'output_per_mtok')::float8, p.output_per_mtok::float8))) x(n, v)"
-		   "   WHERE NOT t ? 'service_tier' OR lower(t->>'service_tier') = lower($2)), '{}'::float8[])"
-		   " FROM llm.price p WHERE p.id = $1 AND p.input_per_mtok IS NOT NULL AND p.output_per_mtok IS NOT NULL",
-	.nargs = 2,
-	.args = {INT8OID, TEXTOID}};
 
 void
 llm_forecast_begin(LlmForecast *forecast)
@@ -88,37 +66,6 @@ llm_forecast_begin(LlmForecast *forecast)
 	memset(forecast, 0, sizeof(*forecast));
 	forecast->sum.is_priced = true;
 	forecast->sum.is_learned = true;
-}
-
-/* The price in force and its tiers, in the current context. */
-static void
-read_price(LlmForecastModel *model)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	Datum values[2] = {Int64GetDatum(model->target->price), CStringGetTextDatum(model->tier)};
-	LlmOwnScope scope;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	llm_spi_own_begin(&scope);
-	if (llm_spi_execute(&price_statement, values, NULL, true) > 0)
-	{
-		bool isnull;
-		Datum found = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-		ArrayType *array = DatumGetArrayTypeP(found);
-		int n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-
-		if (!ARR_HASNULL(array))
-		{
-			model->ntiers = n / TIER_NUMBERS;
-			model->tiers = MemoryContextAlloc(caller, n * sizeof(double));
-			memcpy(model->tiers, ARR_DATA_PTR(array), n * sizeof(double));
-		}
-	}
-	SPI_freetuptable(SPI_tuptable);
-	llm_spi_own_end(&scope);
-	SPI_finish();
-	MemoryContextSwitchTo(caller);
 }
 
 static LlmForecastModel *
@@ -146,8 +93,6 @@ find_model(LlmForecast *forecast, const LlmForecastAsk *ask, const LlmRecipe *re
 	model->target = llm_catalog_target(ask->model, ask->role);
 	tier = llm_dialect_tier_asked(params, &model->target->endpoint.habits);
 	model->tier = llm_dialect_tier(tier) == LLM_TIER_USUAL ? "" : tier;
-	if (model->target->price != 0)
-		read_price(model);
 	forecast->models = lappend(forecast->models, model);
 	return model;
 }
@@ -172,31 +117,26 @@ llm_forecast_aliases(const LlmForecast *forecast)
 	return aliases;
 }
 
-/*
- * The prices of a body of so many tokens: of the service tier or, where the usual price has a higher tier for so long
- * a prompt (as in ledger_facts.c), and without one, of the highest tier that it is above.
- */
+/* The prices of a body of so many tokens, as it would be booked, and the dearest of all; false: they are not known. */
 static bool
-find_prices(const LlmForecastModel *model, double tokens, LlmUnitPrices *prices)
+find_prices(const LlmForecastModel *model, double tokens, LlmUnitPrices *prices, LlmDearest *dearest)
 {
-	const double *found = model->tiers;
-	double highest = -DBL_MAX;
+	double found[LLM_TOKEN_CLASSES];
+	LlmOwnScope scope;
+	bool known;
 
-	if (found == NULL)
+	if (model->target->price == 0)
 		return false;
-	for (int i = 1; i < model->ntiers; i++)
-	{
-		const double *tier = &model->tiers[i * TIER_NUMBERS];
-
-		/* those of the service tier come first */
-		if (tokens > tier[0] && tier[0] > highest)
-		{
-			found = tier;
-			highest = tier[0];
-		}
-	}
-	*prices = (LlmUnitPrices){found[1], found[2], found[3], found[4]};
-	return true;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	llm_spi_own_begin(&scope);
+	known = llm_ledger_prices(model->target->price, model->tier, (int64) ceil(Min(tokens, MOST_TOKENS)), found,
+							  &dearest->input, &dearest->output);
+	llm_spi_own_end(&scope);
+	SPI_finish();
+	if (known)
+		*prices = (LlmUnitPrices){found[0], found[1], found[2], found[3]};
+	return known;
 }
 
 /* Is a vector wanted?  Then nothing is read but the row's text, and nothing is written. */
@@ -275,24 +215,14 @@ read_stat(const LlmForecastAsk *ask, const LlmTarget *target, LlmRecipeStat *sta
 	SPI_finish();
 }
 
-/* Calls that share a request. */
-static double
-calls_each(const LlmForecastAsk *ask, const LlmTarget *target)
-{
-	const LlmDialect *dialect = target->dialect == NULL ? NULL : llm_dialect_find(target->dialect);
-
-	if (!is_of_vectors(ask) || dialect == NULL)
-		return 1;
-	return Max(Min(dialect->most_inputs, LLM_MOST_INPUTS), 1);
-}
-
 static double
 seconds_of(const LlmForecastAsk *ask, const LlmEstimate *estimate, const LlmTarget *target, const LlmRecipeStat *stat)
 {
+	const LlmDialect *dialect = target->dialect == NULL ? NULL : llm_dialect_find(target->dialect);
 	LlmEstimatePace pace = {0};
 
 	pace.latency_ms = stat->requests > 0 ? stat->latency_ms / stat->requests : 0;
-	pace.calls_each = calls_each(ask, target);
+	pace.calls_each = llm_dialect_width(dialect, ask->op->kind);
 	pace.in_flight = target->max_concurrency > 0 ? Min(target->max_concurrency, llm_guc_max_connections)
 												 : llm_guc_max_connections;
 	pace.requests_per_minute = target->requests_per_minute;
@@ -311,25 +241,17 @@ most_bytes(const LlmRecipe *recipe, const LlmTarget *target, double frame)
 
 /* What the shortest request would be held to under a cap, as the sender reckons; of a recipe that is known. */
 static double
-least_reserve(const LlmRecipe *recipe, const LlmForecastModel *model, const LlmEstimateAsk *asked)
+least_reserve(const LlmRecipe *recipe, const LlmTarget *target, const LlmEstimateAsk *asked, const LlmDearest *price)
 {
 	const LlmParams *params = &recipe->params;
 	bool reasons = params->reasoning_effort != NULL && strcmp(params->reasoning_effort, "none") != 0;
 	bool writes = recipe->op->kind != LLM_REQUEST_EMBED;
-	LlmDearest price = {0, 0};
 	LlmWorst worst;
 	int cap = 0;
 
-	for (int i = 0; i < model->ntiers; i++)
-	{
-		const double *tier = &model->tiers[i * TIER_NUMBERS];
-
-		price.input = Max(price.input, Max(tier[1], Max(tier[2], tier[3])));
-		price.output = Max(price.output, tier[4]);
-	}
 	if (writes)
-		cap = llm_reserve_cap(recipe->output_tokens, reasons, params->max_tokens, model->target->max_output_tokens);
-	worst = llm_reserve_worst(&price, writes ? (int64) asked->frame_bytes : 0, llm_reserve_per_byte(&asked->stat), cap);
+		cap = llm_reserve_cap(recipe->output_tokens, reasons, params->max_tokens, target->max_output_tokens);
+	worst = llm_reserve_worst(price, writes ? (int64) asked->frame_bytes : 0, llm_reserve_per_byte(&asked->stat), cap);
 	return (double) llm_reserve_of(&worst, 1) / LLM_NANO;
 }
 
@@ -365,6 +287,7 @@ llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
 	LlmRecipe *recipe = ask->spec == NULL ? NULL : llm_operation_load(0, ask->op->name, ask->spec);
 	LlmEstimateAsk asked = {0};
+	LlmDearest dearest;
 	double each = mean_bytes(ask);
 	double tokens;
 
@@ -382,10 +305,10 @@ llm_forecast_add(LlmForecast *forecast, const LlmForecastAsk *ask, LlmEstimate *
 	tokens = 0.25 * (asked.frame_bytes + each);
 	if (asked.stat.requests > 0)
 		tokens = asked.stat.input / asked.stat.bytes * (asked.frame_bytes + each);
-	asked.is_priced = find_prices(model, tokens, &asked.prices);
+	asked.is_priced = find_prices(model, tokens, &asked.prices, &dearest);
 	llm_estimate(&asked, estimate);
 	if (recipe != NULL && asked.is_priced)
-		estimate->reserve = least_reserve(recipe, model, &asked);
+		estimate->reserve = least_reserve(recipe, model->target, &asked, &dearest);
 	leave_out_kept(ask, asked.calls, estimate);
 	forecast->seconds += seconds_of(ask, estimate, model->target, &asked.stat);
 	llm_estimate_add(&forecast->sum, estimate);

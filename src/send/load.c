@@ -26,9 +26,7 @@
 int
 llm_load_width(const LlmRoute *route, LlmRequestKind kind)
 {
-	if (kind != LLM_REQUEST_EMBED || route->dialect == NULL)
-		return 1;
-	return Max(Min(route->dialect->most_inputs, LLM_MOST_INPUTS), 1);
+	return llm_dialect_width(route->dialect, kind);
 }
 
 int

@@ -37,17 +37,22 @@
 /* Digits behind the point of a cost for one row. */
 #define SCALE_PER_ROW 12
 
-/* A hash table of entries that are known by number: the first of each chain, and the next of each entry. */
+/* A hash table of entries that are known by number and begin with a link: the first of each chain. */
 typedef struct Chains
 {
 	int *first; /* "size" of them, a power of two */
 	int size;
 } Chains;
 
-typedef struct Word
+typedef struct Link
 {
 	uint32 hash;
 	int next;
+} Link;
+
+typedef struct Word
+{
+	Link link;
 	struct varlena *bytes;
 	int meaning; /* of tags as they are stored: number of those that are asked for */
 	int rank; /* below zero: the emission that has met it last */
@@ -56,15 +61,13 @@ typedef struct Word
 typedef struct Dictionary
 {
 	Chains chains;
-	Word *words;
+	Word *words; /* room for as many as there are chains */
 	int n;
-	int size;
 } Dictionary;
 
 typedef struct Group
 {
-	uint32 hash;
-	int next;
+	Link link;
 	int words[LLM_BILL_WORDS + 1]; /* NOBODY: NULL */
 	int64 counts[LLM_BILL_COUNTS];
 	struct varlena *amounts[LLM_BILL_AMOUNTS]; /* NULL: nothing, or zero */
@@ -83,9 +86,8 @@ struct LlmBillGroups
 	Dictionary dictionaries[LLM_BILL_WORDS + 1];
 	Dictionary stored_tags;
 	Chains chains;
-	Group *groups;
+	Group *groups; /* room for as many as there are chains */
 	int n;
-	int size;
 	int emission; /* each is one less, below zero */
 	Datum zero;
 };
@@ -105,45 +107,40 @@ chains_start(Chains *chains, int size)
 	chains_clear(chains);
 }
 
-/* Twice as many chains; the caller puts its entries into them. */
-static void
-chains_grow(Chains *chains)
-{
-	int size = chains->size * 2;
-
-	pfree(chains->first);
-	chains->first = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int) * (Size) size);
-	chains->size = size;
-	chains_clear(chains);
-}
-
 static inline int *
 chain_of(Chains *chains, uint32 hash)
 {
 	return &chains->first[hash & (uint32) (chains->size - 1)];
 }
 
+static inline void
+chains_add(Chains *chains, Link *link, int number)
+{
+	int *chain = chain_of(chains, link->hash);
+
+	link->next = *chain;
+	*chain = number;
+}
+
+/* Room for twice as many entries as the "n" there are, each of so many bytes; they are returned. */
+static void *
+chains_grow(Chains *chains, void *entries, Size bytes, int n)
+{
+	pfree(chains->first);
+	chains->size *= 2;
+	chains->first = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int) * (Size) chains->size);
+	chains_clear(chains);
+	entries = repalloc_huge(entries, bytes * (Size) n * 2);
+	for (int i = 0; i < n; i++)
+		chains_add(chains, (Link *) ((char *) entries + bytes * (Size) i), i);
+	return entries;
+}
+
 static void
 dictionary_start(Dictionary *dictionary)
 {
 	chains_start(&dictionary->chains, FIRST_SIZE);
-	dictionary->size = FIRST_SIZE;
 	dictionary->words = palloc_array(Word, FIRST_SIZE);
-}
-
-static void
-dictionary_grow(Dictionary *dictionary)
-{
-	dictionary->size *= 2;
-	dictionary->words = repalloc_huge(dictionary->words, sizeof(Word) * (Size) dictionary->size);
-	chains_grow(&dictionary->chains);
-	for (int i = 0; i < dictionary->n; i++)
-	{
-		int *chain = chain_of(&dictionary->chains, dictionary->words[i].hash);
-
-		dictionary->words[i].next = *chain;
-		*chain = i;
-	}
 }
 
 /* The number of a word; one that was not met before is copied, and "is_new" set. */
@@ -153,32 +150,28 @@ look_up(Dictionary *dictionary, const struct varlena *bytes, bool *is_new)
 	const char *str = VARDATA_ANY(bytes);
 	Size len = VARSIZE_ANY_EXHDR(bytes);
 	uint32 hash = hash_bytes((const unsigned char *) str, (int) len);
-	int *chain = chain_of(&dictionary->chains, hash);
 	Word *word;
 
-	for (int i = *chain; i != NOBODY; i = dictionary->words[i].next)
+	for (int i = *chain_of(&dictionary->chains, hash); i != NOBODY; i = dictionary->words[i].link.next)
 	{
 		word = &dictionary->words[i];
-		if (word->hash == hash && VARSIZE(word->bytes) - VARHDRSZ == len && memcmp(VARDATA(word->bytes), str, len) == 0)
+		if (word->link.hash == hash && VARSIZE(word->bytes) - VARHDRSZ == len &&
+			memcmp(VARDATA(word->bytes), str, len) == 0)
 		{
 			*is_new = false;
 			return i;
 		}
 	}
-	if (dictionary->n == dictionary->size)
-	{
-		dictionary_grow(dictionary);
-		chain = chain_of(&dictionary->chains, hash);
-	}
+	if (dictionary->n == dictionary->chains.size)
+		dictionary->words = chains_grow(&dictionary->chains, dictionary->words, sizeof(Word), dictionary->n);
 	word = &dictionary->words[dictionary->n];
-	word->hash = hash;
+	word->link.hash = hash;
 	word->bytes = palloc(VARHDRSZ + len);
 	SET_VARSIZE(word->bytes, VARHDRSZ + len);
 	memcpy(VARDATA(word->bytes), str, len);
-	word->next = *chain;
 	word->rank = 0;
 	word->meaning = NOBODY;
-	*chain = dictionary->n;
+	chains_add(&dictionary->chains, &word->link, dictionary->n);
 	*is_new = true;
 	return dictionary->n++;
 }
@@ -211,7 +204,6 @@ llm_bill_create(const int *words, int nwords, char **tags, int ntags)
 		dictionary_start(&groups->dictionaries[i]);
 	dictionary_start(&groups->stored_tags);
 	chains_start(&groups->chains, FIRST_SIZE);
-	groups->size = FIRST_SIZE;
 	groups->groups = palloc_array(Group, FIRST_SIZE);
 	groups->zero = NumericGetDatum(int64_to_numeric(0));
 	return groups;
@@ -254,46 +246,26 @@ number_of_tags(LlmBillGroups *groups, Datum tags, bool isnull)
 	return groups->stored_tags.words[i].meaning;
 }
 
-static void
-grow(LlmBillGroups *groups)
-{
-	groups->size *= 2;
-	groups->groups = repalloc_huge(groups->groups, sizeof(Group) * (Size) groups->size);
-	chains_grow(&groups->chains);
-	for (int i = 0; i < groups->n; i++)
-	{
-		int *chain = chain_of(&groups->chains, groups->groups[i].hash);
-
-		groups->groups[i].next = *chain;
-		*chain = i;
-	}
-}
-
 static Group *
 find_group(LlmBillGroups *groups, const int *words)
 {
 	size_t len = sizeof(int) * (size_t) groups->nkeys;
 	uint32 hash = hash_bytes((const unsigned char *) words, (int) len);
-	int *chain = chain_of(&groups->chains, hash);
 	Group *group;
 
-	for (int i = *chain; i != NOBODY; i = group->next)
+	for (int i = *chain_of(&groups->chains, hash); i != NOBODY; i = group->link.next)
 	{
 		group = &groups->groups[i];
-		if (group->hash == hash && memcmp(group->words, words, len) == 0)
+		if (group->link.hash == hash && memcmp(group->words, words, len) == 0)
 			return group;
 	}
-	if (groups->n == groups->size)
-	{
-		grow(groups);
-		chain = chain_of(&groups->chains, hash);
-	}
+	if (groups->n == groups->chains.size)
+		groups->groups = chains_grow(&groups->chains, groups->groups, sizeof(Group), groups->n);
 	group = &groups->groups[groups->n];
 	memset(group, 0, sizeof(Group));
 	memcpy(group->words, words, len);
-	group->hash = hash;
-	group->next = *chain;
-	*chain = groups->n++;
+	group->link.hash = hash;
+	chains_add(&groups->chains, &group->link, groups->n++);
 	return group;
 }
 

@@ -29,6 +29,8 @@
 #include "base/error.h"
 #include "base/guc.h"
 #include "base/shmem_layout.h"
+#include "base/spi.h"
+#include "catalog/catalog_price.h"
 #include "limiter/limiter_shared.h"
 
 #define ADMIN_ROLE "llm_admin"
@@ -289,6 +291,51 @@ put_target(ReturnSetInfo *result, const LlmLimiterSlot *slot, TimestampTz now)
 	put_row(result, &row);
 }
 
+/* A model whose cost is not known, or an estimate, where that matters. */
+static void
+put_gap(ReturnSetInfo *result, const char *alias, bool bounded)
+{
+	LlmTarget *target = llm_catalog_target(alias, GetUserId());
+	Row row = {.kind = "model", .subject = alias, .state = target->price == 0 ? "no price" : "estimated"};
+	char *hint = NULL;
+
+	if (target->price == 0 && !bounded && llm_guc_confirm_above < 0)
+		return;
+	row.problem = llm_price_gap(target, &hint);
+	row.hint = hint;
+	if (row.problem != NULL)
+		put_row(result, &row);
+}
+
+/* All models, and whether the caller sees a budget that holds for it. */
+static void
+put_gaps(ReturnSetInfo *result)
+{
+	static LlmStatement models_statement = {
+		.sql = "SELECT m.alias, EXISTS (SELECT FROM llm.budget_rule b WHERE COALESCE(b.server, m.server) = m.server"
+			   "  AND (b.model IS NULL OR b.model = m.alias)) FROM llm.model m ORDER BY m.alias"};
+	MemoryContext caller = CurrentMemoryContext;
+	uint64 n;
+	char **aliases;
+	bool *bounded;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	n = llm_spi_execute(&models_statement, NULL, NULL, true);
+	aliases = MemoryContextAlloc(caller, sizeof(char *) * (n + 1));
+	bounded = MemoryContextAlloc(caller, sizeof(bool) * (n + 1));
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool isnull;
+
+		aliases[i] = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		bounded[i] = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	SPI_finish();
+	for (uint64 i = 0; i < n; i++)
+		put_gap(result, aliases[i], bounded[i]);
+}
+
 /* SQL: llm.read_health() → the rows of llm.health that shared memory knows of */
 Datum
 llm_enrich_read_health(PG_FUNCTION_ARGS)
@@ -308,5 +355,6 @@ llm_enrich_read_health(PG_FUNCTION_ARGS)
 	put_problems(result, picture);
 	for (i = 0; is_admin() && i < picture->nlimiters; i++)
 		put_target(result, &picture->limiters[i], now);
+	put_gaps(result);
 	return (Datum) 0;
 }

@@ -508,3 +508,9 @@ llm_ledger_dearest(int64 price, const char *tier, double *input, double *output,
 {
 	return llm_ledger_facts_dearest(price, tier, input, output, has_tier);
 }
+
+bool
+llm_ledger_prices(int64 price, const char *tier, int64 tokens, double *prices, double *input, double *output)
+{
+	return llm_ledger_facts_prices(price, tier, tokens, prices, input, output);
+}

@@ -55,4 +55,14 @@ extern Datum llm_ledger_cost(const LlmSettlement *settlement, bool *isnull);
  */
 extern bool llm_ledger_dearest(int64 price, const char *tier, double *input, double *output, bool *has_tier);
 
+/* Uncached and cached input, cache writes and output: what has prices of its own. */
+#define LLM_TOKEN_CLASSES 4
+
+/*
+ * The prices at which so much input would be booked in that class of service, and the dearest as above; false where
+ * they are not known.  For a session's statement.
+ */
+extern bool llm_ledger_prices(int64 price, const char *tier, int64 tokens, double *prices, double *input,
+							  double *output);
+
 #endif /* LLM_LEDGER_H */

@@ -160,9 +160,9 @@ read_id(uint64 i)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/* Read what the statement has of these, in so many columns, into the table. */
+/* Read what the statement has of these, in so many columns, into the table; "seen": as the statement that runs sees it. */
 static void
-read_facts(HTAB *table, LlmStatement *statement, int ncolumns, Datum *ids, int n)
+read_facts(HTAB *table, LlmStatement *statement, int ncolumns, Datum *ids, int n, bool seen)
 {
 	Datum values[1];
 	uint64 found;
@@ -170,7 +170,7 @@ read_facts(HTAB *table, LlmStatement *statement, int ncolumns, Datum *ids, int n
 	if (n == 0)
 		return;
 	values[0] = llm_spi_array(INT8OID, ids, NULL, n);
-	found = llm_spi_execute(statement, values, NULL, false);
+	found = llm_spi_execute(statement, values, NULL, seen);
 	for (uint64 i = 0; i < found; i++)
 	{
 		LlmLedgerFacts facts = {.id = read_id(i)};
@@ -199,8 +199,8 @@ llm_ledger_facts_load(LlmSettlement **settlements, int n)
 		if (s->price != 0 && hash_search(prices, &s->price, HASH_FIND, NULL) == NULL)
 			unknown_prices[nprices++] = Int64GetDatum(s->price);
 	}
-	read_facts(jobs, &job_statement, LLM_JOB_FACTS, unknown_jobs, njobs);
-	read_facts(prices, &price_statement, PRICE_COLUMNS, unknown_prices, nprices);
+	read_facts(jobs, &job_statement, LLM_JOB_FACTS, unknown_jobs, njobs, false);
+	read_facts(prices, &price_statement, PRICE_COLUMNS, unknown_prices, nprices, false);
 }
 
 const LlmLedgerFacts *
@@ -332,34 +332,37 @@ raise_to(const Datum *tier, double *input, double *output)
 	*output = Max(*output, number_of(tier[PRICE_OUTPUT]));
 }
 
-bool
-llm_ledger_facts_dearest(int64 price, const char *tier, double *input, double *output, bool *has_tier)
+/* NULL where it is not known in full. */
+static const LlmLedgerFacts *
+load_price(int64 price, bool seen)
 {
-	LlmSettlement wanted = {.price = price, .letter = &(LlmLetterFacts){0}};
-	LlmSettlement *settlements[1] = {&wanted};
 	const LlmLedgerFacts *facts;
+	Datum id = Int64GetDatum(price);
+
+	if (price == 0)
+		return NULL;
+	prepare();
+	if (hash_search(prices, &price, HASH_FIND, NULL) == NULL)
+		read_facts(prices, &price_statement, PRICE_COLUMNS, &id, 1, seen);
+	facts = hash_search(prices, &price, HASH_FIND, NULL);
+	return facts == NULL || facts->nulls[PRICE_INPUT] || facts->nulls[PRICE_OUTPUT] ? NULL : facts;
+}
+
+/* As llm_ledger_facts_dearest(). */
+static void
+find_dearest(const LlmLedgerFacts *facts, const char *tier, double *input, double *output, bool *has_tier)
+{
 	Datum *elements;
 	Datum *names;
-	int n;
+	int n = numbers_of(facts, PRICE_TIERS, &elements);
 
-	if (has_tier != NULL)
-		*has_tier = false;
-	if (price == 0)
-		return false;
-	llm_ledger_facts_load(settlements, 1);
-	facts = hash_search(prices, &price, HASH_FIND, NULL);
-	if (facts == NULL || facts->nulls[PRICE_INPUT] || facts->nulls[PRICE_OUTPUT])
-		return false;
 	*input = *output = 0;
 	raise_to(facts->values, input, output);
-	n = numbers_of(facts, PRICE_TIERS, &elements);
 	for (int i = 0; i + PRICES < n; i += PRICES + 1)
 		raise_to(&elements[i + 1], input, output);
-	if (tier == NULL)
-		return true;
-	n = names_of(facts, &names);
-	if (numbers_of(facts, PRICE_SERVICE_TIERS, &elements) != n * (PRICES + 1))
-		return true;
+	n = tier == NULL ? 0 : names_of(facts, &names);
+	if (n == 0 || numbers_of(facts, PRICE_SERVICE_TIERS, &elements) != n * (PRICES + 1))
+		return;
 	for (int i = 0; i < n; i++)
 	{
 		if (!is_named(names[i], tier))
@@ -368,6 +371,33 @@ llm_ledger_facts_dearest(int64 price, const char *tier, double *input, double *o
 		if (has_tier != NULL)
 			*has_tier = true;
 	}
+}
+
+bool
+llm_ledger_facts_dearest(int64 price, const char *tier, double *input, double *output, bool *has_tier)
+{
+	const LlmLedgerFacts *facts = load_price(price, false);
+
+	if (has_tier != NULL)
+		*has_tier = false;
+	if (facts == NULL)
+		return false;
+	find_dearest(facts, tier, input, output, has_tier);
+	return true;
+}
+
+bool
+llm_ledger_facts_prices(int64 price, const char *tier, int64 tokens, double *of_classes, double *input, double *output)
+{
+	const LlmLedgerFacts *facts = load_price(price, true);
+	const Datum *found;
+
+	if (facts == NULL)
+		return false;
+	found = find_tier(facts, tier, &(LlmUsage){.input = tokens});
+	for (int i = 0; i < PRICES; i++)
+		of_classes[i] = number_of(found == NULL ? facts->values[i] : found[i]);
+	find_dearest(facts, tier, input, output, NULL);
 	return true;
 }
 

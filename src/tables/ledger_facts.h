@@ -51,6 +51,10 @@ extern bool llm_ledger_facts_has_tier(int64 price, const char *tier, const LlmUs
  */
 extern bool llm_ledger_facts_dearest(int64 price, const char *tier, double *input, double *output, bool *has_tier);
 
+/* What so much input costs there, by class, and the dearest; false as above.  In a session's statement. */
+extern bool llm_ledger_facts_prices(int64 price, const char *tier, int64 tokens, double *prices, double *input,
+									double *output);
+
 /*
  * What the usage costs at the price (llm.price.id), of a class of service (or NULL) where it has that one, as
  * numeric US dollars in the current context; NULL where a price is missing, unless there is nothing to pay.
