@@ -9,7 +9,6 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 
-use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -28,40 +27,51 @@ my $node = new_node('plans', 'max_connections = 20', 'autovacuum = off',
 my $provider = start_provider();
 setup_model($node, $provider, options => { max_concurrency => 200 });
 
-# The rows that each node of a plan produced or looked at and threw away: [rows, node, index].
-sub work
-{
-	my ($plan) = @_;
-	my $removed = 0;
-
-	$removed += $plan->{"Rows Removed by $_"} // 0 foreach 'Filter', 'Join Filter', 'Index Recheck';
-	return ([ ($plan->{'Actual Rows'} + $removed) * $plan->{'Actual Loops'},
-			join ' ', $plan->{'Node Type'}, $plan->{'Index Name'} // $plan->{'Relation Name'} // () ],
-		map { work($_) } @{ $plan->{Plans} // [] });
-}
-
-# Statements of ours since an offset in the log, but those over a whole job: how many, and those that looked at more
-# than they may. One over a whole job may look at each of its rows, a few times.
-# All that a worker runs is ours; of what others run, the statements with arguments.
+# Statements of ours since an offset in the log: how many, and those that looked at more than they may. One over a
+# whole job may look at each of its rows, a few times. All that a worker runs is ours; of what others run, the
+# statements with arguments. What each node of a plan produced, or looked at and threw away, counts. A plan is written
+# a line to a property, those of a node before those below it: to read it as JSON takes half a minute of a processor.
 sub look_at_plans
 {
 	my ($offset, $whole) = @_;
-	my ($seen, $is_worker, $json, @bad) = (0);
+	my ($seen, $is_worker, $text, @nodes, @bad) = (0);
 
 	foreach my $line (split /\n/, slurp_file($node->logfile, $offset))
 	{
-		($is_worker, $json) = ($1 =~ /^llm_enrich/, ''), next if $line =~ /^(.*): LOG:  duration: [\d.]+ ms  plan:$/;
-		next if !defined $json;
-		$json .= "$line\n";
-		next if $line ne "\t}";
+		if ($line =~ /^(.*): LOG:  duration: [\d.]+ ms  plan:$/)
+		{
+			($is_worker, $text, @nodes) = (scalar($1 =~ /^llm_enrich/), '');
+			next;
+		}
+		next if !defined $text;
+		if ($line ne "\t}")
+		{
+			next unless $line =~ /^\t\s+"([\w ]+)": (.*?),?$/;
+			my ($key, $value) = ($1, $2);
 
-		my $explained = decode_json($json);
-		my $text = $explained->{'Query Text'};
-		undef $json;
-		next if !$is_worker && $text !~ /\$1/;
-		my $bound = defined $whole && $text =~ $whole ? 4 * ROWS : BOUND;
-		$seen++;
-		push @bad, map { "$_->[0] rows: $_->[1] in " . substr $text, 0, 60 } grep { $_->[0] > $bound } work($explained->{Plan});
+			$value =~ s/^"|"$//g;
+			$text = $value if $key eq 'Query Text';
+			push @nodes, {} if $key eq 'Node Type';
+			$nodes[-1]{$key} = $value if @nodes;
+			next;
+		}
+		die "no plan was read of: $text\n" if $text eq '' || !@nodes || grep { !defined $_->{'Actual Loops'} } @nodes;
+		if ($is_worker || $text =~ /\$1/)
+		{
+			my $bound = defined $whole && $text =~ $whole ? 4 * ROWS : BOUND;
+
+			$seen++;
+			foreach my $n (@nodes)
+			{
+				my $rows = $n->{'Actual Rows'};
+
+				$rows += $n->{"Rows Removed by $_"} // 0 foreach 'Filter', 'Join Filter', 'Index Recheck';
+				$rows *= $n->{'Actual Loops'};
+				push @bad, "$rows rows: $n->{'Node Type'} " . ($n->{'Index Name'} // $n->{'Relation Name'} // '') . ' in '
+				  . substr $text, 0, 60 if $rows > $bound;
+			}
+		}
+		undef $text;
 	}
 	return ($seen, @bad);
 }
