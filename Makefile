@@ -37,12 +37,12 @@ ifeq ($(LLM_WERROR),1)
 LLM_WARNINGS += -Werror
 endif
 # LLM_SANITIZE=undefined or =address: the first fault ends the process with a report (script/sanitize).
-# Our own assertions are checked, too, whatever the server does.
+# Our own assertions are checked, too, whatever the server does. -O1 compiles in two thirds of the time of -O2.
 LLM_SANITIZER = $(filter undefined address,$(LLM_SANITIZE))
 ifneq ($(LLM_SANITIZER),)
 # The server is built with -fwrapv, under which no overflow would be a fault.
 LLM_SANITIZE_FLAGS = -fsanitize=$(LLM_SANITIZER) -fno-sanitize-recover=$(LLM_SANITIZER) -fno-omit-frame-pointer -fno-wrapv \
-                     -DUSE_ASSERT_CHECKING=1
+                     -O1 -DUSE_ASSERT_CHECKING=1
 SHLIB_LINK += -fsanitize=$(LLM_SANITIZER)
 endif
 # override: so that `make PG_CFLAGS=-DUSE_ASSERT_CHECKING` adds to these instead of replacing them
