@@ -188,7 +188,7 @@ wait_idle($node);
 ledger_equals_meter($node, $first, 'P3: the ledger is the meter of the first one', server => 'first');
 ledger_equals_meter($node, $second, 'P3: and of the second one', server => 'second');
 
-# What a dead sender had sent to a fallback is booked to that one, whoever was named.
+# What a dead sender had sent to a fallback is booked to that one, whatever was named.
 $node->safe_psql('postgres', q(SELECT * FROM llm.check('slow')));
 $first->script({ error_500 => 1 });
 is(answered(wait_for(ask(30, 'an outage before a crash'))), 'second 30', 'an outage: the fallback answers');
