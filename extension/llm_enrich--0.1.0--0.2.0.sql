@@ -1058,9 +1058,13 @@ GRANT SELECT ON llm.cell TO PUBLIC;
 CREATE FUNCTION llm.cell_status(relation regclass, column_name name, key jsonb) RETURNS text
 	LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 	AS $$ SELECT s.status FROM (SELECT q.id, 'pending' AS status FROM llm.queue q JOIN llm.job j ON j.id = q.job
-		WHERE j.relation = $1::oid AND j.column_name = $2::text AND q.key = $3 AND q.state IN ('ready', 'claimed', 'waiting', 'answered')
-		UNION ALL SELECT 0, 'failed' FROM llm.dead_letter d JOIN llm.job j ON j.id = d.job
-		WHERE j.relation = $1::oid AND d.column_name = $2::text AND d.key = $3) s ORDER BY s.id DESC LIMIT 1 $$;
+		WHERE $1::oid IN (j.relation, q.relation) AND q.key = $3 AND q.state IN ('ready', 'claimed', 'waiting', 'answered')
+		AND COALESCE((SELECT a.attname FROM pg_attribute a
+			WHERE a.attrelid = j.relation AND a.attnum = j.column_numbers[1] AND NOT a.attisdropped), j.column_name::name) = $2
+		UNION ALL SELECT 0, 'failed' FROM llm.dead_letter d LEFT JOIN llm.job j ON j.id = d.job
+		WHERE $1::oid IN (j.relation, d.relation) AND d.key = $3
+		AND COALESCE((SELECT a.attname FROM pg_attribute a
+			WHERE a.attrelid = j.relation AND a.attnum = j.column_numbers[1] AND NOT a.attisdropped), d.column_name::name) = $2) s ORDER BY s.id DESC LIMIT 1 $$;
 COMMENT ON FUNCTION llm.cell_status(regclass, name, jsonb) IS
 	'pending or failed; NULL for a cell about which nothing is asked, or that has its answer';
 

@@ -59,7 +59,7 @@ static LlmStatement await_statement = {
 	.sql = "SELECT j.id, CASE WHEN j.day IS NULL THEN 0 ELSE COALESCE((SELECT pg_catalog.max(q.id)"
 		   "  FROM llm.queue q WHERE q.job = j.id), 0) END, COALESCE(j.relation = $3, true)"
 		   " FROM llm.job j WHERE j.state <> 'finished' AND ($1 IS NULL OR j.id = $1) AND ($5 OR j.role = $4)"
-		   " AND ($6 IS NULL OR j.column_name = $6)"
+		   " AND ($6 IS NULL OR " LLM_JOB_COLUMN " = $6)"
 		   " AND ($2 IS NULL OR EXISTS (SELECT FROM llm.queue q WHERE q.id = $2 AND q.job = j.id))"
 		   " AND ($3 IS NULL OR j.relation = $3"
 		   "  OR EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id AND q.relation = $3))"
@@ -83,9 +83,14 @@ static LlmStatement open_statement = {
 	.nargs = 3,
 	.args = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}};
 
+/* Of a job "j": its model is $7 at server $8 (NULL: any).  Without an alias it asks the default one. */
+#define AT_TARGET                                                                                      \
+	"($7 IS NULL AND $8 IS NULL OR EXISTS (SELECT FROM llm.model m WHERE ($7 IS NULL OR m.alias = $7)" \
+	"  AND ($8 IS NULL OR m.server = $8) AND CASE WHEN j.model IS NULL THEN m.is_default ELSE m.alias = j.model END))"
+
 /*
- * As for await_statement.  The breaker starts to count from here.  This locks the jobs' rows until
- * the caller commits: their own write-backs wait for that, nobody else's.
+ * As for await_statement, of those at a target.  The breaker starts to count from here.  This locks the jobs' rows
+ * until the caller commits: their own write-backs wait for that, nobody else's.
  */
 static LlmStatement resume_statement = {
 	.sql = "UPDATE llm.job j SET state = 'open', reason = NULL, resumed_failed = j.failed,"
@@ -93,23 +98,23 @@ static LlmStatement resume_statement = {
 		   "   + j.cancelled + j.row_gone"
 		   " WHERE j.state = 'paused' AND ($1 IS NULL OR j.id = $1) AND ($5 OR j.role = $4)"
 		   " AND (j.shape_put_off IS NULL OR pg_has_role($4, j.role, 'MEMBER'))"
-		   " AND ($6 IS NULL OR j.column_name = $6)"
+		   " AND ($6 IS NULL OR " LLM_JOB_COLUMN " = $6)"
 		   " AND ($2 IS NULL OR EXISTS (SELECT FROM llm.queue q WHERE q.id = $2 AND q.job = j.id))"
 		   " AND ($3 IS NULL OR j.relation = $3"
-		   "  OR EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id AND q.relation = $3))",
-	.nargs = 6,
-	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID}};
+		   "  OR EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id AND q.relation = $3)) AND " AT_TARGET,
+	.nargs = 8,
+	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID}};
 
 /* As for resume_statement. */
 static LlmStatement pause_statement = {
-	.sql = "UPDATE llm.job j SET state = 'paused', reason = $7"
+	.sql = "UPDATE llm.job j SET state = 'paused', reason = $9"
 		   " WHERE j.state = 'open' AND ($1 IS NULL OR j.id = $1) AND ($5 OR j.role = $4)"
-		   " AND ($6 IS NULL OR j.column_name = $6)"
+		   " AND ($6 IS NULL OR " LLM_JOB_COLUMN " = $6)"
 		   " AND ($2 IS NULL OR EXISTS (SELECT FROM llm.queue q WHERE q.id = $2 AND q.job = j.id))"
 		   " AND ($3 IS NULL OR j.relation = $3"
-		   "  OR EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id AND q.relation = $3))",
-	.nargs = 7,
-	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTOID}};
+		   "  OR EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id AND q.relation = $3)) AND " AT_TARGET,
+	.nargs = 9,
+	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}};
 
 static LlmStatement alter_statement = {
 	.sql = "UPDATE llm.job j SET priority = COALESCE($4, j.priority), model = COALESCE($6, j.model),"
@@ -262,16 +267,27 @@ tell_sender(void)
 	llm_wake_at_commit(LLM_WORKER_SENDER);
 }
 
+/* Arguments of pause and resume that are like those of any selection, and the target: eight. */
+static void
+target_values(const LlmSelection *selection, Datum *values, char *nulls)
+{
+	llm_control_selection_values(selection, values, nulls);
+	values[6] = selection->model == NULL ? (Datum) 0 : CStringGetTextDatum(selection->model);
+	nulls[6] = selection->model == NULL ? 'n' : ' ';
+	values[7] = selection->server == NULL ? (Datum) 0 : CStringGetTextDatum(selection->server);
+	nulls[7] = selection->server == NULL ? 'n' : ' ';
+}
+
 int64
 llm_control_pause(const LlmSelection *selection)
 {
-	Datum values[7];
-	char nulls[7];
+	Datum values[9];
+	char nulls[9];
 	int64 paused;
 
-	llm_control_selection_values(selection, values, nulls);
-	values[6] = CStringGetTextDatum(psprintf("paused by \"%s\"", GetUserNameFromId(GetUserId(), false)));
-	nulls[6] = ' ';
+	target_values(selection, values, nulls);
+	values[8] = CStringGetTextDatum(psprintf("paused by \"%s\"", GetUserNameFromId(GetUserId(), false)));
+	nulls[8] = ' ';
 	paused = llm_control_count(&pause_statement, values, nulls);
 	if (paused > 0)
 	{
@@ -284,11 +300,11 @@ llm_control_pause(const LlmSelection *selection)
 int64
 llm_control_resume(const LlmSelection *selection)
 {
-	Datum values[6];
-	char nulls[6];
+	Datum values[8];
+	char nulls[8];
 	int64 resumed;
 
-	llm_control_selection_values(selection, values, nulls);
+	target_values(selection, values, nulls);
 	resumed = llm_control_count(&resume_statement, values, nulls);
 	if (resumed > 0)
 	{

@@ -24,6 +24,8 @@ typedef struct LlmSelection
 	int64 job;
 	int64 task;
 	Datum reasons; /* text[]; 0: any */
+	const char *server; /* of pause() and resume(): that the jobs' model is at now */
+	const char *model; /* likewise: its alias */
 } LlmSelection;
 
 /* What else llm.retry() may be told. */

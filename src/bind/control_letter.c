@@ -5,7 +5,9 @@
  *
  * A cell that got another value since is nobody's to ask for: what came back would be paid and
  * dropped.  So before a letter is queued again its cell is looked at, by its key, as the table's
- * owner, so that row security hides no row that is there, and in a restricted operation.
+ * owner, so that row security hides no row that is there, and in a restricted operation: does it
+ * show the task still, or is a quiet one as it was, by its fence?  One that is asked about again
+ * meanwhile moved on, too.
  * Where that fails, because the table or the column is gone or for whatever reason, nothing is known
  * of the cells, and the letters are queued: the writer finds out.
  *
@@ -32,26 +34,40 @@
 #include "tables/recipe.h"
 #include "tables/transition.h"
 
-/* Names of today of a job's key columns, and of the one for answers. */
+/* Names of today of a job's key columns. */
 #define KEYS_NOW                                                                                             \
 	"(SELECT pg_catalog.array_agg(a.attname::text ORDER BY n.place)"                                         \
 	"  FROM unnest(j.column_numbers[2:]) WITH ORDINALITY AS n(number, place) JOIN pg_catalog.pg_attribute a" \
 	"  ON a.attrelid = j.relation AND a.attnum = n.number AND NOT a.attisdropped)"
-#define COLUMN_NOW                                           \
-	"(SELECT a.attname::text FROM pg_catalog.pg_attribute a" \
-	"  WHERE a.attrelid = j.relation AND a.attnum = j.column_numbers[1] AND NOT a.attisdropped)"
 
 /*
- * Letters of a selection by column, quiet cells apart, which show no task: relation, column, keys,
- * tasks, their keys, and the keys' names of today.
+ * Letters of a selection by column: relation, column, keys, tasks, their keys, the keys' names of
+ * today; and of quiet cells, whose job must be there to tell what it read, the fences and the names
+ * of the columns that were read.
  */
 static LlmStatement columns_statement = {
 	.sql = "SELECT g.relation, g.column_name, g.key_columns, pg_catalog.array_agg(g.task),"
-		   "  pg_catalog.array_agg(g.key), g.names"
-		   " FROM (SELECT COALESCE(j.relation, m.relation) AS relation, COALESCE(" COLUMN_NOW ", m.column_name) AS column_name,"
+		   "  pg_catalog.array_agg(g.key), g.names, pg_catalog.array_agg(g.fence), g.is_quiet, g.reads"
+		   " FROM (SELECT COALESCE(j.relation, m.relation) AS relation,"
+		   "  COALESCE(" LLM_COLUMN_NOW ", m.column_name) AS column_name,"
 		   "  " LLM_LETTER_KEYS " AS key_columns, COALESCE(" KEYS_NOW ", " LLM_LETTER_KEYS ") AS names,"
-		   "  m.task, m.key FROM (SELECT d.* FROM llm.dead_letter d WHERE " LLM_LETTERS ") m"
-		   "  LEFT JOIN llm.job j ON j.id = m.job WHERE COALESCE(j.cell_kind, 'marker') = 'marker' AND m.fence IS NULL) g GROUP BY g.relation, g.column_name, g.key_columns, g.names",
+		   "  m.task, m.key, m.fence, m.fence IS NOT NULL AS is_quiet,"
+		   "  ARRAY(SELECT r.name FROM pg_catalog.jsonb_array_elements_text(CASE WHEN m.fence IS NOT NULL THEN j.cell -> 'reads' END)"
+		   "   WITH ORDINALITY AS r(name, place) ORDER BY r.place) AS reads"
+		   "  FROM (SELECT d.* FROM llm.dead_letter d WHERE " LLM_LETTERS ") m"
+		   "  LEFT JOIN llm.job j ON j.id = m.job"
+		   "  WHERE CASE WHEN m.fence IS NULL THEN COALESCE(j.cell_kind, 'marker') = 'marker'"
+		   "   ELSE j.cell_kind = 'quiet' END) g"
+		   " GROUP BY g.relation, g.column_name, g.key_columns, g.names, g.is_quiet, g.reads",
+	.nargs = 7,
+	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTARRAYOID},
+	.planning = LLM_WHOLE};
+
+/* Letters of a selection, of quiet cells with a task that is not over. */
+static LlmStatement asked_statement = {
+	.sql = "SELECT d.task FROM llm.dead_letter d WHERE " LLM_LETTERS " AND d.cell IS NOT NULL"
+		   " AND EXISTS (SELECT FROM llm.queue q WHERE q.cell = d.cell AND q.key = d.key"
+		   "  AND q.state <> ALL ('{cancelled,superseded,failed}') AND COALESCE(q.outcome, '') <> ALL ('{cancelled,superseded,failed}'))",
 	.nargs = 7,
 	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTARRAYOID},
 	.planning = LLM_WHOLE};
@@ -72,7 +88,20 @@ typedef struct LetterColumn
 	Datum tasks; /* bigint[] */
 	Datum values; /* jsonb[] */
 	Datum names; /* text[]: of the keys' columns now */
+	Datum fences; /* bytea[] */
+	bool is_quiet;
+	Datum reads; /* text[] */
 } LetterColumn;
+
+/* An array of the current result, in the current context. */
+static Datum
+copy_array(uint64 row, int column)
+{
+	bool isnull;
+
+	return PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+															   column, &isnull)));
+}
 
 /* Rows of the current result, in the current context. */
 static List *
@@ -89,10 +118,13 @@ read_columns(void)
 
 		column->relation = DatumGetObjectId(SPI_getbinval(row, desc, 1, &isnull));
 		column->column_name = SPI_getvalue(row, desc, 2);
-		column->keys = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 3, &isnull)));
-		column->tasks = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 4, &isnull)));
-		column->values = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 5, &isnull)));
-		column->names = PointerGetDatum(PG_DETOAST_DATUM_COPY(SPI_getbinval(row, desc, 6, &isnull)));
+		column->keys = copy_array(i, 3);
+		column->tasks = copy_array(i, 4);
+		column->values = copy_array(i, 5);
+		column->names = copy_array(i, 6);
+		column->fences = copy_array(i, 7);
+		column->is_quiet = DatumGetBool(SPI_getbinval(row, desc, 8, &isnull));
+		column->reads = copy_array(i, 9);
 		columns = lappend(columns, column);
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -114,7 +146,34 @@ owner_of(Oid relation)
 	return owner;
 }
 
-/* The query that finds which of the tasks $1 with keys $2 stand in no cell any more; NULL: a key column is gone. */
+/* Append that the cell of a row "t" is that of the letter "v": what the write-back asks. */
+static void
+append_stands(StringInfo sql, const LetterColumn *column)
+{
+	Datum *reads;
+	int nreads;
+
+	if (!column->is_quiet)
+	{
+		appendStringInfo(sql, "llm.marker_task(t.%s) OPERATOR(pg_catalog.=) v.task", quote_identifier(column->column_name));
+		return;
+	}
+	appendStringInfo(sql, "llm.cell_stands(v.fence, t.%s, %s", quote_identifier(column->column_name),
+					 get_rel_relkind(column->relation) == RELKIND_VIEW ? "NULL::pg_catalog.xid" : "t.xmin");
+	deconstruct_array(DatumGetArrayTypeP(column->reads), TEXTOID, -1, false, TYPALIGN_INT, &reads, NULL, &nreads);
+	for (int i = 0; i < nreads; i++)
+	{
+		char *name = TextDatumGetCString(reads[i]);
+
+		if (get_attnum(column->relation, name) > 0)
+			appendStringInfo(sql, ", t.%s", quote_identifier(name));
+		else
+			appendStringInfoString(sql, ", NULL::pg_catalog.bool"); /* it is gone, and so not as it was */
+	}
+	appendStringInfoString(sql, nreads == 0 ? ", NULL::pg_catalog.bool)" : ")");
+}
+
+/* The query that finds which tasks $1 of keys $2, fences $3, stand in no cell any more; NULL: a key column is gone. */
 static char *
 look_query(const LetterColumn *column)
 {
@@ -129,12 +188,11 @@ look_query(const LetterColumn *column)
 	if (nnames != nkeys)
 		return NULL;
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT v.task FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS v(task, key)"
-						   " WHERE NOT EXISTS (SELECT FROM %s t WHERE llm.marker_task(t.%s)"
-						   " OPERATOR(pg_catalog.=) v.task",
+	appendStringInfo(&sql, "SELECT v.task FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+						   " AS v(task, key, fence) WHERE NOT EXISTS (SELECT FROM %s t WHERE ",
 					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(column->relation)),
-												get_rel_name(column->relation)),
-					 quote_identifier(column->column_name));
+												get_rel_name(column->relation)));
+	append_stands(&sql, column);
 	for (int k = 0; k < nkeys; k++)
 	{
 		char *name = TextDatumGetCString(names[k]);
@@ -144,39 +202,50 @@ look_query(const LetterColumn *column)
 			return NULL;
 		appendStringInfo(&sql, " AND t.%s = (v.key OPERATOR(pg_catalog.->>) %s)::%s", quote_identifier(name),
 						 quote_literal_cstr(TextDatumGetCString(keys[k])),
-						 format_type_be_qualified(get_atttype(column->relation, number)));
+						 format_type_extended(get_atttype(column->relation, number), -1,
+											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 	}
 	appendStringInfoChar(&sql, ')');
 	return sql.data;
+}
+
+/* Append the tasks in the first column of the current result, in the current context. */
+static List *
+append_tasks(List *found)
+{
+	bool isnull;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		int64 *copy = palloc(sizeof(int64));
+
+		*copy = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		found = lappend(found, copy);
+	}
+	return found;
 }
 
 /* Append the tasks that the look finds. */
 static List *
 look(const LetterColumn *column, List *found)
 {
-	Oid types[2] = {INT8ARRAYOID, JSONBARRAYOID};
-	Datum values[2];
+	Oid types[3] = {INT8ARRAYOID, JSONBARRAYOID, BYTEAARRAYOID};
+	Datum values[3];
 	char *sql = look_query(column);
 	MemoryContext caller = CurrentMemoryContext;
-	bool isnull;
+	MemoryContext spi;
 
 	if (sql == NULL)
 		return found;
 	values[0] = column->tasks;
 	values[1] = column->values;
+	values[2] = column->fences;
 	SPI_connect();
-	if (SPI_execute_with_args(sql, 2, types, values, NULL, true, 0) == SPI_OK_SELECT)
+	if (SPI_execute_with_args(sql, 3, types, values, NULL, true, 0) == SPI_OK_SELECT)
 	{
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			Datum task = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-			MemoryContext spi = MemoryContextSwitchTo(caller);
-			int64 *copy = palloc(sizeof(int64));
-
-			*copy = DatumGetInt64(task);
-			found = lappend(found, copy);
-			MemoryContextSwitchTo(spi);
-		}
+		spi = MemoryContextSwitchTo(caller);
+		found = append_tasks(found);
+		MemoryContextSwitchTo(spi);
 	}
 	SPI_finish();
 	return found;
@@ -246,6 +315,11 @@ moved_on(Datum *values, const char *nulls)
 	saved = MemoryContextSwitchTo(caller);
 	columns = read_columns();
 	MemoryContextSwitchTo(saved);
+	(void) llm_spi_execute(&asked_statement, values, nulls, false);
+	saved = MemoryContextSwitchTo(caller);
+	found = append_tasks(found);
+	MemoryContextSwitchTo(saved);
+	SPI_freetuptable(SPI_tuptable);
 	SPI_finish();
 	llm_spi_own_end(&scope);
 	foreach(cell, columns)
@@ -295,7 +369,7 @@ note_jobs(Datum array)
 static LlmStatement forget_none_statement = {
 	.sql = "DELETE FROM llm.none_answer a WHERE ($1 IS NULL OR a.job = $1) AND ($2 IS NULL OR a.task = $2)"
 		   " AND ($3 IS NULL OR a.relation = $3 OR EXISTS (SELECT FROM llm.job o WHERE o.id = a.job AND o.relation = $3))"
-		   " AND ($5 OR a.role = $4) AND ($6 IS NULL OR a.column_name = $6)",
+		   " AND ($5 OR a.role = $4) AND ($6 IS NULL OR " LLM_COLUMN_OF("a") " = $6)",
 	.nargs = 6,
 	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID},
 	.planning = LLM_WHOLE};

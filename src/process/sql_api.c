@@ -234,34 +234,49 @@ check_may_pause(const char *server, const char *model)
 				 errhint("Your own work can be paused: by its table, by a job, or with everything => true.")));
 }
 
-/* What a pause is of, as (server, model, everything) say it, after checks; one of them alone. */
+/* What a pause is of, as (server, model, everything) say it, after checks. */
 static LlmPauseOf
 read_pause(FunctionCallInfo fcinfo, const char *function)
 {
 	LlmPauseOf of = {0};
-	bool everything = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
 
 	llm_shmem_require_preload();
 	require_writable(function);
 	of.server = text_or_null(fcinfo, 4);
 	of.model = text_or_null(fcinfo, 5);
-	if (!is_all_null(fcinfo, 4) || (everything && (of.server != NULL || of.model != NULL)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s() takes jobs, or a server and a model, or everything", function),
-				 errhint("Call it once for each.")));
-	if (everything)
+	if (of.server == NULL && of.model == NULL)
 		of.role = llm_control_is_admin() ? InvalidOid : GetUserId();
 	else
 		check_may_pause(of.server, of.model);
 	return of;
 }
 
-/* Is a server, a model or everything meant, and not jobs? */
+/* Is a server, a model or everything meant, for later jobs, too?  Not everything and something besides. */
 static bool
-is_of_target(FunctionCallInfo fcinfo)
+is_of_target(FunctionCallInfo fcinfo, const char *function)
 {
-	return !PG_ARGISNULL(4) || !PG_ARGISNULL(5) || (!PG_ARGISNULL(6) && PG_GETARG_BOOL(6));
+	bool everything = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
+
+	if (everything && !is_all_null(fcinfo, 6))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s() takes everything => true alone", function),
+				 errhint("Leave it out: all that is given must hold.")));
+	return is_all_null(fcinfo, 4) && (everything || !PG_ARGISNULL(4) || !PG_ARGISNULL(5));
+}
+
+/* Jobs, as (relation, column_name, job, task) and where they go say it. */
+static LlmSelection
+read_jobs(FunctionCallInfo fcinfo, const char *function)
+{
+	LlmSelection selection = read_selection(fcinfo, function);
+
+	require_any(fcinfo, 4, function, MORE_TO_PAUSE);
+	selection.server = text_or_null(fcinfo, 4);
+	selection.model = text_or_null(fcinfo, 5);
+	if (selection.server != NULL)
+		(void) GetForeignServerByName(selection.server, false);
+	return selection;
 }
 
 /* SQL: llm.pause(relation, column_name, job, task, server, model, everything) -> how many jobs or targets it paused */
@@ -270,14 +285,13 @@ llm_enrich_pause(PG_FUNCTION_ARGS)
 {
 	LlmSelection selection;
 
-	if (is_of_target(fcinfo))
+	if (is_of_target(fcinfo, "llm.pause"))
 	{
 		LlmPauseOf of = read_pause(fcinfo, "llm.pause");
 
 		PG_RETURN_INT64(llm_control_pause_target(&of));
 	}
-	selection = read_selection(fcinfo, "llm.pause");
-	require_any(fcinfo, 4, "llm.pause", MORE_TO_PAUSE);
+	selection = read_jobs(fcinfo, "llm.pause");
 	PG_RETURN_INT64(llm_control_pause(&selection));
 }
 
@@ -288,14 +302,13 @@ llm_enrich_resume(PG_FUNCTION_ARGS)
 	LlmSelection selection;
 	int64 resumed;
 
-	if (is_of_target(fcinfo))
+	if (is_of_target(fcinfo, "llm.resume"))
 	{
 		LlmPauseOf of = read_pause(fcinfo, "llm.resume");
 
 		PG_RETURN_INT64(llm_control_resume_target(&of));
 	}
-	selection = read_selection(fcinfo, "llm.resume");
-	require_any(fcinfo, 4, "llm.resume", MORE_TO_PAUSE);
+	selection = read_jobs(fcinfo, "llm.resume");
 	resumed = llm_control_resume(&selection);
 	if (resumed == 0 && selection.job != 0)
 		ereport(ERROR,

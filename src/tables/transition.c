@@ -422,7 +422,7 @@ static LlmStatement transitions[] = {
 			   "  FROM llm.queue q WHERE ($1 IS NULL OR q.job = $1) AND ($2 IS NULL OR q.id = $2)"
 			   "  AND ($3 IS NULL OR q.relation = $3 OR EXISTS (SELECT FROM llm.job j"
 			   "   WHERE j.id = q.job AND j.relation = $3)) AND ($5 OR q.role = $4)"
-			   "  AND ($6 IS NULL OR EXISTS (SELECT FROM llm.job j WHERE j.id = q.job AND j.column_name = $6))"
+			   "  AND ($6 IS NULL OR EXISTS (SELECT FROM llm.job j WHERE j.id = q.job AND " LLM_JOB_COLUMN " = $6))"
 			   "  AND ($7 IS NULL OR EXISTS (SELECT FROM unnest($7, $8) AS r(first, last)"
 			   "   WHERE q.id >= r.first AND q.id <= r.last))"
 			   "  AND COALESCE(q.outcome, 'answered') = 'answered' AND q.state <> ALL ('{cancelled,superseded,failed}')),"
@@ -445,8 +445,7 @@ static LlmStatement transitions[] = {
 			   "  FROM unnest($1, $2, $3, $4) AS o(id, relation, key, column_name)"
 			   "  JOIN llm.queue w ON w.id = o.id JOIN llm.job j ON j.id = w.job"
 			   "  WHERE w.state IN ('ready', 'waiting') AND w.relation = o.relation"
-			   "  AND w.key = o.key AND o.column_name = COALESCE((SELECT a.attname::pg_catalog.text"
-			   "   FROM pg_catalog.pg_attribute a WHERE a.attrelid = j.relation AND a.attnum = j.column_numbers[1]), j.column_name))"
+			   "  AND w.key = o.key AND o.column_name = " LLM_JOB_COLUMN ")"
 			   "  SELECT old.id FROM old WHERE llm.lock_task(old.place)) p WHERE q.id = p.id",
 		.nargs = 4,
 		.args = {INT8ARRAYOID, OIDARRAYOID, JSONBARRAYOID, TEXTARRAYOID},

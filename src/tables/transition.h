@@ -107,13 +107,27 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
 	"  AND " LLM_FOLLOWS " LIMIT 1) IS NOT NULL, q.fallback,"                                                         \
 	" (q.reserved * 1000000000::numeric)::int8, q.claimed_at, q.asked"
 
+/*
+ * The name of today of the column that the answers of a job "j" are for; LLM_JOB_COLUMN: of one that is
+ * gone, the name that it had.  By that name users steer.
+ */
+#define LLM_COLUMN_NOW                                                  \
+	"(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a" \
+	"  WHERE a.attrelid = j.relation AND a.attnum = j.column_numbers[1] AND NOT a.attisdropped)"
+#define LLM_JOB_COLUMN "COALESCE(" LLM_COLUMN_NOW ", j.column_name)"
+
+/* The same of a row that has the number of its job, which may be deleted, and the name. */
+#define LLM_COLUMN_OF(row) \
+	"COALESCE((SELECT " LLM_JOB_COLUMN " FROM llm.job j WHERE j.id = " row ".job), " row ".column_name)"
+
 /* Of dead letters "d": those of a selection, arguments 1 to 7.  And the key columns of one "m" with its job "j", if any. */
-#define LLM_LETTERS                                                                   \
-	"($1 IS NULL OR d.job = $1) AND ($2 IS NULL OR d.task = $2)"                      \
-	" AND ($3 IS NULL OR d.relation = $3 OR EXISTS (SELECT FROM llm.job o"            \
-	"  WHERE o.id = d.job AND o.relation = $3)) AND ($5 OR d.role = $4)"              \
-	" AND ($6 IS NULL OR d.column_name = $6) AND ($7 IS NULL OR d.reason = ANY ($7))" \
-	" AND EXISTS (SELECT FROM llm.recipe e WHERE e.id = d.recipe)"
+#define LLM_LETTERS                                                                      \
+	"($1 IS NULL OR d.job = $1) AND ($2 IS NULL OR d.task = $2)"                         \
+	" AND ($3 IS NULL OR d.relation = $3 OR EXISTS (SELECT FROM llm.job o"               \
+	"  WHERE o.id = d.job AND o.relation = $3)) AND ($5 OR d.role = $4)"                 \
+	" AND ($6 IS NULL OR " LLM_COLUMN_OF("d") " = $6)"                                   \
+											  " AND ($7 IS NULL OR d.reason = ANY ($7))" \
+											  " AND EXISTS (SELECT FROM llm.recipe e WHERE e.id = d.recipe)"
 #define LLM_LETTER_KEYS "COALESCE(j.key_columns, ARRAY(SELECT k.name FROM pg_catalog.jsonb_object_keys(m.key) AS k(name)))"
 
 /*

@@ -147,4 +147,33 @@ is(sql(q(SELECT count(category) FROM night)), 200, 'and the cells are filled');
 is(sql(q(SELECT count(*) FROM llm.none_answer WHERE column_name = 'category')), 0, 'nothing is left');
 ledger_equals_meter($node, $provider, 'P3: known tokens are those that were billed');
 
+# llm.retry passes over cells that moved on: what would come back would be paid and dropped
+sql(q(CREATE TABLE moved (id int PRIMARY KEY, body text NOT NULL, category text);
+	INSERT INTO moved SELECT i, 'poison ' || i FROM generate_series(1, 8) i;
+	CREATE TABLE coded (code char(3) PRIMARY KEY, body text NOT NULL, label jsonb);
+	INSERT INTO coded VALUES ('abc', 'poison of abc')));
+$provider->script({ %script, answers => { poison => '{"label": "nonsense"}' } });
+sql(q(UPDATE moved SET category = llm_classify(body, '{billing,bug}')->>'label'),
+	q(; UPDATE coded SET label = llm_classify(body, '{billing,bug}')));
+wait_idle($node);
+is(sql('SELECT count(*) FROM llm.dead_letter'), 9, 'all have failed');
+sending($node, 'off');
+sql(q(UPDATE moved SET category = 'by hand' WHERE id <= 2;
+	UPDATE moved SET body = 'another ' || body WHERE id = 3;
+	DELETE FROM moved WHERE id = 4;
+	UPDATE moved SET category = llm_classify(body, '{billing,bug,other}')->>'label' WHERE id = 5));
+$provider->script({ %script, answers => { poison => '{"label": "bug"}' } });
+$first = $provider->meter->{requests};
+is(sql(q(SELECT llm.retry('moved'))), 3,
+	'P3: not asked again: filled by hand, another row, gone, under way with another question');
+is(sql(q(SELECT llm.retry('coded'))), 1, 'a row is found by its key of type char(3)');
+is(sql('SELECT count(*) FROM llm.dead_letter'), 0, 'and their letters are closed');
+sending($node, 'on');
+wait_idle($node);
+is($provider->meter->{requests}, $first + 5, 'P3: what was asked was asked once');
+is(sql(q(SELECT string_agg(id || ' ' || coalesce(category, '-'), ', ' ORDER BY id) FROM moved)),
+	'1 by hand, 2 by hand, 3 -, 5 bug, 6 bug, 7 bug, 8 bug', 'P5: each cell has what it is to have');
+is(sql(q(SELECT label FROM coded)), '{"label": "bug"}', 'the other kind of cells, too');
+ledger_equals_meter($node, $provider, 'P3: known tokens are those that were billed');
+
 done_testing();

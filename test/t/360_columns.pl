@@ -43,12 +43,43 @@ my $job = enrich('renamed', ROWS);
 sql('ALTER TABLE renamed RENAME COLUMN label TO verdict; ALTER TABLE renamed RENAME COLUMN id TO nr;
 	ALTER TABLE renamed ADD COLUMN label jsonb');
 my $again = sql("UPDATE renamed SET label = llm_classify(body, '{billing,bug}') WHERE nr = 1; SELECT llm.last_job()");
+is(sql(q(BEGIN; SELECT llm.cancel('renamed', 'verdict'); ROLLBACK; BEGIN; SELECT llm.cancel('renamed', 'label'); ROLLBACK)),
+	ROWS . "\n1", 'by the name of today one cancels the tasks of a renamed column, and no others');
+is(sql(q(SELECT llm.pause('renamed', 'verdict'); SELECT string_agg(state, ' ' ORDER BY id) FROM llm.job;
+	SELECT llm.resume('renamed', 'label'); SELECT llm.resume('renamed', 'verdict'))), "1\npaused open\n0\n1",
+	'pauses and resumes them');
+is(sql(q(SELECT llm.cell_status('renamed', 'verdict', '{"id": 2}'), llm.cell_status('renamed', 'label', '{"id": 2}'),
+	llm.cell_status('renamed', 'label', '{"nr": 1}'))), 'pending||pending', 'sees how one stands');
 sending($node, 'on');
-sql("CALL llm.wait(job => $job, timeout => '120 s')", "CALL llm.wait(job => $again, timeout => '120 s')");
+sql("CALL llm.wait('renamed', 'verdict', timeout => '120 s')");
+is(sql("SELECT count(*) FROM llm.queue WHERE job = $job"), 0, 'and waits for them');
+sql("CALL llm.wait(job => $again, timeout => '120 s')");
 is(sql("SELECT done, failed FROM llm.job WHERE id = $job"), ROWS . '|0', 'P2: columns of the answer and of the key are renamed: all are answered');
 is(sql(q(SELECT count(*) FROM renamed WHERE verdict = '{"label": "billing"}')), ROWS, 'each in its cell');
 is(sql(q(SELECT string_agg(nr::text, ' ') FROM renamed WHERE label = '{"label": "billing"}')), '1',
 	'a new column of the old name has answers of its own');
+
+# Failed, and then renamed; and by the name of a partition.
+$provider->script({ wrong_label => 1 });
+$job = enrich('failing', 2);
+wait_idle($node);
+$provider->script({});
+sql('ALTER TABLE failing RENAME COLUMN label TO verdict; ALTER TABLE failing ADD COLUMN label jsonb');
+is(sql(q(SELECT llm.cell_status('failing', 'verdict', '{"id": 2}'), llm.cell_status('failing', 'label', '{"id": 2}'))), 'failed|',
+	'the failed cells of a renamed column are found by its name of today');
+is(sql(q(SELECT llm.retry('failing', 'label'); BEGIN; SELECT llm.retry('failing', 'verdict'); ROLLBACK;
+	SELECT llm.discard('failing', 'label'), llm.discard('failing', 'verdict'))), "0\n2\n0|2", 'retried and discarded');
+wait_idle($node);
+sending($node, 'off');
+sql(q(CREATE TABLE parted (id int PRIMARY KEY, body text, label jsonb) PARTITION BY RANGE (id);
+	CREATE TABLE part PARTITION OF parted FOR VALUES FROM (1) TO (10);
+	INSERT INTO parted SELECT i, 'a wrong invoice' FROM generate_series(1, 2) i;
+	UPDATE parted SET label = llm_classify(body, '{billing,bug}') WHERE id = 1));
+is(sql(q(SELECT llm.cell_status('part', 'label', '{"id": 1}'), llm.cell_status('parted', 'label', '{"id": 1}'),
+	llm.cell_status('part', 'label', '{"id": 2}'), llm.cancel('part', 'label'))), 'pending|pending||1',
+	'a cell is found by its partition, as it is cancelled');
+sending($node, 'on');
+wait_idle($node);
 
 # The same question again, by the new name, and another one that takes its place.
 sending($node, 'off');
