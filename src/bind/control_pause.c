@@ -4,7 +4,7 @@
  *	  Pauses of a server, of a model, of a role's tasks or of everything: rows of llm.pause.
  *
  * They hold for later jobs, too, and are obeyed where the sender finds out where a task goes
- * (catalog_target.c).  A trigger of the table tells it.
+ * (route.c).  A trigger of the table tells it.
  *
  *-------------------------------------------------------------------------
  */

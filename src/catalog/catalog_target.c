@@ -117,9 +117,10 @@ static LlmStatement select_servers = {
 
 /* A pause of server $1, model $2, or of role $3; one without any of them is of everything. */
 static LlmStatement select_pause = {
-	"SELECT COALESCE('server \"' || p.server || '\"', 'model \"' || p.model || '\"', 'everything'), p.paused_by,"
-	" COALESCE('server => ' || pg_catalog.quote_literal(p.server), 'model => ' || pg_catalog.quote_literal(p.model),"
-	"  'everything => true')"
+	"SELECT COALESCE(NULLIF(pg_catalog.concat_ws(' at ', 'model \"' || p.model || '\"', 'server \"' || p.server || '\"'),"
+	"  ''), 'everything'), p.paused_by,"
+	" COALESCE(NULLIF(pg_catalog.concat_ws(', ', 'server => ' || pg_catalog.quote_literal(p.server),"
+	"  'model => ' || pg_catalog.quote_literal(p.model)), ''), 'everything => true')"
 	" FROM llm.pause p WHERE (p.server IS NULL OR p.server = $1) AND (p.model IS NULL OR p.model = $2)"
 	" AND (p.role IS NULL OR p.role = $3) ORDER BY p.id LIMIT 1",
 	3,
@@ -576,32 +577,30 @@ fill_from_model(LlmTarget *target, const Model *model, MemoryContext context)
 	target->price = model->price;
 }
 
-/* Has somebody paused it?  A pause is obeyed when a task is about to be sent, and no statement is refused for it. */
-static bool
-is_paused(const Model *model, Oid role, Problem *problem)
+void
+llm_catalog_obey_pause(LlmTarget *target, Oid role)
 {
 	LlmOwnScope scope;
 	Datum values[3];
 	MemoryContext caller = CurrentMemoryContext;
-	bool paused;
 
+	if (target->problem != NULL)
+		return;
 	llm_catalog_begin_reading(&scope);
-	values[0] = CStringGetTextDatum(model->server);
-	values[1] = CStringGetTextDatum(model->alias);
+	values[0] = CStringGetTextDatum(target->server);
+	values[1] = CStringGetTextDatum(target->alias);
 	values[2] = ObjectIdGetDatum(role);
-	paused = llm_spi_execute(&select_pause, values, NULL, true) > 0;
-	if (paused)
+	if (llm_spi_execute(&select_pause, values, NULL, true) > 0)
 	{
 		TupleDesc desc = SPI_tuptable->tupdesc;
 		HeapTuple row = SPI_tuptable->vals[0];
 
-		problem->class = LLM_ERR_CONFIG;
-		problem->message = MemoryContextStrdup(caller, psprintf("%s is paused by \"%s\"", SPI_getvalue(row, desc, 1),
-																SPI_getvalue(row, desc, 2)));
-		problem->hint = MemoryContextStrdup(caller, psprintf("SELECT llm.resume(%s);", SPI_getvalue(row, desc, 3)));
+		target->problem_class = LLM_ERR_CONFIG;
+		target->problem = MemoryContextStrdup(caller, psprintf("%s is paused by \"%s\"", SPI_getvalue(row, desc, 1),
+															   SPI_getvalue(row, desc, 2)));
+		target->hint = MemoryContextStrdup(caller, psprintf("SELECT llm.resume(%s);", SPI_getvalue(row, desc, 3)));
 	}
 	llm_catalog_end_reading(&scope);
-	return paused;
 }
 
 LlmTarget *
@@ -620,7 +619,6 @@ llm_catalog_target(const char *alias, Oid role)
 	{
 		server = find_server(model.alias, model.server, &problem);
 		usable = server != NULL && check_usage(server, role, &problem) &&
-				 !is_paused(&model, role, &problem) &&
 				 fill_from_server(target, server, role, result, &problem);
 		fill_from_model(target, &model, result);
 	}

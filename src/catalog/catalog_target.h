@@ -92,6 +92,12 @@ extern void llm_catalog_drop_server(const char *name, bool cascade);
 /* In the sender, inside a transaction, or in a user's statement.  Result in the current context. */
 extern LlmTarget *llm_catalog_target(const char *alias, Oid role);
 
+/*
+ * In the sender: where somebody has paused a usable target for the role, that is its problem.  A pause is
+ * obeyed where a request would leave; what sends nothing, as estimates and previews, does not ask.
+ */
+extern void llm_catalog_obey_pause(LlmTarget *target, Oid role);
+
 /* Counts up whenever a server, mapping, model or price may have changed; valid between transactions. */
 extern uint64 llm_catalog_generation(void);
 

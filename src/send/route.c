@@ -116,8 +116,10 @@ static void
 resolve(LlmRoute *route)
 {
 	LlmTarget *target = llm_catalog_target(route->alias, route->role);
-	const char *hint = target->hint;
+	const char *hint;
 
+	llm_catalog_obey_pause(target, route->role);
+	hint = target->hint;
 	route->target = target;
 	route->problem = target->problem;
 	if (route->problem == NULL)

@@ -142,6 +142,22 @@ is(sql(q(SELECT llm.retry('again'))), 9, 'the others are asked again');
 sql(q(CALL llm.wait('again', timeout => '3 minutes')));
 is(sql(q(SELECT count(*) FROM again WHERE label ? 'label' AND NOT label ? 'llm_enrich')), 40, 'P2: all have a value');
 is($provider->meter->{requests}, $asked + 9, 'P4: once each');
+# A pause is obeyed where a request would leave; what sends nothing tells what it told before.
+my $call = q(llm_classify(body, '{a,b}', model => 'other'));
+my $figures = 'SELECT tasks, calls, input_tokens, output_tokens, cost_low, cost_high FROM llm.estimate';
+my $unsent = join ';', q(SELECT llm.preview('classify', 'x', labels => '{a,b}', model => 'other')),
+  "$figures(\$\$UPDATE again SET label = $call\$\$)", "$figures(\$\$SELECT $call FROM again\$\$)",
+  "EXPLAIN (COSTS off) SELECT $call FROM again";
+my $before = sql($unsent);
+$asked = $provider->meter('other')->{requests};
+sql(q(SELECT llm.pause(server => 'other', model => 'other')));
+is(sql($unsent), $before, 'paused: previews, estimates and plans are as before');
+my (undef, undef, $why) = $node->psql('postgres', q(SET llm_enrich.patience = 0; SELECT llm_classify('x', '{a,b}', model => 'other')));
+like($why, qr/ERROR: .*model "other" at server "other" is paused by "\w+".*llm\.resume\(server => 'other', model => 'other'\)/s,
+	'a call that would send is refused');
+is($provider->meter('other')->{requests}, $asked, 'nothing was sent');
+is(sql(q(SELECT llm.resume(server => 'other', model => 'other'))), 1, 'what it says can be typed');
+is(sql($unsent), $before, 'and resumed, too');
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter', server => 'sim');
 
 done_testing();
