@@ -167,6 +167,15 @@ CREATE TABLE strict (id int PRIMARY KEY, note text NOT NULL, other text NOT NULL
 INSERT INTO strict (id, note) VALUES (1, llm_classify('x')->>'label');
 INSERT INTO strict VALUES (1, 'x', llm_classify('x')->>'label') RETURNING *;
 SELECT col, key FROM tasks();
+CREATE DOMAIN always AS text NOT NULL;
+CREATE DOMAIN still AS always;
+CREATE DOMAIN given AS text NOT NULL DEFAULT '-';
+CREATE TABLE domains (id int PRIMARY KEY, note still, other given);
+INSERT INTO domains (id, note) VALUES (1, llm_classify('x')->>'label');
+INSERT INTO domains VALUES (1, 'x', llm_classify('x')->>'label') RETURNING *;
+SELECT col, key FROM tasks();
+UPDATE domains SET note = llm_classify('x')->>'label' RETURNING *;
+SELECT col, key FROM tasks();
 -- a column whose default is a call holds nothing until the answer is there
 CREATE TABLE asks (id int PRIMARY KEY, body text, kind text DEFAULT upper(llm_classify('x')->>'label'), size int DEFAULT 7);
 INSERT INTO asks (id) VALUES (1);

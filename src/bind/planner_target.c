@@ -28,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "bind/planner.h"
@@ -469,6 +470,26 @@ check_reads_shown(const LlmFound *found, LlmFoundTarget *target, Relation rel, N
 	}
 }
 
+/* The domain, of the type or one that it is made of, that takes no NULL; InvalidOid: none. */
+static Oid
+strict_domain(Oid type)
+{
+	HeapTuple tuple;
+
+	while (get_typtype(type) == TYPTYPE_DOMAIN && (tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type))) != NULL)
+	{
+		Form_pg_type form = (Form_pg_type) GETSTRUCT(tuple);
+		bool takes_null = !form->typnotnull;
+		Oid base = form->typbasetype;
+
+		ReleaseSysCache(tuple);
+		if (!takes_null)
+			return type;
+		type = base;
+	}
+	return InvalidOid;
+}
+
 /* A NOT NULL column without a default has nothing to hold until the answer is there. */
 static void
 check_meanwhile(const LlmFound *found, LlmFoundTarget *target, Relation rel, const LlmFoundValue *value)
@@ -476,10 +497,15 @@ check_meanwhile(const LlmFound *found, LlmFoundTarget *target, Relation rel, con
 	AttrNumber attno = value->entry->resno;
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
 	LlmRefusal refusal = {value->quiet->call, RelationGetRelationName(rel), NameStr(att->attname), NULL, NULL};
+	Oid domain;
 
-	if (value->is_update || !att->attnotnull || build_column_default(rel, attno) != NULL)
+	if (value->is_update || build_column_default(rel, attno) != NULL)
 		return;
-	refusal.detail = "The column is NOT NULL and has no default, so that there is nothing that it could hold until the answer is there.";
+	domain = strict_domain(att->atttypid);
+	if (!att->attnotnull && !OidIsValid(domain))
+		return;
+	refusal.detail = psprintf("The column is NOT NULL%s%s and has no default, so that there is nothing that it could hold until the answer is there.",
+							  OidIsValid(domain) ? " by its domain " : "", OidIsValid(domain) ? format_type_be(domain) : "");
 	refusal.hint = psprintf("Give the column a default (ALTER TABLE %s ALTER COLUMN %s SET DEFAULT ...), or let it be NULL.",
 							quote_identifier(RelationGetRelationName(rel)), quote_identifier(NameStr(att->attname)));
 	llm_planner_refuse(found, &refusal);
