@@ -731,6 +731,33 @@ COMMENT ON COLUMN llm.cost_by_role.cost IS 'US dollars, estimates included';
 COMMENT ON COLUMN llm.cost_by_role.estimated_cost IS 'the part of it that is estimated';
 COMMENT ON COLUMN llm.cost_by_role.unpriced IS 'rows of the ledger whose price is not known';
 GRANT SELECT ON llm.cost_by_role TO PUBLIC;
+-- A request with several tags counts for each of them.  Only tags that llm_enrich.bill_tags names have sums.
+CREATE OR REPLACE VIEW llm.cost_by_tag WITH (security_invoker = true) AS
+WITH declared AS (
+	SELECT DISTINCT pg_catalog.btrim(s.name) AS tag
+	FROM pg_catalog.string_to_table(pg_catalog.current_setting('llm_enrich.bill_tags'), ',') AS s(name)
+	WHERE pg_catalog.btrim(s.name) <> ''
+)
+SELECT d.tag, b.tags ->> d.tag AS value, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
+FROM declared d CROSS JOIN LATERAL llm.bill(ARRAY['tag:' || d.tag]) b
+WHERE b.tags ->> d.tag IS NOT NULL AND (b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL)
+UNION ALL
+SELECT t.key, t.value,
+	pg_catalog.count(DISTINCT l.request) AS requests,
+	pg_catalog.count(DISTINCT l.task) AS tasks,
+	pg_catalog.sum(l.input_tokens) AS input_tokens,
+	pg_catalog.sum(l.cached_tokens) AS cached_tokens,
+	pg_catalog.sum(l.cache_write_tokens) AS cache_write_tokens,
+	pg_catalog.sum(l.output_tokens) AS output_tokens,
+	pg_catalog.sum(l.cost) AS cost,
+	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
+	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
+FROM llm.ledger l CROSS JOIN LATERAL pg_catalog.jsonb_each_text(l.tags) AS t
+WHERE t.key NOT IN (SELECT d.tag FROM declared d)
+GROUP BY t.key, t.value ORDER BY 1, 2;
+COMMENT ON VIEW llm.cost_by_tag IS
+	'llm.bill() by each tag that llm_enrich.bill_tags names; other tags as rows of llm.ledger have them, which llm.prune deletes and which take time to read';
 -- Options of a model, and providers that are known by name.
 ALTER TABLE llm.model ADD COLUMN options jsonb CHECK (pg_catalog.jsonb_typeof(options) OPERATOR(pg_catalog.=) 'object');
 COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, context_tokens, extra_body, max_tokens_field, system_role';

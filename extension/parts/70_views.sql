@@ -195,9 +195,19 @@ COMMENT ON COLUMN llm.cost_by_role.estimated_cost IS 'the part of it that is est
 COMMENT ON COLUMN llm.cost_by_role.unpriced IS 'rows of the ledger whose price is not known';
 GRANT SELECT ON llm.cost_by_role TO PUBLIC;
 
--- A request with several tags counts for each of them.
+-- A request with several tags counts for each of them.  Only tags that llm_enrich.bill_tags names have sums.
 CREATE VIEW llm.cost_by_tag WITH (security_invoker = true) AS
-SELECT t.key AS tag, t.value,
+WITH declared AS (
+	SELECT DISTINCT pg_catalog.btrim(s.name) AS tag
+	FROM pg_catalog.string_to_table(pg_catalog.current_setting('llm_enrich.bill_tags'), ',') AS s(name)
+	WHERE pg_catalog.btrim(s.name) <> ''
+)
+SELECT d.tag, b.tags ->> d.tag AS value, b.requests, b.tasks, b.input_tokens::numeric, b.cached_tokens::numeric,
+	b.cache_write_tokens::numeric, b.output_tokens::numeric, b.cost, b.estimated_cost, b.unpriced
+FROM declared d CROSS JOIN LATERAL llm.bill(ARRAY['tag:' || d.tag]) b
+WHERE b.tags ->> d.tag IS NOT NULL AND (b.requests > 0 OR b.tasks > 0 OR b.cost IS NOT NULL)
+UNION ALL
+SELECT t.key, t.value,
 	pg_catalog.count(DISTINCT l.request) AS requests,
 	pg_catalog.count(DISTINCT l.task) AS tasks,
 	pg_catalog.sum(l.input_tokens) AS input_tokens,
@@ -208,8 +218,10 @@ SELECT t.key AS tag, t.value,
 	pg_catalog.sum(l.cost) FILTER (WHERE l.estimated) AS estimated_cost,
 	pg_catalog.count(*) FILTER (WHERE l.cost IS NULL) AS unpriced
 FROM llm.ledger l CROSS JOIN LATERAL pg_catalog.jsonb_each_text(l.tags) AS t
-GROUP BY t.key, t.value ORDER BY t.key, t.value;
-COMMENT ON VIEW llm.cost_by_tag IS 'llm.ledger summed by tag and value';
+WHERE t.key NOT IN (SELECT d.tag FROM declared d)
+GROUP BY t.key, t.value ORDER BY 1, 2;
+COMMENT ON VIEW llm.cost_by_tag IS
+	'llm.bill() by each tag that llm_enrich.bill_tags names; other tags as rows of llm.ledger have them, which llm.prune deletes and which take time to read';
 COMMENT ON COLUMN llm.cost_by_tag.tag IS 'name of the tag';
 COMMENT ON COLUMN llm.cost_by_tag.value IS 'its value';
 COMMENT ON COLUMN llm.cost_by_tag.requests IS 'HTTP requests';

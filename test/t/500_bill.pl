@@ -161,7 +161,12 @@ $ledger = bill_equals_ledger('with answers that no cell took');
 
 # The ledger goes, the bill stays.
 my $old = sql(q(SELECT llm.bill('{day,relation,tag:team}') UNION ALL SELECT llm.bill('{hour,model}')));
+my $by_tag = 'SELECT tag, value, requests, input_tokens, trim_scale(cost) FROM llm.cost_by_tag';
+my $declared = sql("$by_tag WHERE tag = 'team'");
+is(sql($by_tag), sql(q(SELECT t.key, t.value, count(DISTINCT request), sum(input_tokens), trim_scale(sum(cost))
+	FROM llm.ledger, jsonb_each_text(tags) t GROUP BY 1, 2 ORDER BY 1, 2)), 'P3: llm.cost_by_tag has all tags of the ledger');
 sql('DELETE FROM llm.ledger');
+is(sql($by_tag), $declared, 'without the ledger llm.cost_by_tag has those that are declared');
 is(sql(q(SELECT llm.bill('{day,relation,tag:team}') UNION ALL SELECT llm.bill('{hour,model}'))), $old,
 	'the bill is the same without the ledger');
 
