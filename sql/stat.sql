@@ -22,6 +22,10 @@ FROM llm.reconcile('bank', '2026-03-01', '2026-04-01');
 SELECT day, gap, explained, why FROM llm.reconcile('bank', '2026-03-01', '2026-04-01', billed => 129.365) WHERE day IS NULL;
 SELECT day, cost, invoice, gap, explained, why FROM llm.reconcile('bank', '2026-03-01', '2026-04-01', billed => 120);
 SELECT day, gap, explained, why FROM llm.reconcile('bank', '2026-03-01', '2026-04-01', billed => 60) WHERE day IS NULL;
+-- by days, one of which the ledger does not know; what lies outside is left out
+SELECT day, cost, invoice, gap, explained, why FROM llm.reconcile('bank', '2026-03-01', '2026-04-01',
+	billed_by_day => '{"2026-03-01": 0.36, "2026-3-2": 60, "2026-03-04": 1.5, "2026-02-28": 9}');
+SELECT * FROM llm.reconcile('bank', '2026-03-01', '2026-04-01', billed_by_day => '[1]');
 
 -- it is higher: no price, a price that came later, more than that
 SELECT day, gap, explained, why FROM llm.reconcile('bank', '2026-03-01', '2026-04-01', billed => 129.40) WHERE day IS NULL;

@@ -66,9 +66,9 @@ REVOKE ALL ON FUNCTION llm.stat_jobs() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION llm.stat_jobs() TO pg_monitor, llm_admin;
 
 -- The invoice beside the ledger.  Days are those of UTC, as providers count.  What a day's doubtful
--- requests can account for is told day by day; the gap itself is known for the whole time only.
+-- requests can account for is told day by day; the gap itself where the invoice has days, too.
 CREATE FUNCTION llm.reconcile(server text, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
-	billed numeric DEFAULT NULL)
+	billed numeric DEFAULT NULL, billed_by_day jsonb DEFAULT NULL)
 	RETURNS TABLE (day date, requests bigint, cost numeric, estimated_cost numeric, unknown bigint, unpriced bigint,
 		invoice numeric, gap numeric, explained numeric, why text)
 	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 40
@@ -81,6 +81,8 @@ DECLARE
 	v_until CONSTANT timestamptz := COALESCE($3, llm.clock());
 	v_total record;
 	v_gap numeric;
+	v_days jsonb;
+	v_billed numeric := $4;
 BEGIN
 	IF $1 IS NULL THEN
 		RAISE EXCEPTION 'llm.reconcile() needs a server' USING ERRCODE = 'null_value_not_allowed',
@@ -89,6 +91,16 @@ BEGIN
 	IF v_since > v_until THEN
 		RAISE EXCEPTION '"since" lies after "until"' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'What is not given of "since" is the start of this month, of "until" now; days are those of UTC.';
+	END IF;
+	IF jsonb_typeof($5) <> 'object' THEN
+		RAISE EXCEPTION '"billed_by_day" is no JSON object' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Days with what was billed for each: billed_by_day => ''{"2026-11-01": 4.12, "2026-11-02": 3.80}''.';
+	END IF;
+	-- the days that lie in the time, by names of one form
+	IF $5 IS NOT NULL THEN
+		SELECT jsonb_object_agg(to_char(e.key::date, 'YYYY-MM-DD'), e.value::numeric), COALESCE($4, sum(e.value::numeric))
+		INTO v_days, v_billed FROM jsonb_each_text($5) e
+		WHERE e.key::date::timestamptz > v_since - interval '1 day' AND e.key::date::timestamptz < v_until;
 	END IF;
 
 	FOR v_total IN
@@ -104,6 +116,7 @@ BEGIN
 					FROM llm.price p WHERE p.server = b.server AND p.model = b.model
 					ORDER BY p.valid_from DESC LIMIT 1) END AS missing
 			FROM llm.bill('{day,server,model,outcome}', v_since, v_until) b WHERE b.server = $1
+			UNION ALL SELECT k.day::date, 0, 0, 0, 0, 0, NULL FROM jsonb_object_keys(v_days) k(day)
 		)
 		SELECT p.day, GROUPING(p.day) = 1 AS whole, sum(p.requests)::bigint AS requests, sum(p.cost) AS cost,
 			sum(p.estimated_cost) AS estimated_cost, sum(p.unknown)::bigint AS unknown, sum(p.unpriced)::bigint AS unpriced,
@@ -112,7 +125,7 @@ BEGIN
 	LOOP
 		-- the whole comes first and says which way the gap goes
 		IF v_total.whole THEN
-			v_gap := $4 - COALESCE(v_total.cost, 0);
+			v_gap := v_billed - COALESCE(v_total.cost, 0);
 		END IF;
 		day := v_total.day;
 		requests := COALESCE(v_total.requests, 0);
@@ -120,32 +133,33 @@ BEGIN
 		estimated_cost := trim_scale(COALESCE(v_total.estimated_cost, 0));
 		unknown := COALESCE(v_total.unknown, 0);
 		unpriced := COALESCE(v_total.unpriced, 0);
-		invoice := CASE WHEN v_total.whole THEN $4 END;
-		gap := CASE WHEN v_total.whole THEN trim_scale(v_gap) END;
-		explained := trim_scale(CASE WHEN v_gap < 0 THEN - estimated_cost WHEN v_gap > 0 THEN round(v_total.missing, 12) END);
+		invoice := CASE WHEN v_total.whole THEN v_billed ELSE (v_days ->> to_char(v_total.day, 'YYYY-MM-DD'))::numeric END;
+		gap := trim_scale(invoice - cost);
+		explained := trim_scale(CASE WHEN COALESCE(gap, v_gap) < 0 THEN - estimated_cost
+			WHEN COALESCE(gap, v_gap) > 0 THEN round(v_total.missing, 12) END);
 		why := concat_ws('; ',
 			CASE WHEN unknown > 0 THEN format('%s %s no whole answer, booked by an estimate', unknown,
 				CASE unknown WHEN 1 THEN 'request brought' ELSE 'requests brought' END) END,
 			CASE WHEN estimated_cost > 0 AND unknown = 0 THEN 'some answers are estimated: no usage was told, or a service tier that has no price' END,
 			CASE WHEN unpriced > 0 THEN format('%s without a price, booked as nothing: llm.set_price()', unpriced) END);
-		IF v_total.whole THEN
+		IF v_total.whole OR gap IS NOT NULL THEN
 			why := concat_ws('; ', CASE
 				WHEN requests = 0 AND unpriced = 0 THEN format('the ledger has nothing of server "%s" at that time', $1)
-				WHEN abs(v_gap) < 0.01 THEN 'they agree to the cent'
-				WHEN v_gap < 0 AND - v_gap <= estimated_cost THEN 'the invoice is lower by no more than what is estimated'
-				WHEN v_gap < 0 AND cost > 0 THEN format('the invoice is lower by %s%%: a discount, or a price in llm.price that is too high',
-					round(-100 * v_gap / cost, 1))
-				WHEN v_gap < 0 THEN 'the invoice is lower: a credit that is no request''s'
-				WHEN v_gap > 0 AND v_gap <= explained THEN 'the invoice is higher by no more than what has no price'
-				WHEN v_gap > 0 AND unpriced > 0 AND explained = 0 THEN 'the invoice is higher: what has no price is on it'
-				WHEN v_gap > 0 AND cost > 0 THEN format('the invoice is higher by %s%%: the key is used elsewhere, too, '
-					'or a price in llm.price is too low', round(100 * v_gap / cost, 1))
-				WHEN v_gap > 0 THEN 'the invoice is higher: the key is used elsewhere, too, or no price is known' END, NULLIF(why, ''));
+				WHEN abs(gap) < 0.01 THEN 'they agree to the cent'
+				WHEN gap < 0 AND - gap <= estimated_cost THEN 'the invoice is lower by no more than what is estimated'
+				WHEN gap < 0 AND cost > 0 THEN format('the invoice is lower by %s%%: a discount, or a price in llm.price that is too high',
+					round(-100 * gap / cost, 1))
+				WHEN gap < 0 THEN 'the invoice is lower: a credit that is no request''s'
+				WHEN gap > 0 AND gap <= explained THEN 'the invoice is higher by no more than what has no price'
+				WHEN gap > 0 AND unpriced > 0 AND explained = 0 THEN 'the invoice is higher: what has no price is on it'
+				WHEN gap > 0 AND cost > 0 THEN format('the invoice is higher by %s%%: the key is used elsewhere, too, '
+					'or a price in llm.price is too low', round(100 * gap / cost, 1))
+				WHEN gap > 0 THEN 'the invoice is higher: the key is used elsewhere, too, or no price is known' END, NULLIF(why, ''));
 		END IF;
 		why := NULLIF(why, '');
 		RETURN NEXT;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION llm.reconcile(text, timestamptz, timestamptz, numeric) IS
-	'a provider''s invoice beside the ledger, from the start of this month until now where no time is given: a row for the whole time, with the gap, and one for each day (UTC), with likely causes';
+COMMENT ON FUNCTION llm.reconcile(text, timestamptz, timestamptz, numeric, jsonb) IS
+	'a provider''s invoice beside the ledger, from the start of this month until now where no time is given: a row for the whole time, with the gap, and one for each day (UTC), with the gap where the invoice has days, and likely causes';
