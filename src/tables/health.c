@@ -6,14 +6,15 @@
  *
  * Shared memory is copied under its lock and told in words afterwards.  Problems of
  * a role's work may repeat its input, in the provider's words: that role sees them, and
- * members of llm_admin.  Targets belong to all databases of the cluster, so only the
- * latter see those.
+ * members of llm_admin; those of pg_monitor see that there are some.  Targets belong to all
+ * databases of the cluster, so only members of these two see those, which have no such words.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
@@ -228,10 +229,18 @@ is_admin(void)
 	return superuser() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
 }
 
+/* It watches the server: figures, and what needs somebody's attention, but nothing that holds an input. */
+static bool
+is_monitor(void)
+{
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+}
+
 static void
 put_problems(ReturnSetInfo *result, const Picture *picture)
 {
 	bool all = is_admin();
+	bool some = all || is_monitor();
 	int i;
 
 	for (i = 0; i < picture->nproblems; i++)
@@ -239,12 +248,13 @@ put_problems(ReturnSetInfo *result, const Picture *picture)
 		const LlmProblemEntry *problem = &picture->problems[i];
 		Row row = {.kind = "problem", .state = "waiting"};
 
-		if (!all && OidIsValid(problem->role) && !has_privs_of_role(GetUserId(), problem->role))
-			continue;
+		bool in_full = all || !OidIsValid(problem->role) || has_privs_of_role(GetUserId(), problem->role);
 
+		if (!in_full && !some)
+			continue;
 		row.subject = problem->subject;
-		row.problem = problem->problem;
-		row.hint = problem->hint;
+		row.problem = in_full ? problem->problem : "a role's tasks wait";
+		row.hint = in_full ? problem->hint : "That role, and members of " ADMIN_ROLE ", see here why.";
 		row.since = problem->since;
 		put_row(result, &row);
 	}
@@ -353,7 +363,7 @@ llm_enrich_read_health(PG_FUNCTION_ARGS)
 	put_worker(result, picture, LLM_WORKER_SENDER, now);
 	put_worker(result, picture, LLM_WORKER_WRITER, now);
 	put_problems(result, picture);
-	for (i = 0; is_admin() && i < picture->nlimiters; i++)
+	for (i = 0; (is_admin() || is_monitor()) && i < picture->nlimiters; i++)
 		put_target(result, &picture->limiters[i], now);
 	put_gaps(result);
 	return (Datum) 0;

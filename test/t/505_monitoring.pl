@@ -152,4 +152,28 @@ wait_idle($node);
 is(sql(q(SELECT (SELECT sum(requests) FROM llm.stat) - (SELECT count(DISTINCT request) FROM llm.ledger))),
 	sum0(map { (split /\|/)[1] } split /\n/, $ledger), 'later requests are added');
 
+# A refused key is seen by who watches the server, though not what the provider said of the role's work.
+$provider->script({ status => 401,
+	body => { error => { message => 'no key for the MERGER', code => 'invalid_api_key' } } });
+sql(q(SELECT llm.add_model('barred', server => 'sim', model => 'sim-barred', input_per_mtok => 1, output_per_mtok => 1);
+	CREATE ROLE asker; CREATE ROLE other; GRANT USAGE ON FOREIGN SERVER sim TO asker; GRANT ALL ON t TO asker;
+	SET ROLE asker; UPDATE t SET label = llm_classify(body, '{e,f}', model => 'barred') WHERE id <= 3));
+$node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM llm.health WHERE kind = 'problem' AND problem ~ 'MERGER'))
+	or die 'the refused key is not told';
+my ($alarms, $told) = ('', '');
+my $names_target = qr/^target\|.*\|the provider refuses the key/m;
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	$alarms = as_monitor("SELECT string_agg(kind, ' ' ORDER BY kind) FROM ($query{llm_health}{sql}) v WHERE problems > 0");
+	$told = as_monitor('SELECT * FROM llm.health');
+	last if $alarms eq 'problem target' && $told =~ $names_target;
+	usleep(100_000);
+}
+is($alarms, 'problem target', 'a member of pg_monitor is told of a refused key');
+like($told, $names_target, 'and of which target it is');
+unlike($told, qr/MERGER/, 'P9: without words that hold an input');
+unlike(sql('SET ROLE other; SELECT * FROM llm.health'), qr/^(?:target|problem)\|/m, 'P9: others see nothing of it');
+sql(q(SELECT llm.cancel('t')));
+wait_idle($node);
+
 done_testing();
