@@ -406,11 +406,15 @@ COMMENT ON COLUMN llm.ledger_sum_total.latency_ms IS 'milliseconds of all reques
 
 CREATE TABLE llm.ledger_summed (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-	up_to bigint NOT NULL
+	up_to bigint NOT NULL,
+	tags text,
+	tags_since timestamptz
 );
 COMMENT ON TABLE llm.ledger_summed IS 'how far the ledger is summed';
 COMMENT ON COLUMN llm.ledger_summed.only_row IS 'there is at most one row';
 COMMENT ON COLUMN llm.ledger_summed.up_to IS 'llm.ledger.id of the last row in llm.ledger_sum';
+COMMENT ON COLUMN llm.ledger_summed.tags IS 'llm_enrich.bill_tags as that row was summed';
+COMMENT ON COLUMN llm.ledger_summed.tags_since IS 'rows from then on were summed with those tags; -infinity: all';
 
 -- Those of some tags that llm_enrich.bill_tags names; NULL: none of them.
 CREATE FUNCTION llm.billed_tags(tags jsonb) RETURNS jsonb
@@ -2093,19 +2097,32 @@ ALTER TABLE llm.queue ADD COLUMN asked text;
 ALTER TABLE llm.queue ALTER COLUMN asked SET STATISTICS 0;
 COMMENT ON COLUMN llm.queue.asked IS 'alias of the fallback that the request under way has gone to; NULL: it has gone to the job''s model';
 
+-- which names a role or table had, for budgets of them
+CREATE INDEX job_role ON llm.job (role, role_name);
+CREATE INDEX job_relation ON llm.job (relation, relation_name);
+
 -- What may be spent.  Users write the rules, by llm.set_budget(); the sender alone writes what was
 -- spent and is reserved of each in a period, in the transactions that claim tasks and store their
 -- bills.  So neither ever waits for the other, and a crash changes nothing.
+-- Where clocks are set back to midnight it comes twice, and the second one is the start: what lies in between is of
+-- the period before.
 CREATE FUNCTION llm.budget_start(per text, time_zone text, at timestamptz) RETURNS timestamptz
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT CASE per WHEN 'total' THEN '-infinity'::timestamptz ELSE date_trunc(per, at, time_zone) END $$;
+	AS $$
+	SELECT CASE WHEN per = 'total' THEN '-infinity'::timestamptz WHEN t.start <= at THEN t.start
+		ELSE (date_trunc(per, at AT TIME ZONE time_zone) - ('1 ' || per)::interval) AT TIME ZONE time_zone END
+	FROM (SELECT CASE WHEN per <> 'total' THEN date_trunc(per, at, time_zone) END AS start) t
+$$;
 COMMENT ON FUNCTION llm.budget_start(text, text, timestamptz) IS 'start of the period of a budget that a time lies in';
 CREATE FUNCTION llm.budget_end(per text, time_zone text, at timestamptz) RETURNS timestamptz
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT CASE per WHEN 'total' THEN 'infinity'::timestamptz
-		ELSE (date_trunc(per, at AT TIME ZONE time_zone) + ('1 ' || per)::interval) AT TIME ZONE time_zone END $$;
+	AS $$
+	SELECT CASE WHEN per = 'total' THEN 'infinity'::timestamptz WHEN t.start > at THEN t.start
+		ELSE (date_trunc(per, at AT TIME ZONE time_zone) + ('1 ' || per)::interval) AT TIME ZONE time_zone END
+	FROM (SELECT CASE WHEN per <> 'total' THEN date_trunc(per, at, time_zone) END AS start) t
+$$;
 COMMENT ON FUNCTION llm.budget_end(text, text, timestamptz) IS 'end of the period of a budget that a time lies in';
 
 CREATE TABLE llm.budget_rule (

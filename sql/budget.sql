@@ -157,3 +157,11 @@ DELETE FROM llm.price WHERE server IN ('budget_server', 'budget_moved');
 DROP SERVER budget_server CASCADE;
 DROP FOREIGN DATA WRAPPER budget_other CASCADE;
 DROP ROLE budget_member, budget_analyst, budget_stranger, budget_owner, budget_watcher;
+-- a period begins before the times that lie in it, also where clocks are set back to midnight, which comes twice then
+SELECT v.zone, to_char(v.at AT TIME ZONE 'UTC', 'MM-DD HH24:MI') AS at, p.per,
+	to_char(llm.budget_start(p.per, v.zone, v.at) AT TIME ZONE 'UTC', 'MM-DD HH24:MI') AS starts,
+	to_char(llm.budget_end(p.per, v.zone, v.at) AT TIME ZONE 'UTC', 'MM-DD HH24:MI') AS ends
+FROM (VALUES ('America/Havana', '2026-11-01 03:59+00'::timestamptz), ('America/Havana', '2026-11-01 04:30+00'),
+	('America/Havana', '2026-11-01 05:30+00'), ('AAA3BBB,M1.2.0/0,M3.1.1/0:30', '2026-03-02 02:15+00')) v(zone, at),
+	(VALUES ('day'), ('month')) p(per)
+ORDER BY 1, 2, 3;

@@ -81,6 +81,9 @@ CREATE INDEX job_deadline ON llm.job (deadline) WHERE deadline IS NOT NULL AND s
 CREATE INDEX job_untold ON llm.job (id) WHERE state <> announced AND NOT (state = 'open' AND announced = 'budget')
 	OR state = 'open' AND announced <> 'budget' AND pg_catalog.starts_with(reason, 'budget');
 CREATE INDEX job_hides_key ON llm.job (id) WHERE hides_key;
+-- which names a role or table had, for budgets of them
+CREATE INDEX job_role ON llm.job (role, role_name);
+CREATE INDEX job_relation ON llm.job (relation, relation_name);
 COMMENT ON TABLE llm.job IS 'one row per call site of a statement; single-row statements share one per role, column, recipe and day';
 COMMENT ON COLUMN llm.job.id IS 'number of the job';
 COMMENT ON COLUMN llm.job.created_at IS 'start of the transaction that queued it';

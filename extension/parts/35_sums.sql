@@ -176,11 +176,15 @@ COMMENT ON COLUMN llm.ledger_sum_total.latency_ms IS 'milliseconds of all reques
 
 CREATE TABLE llm.ledger_summed (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-	up_to bigint NOT NULL
+	up_to bigint NOT NULL,
+	tags text,
+	tags_since timestamptz
 );
 COMMENT ON TABLE llm.ledger_summed IS 'how far the ledger is summed';
 COMMENT ON COLUMN llm.ledger_summed.only_row IS 'there is at most one row';
 COMMENT ON COLUMN llm.ledger_summed.up_to IS 'llm.ledger.id of the last row in llm.ledger_sum';
+COMMENT ON COLUMN llm.ledger_summed.tags IS 'llm_enrich.bill_tags as that row was summed';
+COMMENT ON COLUMN llm.ledger_summed.tags_since IS 'rows from then on were summed with those tags; -infinity: all';
 
 -- Those of some tags that llm_enrich.bill_tags names; NULL: none of them.
 CREATE FUNCTION llm.billed_tags(tags jsonb) RETURNS jsonb

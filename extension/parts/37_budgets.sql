@@ -1,16 +1,25 @@
 -- What may be spent.  Users write the rules, by llm.set_budget(); the sender alone writes what was
 -- spent and is reserved of each in a period, in the transactions that claim tasks and store their
 -- bills.  So neither ever waits for the other, and a crash changes nothing.
+-- Where clocks are set back to midnight it comes twice, and the second one is the start: what lies in between is of
+-- the period before.
 CREATE FUNCTION llm.budget_start(per text, time_zone text, at timestamptz) RETURNS timestamptz
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT CASE per WHEN 'total' THEN '-infinity'::timestamptz ELSE date_trunc(per, at, time_zone) END $$;
+	AS $$
+	SELECT CASE WHEN per = 'total' THEN '-infinity'::timestamptz WHEN t.start <= at THEN t.start
+		ELSE (date_trunc(per, at AT TIME ZONE time_zone) - ('1 ' || per)::interval) AT TIME ZONE time_zone END
+	FROM (SELECT CASE WHEN per <> 'total' THEN date_trunc(per, at, time_zone) END AS start) t
+$$;
 COMMENT ON FUNCTION llm.budget_start(text, text, timestamptz) IS 'start of the period of a budget that a time lies in';
 CREATE FUNCTION llm.budget_end(per text, time_zone text, at timestamptz) RETURNS timestamptz
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
-	AS $$ SELECT CASE per WHEN 'total' THEN 'infinity'::timestamptz
-		ELSE (date_trunc(per, at AT TIME ZONE time_zone) + ('1 ' || per)::interval) AT TIME ZONE time_zone END $$;
+	AS $$
+	SELECT CASE WHEN per = 'total' THEN 'infinity'::timestamptz WHEN t.start > at THEN t.start
+		ELSE (date_trunc(per, at AT TIME ZONE time_zone) + ('1 ' || per)::interval) AT TIME ZONE time_zone END
+	FROM (SELECT CASE WHEN per <> 'total' THEN date_trunc(per, at, time_zone) END AS start) t
+$$;
 COMMENT ON FUNCTION llm.budget_end(text, text, timestamptz) IS 'end of the period of a budget that a time lies in';
 
 CREATE TABLE llm.budget_rule (

@@ -67,10 +67,17 @@ static LlmStatement read_statement = {
 		   " CROSS JOIN LATERAL (SELECT llm.budget_start(b.per, b.time_zone, n.at) AS starts_at) w"
 		   " LEFT JOIN llm.model m ON m.alias = b.model AND (b.server IS NULL OR b.server = m.server)"
 		   " LEFT JOIN llm.budget_period p ON p.budget = b.id AND p.starts_at = w.starts_at ORDER BY b.id"};
+
+/* Each name once that a role or table with that number had when jobs were queued, however many these are. */
+#define NAMES_OF_JOBS(number, name, wanted) \
+	"(WITH RECURSIVE n(name) AS (SELECT (SELECT min(j." name ") FROM llm.job j WHERE j." number " = " wanted ")" \
+	"  UNION ALL SELECT (SELECT min(j." name ") FROM llm.job j WHERE j." number " = " wanted " AND j." name " > n.name)" \
+	"  FROM n WHERE n.name IS NOT NULL) SELECT n.name FROM n WHERE n.name IS NOT NULL)"
+
 /*
  * Budget $1 in the period from $2: what the ledger has of it.  Of a role with what its members
- * have spent, however far down.  The ledger has names: those that jobs know of a role or table count, too,
- * where nobody else has them now.
+ * have spent, however far down.  Of a tag the sums are read, where it was declared all the time.  The ledger has
+ * names: those that jobs know of a role or table count, too, where nobody else has them now.
  */
 #define SPENT_WITH \
 	"WITH RECURSIVE rule AS MATERIALIZED (SELECT b.* FROM llm.budget_rule b WHERE b.id = $1)," \
@@ -78,24 +85,28 @@ static LlmStatement read_statement = {
 	"  UNION SELECT a.member FROM pg_auth_members a JOIN member m ON a.roleid = m.oid)," \
 	" names AS (SELECT array_agg(x.name) AS of FROM (" \
 	"   SELECT a.rolname::text AS name FROM pg_authid a JOIN member m ON m.oid = a.oid" \
-	"   UNION SELECT j.role_name FROM llm.job j JOIN member m ON m.oid = j.role" \
-	"    WHERE NOT EXISTS (SELECT FROM pg_authid o WHERE o.rolname = j.role_name::name)) x)," \
+	"   UNION SELECT j.name FROM member m CROSS JOIN LATERAL " NAMES_OF_JOBS("role", "role_name", "m.oid") " j" \
+	"    WHERE NOT EXISTS (SELECT FROM pg_authid o WHERE o.rolname = j.name::name)) x)," \
 	" wanted AS MATERIALIZED (SELECT r.tag, r.value, n.of AS roles, r.model AS alias, m.model," \
 	"  COALESCE(m.server, r.server) AS server, r.role IS NULL AS of_any," \
 	"  CASE WHEN r.relation IS NOT NULL THEN ARRAY(SELECT quote_ident(s.nspname) || '.' || quote_ident(c.relname)" \
 	"    FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE c.oid = r.relation::oid" \
-	"   UNION SELECT j.relation_name FROM llm.job j WHERE j.relation = r.relation::oid" \
-	"    AND to_regclass(NULLIF(j.relation_name, '')) IS NULL) END AS relations," \
+	"   UNION SELECT j.name FROM " NAMES_OF_JOBS("relation", "relation_name", "r.relation::oid") " j" \
+	"    WHERE to_regclass(NULLIF(j.name, '')) IS NULL) END AS relations," \
 	"  r.relation IS NULL AS on_any" \
 	"  FROM rule r CROSS JOIN names n LEFT JOIN llm.model m ON m.alias = r.model" \
 	"   AND (r.server IS NULL OR r.server = m.server))"
 #define SPENT \
 	" COALESCE(CASE" \
-	"  WHEN w.tag IS NULL THEN (SELECT sum(x.cost) FROM llm.bill(array_remove(ARRAY[" \
+	"  WHEN w.tag IS NULL OR EXISTS (SELECT FROM llm.ledger_summed s WHERE s.tags_since <= $2" \
+	"     AND s.tags = current_setting('llm_enrich.bill_tags') AND EXISTS (" \
+	"      SELECT FROM string_to_table(s.tags, ',') d WHERE btrim(d) = w.tag))" \
+	"   THEN (SELECT sum(x.cost) FROM llm.bill(array_remove(ARRAY['tag:' || w.tag," \
 	"    CASE WHEN NOT w.of_any THEN 'role' END, CASE WHEN NOT w.on_any THEN 'relation' END," \
 	"    CASE WHEN w.server IS NOT NULL THEN 'server' END, CASE WHEN w.alias IS NOT NULL THEN 'model' END], NULL)," \
 	"    $2) x WHERE (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = ANY (w.relations))" \
-	"    AND (w.server IS NULL OR x.server = w.server) AND (w.alias IS NULL OR x.model = w.model))" \
+	"    AND (w.server IS NULL OR x.server = w.server) AND (w.alias IS NULL OR x.model = w.model)" \
+	"    AND (w.tag IS NULL OR x.tags ->> w.tag = w.value))" \
 	"  ELSE (SELECT sum(x.cost) FROM llm.ledger x WHERE x.at >= $2 AND x.tags ->> w.tag = w.value" \
 	"    AND (w.of_any OR x.role = ANY (w.roles)) AND (w.on_any OR x.relation = ANY (w.relations))" \
 	"    AND (w.server IS NULL OR x.server = w.server) AND (w.alias IS NULL OR x.model = w.model)) END, 0::numeric)"

@@ -79,8 +79,10 @@ static LlmStatement sum_statement = {
 		   "   estimated_cost = s.estimated_cost + excluded.estimated_cost, wasted = s.wasted + excluded.wasted,"
 		   "   saved = s.saved + excluded.saved, unpriced = s.unpriced + excluded.unpriced,"
 		   "   latency_ms = s.latency_ms + excluded.latency_ms RETURNING 1),"
-		   " noted AS (INSERT INTO llm.ledger_summed AS s (up_to) SELECT max(u.last_id) FROM unit u HAVING count(*) > 0"
-		   "  ON CONFLICT (only_row) DO UPDATE SET up_to = excluded.up_to RETURNING 1)"
+		   " noted AS (INSERT INTO llm.ledger_summed AS s (up_to, tags, tags_since)"
+		   "  SELECT max(u.last_id), current_setting('llm_enrich.bill_tags'), '-infinity'::timestamptz FROM unit u"
+		   "  HAVING count(*) > 0 ON CONFLICT (only_row) DO UPDATE SET up_to = excluded.up_to, tags = excluded.tags,"
+		   "   tags_since = CASE WHEN s.tags = excluded.tags THEN s.tags_since ELSE llm.clock() END RETURNING 1)"
 		   " SELECT COALESCE(sum(n), 0::numeric)::int8, (SELECT count(*) FROM stored), (SELECT count(*) FROM noted) FROM unit",
 	.nargs = 1,
 	.args = {INT8OID}};

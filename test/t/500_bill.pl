@@ -170,6 +170,12 @@ is(sql($by_tag), $declared, 'without the ledger llm.cost_by_tag has those that a
 is(sql(q(SELECT llm.bill('{day,relation,tag:team}') UNION ALL SELECT llm.bill('{hour,model}'))), $old,
 	'the bill is the same without the ledger');
 
+# So is what a budget of a declared tag has spent.
+my $budget = sql(q(SELECT llm.set_budget(100, tag => 'team', value => 'red')));
+is(sql("SELECT spent FROM llm.budget WHERE id = $budget"), sql(q(SELECT trim_scale(sum(cost)) FROM llm.bill('{tag:team}') WHERE tags->>'team' = 'red')),
+	'and a budget of a tag reads its sums');
+sql("SELECT llm.drop_budget($budget)");
+
 # And what comes later is added.
 sql(q(UPDATE one SET label = llm_classify(body, '{c,d}') WHERE id <= 5));
 wait_idle($node);

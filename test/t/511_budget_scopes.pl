@@ -347,4 +347,22 @@ is(sql(q(SELECT spent = (SELECT sum(cost) FROM llm.ledger) FROM llm.budget
 	WHERE server IS NULL AND relation IS NULL AND per = 'total')),
 	't', 'P8: to the last digit');
 
+# However many jobs there were of a role or a table, the names that these had are found by index.
+my ($plan_code, $plan_out, $plans) = $node->psql('postgres', q(
+	CREATE ROLE busy;
+	INSERT INTO llm.job (role, role_name, application_name, relation, relation_name, column_name, key_columns,
+		operation, recipe, state, announced)
+	SELECT 'busy'::regrole, 'busy' || i % 3, '', 'notes'::regclass, 'public.notes' || i % 4, 'label', '{id}',
+		'classify', 1, 'finished', 'finished' FROM generate_series(1, 3000) i;
+	SELECT llm.set_budget(5, role => 'busy', relation => 'notes') AS budget \gset
+	LOAD 'auto_explain';
+	SET auto_explain.log_min_duration = 0;
+	SET auto_explain.log_nested_statements = on;
+	SET auto_explain.log_analyze = on;
+	SET client_min_messages = log;
+	SELECT llm.spent_before(:budget, '-infinity');));
+my @looked_at = $plans =~ /Scan[^\n]* on job\b[^\n]* rows=(\d+)[^\n]* loops=/g;
+cmp_ok(scalar @looked_at, '>', 0, 'plans were looked at');
+is(scalar(grep { $_ > 100 } @looked_at), 0, 'P10: a budget is opened without a look at all jobs of its role and table');
+
 done_testing();
