@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "base/compat.h"
 #include "catalog/pg_class.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -123,11 +124,10 @@ forecast_aggregate(const CustomScan *plan, const Aggref *aggref, const ExplainSt
 	double groups = Max(rows_of(plan, es), 1);
 	FuncExpr *call = makeNode(FuncExpr);
 	double bytes;
-	ListCell *cell;
 
 	call->funcid = aggref->aggfnoid;
-	foreach(cell, aggref->args)
-		call->args = lappend(call->args, lfirst_node(TargetEntry, cell)->expr);
+	foreach_node(TargetEntry, entry, aggref->args)
+		call->args = lappend(call->args, entry->expr);
 	bytes = rows->plan_rows / groups * bytes_of(rows, linitial(call->args), es);
 	llm_forecast_call(call, groups, bytes, ask);
 	ask->calls = groups * llm_ask_aggregate_calls(aggref, bytes);

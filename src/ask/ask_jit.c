@@ -64,13 +64,10 @@ cost_without_calls(const Plan *plan)
 {
 	Cost children = 0;
 	Cost rest = 0;
-	ListCell *cell;
 
 	check_stack_depth();
-	foreach(cell, llm_plan_children(plan))
+	foreach_ptr(const Plan, child, llm_plan_children(plan))
 	{
-		const Plan *child = lfirst(cell);
-
 		children += child->total_cost;
 		rest += cost_without_calls(child);
 	}

@@ -118,16 +118,11 @@ llm_ask_node_make(Plan *below, const LlmAskSpec *spec)
 {
 	CustomScan *node = makeNode(CustomScan);
 	List *sites = NIL;
-	ListCell *cell;
 	Node *count = spec->limit == NULL ? NULL : spec->limit->limitCount;
 	Node *offset = spec->limit == NULL ? NULL : spec->limit->limitOffset;
 
-	foreach(cell, spec->sites)
-	{
-		const LlmAskSite *site = lfirst(cell);
-
+	foreach_ptr(const LlmAskSite, site, spec->sites)
 		sites = lappend(sites, lcons(site->call, list_copy(site->guards)));
-	}
 	node->scan.plan.startup_cost = below->startup_cost;
 	node->scan.plan.total_cost = below->total_cost;
 	node->scan.plan.plan_rows = below->plan_rows;

@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 
 #include "ask/ask_parts.h"
+#include "base/compat.h"
 #include "base/guc.h"
 #include "base/json.h"
 #include "catalog/catalog_target.h"
@@ -242,12 +243,9 @@ int
 llm_parts_most_answers(const List *parts)
 {
 	int64 most = 0;
-	ListCell *cell;
 
-	foreach(cell, parts)
+	foreach_ptr(const LlmPart, part, parts)
 	{
-		const LlmPart *part = lfirst(cell);
-
 		for (int i = 0; i < part->n; i++)
 			most += 1 + part->items[i].len / LEAST_CUT;
 	}

@@ -92,15 +92,13 @@ highest_id(Plan *plan)
 static bool
 add_leaves(Node *node, List **columns)
 {
-	ListCell *cell;
-
 	if (node == NULL)
 		return false;
 	if (!llm_site_is_leaf(node))
 		return expression_tree_walker(node, add_leaves, columns);
-	foreach(cell, *columns)
+	foreach_node(TargetEntry, entry, *columns)
 	{
-		if (equal(lfirst_node(TargetEntry, cell)->expr, node))
+		if (equal(entry->expr, node))
 			return false;
 	}
 	*columns = lappend(*columns, makeTargetEntry((Expr *) copyObject(node), list_length(*columns) + 1, NULL, false));
@@ -111,16 +109,12 @@ add_leaves(Node *node, List **columns)
 static Node *
 map_leaves(Node *node, List *columns)
 {
-	ListCell *cell;
-
 	if (node == NULL)
 		return NULL;
 	if (!llm_site_is_leaf(node))
 		return expression_tree_mutator(node, map_leaves, columns);
-	foreach(cell, columns)
+	foreach_node(TargetEntry, entry, columns)
 	{
-		TargetEntry *entry = lfirst_node(TargetEntry, cell);
-
 		if (equal(entry->expr, node))
 			return (Node *) makeVar(INDEX_VAR, entry->resno, exprType(node), exprTypmod(node), exprCollation(node), 0);
 	}
@@ -133,11 +127,9 @@ static List *
 columns_as(List *targetlist, int varno)
 {
 	List *columns = NIL;
-	ListCell *cell;
 
-	foreach(cell, targetlist)
+	foreach_node(TargetEntry, entry, targetlist)
 	{
-		const TargetEntry *entry = lfirst_node(TargetEntry, cell);
 		Node *expr = (Node *) entry->expr;
 		Var *var = makeVar(varno, entry->resno, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
 
@@ -328,8 +320,8 @@ wrap(Plan *plan, const Above *above, Inserter *inserter)
 	below = put_conditions(below, conditions, above->demand, inserter);
 	spec.rows = columns_as(columns, OUTER_VAR);
 	spec.targetlist = original;
-	foreach(cell, spec.targetlist)
-		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, inserter->subplans, &spec.sites);
+	foreach_node(TargetEntry, entry, spec.targetlist)
+		llm_site_collect((Node *) entry->expr, inserter->subplans, &spec.sites);
 	spec.limit = above->limit;
 	spec.demand = above->limit == NULL ? above->demand : above->bounded;
 	spec.may_read_ahead = may_read_ahead(below, inserter);
@@ -396,8 +388,6 @@ make_guarded(Expr *filter, Expr *arg)
 static void
 lower_arguments(Lowering *lowering, Aggref *aggref)
 {
-	ListCell *cell;
-
 	if (llm_site_has_call((Node *) aggref->aggfilter, NULL))
 	{
 		/* its arguments depend on an answer */
@@ -406,10 +396,8 @@ lower_arguments(Lowering *lowering, Aggref *aggref)
 	}
 	if (llm_site_has_volatile((Node *) aggref->aggfilter, lowering->subplans))
 		return; /* it is not evaluated twice */
-	foreach(cell, aggref->args)
+	foreach_node(TargetEntry, arg, aggref->args)
 	{
-		TargetEntry *arg = lfirst_node(TargetEntry, cell);
-
 		if (!llm_site_has_call((Node *) arg->expr, NULL))
 			continue;
 		arg->expr = lower_expression(lowering, aggref->aggfilter == NULL ? (Node *) arg->expr
@@ -437,7 +425,6 @@ lower_calls(Agg *agg, LlmAskDemand demand, Inserter *inserter)
 	Plan *below = agg->plan.lefttree;
 	Lowering lowering;
 	LlmAskSpec spec = {0};
-	ListCell *cell;
 
 	if (agg->aggsplit != AGGSPLIT_SIMPLE)
 		return;
@@ -450,8 +437,8 @@ lower_calls(Agg *agg, LlmAskDemand demand, Inserter *inserter)
 		return;
 	spec.rows = lowering.rows;
 	spec.targetlist = lowering.targetlist;
-	foreach(cell, spec.targetlist)
-		llm_site_collect((Node *) lfirst_node(TargetEntry, cell)->expr, inserter->subplans, &spec.sites);
+	foreach_node(TargetEntry, entry, spec.targetlist)
+		llm_site_collect((Node *) entry->expr, inserter->subplans, &spec.sites);
 	spec.demand = demand;
 	spec.may_read_ahead = may_read_ahead(below, inserter);
 	agg->plan.lefttree = (Plan *) put_above(below, &spec, inserter);
@@ -599,11 +586,9 @@ insert_into_ctes(PlannedStmt *stmt, Inserter *inserter)
 static bool
 depends_on_call(const PlannedStmt *stmt)
 {
-	ListCell *cell;
-
-	foreach(cell, stmt->invalItems)
+	foreach_node(PlanInvalItem, item, stmt->invalItems)
 	{
-		if (lfirst_node(PlanInvalItem, cell)->cacheId == PROCOID)
+		if (item->cacheId == PROCOID)
 			return true;
 	}
 	return false;

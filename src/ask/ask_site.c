@@ -255,17 +255,14 @@ static void
 collect_in_case(CaseExpr *expr, const Collector *collector)
 {
 	List *guards = collector->guards;
-	ListCell *cell;
 
 	if (expr->arg != NULL)
 	{
 		collect((Node *) expr->arg, guards, collector);
 		return; /* conditions that compare with it cannot be evaluated by themselves */
 	}
-	foreach(cell, expr->args)
+	foreach_node(CaseWhen, when, expr->args)
 	{
-		CaseWhen *when = lfirst_node(CaseWhen, cell);
-
 		collect((Node *) when->expr, guards, collector);
 		if (!is_guard((Node *) when->expr, collector))
 			return;

@@ -44,6 +44,25 @@
 #define llm_acl_function(func, role, mode) object_aclcheck(ProcedureRelationId, func, role, mode)
 #endif
 
+/* Lists are walked as in 17 and later. */
+#if PG_VERSION_NUM < 170000
+#define llm_foreach(type, pointer, var, list, get)                                                   \
+	for (type pointer var = 0, pointer var##__once = (type pointer) 1; var##__once; var##__once = 0) \
+		for (ForEachState var##__state = {(list), 0};                                                \
+			 var##__state.l != NIL && var##__state.i < var##__state.l->length &&                     \
+			 (var = (type pointer) get(&var##__state.l->elements[var##__state.i]), true);            \
+			 var##__state.i++)
+#define foreach_ptr(type, var, list) llm_foreach(type, *, var, list, lfirst)
+#define foreach_int(var, list) llm_foreach(int, , var, list, lfirst_int)
+#define foreach_oid(var, list) llm_foreach(Oid, , var, list, lfirst_oid)
+#define foreach_node(type, var, list)                                                    \
+	for (type *var = 0, *var##__once = (type *) 1; var##__once; var##__once = 0)         \
+		for (ForEachState var##__state = {(list), 0};                                    \
+			 var##__state.l != NIL && var##__state.i < var##__state.l->length &&         \
+			 (var = lfirst_node(type, &var##__state.l->elements[var##__state.i]), true); \
+			 var##__state.i++)
+#endif
+
 /* A setting of 17 and later that a worker must not have (worker.c). */
 #if PG_VERSION_NUM < 170000
 #define LLM_TRANSACTION_TIMEOUT_SETTING

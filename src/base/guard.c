@@ -174,12 +174,8 @@ check_write(Oid relation, AclMode asked)
 static bool
 check_permissions(LLM_CHECK_PERMS_PARAMS)
 {
-	ListCell *cell;
-
-	foreach(cell, llm_check_perms_list)
+	foreach_ptr(LlmPermission, permission, llm_check_perms_list)
 	{
-		LlmPermission *permission = lfirst(cell);
-
 		if (OidIsValid(permission->relid))
 			check_write(permission->relid, permission->requiredPerms);
 	}

@@ -50,7 +50,6 @@ compare_pairs(const void *a, const void *b)
 static void
 sort_pairs(JsonbPair *pairs, int n)
 {
-	int i;
 	int j;
 
 	if (n > 16)
@@ -58,7 +57,7 @@ sort_pairs(JsonbPair *pairs, int n)
 		llm_json_sort(pairs, n, sizeof(JsonbPair), compare_pairs);
 		return;
 	}
-	for (i = 1; i < n; i++)
+	for (int i = 1; i < n; i++)
 	{
 		JsonbPair pair = pairs[i];
 
@@ -163,10 +162,8 @@ grow(void *array, int n, int *max, size_t size)
 static bool
 check_keys(Parse *parse, JsonbPair *pairs, int n)
 {
-	int i;
-
 	sort_pairs(pairs, n);
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
 		if (i > 0 && compare_pairs(&pairs[i - 1], &pairs[i]) == 0)
 			return fault(parse, "has the same key twice in one object");
@@ -270,7 +267,6 @@ tree_of_container(JsonbContainer *container, JsonbValue *value, int depth)
 	JsonbIterator *it = JsonbIteratorInit(container);
 	JsonbValue v;
 	int n = JsonContainerSize(container);
-	int i;
 
 	if (depth >= LLM_JSON_MAX_DEPTH)
 		return false;
@@ -284,7 +280,7 @@ tree_of_container(JsonbContainer *container, JsonbValue *value, int depth)
 		*value = llm_json_make_array(palloc(Max(n, 1) * sizeof(JsonbValue)), n);
 
 	(void) JsonbIteratorNext(&it, &v, true);
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
 		JsonbValue *slot;
 
@@ -342,11 +338,10 @@ static int
 compare_arrays(const JsonbValue *a, const JsonbValue *b)
 {
 	int order;
-	int i;
 
 	if (a->val.array.nElems != b->val.array.nElems)
 		return a->val.array.nElems < b->val.array.nElems ? -1 : 1;
-	for (i = 0; i < a->val.array.nElems; i++)
+	for (int i = 0; i < a->val.array.nElems; i++)
 	{
 		order = llm_json_compare(&a->val.array.elems[i], &b->val.array.elems[i]);
 		if (order != 0)
@@ -359,11 +354,10 @@ static int
 compare_objects(const JsonbValue *a, const JsonbValue *b)
 {
 	int order;
-	int i;
 
 	if (a->val.object.nPairs != b->val.object.nPairs)
 		return a->val.object.nPairs < b->val.object.nPairs ? -1 : 1;
-	for (i = 0; i < a->val.object.nPairs; i++)
+	for (int i = 0; i < a->val.object.nPairs; i++)
 	{
 		order = compare_pairs(&a->val.object.pairs[i], &b->val.object.pairs[i]);
 		if (order == 0)

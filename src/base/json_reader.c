@@ -148,15 +148,13 @@ llm_json_next_key(LlmJsonReader *reader, int i, LlmJsonSlice *key)
 static const char *
 skip_escape(const char *p, const char *end)
 {
-	int i;
-
 	if (p >= end)
 		return NULL;
 	if (*p != 'u')
 		return strchr("\"\\/bfnrt", *p) != NULL && *p != '\0' ? p + 1 : NULL;
 	if (end - p < 5)
 		return NULL;
-	for (i = 1; i <= 4; i++)
+	for (int i = 1; i <= 4; i++)
 	{
 		if (!isxdigit((unsigned char) p[i]))
 			return NULL;
@@ -256,20 +254,19 @@ bool
 llm_json_skip(LlmJsonReader *reader)
 {
 	LlmJsonSlice ignored;
-	int i;
 
 	switch (llm_json_peek(reader))
 	{
 		case '{':
 			if (!llm_json_enter(reader, '{'))
 				return false;
-			for (i = 0; llm_json_next_key(reader, i, &ignored); i++)
+			for (int i = 0; llm_json_next_key(reader, i, &ignored); i++)
 				llm_json_skip(reader);
 			return reader->problem == NULL;
 		case '[':
 			if (!llm_json_enter(reader, '['))
 				return false;
-			for (i = 0; llm_json_next_item(reader, i); i++)
+			for (int i = 0; llm_json_next_item(reader, i); i++)
 				llm_json_skip(reader);
 			return reader->problem == NULL;
 		case '"':
@@ -311,9 +308,8 @@ static pg_wchar
 hex4(const char *p)
 {
 	pg_wchar value = 0;
-	int i;
 
-	for (i = 0; i < 4; i++)
+	for (int i = 0; i < 4; i++)
 	{
 		char c = p[i];
 

@@ -125,8 +125,6 @@ append_number(StringInfo buf, const JsonbValue *value)
 void
 llm_json_append(StringInfo buf, const JsonbValue *value)
 {
-	int i;
-
 	switch (value->type)
 	{
 		case jbvString:
@@ -140,7 +138,7 @@ llm_json_append(StringInfo buf, const JsonbValue *value)
 			break;
 		case jbvArray:
 			appendStringInfoChar(buf, '[');
-			for (i = 0; i < value->val.array.nElems; i++)
+			for (int i = 0; i < value->val.array.nElems; i++)
 			{
 				if (i > 0)
 					appendStringInfoChar(buf, ',');
@@ -150,7 +148,7 @@ llm_json_append(StringInfo buf, const JsonbValue *value)
 			break;
 		case jbvObject:
 			appendStringInfoChar(buf, '{');
-			for (i = 0; i < value->val.object.nPairs; i++)
+			for (int i = 0; i < value->val.object.nPairs; i++)
 			{
 				const JsonbPair *pair = &value->val.object.pairs[i];
 

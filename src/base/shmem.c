@@ -74,13 +74,12 @@ static void
 create_memory(void)
 {
 	bool found;
-	int i;
 
 	if (previous_startup_hook)
 		previous_startup_hook();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	for (i = 0; i < nparts; i++)
+	for (int i = 0; i < nparts; i++)
 	{
 		void *memory = ShmemInitStruct(parts[i]->name, parts[i]->size(), &found);
 
@@ -92,7 +91,7 @@ create_memory(void)
 		memset(llm_shared, 0, sizeof(LlmShared));
 		llm_shared->lock = &GetNamedLWLockTranche(LLM_LIBRARY)->lock;
 		pg_atomic_init_u64(&llm_shared->clock_ahead, 0);
-		for (i = 0; i < LLM_MAX_DATABASES; i++)
+		for (int i = 0; i < LLM_MAX_DATABASES; i++)
 		{
 			ConditionVariableInit(&llm_shared->databases[i].progressed);
 			ConditionVariableInit(&llm_shared->databases[i].worker_left);
@@ -145,9 +144,7 @@ llm_shmem_is_at_rest(const LlmDatabase *entry)
 LlmDatabase *
 llm_shmem_find(Oid database)
 {
-	int i;
-
-	for (i = 0; i < LLM_MAX_DATABASES; i++)
+	for (int i = 0; i < LLM_MAX_DATABASES; i++)
 	{
 		if (llm_shared->oids[i] == database)
 			return &llm_shared->databases[i];
@@ -167,12 +164,11 @@ static LlmDatabase *
 make_room(void)
 {
 	LlmDatabase *entry = llm_shmem_find(InvalidOid);
-	int i;
 
 	if (entry != NULL)
 		return entry;
 	llm_shared->crowded = true;
-	for (i = 0; i < LLM_MAX_DATABASES; i++)
+	for (int i = 0; i < LLM_MAX_DATABASES; i++)
 	{
 		LlmDatabase *other = &llm_shared->databases[i];
 
@@ -386,7 +382,6 @@ void
 llm_shmem_forget(Oid database)
 {
 	LlmDatabase *entry;
-	int i;
 
 	if (llm_shared == NULL)
 		return;
@@ -394,7 +389,7 @@ llm_shmem_forget(Oid database)
 	entry = llm_shmem_find(database);
 	if (entry != NULL)
 		llm_shmem_free(entry);
-	for (i = 0; i < LLM_MAX_PROBLEMS; i++)
+	for (int i = 0; i < LLM_MAX_PROBLEMS; i++)
 	{
 		if (llm_shared->problems[i].database == database)
 			llm_shared->problems[i].database = InvalidOid;

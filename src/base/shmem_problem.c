@@ -33,9 +33,7 @@ copy_text(char *to, const char *from, size_t size)
 static LlmProblemEntry *
 find_problem(Oid role, const char *stored_subject)
 {
-	int i;
-
-	for (i = 0; i < LLM_MAX_PROBLEMS; i++)
+	for (int i = 0; i < LLM_MAX_PROBLEMS; i++)
 	{
 		LlmProblemEntry *entry = &llm_shared->problems[i];
 
@@ -131,12 +129,10 @@ llm_shmem_report_problem(const char *subject, const char *problem, const char *h
 void
 llm_shmem_clear_problems(void)
 {
-	int i;
-
 	if (llm_shared == NULL)
 		return;
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	for (i = 0; i < LLM_MAX_PROBLEMS; i++)
+	for (int i = 0; i < LLM_MAX_PROBLEMS; i++)
 	{
 		if (llm_shared->problems[i].database == MyDatabaseId)
 			llm_shared->problems[i].database = InvalidOid;

@@ -113,8 +113,6 @@ is_long(Oid relation)
 static void
 show_long(LLM_RELATION_INFO_PARAMS)
 {
-	ListCell *cell;
-
 	if (next_info_hook)
 		next_info_hook(LLM_RELATION_INFO_ARGS);
 	if (!OidIsValid(LLM_RELATION_INFO_OID) || !is_long(LLM_RELATION_INFO_OID))
@@ -122,10 +120,8 @@ show_long(LLM_RELATION_INFO_PARAMS)
 	rel->tuples = ROWS;
 	rel->pages = (BlockNumber) (ROWS / ROWS_PER_PAGE);
 	rel->allvisfrac = 0;
-	foreach(cell, rel->indexlist)
+	foreach_ptr(IndexOptInfo, index, rel->indexlist)
 	{
-		IndexOptInfo *index = lfirst(cell);
-
 		index->tuples = index->indpred == NIL ? ROWS : ROWS * PARTIAL;
 		index->pages = (BlockNumber) (index->tuples / ENTRIES_PER_PAGE);
 		index->tree_height = TREE_HEIGHT;

@@ -84,11 +84,10 @@ static void
 apply_safe_settings(LlmWorkerKind kind, const char *name)
 {
 	char *superuser_name = GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false);
-	int i;
 
 	SetConfigOption("session_authorization", superuser_name, PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
-	for (i = 0; i < lengthof(safe_settings); i++)
+	for (int i = 0; i < lengthof(safe_settings); i++)
 		SetConfigOption(safe_settings[i].name, safe_settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 	if (kind == LLM_WORKER_SENDER) /* the writer runs users' triggers, too */
 		SetConfigOption("plan_cache_mode", "auto", PGC_SUSET, PGC_S_OVERRIDE);

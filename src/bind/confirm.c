@@ -82,11 +82,9 @@ llm_confirm_count(const LlmNewTask *task)
 static bool
 is_wanted(List *jobs, double *calls)
 {
-	ListCell *cell;
-
 	*calls = 0;
-	foreach(cell, jobs)
-		*calls += ((LlmNewJob *) lfirst(cell))->calls;
+	foreach_ptr(LlmNewJob, job, jobs)
+		*calls += job->calls;
 	return *calls > 0 && (*calls >= LEAST_ROWS || llm_guc_confirm_above >= 0 || llm_guc_max_cost > 0);
 }
 
@@ -171,16 +169,14 @@ llm_confirm_estimate(List *jobs)
 	double estimated = 0;
 	double calls;
 	int n = 0;
-	ListCell *cell;
 
 	if (!is_wanted(jobs, &calls))
 		return;
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich confirm", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(scratch);
 	llm_forecast_begin(&forecast);
-	foreach(cell, jobs)
+	foreach_ptr(LlmNewJob, job, jobs)
 	{
-		LlmNewJob *job = lfirst(cell);
 		LlmEstimate estimate;
 
 		if (job->calls == 0 || n >= MOST_JOBS)
@@ -189,10 +185,8 @@ llm_confirm_estimate(List *jobs)
 		estimate_job(&forecast, job, &estimate);
 		estimated += job->calls;
 	}
-	foreach(cell, jobs)
+	foreach_ptr(LlmNewJob, job, jobs)
 	{
-		LlmNewJob *job = lfirst(cell);
-
 		job->statement_low = forecast.sum.cost_low * calls / estimated;
 		job->statement_high = forecast.sum.cost_high * calls / estimated;
 		job->statement_is_priced = forecast.sum.is_priced;
@@ -208,14 +202,11 @@ static char *
 resume_text(List *jobs)
 {
 	StringInfoData text_to_type;
-	ListCell *cell;
 	int named = 0;
 
 	initStringInfo(&text_to_type);
-	foreach(cell, jobs)
+	foreach_ptr(const LlmNewJob, job, jobs)
 	{
-		const LlmNewJob *job = lfirst(cell);
-
 		if (job->id == 0 || job->queued == 0)
 			continue;
 		if (named++ == NAMED_JOBS)
@@ -235,13 +226,12 @@ tell(List *jobs)
 	long long rows = 0;
 	long long calls = 0;
 	long long kept = 0;
-	ListCell *cell;
 
-	foreach(cell, jobs)
+	foreach_ptr(LlmNewJob, job, jobs)
 	{
-		rows += ((const LlmNewJob *) lfirst(cell))->queued;
-		calls += (long long) ((const LlmNewJob *) lfirst(cell))->calls;
-		kept += (long long) ((const LlmNewJob *) lfirst(cell))->kept_calls;
+		rows += job->queued;
+		calls += (long long) job->calls;
+		kept += (long long) job->kept_calls;
 	}
 	calls -= kept;
 	ereport(NOTICE,
@@ -264,16 +254,13 @@ llm_confirm_settle(List *jobs)
 	bool *nulls;
 	Datum values[4];
 	LlmOwnScope scope;
-	ListCell *cell;
 	bool waits = false;
 
 	for (int c = 0; c < lengthof(columns); c++)
 		columns[c] = palloc(sizeof(Datum) * list_length(jobs));
 	nulls = palloc(sizeof(bool) * list_length(jobs));
-	foreach(cell, jobs)
+	foreach_ptr(const LlmNewJob, job, jobs)
 	{
-		const LlmNewJob *job = lfirst(cell);
-
 		if (job->id == 0 || job->queued == 0 || job->shared || !(job->is_estimated || job->is_unconfirmed))
 			continue;
 		columns[0][n] = Int64GetDatum(job->id);

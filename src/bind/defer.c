@@ -278,9 +278,8 @@ static LlmOldTask *
 list_old_tasks(LlmRun *run)
 {
 	LlmOldTask *tasks = palloc(Max(run->noverwritten, 1) * sizeof(LlmOldTask));
-	int i;
 
-	for (i = 0; i < run->noverwritten; i++)
+	for (int i = 0; i < run->noverwritten; i++)
 	{
 		LlmOverwritten *old = &run->overwritten[i];
 

@@ -88,7 +88,6 @@ llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int co
 	MemoryContext caller;
 	LlmNewJob *job;
 	ListCell *cell;
-	int i;
 
 	foreach(cell, asked->jobs)
 	{
@@ -109,7 +108,7 @@ llm_defer_job(LlmRun *run, LlmAsked *asked, const LlmDeferTarget *target, int co
 	job->relation = target->relation;
 	job->column_name = name;
 	job->kept = kept;
-	for (i = 0; i < target->nkeys; i++)
+	for (int i = 0; i < target->nkeys; i++)
 		job->key_columns = lappend(job->key_columns, unconstify(char *, target->keys[i]));
 	asked->jobs = lappend(asked->jobs, job);
 	job->number = list_length(run->jobs) + 1;
@@ -242,10 +241,8 @@ llm_defer_flush_if_full(LlmRun *run)
 static int
 slot_of_marker(const LlmTargetState *target, int64 id, bool *is_bound)
 {
-	int i;
-
 	*is_bound = false;
-	for (i = 0; id > 0 && i < target->spec->ncolumns; i++)
+	for (int i = 0; id > 0 && i < target->spec->ncolumns; i++)
 	{
 		if (target->slots[i].given.id == id)
 			return i;
@@ -370,11 +367,10 @@ llm_enrich_bind(PG_FUNCTION_ARGS)
 {
 	BindState *state = fcinfo->flinfo->fn_extra;
 	Bitmapset *moved = NULL;
-	int i;
 
 	if (state == NULL)
 		state = start_bind(fcinfo);
-	for (i = 0; i < state->spec->count; i++)
+	for (int i = 0; i < state->spec->count; i++)
 	{
 		int column = state->spec->first + i;
 		NullableDatum *cell = &fcinfo->args[state->columns + i];
@@ -385,7 +381,7 @@ llm_enrich_bind(PG_FUNCTION_ARGS)
 		else if (given >= 0)
 			moved = bms_add_member(moved, i);
 	}
-	for (i = -1; (i = bms_next_member(moved, i)) >= 0;)
+	for (int i = -1; (i = bms_next_member(moved, i)) >= 0;)
 	{
 		int column = state->spec->first + i;
 		int given = find_given(state, column, fcinfo->args[state->columns + i].value);
@@ -393,7 +389,7 @@ llm_enrich_bind(PG_FUNCTION_ARGS)
 		if (given >= 0)
 			bind_cell(fcinfo, state, &state->target->slots[given], column);
 	}
-	for (i = state->spec->first; i < state->spec->first + state->spec->count; i++)
+	for (int i = state->spec->first; i < state->spec->first + state->spec->count; i++)
 	{
 		if (state->target->slots[i].old.task != 0 && state->target->slots[i].keeps_old)
 			check_kept(fcinfo, state, i);

@@ -71,7 +71,6 @@ start_issue(FunctionCallInfo fcinfo)
 	LlmRun *run;
 	MemoryContext caller;
 	LlmDeferSite *spec;
-	int i;
 
 	llm_defer_check_magic(fcinfo, "issue");
 	run = llm_defer_current_run();
@@ -87,7 +86,7 @@ start_issue(FunctionCallInfo fcinfo)
 	state->run = run;
 	state->site = llm_defer_site(run, spec);
 	state->fixed_args = true;
-	for (i = LLM_DEFER_FIXED_ARGS + 1; i < PG_NARGS(); i++)
+	for (int i = LLM_DEFER_FIXED_ARGS + 1; i < PG_NARGS(); i++)
 		state->fixed_args = state->fixed_args && get_fn_expr_arg_stable(fcinfo->flinfo, i);
 	fcinfo->flinfo->fn_extra = state;
 	return state;
@@ -208,10 +207,9 @@ find_asked(FunctionCallInfo fcinfo, IssueState *state)
 	LlmAsked *asked;
 	uint64 hash;
 	bool found;
-	int i;
 
 	initStringInfo(&content);
-	for (i = 1; site->spec->args[i] != '\0'; i++)
+	for (int i = 1; site->spec->args[i] != '\0'; i++)
 	{
 		int n = LLM_DEFER_FIXED_ARGS + i;
 

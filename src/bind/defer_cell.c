@@ -86,9 +86,8 @@ bool
 llm_defer_find_issued(LlmRun *run, LlmTargetState *target, int column, int64 id, bool is_old, LlmGiven *given)
 {
 	LlmIssued *issued;
-	int i;
 
-	for (i = 0; i < run->nsites; i++)
+	for (int i = 0; i < run->nsites; i++)
 	{
 		if (run->sites[i] != NULL && run->sites[i]->last.id == id)
 		{
@@ -108,7 +107,7 @@ llm_defer_find_issued(LlmRun *run, LlmTargetState *target, int column, int64 id,
 		return true;
 	}
 	/* EXCLUDED.column: the row that was in conflict had it under an id of its own */
-	for (i = 0; i < target->spec->ncolumns; i++)
+	for (int i = 0; i < target->spec->ncolumns; i++)
 	{
 		if (target->slots[i].offered.id == id)
 		{
@@ -128,11 +127,10 @@ llm_defer_fresh_task(LlmRun *run, LlmCellType type, Datum fresh)
 	const char *status;
 	bool nested;
 	int64 id;
-	int i;
 
 	if (type == LLM_CELL_JSONB)
 	{
-		for (i = 0; i < run->nsites; i++)
+		for (int i = 0; i < run->nsites; i++)
 		{
 			if (run->sites[i] != NULL && llm_defer_is_known(&run->sites[i]->known, fresh))
 				return run->sites[i]->last.id;

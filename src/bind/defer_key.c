@@ -54,9 +54,8 @@ note_key_columns(LlmRun *run, LlmTargetState *target, FunctionCallInfo fcinfo, i
 {
 	int nkeys = target->spec->nkeys;
 	LlmKeyColumn *keys = MemoryContextAllocZero(run->context, nkeys * sizeof(LlmKeyColumn));
-	int i;
 
-	for (i = 0; i < nkeys; i++)
+	for (int i = 0; i < nkeys; i++)
 	{
 		Oid type = get_fn_expr_argtype(fcinfo->flinfo, first + i);
 		Oid output;
@@ -80,17 +79,16 @@ copy_values(const LlmTargetState *target, const Datum *values, Size *bytes)
 	int nkeys = target->spec->nkeys;
 	Datum *copy;
 	char *next;
-	int i;
 
 	*bytes = MAXALIGN(nkeys * sizeof(Datum));
-	for (i = 0; i < nkeys; i++)
+	for (int i = 0; i < nkeys; i++)
 	{
 		if (!target->keys[i].by_value)
 			*bytes += MAXALIGN(datumGetSize(values[i], false, target->keys[i].length));
 	}
 	copy = palloc(*bytes);
 	next = (char *) copy + MAXALIGN(nkeys * sizeof(Datum));
-	for (i = 0; i < nkeys; i++)
+	for (int i = 0; i < nkeys; i++)
 	{
 		Size size;
 
@@ -109,11 +107,10 @@ Datum *
 llm_defer_take_key(LlmRun *run, LlmTargetState *target, FunctionCallInfo fcinfo, int first, Size *bytes)
 {
 	Datum values[INDEX_MAX_KEYS];
-	int i;
 
 	if (target->keys == NULL)
 		note_key_columns(run, target, fcinfo, first);
-	for (i = 0; i < target->spec->nkeys; i++)
+	for (int i = 0; i < target->spec->nkeys; i++)
 	{
 		if (PG_ARGISNULL(first + i))
 			return NULL;
@@ -135,9 +132,7 @@ llm_defer_copy_key(const LlmTargetState *target, const Datum *key)
 bool
 llm_defer_is_same_key(const LlmTargetState *target, const Datum *key, FunctionCallInfo fcinfo, int first)
 {
-	int i;
-
-	for (i = 0; i < target->spec->nkeys; i++)
+	for (int i = 0; i < target->spec->nkeys; i++)
 	{
 		if (PG_ARGISNULL(first + i) ||
 			!datum_image_eq(key[i], PG_GETARG_DATUM(first + i), target->keys[i].by_value, target->keys[i].length))
@@ -234,14 +229,13 @@ llm_defer_key_object(LlmRun *run, LlmTargetState *target, const Datum *key)
 	LlmJsonbState state = {0};
 	JsonbValue value;
 	Jsonb *object = NULL;
-	int i;
 
 	if (is_one)
 		object = fill_pattern(target, read_number(&target->keys[0], key[0]));
 	if (object != NULL)
 		return object;
 	(void) llm_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
-	for (i = 0; i < target->spec->nkeys; i++)
+	for (int i = 0; i < target->spec->nkeys; i++)
 	{
 		value.type = jbvString;
 		value.val.string.val = unconstify(char *, target->spec->keys[i]);

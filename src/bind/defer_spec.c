@@ -120,12 +120,10 @@ read_roles(Reader *reader)
 static void
 write_target(StringInfo out, const LlmDeferTarget *target)
 {
-	int i;
-
 	write_number(out, target->number);
 	write_number(out, target->relation);
 	write_number(out, target->nkeys);
-	for (i = 0; i < target->nkeys; i++)
+	for (int i = 0; i < target->nkeys; i++)
 	{
 		write_name(out, target->keys[i]);
 		write_number(out, target->key_attnos[i]);
@@ -133,7 +131,7 @@ write_target(StringInfo out, const LlmDeferTarget *target)
 	write_number(out, target->root);
 	write_number(out, target->ncolumns);
 	write_number(out, target->nshowing);
-	for (i = 0; i < target->ncolumns; i++)
+	for (int i = 0; i < target->ncolumns; i++)
 	{
 		write_name(out, target->columns[i].name);
 		write_number(out, target->columns[i].type);
@@ -145,14 +143,13 @@ static LlmDeferTarget *
 read_target(Reader *reader)
 {
 	LlmDeferTarget *target = palloc(sizeof(LlmDeferTarget));
-	int i;
 
 	target->number = read_number(reader);
 	target->relation = read_number(reader);
 	target->nkeys = read_number(reader);
 	target->keys = palloc(target->nkeys * sizeof(char *));
 	target->key_attnos = palloc(target->nkeys * sizeof(AttrNumber));
-	for (i = 0; i < target->nkeys; i++)
+	for (int i = 0; i < target->nkeys; i++)
 	{
 		target->keys[i] = read_name(reader);
 		target->key_attnos[i] = (AttrNumber) read_number(reader);
@@ -161,7 +158,7 @@ read_target(Reader *reader)
 	target->ncolumns = read_number(reader);
 	target->nshowing = read_number(reader);
 	target->columns = palloc(target->ncolumns * sizeof(LlmDeferColumn));
-	for (i = 0; i < target->ncolumns; i++)
+	for (int i = 0; i < target->ncolumns; i++)
 	{
 		target->columns[i].name = read_name(reader);
 		target->columns[i].type = (LlmCellType) read_number(reader);

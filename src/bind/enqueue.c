@@ -395,12 +395,9 @@ write_total(const LlmNewJob *job)
 static void
 count_tasks(LlmNewTask *tasks, int ntasks, List *jobs)
 {
-	ListCell *cell;
-	int i;
-
-	foreach(cell, jobs)
-		((LlmNewJob *) lfirst(cell))->in_set = 0;
-	for (i = 0; i < ntasks; i++)
+	foreach_ptr(LlmNewJob, job, jobs)
+		job->in_set = 0;
+	for (int i = 0; i < ntasks; i++)
 		tasks[i].job->in_set++;
 }
 
@@ -419,12 +416,8 @@ note_job(LlmNewJob *job, Jsonb *settings, bool last)
 static void
 note_queued(const LlmNewTask *tasks, int ntasks, List *jobs)
 {
-	ListCell *cell;
-
-	foreach(cell, jobs)
+	foreach_ptr(LlmNewJob, job, jobs)
 	{
-		LlmNewJob *job = lfirst(cell);
-
 		if (job->id != 0 && !job->shared && !job->noted)
 			llm_session_note_job(job->id);
 		job->noted = job->id != 0;
@@ -479,16 +472,15 @@ llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks)
 	LlmOwnScope scope;
 	Datum *columns[4];
 	Datum values[4];
-	int i;
 
 	if (ntasks == 0)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	llm_spi_own_begin(&scope);
-	for (i = 0; i < lengthof(columns); i++)
+	for (int i = 0; i < lengthof(columns); i++)
 		columns[i] = palloc(ntasks * sizeof(Datum));
-	for (i = 0; i < ntasks; i++)
+	for (int i = 0; i < ntasks; i++)
 	{
 		columns[0][i] = Int64GetDatum(tasks[i].id);
 		columns[1][i] = ObjectIdGetDatum(tasks[i].leaf);

@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -474,11 +475,8 @@ tell_none(LlmNewJob *job, const char *relation)
 void
 llm_enqueue_tell_failed(List *jobs)
 {
-	ListCell *cell;
-
-	foreach(cell, jobs)
+	foreach_ptr(LlmNewJob, job, jobs)
 	{
-		LlmNewJob *job = lfirst(cell);
 		const char *relation;
 
 		if (job->not_asked == 0 && job->none_rows == 0)

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "base/compat.h"
 #include "base/guc.h"
 #include "bind/notice.h"
 
@@ -72,14 +73,11 @@ llm_notice_tell(List *jobs)
 	int named = 0;
 	int64 more_jobs = 0;
 	int64 more_rows = 0;
-	ListCell *cell;
 
 	if (!llm_guc_notices)
 		return;
-	foreach(cell, jobs)
+	foreach_ptr(LlmNewJob, job, jobs)
 	{
-		LlmNewJob *job = lfirst(cell);
-
 		if (job->kept_rows > 0)
 			tell_kept(job);
 		if (job->asked_rows > 1)

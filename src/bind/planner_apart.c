@@ -139,10 +139,9 @@ static List *
 conditions_of(CaseExpr *expr)
 {
 	List *conditions = list_make1(expr->arg);
-	ListCell *cell;
 
-	foreach(cell, expr->args)
-		conditions = lappend(conditions, lfirst_node(CaseWhen, cell)->expr);
+	foreach_node(CaseWhen, when, expr->args)
+		conditions = lappend(conditions, when->expr);
 	return conditions;
 }
 
@@ -268,9 +267,8 @@ llm_take_marker(Node *expr, Node *carrier, Node *marker)
 		CaseExpr *from = (CaseExpr *) choice;
 
 		result->arg = copyObject(from->arg);
-		foreach(cell, from->args)
+		foreach_node(CaseWhen, when, from->args)
 		{
-			CaseWhen *when = lfirst_node(CaseWhen, cell);
 			Node *value = (Node *) when->result;
 
 			value = contains_walker(value, carrier) ? llm_take_marker(value, carrier, marker) : llm_take_no_marker();
@@ -364,7 +362,6 @@ bool
 llm_take_apart(Node *expr, LlmTaking *taking, bool force, int first)
 {
 	ListCell *cell;
-	ListCell *each;
 	int n = 0;
 
 	check_stack_depth();
@@ -381,18 +378,16 @@ llm_take_apart(Node *expr, LlmTaking *taking, bool force, int first)
 		n += lift == NULL ? 1 : list_length(lift->questions);
 	}
 	taking->next = first + n;
-	foreach(cell, taking->carriers)
+	foreach_ptr(Node, carrier, taking->carriers)
 	{
-		Node *carrier = lfirst(cell);
 		LlmFoundLift *lift = llm_lift_of(taking->found, carrier, taking->level);
 
 		if (lift == NULL)
 			add_question(expr, (FuncExpr *) carrier, carrier, carrier,
 						 (Node *) placeholder(0, exprType(carrier), -1, exprCollation(carrier)), taking);
 		else
-			foreach(each, lift->questions)
+			foreach_ptr(LlmLiftQuestion, question, lift->questions)
 			{
-				LlmLiftQuestion *question = lfirst(each);
 				Node *answer = (Node *) placeholder(0, question->call->funcresulttype, -1, question->call->funccollid);
 
 				add_question(expr, question->call, carrier, llm_lift_marker(question, carrier, JSONBOID, taking->level),

@@ -47,9 +47,8 @@ llm_rewrite_row(LlmFoundTarget *target, Relation rel)
 {
 	List *columns = list_make1(makeVar(target->query->resultRelation, TableOidAttributeNumber,
 									   OIDOID, -1, InvalidOid, 0));
-	int i;
 
-	for (i = 0; i < target->spec->nkeys; i++)
+	for (int i = 0; i < target->spec->nkeys; i++)
 		columns = lappend(columns, llm_rewrite_column(target, rel, target->key_attnos[i]));
 	return columns;
 }

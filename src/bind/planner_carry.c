@@ -117,11 +117,8 @@ static FuncExpr *carried_by_column(Query *query, int number, LlmQueryLevel *oute
 static FuncExpr *
 assigned_call(List *entries, AttrNumber attno, LlmQueryLevel *level)
 {
-	ListCell *cell;
-
-	foreach(cell, entries)
+	foreach_ptr(TargetEntry, entry, entries)
 	{
-		TargetEntry *entry = lfirst(cell);
 		FuncExpr *call = NULL;
 
 		if (!entry->resjunk && entry->resno == attno)
@@ -139,7 +136,6 @@ returned_by_column(Query *query, int number, LlmQueryLevel *level)
 	TargetEntry *entry = get_tle_by_resno(query->returningList, number);
 	Node *node = entry == NULL ? NULL : (Node *) entry->expr;
 	FuncExpr *call;
-	ListCell *cell;
 	Var *var;
 
 	while (node != NULL && llm_planner_cast_argument(node) != NULL)
@@ -152,10 +148,10 @@ returned_by_column(Query *query, int number, LlmQueryLevel *level)
 	call = assigned_call(query->targetList, var->varattno, level);
 	if (call == NULL && query->onConflict != NULL)
 		call = assigned_call(query->onConflict->onConflictSet, var->varattno, level);
-	foreach(cell, query->mergeActionList)
+	foreach_node(MergeAction, action, query->mergeActionList)
 	{
 		if (call == NULL)
-			call = assigned_call(lfirst_node(MergeAction, cell)->targetList, var->varattno, level);
+			call = assigned_call(action->targetList, var->varattno, level);
 	}
 	sought = SOUGHT_RETURNED;
 	return call;
@@ -166,14 +162,12 @@ follow_column(Query *query, int number, LlmQueryLevel *outer)
 {
 	LlmQueryLevel level = {query, outer};
 	TargetEntry *entry;
-	ListCell *cell;
 
 	if (query->setOperations != NULL)
 	{
 		/* the leaves are sub-queries of their own; the tree of operations names nothing else */
-		foreach(cell, query->rtable)
+		foreach_ptr(RangeTblEntry, leaf, query->rtable)
 		{
-			RangeTblEntry *leaf = lfirst(cell);
 			FuncExpr *call = NULL;
 
 			if (leaf->rtekind == RTE_SUBQUERY)
@@ -219,7 +213,6 @@ carried_by_values(RangeTblEntry *rte, int number, LlmQueryLevel *level)
 static FuncExpr *
 carried_by_cte(RangeTblEntry *rte, int number, LlmQueryLevel *level)
 {
-	ListCell *cell;
 	Index up;
 
 	if (rte->self_reference)
@@ -228,10 +221,8 @@ carried_by_cte(RangeTblEntry *rte, int number, LlmQueryLevel *level)
 		level = level->outer;
 	if (level == NULL)
 		return NULL;
-	foreach(cell, level->query->cteList)
+	foreach_ptr(CommonTableExpr, cte, level->query->cteList)
 	{
-		CommonTableExpr *cte = lfirst(cell);
-
 		if (strcmp(cte->ctename, rte->ctename) == 0)
 			return carried_by_column(castNode(Query, cte->ctequery), number, level);
 	}
@@ -291,11 +282,9 @@ carried_by_relation(int varno, int number, LlmQueryLevel *level)
 static FuncExpr *
 carried_by_entries(List *entries, int sublink_id, int number, LlmQueryLevel *level)
 {
-	ListCell *cell;
-
-	foreach(cell, entries)
+	foreach_node(TargetEntry, entry, entries)
 	{
-		SubLink *sublink = (SubLink *) lfirst_node(TargetEntry, cell)->expr;
+		SubLink *sublink = (SubLink *) entry->expr;
 
 		if (IsA(sublink, SubLink) && sublink->subLinkType == MULTIEXPR_SUBLINK && sublink->subLinkId == sublink_id)
 			return carried_by_column(castNode(Query, sublink->subselect), number, level);
@@ -314,14 +303,13 @@ carried_by_multiexpr(Param *param, LlmQueryLevel *level)
 	int sublink_id = param->paramid >> 16;
 	Query *query = level->query;
 	FuncExpr *call = carried_by_entries(query->targetList, sublink_id, number, level);
-	ListCell *cell;
 
 	if (call == NULL && query->onConflict != NULL)
 		call = carried_by_entries(query->onConflict->onConflictSet, sublink_id, number, level);
-	foreach(cell, query->mergeActionList)
+	foreach_node(MergeAction, action, query->mergeActionList)
 	{
 		if (call == NULL)
-			call = carried_by_entries(lfirst_node(MergeAction, cell)->targetList, sublink_id, number, level);
+			call = carried_by_entries(action->targetList, sublink_id, number, level);
 	}
 	return call;
 }
@@ -364,10 +352,9 @@ List *
 llm_planner_case_values(CaseExpr *expr)
 {
 	List *values = NIL;
-	ListCell *cell;
 
-	foreach(cell, expr->args)
-		values = lappend(values, lfirst_node(CaseWhen, cell)->result);
+	foreach_node(CaseWhen, when, expr->args)
+		values = lappend(values, when->result);
 	return expr->defresult == NULL ? values : lappend(values, expr->defresult);
 }
 
@@ -428,11 +415,9 @@ llm_planner_returned(Node *node, LlmQueryLevel *level)
 FuncExpr *
 llm_planner_carried_by_query(Query *query, LlmQueryLevel *outer)
 {
-	ListCell *cell;
-
-	foreach(cell, query->targetList)
+	foreach_node(TargetEntry, entry, query->targetList)
 	{
-		FuncExpr *call = carried_by_column(query, lfirst_node(TargetEntry, cell)->resno, outer);
+		FuncExpr *call = carried_by_column(query, entry->resno, outer);
 
 		if (call != NULL)
 			return call;

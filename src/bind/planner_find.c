@@ -108,8 +108,8 @@ check_value(Node *node, Finder *finder, bool direct)
 		CaseExpr *expr = (CaseExpr *) node;
 
 		check_use((Node *) expr->arg, finder, PLACE_CONDITION);
-		foreach(cell, expr->args)
-			check_use((Node *) lfirst_node(CaseWhen, cell)->expr, finder, PLACE_CONDITION);
+		foreach_node(CaseWhen, when, expr->args)
+			check_use((Node *) when->expr, finder, PLACE_CONDITION);
 		foreach(cell, llm_planner_case_values(expr))
 			check_value(lfirst(cell), finder, direct);
 	}
@@ -187,12 +187,8 @@ check_assignment(TargetEntry *entry, List *beside, bool is_update, Finder *finde
 static void
 check_assignments(List *entries, bool is_update, Finder *finder)
 {
-	ListCell *cell;
-
-	foreach(cell, entries)
+	foreach_ptr(TargetEntry, entry, entries)
 	{
-		TargetEntry *entry = lfirst(cell);
-
 		if (!entry->resjunk)
 			check_assignment(entry, entries, is_update, finder);
 		else if (IsA(entry->expr, SubLink) && ((SubLink *) entry->expr)->subLinkType == MULTIEXPR_SUBLINK)
@@ -219,12 +215,8 @@ check_column(Node *expr, Query *query, int varno, int column, bool streams, Find
 static void
 check_results(Query *query, Finder *finder, bool streams)
 {
-	ListCell *cell;
-
-	foreach(cell, query->targetList)
+	foreach_ptr(TargetEntry, entry, query->targetList)
 	{
-		TargetEntry *entry = lfirst(cell);
-
 		if (entry->resjunk || entry->ressortgroupref != 0)
 			check_use((Node *) entry->expr, finder, PLACE_SORT);
 		else
@@ -256,14 +248,12 @@ is_streamed(Query *query, int varno)
 static void
 check_relations(Query *query, Finder *finder)
 {
-	ListCell *cell;
 	ListCell *row;
 	ListCell *value;
 
-	foreach(cell, query->rtable)
+	foreach_ptr(RangeTblEntry, rte, query->rtable)
 	{
-		RangeTblEntry *rte = lfirst(cell);
-		int varno = foreach_current_index(cell) + 1;
+		int varno = foreach_current_index(rte) + 1;
 		bool streams = is_streamed(query, varno);
 
 		if (rte->rtekind == RTE_SUBQUERY)
@@ -288,7 +278,6 @@ static void
 check_clauses(Query *query, Finder *finder)
 {
 	OnConflictExpr *conflict = query->onConflict;
-	ListCell *cell;
 
 	check_use((Node *) query->jointree, finder, PLACE_WHERE);
 	check_use(query->havingQual, finder, PLACE_WHERE);
@@ -298,8 +287,8 @@ check_clauses(Query *query, Finder *finder)
 	check_use((Node *) query->windowClause, finder, PLACE_SORT);
 	check_use(query->limitOffset, finder, PLACE_CLAUSE);
 	check_use(query->limitCount, finder, PLACE_CLAUSE);
-	foreach(cell, query->mergeActionList)
-		check_use(lfirst_node(MergeAction, cell)->qual, finder, PLACE_CONDITION);
+	foreach_node(MergeAction, action, query->mergeActionList)
+		check_use(action->qual, finder, PLACE_CONDITION);
 	if (conflict != NULL)
 	{
 		check_use((Node *) conflict->arbiterElems, finder, PLACE_CLAUSE);
@@ -324,15 +313,14 @@ find_in_query(Query *query, Finder *finder, bool streams)
 {
 	LlmQueryLevel level = {query, finder->level};
 	Finder inner = *finder;
-	ListCell *cell;
 
 	inner.level = &level;
 	inner.place = PLACE_EXPRESSION;
 	inner.value_type = InvalidOid;
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
-	foreach(cell, query->cteList)
-		find_in_query(castNode(Query, lfirst_node(CommonTableExpr, cell)->ctequery), &inner, false);
+	foreach_node(CommonTableExpr, cte, query->cteList)
+		find_in_query(castNode(Query, cte->ctequery), &inner, false);
 	check_relations(query, &inner);
 	check_clauses(query, &inner);
 	inner.place = PLACE_EXPRESSION;
@@ -340,12 +328,8 @@ find_in_query(Query *query, Finder *finder, bool streams)
 		check_results(query, &inner, streams);
 	else if (query->commandType == CMD_INSERT || query->commandType == CMD_UPDATE)
 		check_assignments(query->targetList, query->commandType == CMD_UPDATE, &inner);
-	foreach(cell, query->mergeActionList)
-	{
-		MergeAction *action = lfirst(cell);
-
+	foreach_ptr(MergeAction, action, query->mergeActionList)
 		check_assignments(action->targetList, action->commandType == CMD_UPDATE, &inner);
-	}
 	if (query->onConflict != NULL)
 		check_assignments(query->onConflict->onConflictSet, true, &inner);
 }

@@ -60,11 +60,10 @@ static int
 width(Query *query)
 {
 	int n = 0;
-	ListCell *cell;
 
-	foreach(cell, query->targetList)
+	foreach_node(TargetEntry, entry, query->targetList)
 	{
-		if (!lfirst_node(TargetEntry, cell)->resjunk)
+		if (!entry->resjunk)
 			n++;
 	}
 	return n;
@@ -145,9 +144,8 @@ lift_select(const LlmLiftSource *source, bool force, LlmFoundLift *lift, LlmFoun
 
 	if (entry == NULL || !llm_take_apart((Node *) entry->expr, &taking, force, first))
 		return;
-	foreach(cell, taking.questions)
+	foreach_ptr(LlmQuestion, question, taking.questions)
 	{
-		LlmQuestion *question = lfirst(cell);
 		int number = width(query) + 1;
 
 		add_lift_question(lift, question, number, NULL);
@@ -344,7 +342,6 @@ lift_union(const LlmLiftSource *source, bool force, LlmFoundLift *lift, LlmFound
 	List *kinds = NIL;
 	bool stays = force;
 	int number = width(query) + 1;
-	ListCell *cell;
 	ListCell *each;
 
 	if (result == NULL || result->resjunk || result->ressortgroupref != 0 || !IsA(result->expr, Var) ||
@@ -352,10 +349,9 @@ lift_union(const LlmLiftSource *source, bool force, LlmFoundLift *lift, LlmFound
 		return;
 	for (int pass = 0; pass < 2; pass++)
 	{
-		foreach(cell, query->rtable)
+		foreach_ptr(RangeTblEntry, rte, query->rtable)
 		{
-			int arm = foreach_current_index(cell);
-			RangeTblEntry *rte = lfirst(cell);
+			int arm = foreach_current_index(rte);
 			TargetEntry *entry;
 
 			levels[arm].query = rte->subquery;
@@ -379,16 +375,14 @@ lift_union(const LlmLiftSource *source, bool force, LlmFoundLift *lift, LlmFound
 	}
 	if (kinds == NIL)
 		return;
-	foreach(cell, query->rtable)
+	foreach_ptr(RangeTblEntry, rte, query->rtable)
 	{
-		RangeTblEntry *rte = lfirst(cell);
-		LlmTaking *taking = &takings[foreach_current_index(cell)];
+		LlmTaking *taking = &takings[foreach_current_index(rte)];
 		TargetEntry *entry = get_tle_by_resno(rte->subquery->targetList, source->column);
 
-		foreach(each, kinds)
+		foreach_ptr(const LlmQuestion, kind, kinds)
 		{
 			int added = width(rte->subquery) + 1;
-			const LlmQuestion *kind = lfirst(each);
 
 			add_result(rte->subquery, marker_of((Node *) entry->expr, taking, kind));
 			rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("call%d", added)));
@@ -464,12 +458,8 @@ assigned_walker(Node *node, LlmTaking *taking)
 static void
 lift_assigned(List *entries, LlmTaking *taking)
 {
-	ListCell *cell;
-
-	foreach(cell, entries)
+	foreach_ptr(TargetEntry, entry, entries)
 	{
-		TargetEntry *entry = lfirst(cell);
-
 		if (!entry->resjunk && !llm_planner_is_part(entry))
 			(void) assigned_walker((Node *) entry->expr, taking);
 	}
@@ -480,16 +470,15 @@ lift_in_query(Query *query, LlmQueryLevel *outer, LlmFound *found)
 {
 	LlmQueryLevel level = {query, outer};
 	LlmTaking taking = {found, &level, lift_node};
-	ListCell *cell;
 
 	if (query->commandType == CMD_INSERT || query->commandType == CMD_UPDATE)
 		lift_assigned(query->targetList, &taking);
-	foreach(cell, query->mergeActionList)
-		lift_assigned(lfirst_node(MergeAction, cell)->targetList, &taking);
+	foreach_node(MergeAction, action, query->mergeActionList)
+		lift_assigned(action->targetList, &taking);
 	if (query->onConflict != NULL)
 		lift_assigned(query->onConflict->onConflictSet, &taking);
-	foreach(cell, query->cteList)
-		lift_in_query(castNode(Query, lfirst_node(CommonTableExpr, cell)->ctequery), &level, found);
+	foreach_node(CommonTableExpr, cte, query->cteList)
+		lift_in_query(castNode(Query, cte->ctequery), &level, found);
 }
 
 void

@@ -16,11 +16,9 @@
 static bool
 source_of_entries(List *entries, Param *param, LlmLiftSource *source)
 {
-	ListCell *cell;
-
-	foreach(cell, entries)
+	foreach_node(TargetEntry, entry, entries)
 	{
-		SubLink *sublink = (SubLink *) lfirst_node(TargetEntry, cell)->expr;
+		SubLink *sublink = (SubLink *) entry->expr;
 
 		if (IsA(sublink, SubLink) && sublink->subLinkType == MULTIEXPR_SUBLINK &&
 			sublink->subLinkId == param->paramid >> 16)
@@ -37,16 +35,12 @@ source_of_entries(List *entries, Param *param, LlmLiftSource *source)
 static bool
 source_of_cte(RangeTblEntry *rte, LlmQueryLevel *level, LlmLiftSource *source)
 {
-	ListCell *cell;
-
 	for (Index up = rte->ctelevelsup; up > 0 && level != NULL; up--)
 		level = level->outer;
 	if (level == NULL || rte->self_reference)
 		return false;
-	foreach(cell, level->query->cteList)
+	foreach_ptr(CommonTableExpr, cte, level->query->cteList)
 	{
-		CommonTableExpr *cte = lfirst(cell);
-
 		if (strcmp(cte->ctename, rte->ctename) != 0)
 			continue;
 		source->query = castNode(Query, cte->ctequery);
@@ -98,12 +92,8 @@ llm_lift_find_source(Node *node, LlmQueryLevel *level, LlmLiftSource *source)
 LlmFoundLift *
 llm_lift_find(const LlmFound *found, const LlmLiftSource *source)
 {
-	ListCell *cell;
-
-	foreach(cell, found->lifts)
+	foreach_ptr(LlmFoundLift, lift, found->lifts)
 	{
-		LlmFoundLift *lift = lfirst(cell);
-
 		if (lift->query == source->query && lift->varno == source->varno && lift->column == source->column)
 			return lift;
 	}
@@ -211,12 +201,8 @@ llm_lift_marker(const LlmLiftQuestion *question, Node *node, Oid type, LlmQueryL
 const LlmLiftColumn *
 llm_lift_column(const LlmFound *found, const Query *query, int varno, int column)
 {
-	ListCell *cell;
-
-	foreach(cell, found->lifted)
+	foreach_ptr(const LlmLiftColumn, noted, found->lifted)
 	{
-		const LlmLiftColumn *noted = lfirst(cell);
-
 		if (noted->query == query && noted->varno == varno && noted->column == column)
 			return noted;
 	}

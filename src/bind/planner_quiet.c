@@ -376,11 +376,8 @@ make_when(LlmFoundBranch *branch, Node *carrier, List *leaves, LlmFoundQuiet *qu
 static void
 make_lifted(Node *expr, Node *carrier, const LlmFoundLift *lift, CaseExpr *choice, LlmFoundQuiet *quiet, Finder *finder)
 {
-	ListCell *cell;
-
-	foreach(cell, lift->questions)
+	foreach_ptr(LlmLiftQuestion, question, lift->questions)
 	{
-		LlmLiftQuestion *question = lfirst(cell);
 		/* stands for the answer in what is kept, and only there has that type */
 		Node *answer = llm_lift_marker(question, carrier, question->call->funcresulttype, finder->level);
 		Node *around = llm_lift_around(question, carrier, answer, finder->level);
@@ -445,16 +442,14 @@ distribute_case(Node *expr, CaseExpr *choice, LlmFoundQuiet *quiet, Finder *find
 {
 	CaseExpr *result = makeNode(CaseExpr);
 	Node *otherwise = (Node *) choice->defresult;
-	ListCell *cell;
 
 	finder->use((Node *) choice->arg, finder, PLACE_CONDITION);
 	result->casetype = exprType(expr);
 	result->casecollid = exprCollation(expr);
 	result->arg = choice->arg;
 	result->location = -1;
-	foreach(cell, choice->args)
+	foreach_node(CaseWhen, when, choice->args)
 	{
-		CaseWhen *when = lfirst_node(CaseWhen, cell);
 		CaseWhen *chosen = makeNode(CaseWhen);
 
 		finder->use((Node *) when->expr, finder, PLACE_CONDITION);

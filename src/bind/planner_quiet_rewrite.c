@@ -31,12 +31,8 @@ make_clear(void)
 static LlmFoundQuietColumn *
 column_of(LlmFoundTarget *target, AttrNumber attno)
 {
-	ListCell *cell;
-
-	foreach(cell, target->quiet)
+	foreach_ptr(LlmFoundQuietColumn, column, target->quiet)
 	{
-		LlmFoundQuietColumn *column = lfirst(cell);
-
 		if (column->attno == attno)
 			return column;
 	}
@@ -115,12 +111,9 @@ llm_quiet_rewrite(LlmFoundTarget *target, Relation rel, LlmFoundValue *value, co
 	LlmFoundQuietColumn *column = column_of(target, value->entry->resno);
 	LlmDeferQuiet spec = {target->spec, column->column, value->is_update, false, -1,
 						  read_bits(column, quiet->reads), ""};
-	ListCell *cell;
 
-	foreach(cell, quiet->branches)
+	foreach_ptr(LlmFoundBranch, branch, quiet->branches)
 	{
-		LlmFoundBranch *branch = lfirst(cell);
-
 		spec.offered = branch->offered == 0 ? -1 : column_of(target, branch->offered)->column;
 		spec.kept = llm_kept_describe(target, column, quiet, branch);
 		branch->when->result = meanwhile(target, rel, value);
@@ -143,29 +136,22 @@ static void
 clear_in_list(LlmFoundTarget *target, List *entries, Oid keep_quiet)
 {
 	TargetEntry *first = NULL;
-	ListCell *cell;
 
-	foreach(cell, entries)
+	foreach_ptr(TargetEntry, entry, entries)
 	{
-		TargetEntry *entry = lfirst(cell);
-
 		if (!entry->resjunk && !llm_planner_is_part(entry))
 		{
 			first = entry;
 			break;
 		}
 	}
-	foreach(cell, target->quiet)
+	foreach_ptr(LlmFoundQuietColumn, column, target->quiet)
 	{
-		LlmFoundQuietColumn *column = lfirst(cell);
 		LlmDeferQuiet spec = {target->spec, column->column, false, true, -1, 0, ""};
 		bool is_assigned = false;
-		ListCell *value;
 
-		foreach(value, target->values)
+		foreach_ptr(LlmFoundValue, assigned, target->values)
 		{
-			LlmFoundValue *assigned = lfirst(value);
-
 			is_assigned = is_assigned || (assigned->beside == entries && assigned->quiet != NULL &&
 										  assigned->entry->resno == column->attno);
 		}
@@ -182,14 +168,13 @@ void
 llm_quiet_clear_others(LlmFoundTarget *target, Oid keep_quiet)
 {
 	Query *query = target->query;
-	ListCell *cell;
 
 	if (query->commandType == CMD_INSERT || query->commandType == CMD_UPDATE)
 		clear_in_list(target, query->targetList, keep_quiet);
 	if (query->onConflict != NULL && query->onConflict->action == ONCONFLICT_UPDATE)
 		clear_in_list(target, query->onConflict->onConflictSet, keep_quiet);
-	foreach(cell, query->mergeActionList)
-		clear_in_list(target, lfirst_node(MergeAction, cell)->targetList, keep_quiet);
+	foreach_node(MergeAction, action, query->mergeActionList)
+		clear_in_list(target, action->targetList, keep_quiet);
 }
 
 FuncExpr *

@@ -105,15 +105,11 @@ static bool
 moves_key(LlmFoundTarget *target, Relation rel, List *entries)
 {
 	Bitmapset *columns = NULL;
-	ListCell *cell;
-	int i;
 
-	for (i = 0; i < target->spec->nkeys; i++)
+	for (int i = 0; i < target->spec->nkeys; i++)
 		columns = add_key_column(columns, rel, target->key_attnos[i]);
-	foreach(cell, entries)
+	foreach_ptr(TargetEntry, entry, entries)
 	{
-		TargetEntry *entry = lfirst(cell);
-
 		if (!entry->resjunk && bms_is_member(entry->resno - FirstLowInvalidHeapAttributeNumber, columns))
 			return true;
 	}
@@ -166,7 +162,6 @@ add_check(LlmFoundTarget *target, Relation rel, const LlmPlannerCalls *functions
 	List *quals = llm_planner_seen_calls(target, rel, functions->seen);
 	ListCell *cell;
 	int first;
-	int i;
 
 	for (first = 0; first < target->spec->nshowing; first += COLUMNS_PER_CHECK)
 	{
@@ -174,7 +169,7 @@ add_check(LlmFoundTarget *target, Relation rel, const LlmPlannerCalls *functions
 		List *args = llm_rewrite_fixed_args(llm_defer_write_check(&part));
 
 		args = list_concat(args, llm_rewrite_row(target, rel));
-		for (i = first; i < first + part.count; i++)
+		for (int i = first; i < first + part.count; i++)
 			args = lappend(args, llm_rewrite_column(target, rel, target->column_attnos[i]));
 		quals = lappend(quals, makeFuncExpr(functions->bind, BOOLOID, args, InvalidOid, InvalidOid,
 											COERCE_EXPLICIT_CALL));
@@ -199,9 +194,8 @@ llm_planner_rewrite(LlmFound *found)
 	if (functions == NULL)
 		elog(ERROR, "functions of extension \"%s\" are gone", LLM_LIBRARY);
 	helpers = *functions; /* what follows may look into catalogs, and so forget them */
-	foreach(cell, found->targets)
+	foreach_ptr(LlmFoundTarget, target, found->targets)
 	{
-		LlmFoundTarget *target = lfirst(cell);
 		Relation rel = table_open(rt_fetch(target->query->resultRelation, target->query->rtable)->relid, NoLock);
 
 		foreach(value, target->values)
@@ -215,8 +209,8 @@ llm_planner_rewrite(LlmFound *found)
 		add_check(target, rel, &helpers);
 		table_close(rel, NoLock);
 	}
-	foreach(cell, found->asked)
-		lfirst_node(FuncExpr, cell)->location = LLM_CALL_IN_WHERE;
+	foreach_node(FuncExpr, call, found->asked)
+		call->location = LLM_CALL_IN_WHERE;
 	foreach(cell, found->calls)
 		rewrite_call(lfirst(cell), foreach_current_index(cell), helpers.issue);
 }

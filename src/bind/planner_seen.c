@@ -187,12 +187,9 @@ climb(Level *level, const LlmFoundView *view)
 	Node **exprs = palloc0(n * sizeof(Node *));
 	Bitmapset *marked = NULL;
 	int shown = 0;
-	ListCell *cell;
 
-	foreach(cell, view->query->targetList)
+	foreach_ptr(TargetEntry, entry, view->query->targetList)
 	{
-		TargetEntry *entry = lfirst(cell);
-
 		if (entry->resjunk)
 			continue;
 		exprs[entry->resno - 1] = to_table((Node *) entry->expr, level);
@@ -237,20 +234,15 @@ void
 llm_planner_conditions(const LlmFound *found, LlmFoundTarget *target, Relation rel)
 {
 	Level level = {target->query->resultRelation, target->query->resultRelation};
-	ListCell *cell;
 
-	foreach(cell, target->values)
+	foreach_ptr(LlmFoundValue, value, target->values)
 	{
-		LlmFoundValue *value = lfirst(cell);
-
 		if (value->quiet == NULL) /* else the cell keeps its value */
 			level.marked = bms_add_member(level.marked, value->entry->resno);
 	}
 	add_policies(found, target, rel, &level);
-	foreach(cell, target->views)
+	foreach_ptr(LlmFoundView, view, target->views)
 	{
-		LlmFoundView *view = lfirst(cell);
-
 		level.varno = view->varno;
 		if (view->query->jointree->quals != NULL)
 			add_condition(found, target, &level, psprintf("view \"%s\"", get_rel_name(view->view)),
@@ -263,11 +255,8 @@ llm_planner_conditions(const LlmFound *found, LlmFoundTarget *target, Relation r
 static void
 add_calls(List **calls, const LlmFoundTarget *target, Oid seen, Form_pg_attribute att, Node *column)
 {
-	ListCell *cell;
-
-	foreach(cell, target->conditions)
+	foreach_ptr(LlmFoundCondition, condition, target->conditions)
 	{
-		LlmFoundCondition *condition = lfirst(cell);
 		List *args = llm_rewrite_fixed_args(cstring_to_text(condition->hider));
 
 		args = lappend(args, makeConst(TEXTOID, -1, InvalidOid, -1, CStringGetTextDatum(NameStr(att->attname)), false,
@@ -287,13 +276,12 @@ llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen)
 {
 	Bitmapset *columns = NULL;
 	List *calls = NIL;
-	ListCell *cell;
 	int attno = -1;
 
-	foreach(cell, target->values)
+	foreach_ptr(LlmFoundValue, value, target->values)
 	{
-		if (((LlmFoundValue *) lfirst(cell))->quiet == NULL)
-			columns = bms_add_member(columns, ((LlmFoundValue *) lfirst(cell))->entry->resno);
+		if (value->quiet == NULL)
+			columns = bms_add_member(columns, value->entry->resno);
 	}
 	while ((attno = bms_next_member(columns, attno)) > 0)
 	{
@@ -303,9 +291,8 @@ llm_planner_seen_calls(const LlmFoundTarget *target, Relation rel, Oid seen)
 				  (Node *) makeVar(target->query->resultRelation, attno, att->atttypid, att->atttypmod,
 								   att->attcollation, 0));
 	}
-	foreach(cell, target->quiet)
+	foreach_ptr(const LlmFoundQuietColumn, column, target->quiet)
 	{
-		const LlmFoundQuietColumn *column = lfirst(cell);
 		LlmDeferQuiet spec = {target->spec, column->column, false, false, -1, 0, ""};
 
 		add_calls(&calls, target, seen, TupleDescAttr(RelationGetDescr(rel), column->attno - 1),

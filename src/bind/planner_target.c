@@ -92,21 +92,18 @@ static void
 map_through_view(NamedRelation *named, Oid view, Query *query, int varno)
 {
 	LlmFoundView *found = palloc(sizeof(LlmFoundView));
-	int i;
 
 	found->view = view;
 	found->query = query;
 	found->varno = varno;
 	named->views = lappend(named->views, found);
 
-	for (i = 0; i < named->natts; i++)
+	for (int i = 0; i < named->natts; i++)
 	{
 		AttrNumber shown = 0;
-		ListCell *cell;
 
-		foreach(cell, query->targetList)
+		foreach_ptr(TargetEntry, entry, query->targetList)
 		{
-			TargetEntry *entry = lfirst(cell);
 			Var *var = (Var *) entry->expr;
 
 			if (!entry->resjunk && IsA(var, Var) && var->varno == varno && var->varlevelsup == 0 &&
@@ -129,17 +126,14 @@ static int
 first_own_entry(Query *query)
 {
 	int first = 1;
-	ListCell *cell;
 
 	if (query->querySource == QSRC_ORIGINAL)
 		return first;
-	foreach(cell, query->rtable)
+	foreach_ptr(RangeTblEntry, rte, query->rtable)
 	{
-		RangeTblEntry *rte = lfirst(cell);
-
 		if (rte->rtekind == RTE_RELATION && !rte->inFromCl && rte->eref != NULL &&
 			strcmp(rte->eref->aliasname, "new") == 0)
-			first = foreach_current_index(cell) + 2;
+			first = foreach_current_index(rte) + 2;
 	}
 	return first;
 }
@@ -213,12 +207,11 @@ static bool
 is_key(Relation rel, Relation index)
 {
 	Form_pg_index form = index->rd_index;
-	int i;
 
 	if (!form->indisunique || !form->indimmediate || !form->indisvalid || form->indisexclusion ||
 		RelationGetIndexPredicate(index) != NIL)
 		return false;
-	for (i = 0; i < form->indnkeyatts; i++)
+	for (int i = 0; i < form->indnkeyatts; i++)
 	{
 		AttrNumber attno = form->indkey.values[i];
 
@@ -239,11 +232,10 @@ find_keys(Relation rel)
 	{
 		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
 		List *key = NIL;
-		int i;
 
 		if (is_key(rel, index))
 		{
-			for (i = 0; i < index->rd_index->indnkeyatts; i++)
+			for (int i = 0; i < index->rd_index->indnkeyatts; i++)
 				key = lappend_int(key, index->rd_index->indkey.values[i]);
 			keys = index->rd_index->indisprimary ? lcons(key, keys) : lappend(keys, key);
 		}
@@ -392,13 +384,10 @@ static void
 add_columns(const LlmFound *found, LlmFoundTarget *target, Relation rel, NamedRelation *named)
 {
 	Bitmapset *assigned = NULL;
-	ListCell *cell;
 	int attno;
 
-	foreach(cell, target->values)
+	foreach_ptr(LlmFoundValue, value, target->values)
 	{
-		LlmFoundValue *value = lfirst(cell);
-
 		attno = value->entry->resno;
 		if (value->quiet != NULL || bms_is_member(attno, assigned))
 			continue;
@@ -424,13 +413,10 @@ fence_columns(LlmFoundTarget *target, Relation rel, NamedRelation *named, AttrNu
 	Bitmapset *reads = NULL;
 	bool is_open = false; /* some expression reads nothing */
 	List *columns = NIL;
-	ListCell *cell;
 	int attno = -1;
 
-	foreach(cell, target->values)
+	foreach_ptr(LlmFoundValue, value, target->values)
 	{
-		LlmFoundValue *value = lfirst(cell);
-
 		if (value->quiet == NULL || value->entry->resno != quiet)
 			continue;
 		reads = bms_add_members(reads, value->quiet->reads);
@@ -516,11 +502,9 @@ static void
 add_quiet_columns(const LlmFound *found, LlmFoundTarget *target, Relation rel, NamedRelation *named)
 {
 	Bitmapset *assigned = NULL;
-	ListCell *cell;
 
-	foreach(cell, target->values)
+	foreach_ptr(LlmFoundValue, value, target->values)
 	{
-		LlmFoundValue *value = lfirst(cell);
 		AttrNumber attno = value->entry->resno;
 		LlmFoundQuietColumn *column;
 

@@ -115,9 +115,7 @@ get_name(FunctionCallInfo fcinfo, int i, const char *name, bool required)
 static void
 get_limits(FunctionCallInfo fcinfo, int i, int least, Datum *values, char *nulls)
 {
-	int j;
-
-	for (j = 0; j < LIMITS; j++)
+	for (int j = 0; j < LIMITS; j++)
 	{
 		nulls[j] = PG_ARGISNULL(i + j) ? 'n' : ' ';
 		values[j] = PG_ARGISNULL(i + j) ? (Datum) 0 : PG_GETARG_DATUM(i + j);
@@ -403,9 +401,8 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 	char nulls[6 + LIMITS];
 	char *fallback;
 	bool priced;
-	int i;
 
-	for (i = 0; i < LLM_PRICES; i++)
+	for (int i = 0; i < LLM_PRICES; i++)
 		llm_price_argument(fcinfo, 4 + i, &prices, i);
 	prices.no_tiers = true;
 	priced = llm_price_check(&prices);
@@ -592,9 +589,8 @@ llm_enrich_set_price(PG_FUNCTION_ARGS)
 	char *model;
 	LlmOwnScope scope;
 	LlmPrices prices;
-	int i;
 
-	for (i = 0; i < LLM_PRICES; i++)
+	for (int i = 0; i < LLM_PRICES; i++)
 		llm_price_argument(fcinfo, 1 + i, &prices, columns[i]);
 	prices.no_tiers = true;
 	if (!llm_price_check(&prices))

@@ -148,9 +148,8 @@ bool
 llm_price_check(const LlmPrices *prices)
 {
 	bool given = false;
-	int i;
 
-	for (i = 0; i < LLM_PRICES; i++)
+	for (int i = 0; i < LLM_PRICES; i++)
 		given = given || !prices->nulls[i];
 	if (given && (prices->nulls[LLM_PRICE_INPUT] || prices->nulls[LLM_PRICE_OUTPUT]))
 		ereport(ERROR,
@@ -171,13 +170,12 @@ llm_price_set(const char *server, const char *model, const LlmPrices *prices, Ti
 	Datum values[3 + LLM_PRICES + 1];
 	char nulls[3 + LLM_PRICES + 1];
 	uint64 planned;
-	int i;
 
 	values[0] = CStringGetTextDatum(server);
 	values[1] = CStringGetTextDatum(model);
 	values[2] = TimestampTzGetDatum(start);
 	memset(nulls, ' ', sizeof(nulls));
-	for (i = 0; i < LLM_PRICES; i++)
+	for (int i = 0; i < LLM_PRICES; i++)
 	{
 		values[3 + i] = prices->values[i];
 		nulls[3 + i] = prices->nulls[i] ? 'n' : ' ';
@@ -196,9 +194,7 @@ llm_price_set(const char *server, const char *model, const LlmPrices *prices, Ti
 static void
 copy_prices(LlmPrices *prices)
 {
-	int i;
-
-	for (i = 0; i < LLM_PRICES; i++)
+	for (int i = 0; i < LLM_PRICES; i++)
 		prices->values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &prices->nulls[i]);
 	prices->tiers = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, LLM_PRICES + 1, &prices->no_tiers);
 }

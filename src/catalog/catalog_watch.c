@@ -62,9 +62,7 @@ forget_tables(Datum arg, int cache, uint32 hash)
 static void
 table_changed(Datum arg, Oid relation)
 {
-	int i;
-
-	for (i = 0; i < lengthof(watched); i++)
+	for (int i = 0; i < lengthof(watched); i++)
 	{
 		if (relation == InvalidOid || watched[i] == InvalidOid || watched[i] == relation)
 		{
@@ -77,11 +75,9 @@ table_changed(Datum arg, Oid relation)
 static void
 find_tables(void)
 {
-	int i;
-
 	if (OidIsValid(watched[0]) || !IsTransactionState() || !llm_spi_extension_exists())
 		return;
-	for (i = 0; i < lengthof(watched); i++)
+	for (int i = 0; i < lengthof(watched); i++)
 		watched[i] = llm_spi_relation(watched_names[i]);
 }
 

@@ -318,9 +318,7 @@ check_key(const char *name, const char *value)
 static const FdwOption *
 find_option(Oid context, const char *name)
 {
-	int i;
-
-	for (i = 0; i < lengthof(fdw_options); i++)
+	for (int i = 0; i < lengthof(fdw_options); i++)
 	{
 		if (fdw_options[i].context == context && strcmp(fdw_options[i].name, name) == 0)
 			return &fdw_options[i];
@@ -334,14 +332,13 @@ refuse_option(Oid context, const char *name)
 {
 	StringInfoData hint;
 	const char *separator = "Valid options are: ";
-	int i;
 
 	initStringInfo(&hint);
 	if (find_option(UserMappingRelationId, name) != NULL)
 		appendStringInfo(&hint, "Option \"%s\" belongs in CREATE USER MAPPING. ", name);
 	else if (find_option(ForeignServerRelationId, name) != NULL)
 		appendStringInfo(&hint, "Option \"%s\" belongs in CREATE SERVER. ", name);
-	for (i = 0; i < lengthof(fdw_options); i++)
+	for (int i = 0; i < lengthof(fdw_options); i++)
 	{
 		if (fdw_options[i].context != context)
 			continue;

@@ -58,9 +58,7 @@ is_usable(const LlmPreset *preset)
 const LlmPreset *
 llm_preset_at(int i)
 {
-	int j;
-
-	for (j = 0; j < lengthof(presets); j++)
+	for (int j = 0; j < lengthof(presets); j++)
 	{
 		if (is_usable(&presets[j]) && i-- == 0)
 			return &presets[j];
@@ -71,9 +69,7 @@ llm_preset_at(int i)
 const LlmPreset *
 llm_preset_find(const char *provider)
 {
-	int i;
-
-	for (i = 0; i < lengthof(presets); i++)
+	for (int i = 0; i < lengthof(presets); i++)
 	{
 		if (strcmp(presets[i].provider, provider) == 0)
 			return is_usable(&presets[i]) ? &presets[i] : NULL;
@@ -99,10 +95,9 @@ llm_enrich_read_providers(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	const LlmPreset *preset;
-	int i;
 
 	InitMaterializedSRF(fcinfo, 0);
-	for (i = 0; (preset = llm_preset_at(i)) != NULL; i++)
+	for (int i = 0; (preset = llm_preset_at(i)) != NULL; i++)
 	{
 		const char *const words[] = {preset->provider, preset->dialect, preset->base_url, preset->answer_form,
 									 preset->max_tokens_field, preset->max_concurrency, preset->note};

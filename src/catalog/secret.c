@@ -230,7 +230,6 @@ llm_secret_fingerprint(const char *key)
 	pg_cryptohash_ctx *hash;
 	uint8 digest[PG_SHA256_DIGEST_LENGTH];
 	uint64 fingerprint = 0;
-	int i;
 
 	if (key == NULL)
 		return 0;
@@ -241,7 +240,7 @@ llm_secret_fingerprint(const char *key)
 		pg_cryptohash_final(hash, digest, sizeof(digest)) < 0)
 		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(hash));
 	pg_cryptohash_free(hash);
-	for (i = 0; i < 8; i++)
+	for (int i = 0; i < 8; i++)
 		fingerprint = (fingerprint << 8) | digest[i];
 	/* 0 means no key */
 	return fingerprint != 0 ? fingerprint : 1;

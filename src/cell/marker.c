@@ -85,9 +85,8 @@ numeric_task(Numeric number)
 {
 	const char *digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
 	int64 task = 0;
-	int i;
 
-	for (i = 0; digits[i] != '\0'; i++)
+	for (int i = 0; digits[i] != '\0'; i++)
 	{
 		if (digits[i] < '0' || digits[i] > '9' || i >= 18)
 			return 0;

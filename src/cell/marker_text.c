@@ -68,8 +68,6 @@ skip_blanks(LlmSpan json, int pos)
 static int
 skip_string(LlmSpan json, int pos)
 {
-	int i;
-
 	if (byte_at(json, pos) != '"')
 		return -1;
 	for (pos++; pos < json.len; pos++)
@@ -85,7 +83,7 @@ skip_string(LlmSpan json, int pos)
 		c = byte_at(json, ++pos) & 0xff;
 		if (c == 'u')
 		{
-			for (i = 1; i <= 4; i++)
+			for (int i = 1; i <= 4; i++)
 				if (!is_hex(byte_at(json, pos + i)))
 					return -1;
 			pos += 4;
@@ -293,11 +291,10 @@ static int64
 span_task(LlmSpan span)
 {
 	int64 task = 0;
-	int i;
 
 	if (span.len > 18)
 		return 0;
-	for (i = 0; i < span.len; i++)
+	for (int i = 0; i < span.len; i++)
 	{
 		if (!is_digit(span.data[i]))
 			return 0;

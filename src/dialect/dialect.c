@@ -18,9 +18,7 @@ static const LlmDialect *const dialects[] = {
 const LlmDialect *
 llm_dialect_find(const char *name)
 {
-	int i;
-
-	for (i = 0; i < lengthof(dialects); i++)
+	for (int i = 0; i < lengthof(dialects); i++)
 	{
 		if (strcmp(dialects[i]->name, name) == 0)
 			return dialects[i];
@@ -51,10 +49,9 @@ const char *
 llm_dialect_names(void)
 {
 	StringInfoData buf;
-	int i;
 
 	initStringInfo(&buf);
-	for (i = 0; i < lengthof(dialects); i++)
+	for (int i = 0; i < lengthof(dialects); i++)
 		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", dialects[i]->name);
 	return buf.data;
 }

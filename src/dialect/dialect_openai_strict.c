@@ -59,9 +59,8 @@ is_known_keyword(const JsonbValue *key)
 		"title",
 		"type",
 	};
-	int i;
 
-	for (i = 0; i < lengthof(known); i++)
+	for (int i = 0; i < lengthof(known); i++)
 	{
 		if (llm_json_string_is(key, known[i]))
 			return true;
@@ -79,11 +78,10 @@ static bool
 is_strict_enum(const JsonbValue *list, Totals *totals)
 {
 	int64 bytes = 0;
-	int i;
 
 	if (list == NULL || list->type != jbvArray)
 		return list == NULL;
-	for (i = 0; i < list->val.array.nElems; i++)
+	for (int i = 0; i < list->val.array.nElems; i++)
 		bytes += text_bytes(&list->val.array.elems[i]);
 	totals->enum_values += list->val.array.nElems;
 	totals->name_bytes += bytes;
@@ -96,7 +94,6 @@ is_strict_object(const JsonbValue *schema, const JsonbValue *properties, Totals 
 {
 	const JsonbValue *required = llm_json_get(schema, "required");
 	const JsonbValue *additional = llm_json_get(schema, "additionalProperties");
-	int i;
 
 	if (properties == NULL || additional == NULL || additional->type != jbvBool || additional->val.boolean)
 		return false;
@@ -104,7 +101,7 @@ is_strict_object(const JsonbValue *schema, const JsonbValue *properties, Totals 
 	if ((required == NULL ? 0 : required->val.array.nElems) != properties->val.object.nPairs)
 		return false;
 	totals->properties += properties->val.object.nPairs;
-	for (i = 0; i < properties->val.object.nPairs; i++)
+	for (int i = 0; i < properties->val.object.nPairs; i++)
 	{
 		const JsonbPair *pair = &properties->val.object.pairs[i];
 		const JsonbValue *name = &required->val.array.elems[i];
@@ -122,9 +119,7 @@ is_strict_object(const JsonbValue *schema, const JsonbValue *properties, Totals 
 static bool
 are_strict_values(const JsonbValue *object, Totals *totals, int level)
 {
-	int i;
-
-	for (i = 0; object != NULL && i < object->val.object.nPairs; i++)
+	for (int i = 0; object != NULL && i < object->val.object.nPairs; i++)
 	{
 		totals->name_bytes += text_bytes(&object->val.object.pairs[i].key);
 		if (!is_strict_node(&object->val.object.pairs[i].value, totals, level))
@@ -136,9 +131,7 @@ are_strict_values(const JsonbValue *object, Totals *totals, int level)
 static bool
 are_strict_elements(const JsonbValue *array, Totals *totals, int level)
 {
-	int i;
-
-	for (i = 0; array != NULL && i < array->val.array.nElems; i++)
+	for (int i = 0; array != NULL && i < array->val.array.nElems; i++)
 	{
 		if (!is_strict_node(&array->val.array.elems[i], totals, level))
 			return false;
@@ -150,11 +143,9 @@ are_strict_elements(const JsonbValue *array, Totals *totals, int level)
 static bool
 has_type(const JsonbValue *type, const char *name)
 {
-	int i;
-
 	if (type == NULL || type->type != jbvArray)
 		return type != NULL && llm_json_string_is(type, name);
-	for (i = 0; i < type->val.array.nElems; i++)
+	for (int i = 0; i < type->val.array.nElems; i++)
 	{
 		if (llm_json_string_is(&type->val.array.elems[i], name))
 			return true;
@@ -169,11 +160,10 @@ is_strict_node(const JsonbValue *schema, Totals *totals, int level)
 	const JsonbValue *properties = llm_json_get(schema, "properties");
 	const JsonbValue *items = llm_json_get(schema, "items");
 	const JsonbValue *constant = llm_json_get(schema, "const");
-	int i;
 
 	if (schema->type != jbvObject || level > MAX_LEVELS)
 		return false;
-	for (i = 0; i < schema->val.object.nPairs; i++)
+	for (int i = 0; i < schema->val.object.nPairs; i++)
 	{
 		if (!is_known_keyword(&schema->val.object.pairs[i].key))
 			return false;

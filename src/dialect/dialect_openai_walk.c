@@ -23,11 +23,10 @@ static void
 read_prompt_details(LlmJsonReader *r, LlmToldUsage *usage)
 {
 	LlmJsonSlice key;
-	int i;
 
 	if (!llm_note_enter(r, '{'))
 		return;
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "cached_tokens"))
 			llm_note_count(r, &usage->cached);
@@ -42,11 +41,10 @@ static void
 read_completion_details(LlmJsonReader *r, LlmToldUsage *usage)
 {
 	LlmJsonSlice key;
-	int i;
 
 	if (!llm_note_enter(r, '{'))
 		return;
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "reasoning_tokens"))
 			llm_note_count(r, &usage->reasoning);
@@ -62,11 +60,10 @@ read_usage(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	int64 hit = -1;
 	int64 written = -1;
 	LlmJsonSlice key;
-	int i;
 
 	if (!llm_note_enter(r, '{'))
 		return;
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "prompt_tokens") || llm_json_is(&key, "input_tokens"))
 			llm_note_count(r, &usage->prompt);
@@ -103,11 +100,10 @@ read_part(LlmJsonReader *r, StringInfo str)
 	LlmJsonSlice key;
 	LlmJsonSlice type = {0};
 	LlmJsonSlice words = {0};
-	int i;
 
 	if (!llm_note_enter(r, '{'))
 		return;
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "type"))
 			llm_note_string(r, &type);
@@ -133,7 +129,6 @@ read_content(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	LlmJsonSlice words;
 	StringInfoData str;
 	bool clean = true;
-	int i;
 
 	switch (llm_json_peek(r))
 	{
@@ -144,7 +139,7 @@ read_content(LlmJsonReader *r, LlmOpenaiNotes *notes)
 		case '[':
 			initStringInfo(&str);
 			llm_json_enter(r, '[');
-			for (i = 0; llm_json_next_item(r, i); i++)
+			for (int i = 0; llm_json_next_item(r, i); i++)
 				read_part(r, &str);
 			notes->content = str.data;
 			notes->content_len = str.len;
@@ -159,11 +154,10 @@ static void
 read_message(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmJsonSlice key;
-	int i;
 
 	if (!llm_note_enter(r, '{'))
 		return;
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "content"))
 			read_content(r, notes);
@@ -179,11 +173,10 @@ static void
 read_metadata(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmJsonSlice key;
-	int i;
 
 	if (!llm_note_enter(r, '{'))
 		return;
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "reasons") || llm_json_is(&key, "flagged_input"))
 			notes->error.flagged = true;
@@ -195,11 +188,9 @@ read_metadata(LlmJsonReader *r, LlmOpenaiNotes *notes)
 static void
 read_place(LlmJsonReader *r, LlmJsonSlice *place)
 {
-	int i;
-
 	if (!llm_note_enter(r, '['))
 		return;
-	for (i = 0; llm_json_next_item(r, i); i++)
+	for (int i = 0; llm_json_next_item(r, i); i++)
 		llm_note_string(r, place);
 }
 
@@ -208,8 +199,6 @@ static void
 read_detail(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmJsonSlice key;
-	int i;
-	int j;
 
 	if (llm_json_peek(r) != '[')
 	{
@@ -217,14 +206,14 @@ read_detail(LlmJsonReader *r, LlmOpenaiNotes *notes)
 		return;
 	}
 	llm_json_enter(r, '[');
-	for (i = 0; llm_json_next_item(r, i); i++)
+	for (int i = 0; llm_json_next_item(r, i); i++)
 	{
 		LlmJsonSlice words = {0};
 		LlmJsonSlice place = {0};
 
 		if (!llm_note_enter(r, '{'))
 			continue;
-		for (j = 0; llm_json_next_key(r, j, &key); j++)
+		for (int j = 0; llm_json_next_key(r, j, &key); j++)
 		{
 			if (llm_json_is(&key, "msg"))
 				llm_note_string(r, &words);
@@ -246,7 +235,6 @@ static void
 read_words(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmJsonSlice key;
-	int i;
 
 	if (llm_json_peek(r) != '{')
 	{
@@ -254,7 +242,7 @@ read_words(LlmJsonReader *r, LlmOpenaiNotes *notes)
 		return;
 	}
 	llm_json_enter(r, '{');
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "detail") || llm_json_is(&key, "errors"))
 			read_detail(r, notes);
@@ -270,16 +258,14 @@ static void
 read_reasons(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmJsonSlice key;
-	int i;
-	int j;
 
 	if (!llm_note_enter(r, '['))
 		return;
-	for (i = 0; llm_json_next_item(r, i); i++)
+	for (int i = 0; llm_json_next_item(r, i); i++)
 	{
 		if (!llm_note_enter(r, '{'))
 			continue;
-		for (j = 0; llm_json_next_key(r, j, &key); j++)
+		for (int j = 0; llm_json_next_key(r, j, &key); j++)
 		{
 			LlmJsonSlice reason = {0};
 
@@ -299,7 +285,6 @@ static void
 read_error(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmJsonSlice key;
-	int i;
 
 	switch (llm_json_peek(r))
 	{
@@ -315,7 +300,7 @@ read_error(LlmJsonReader *r, LlmOpenaiNotes *notes)
 	}
 	notes->has_error = true;
 	llm_json_enter(r, '{');
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "code"))
 			llm_note_code(r, &notes->error.code);
@@ -340,12 +325,11 @@ static void
 read_choice(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmJsonSlice key;
-	int i;
 
 	if (!llm_note_enter(r, '{'))
 		return;
 	notes->has_choice = true;
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "message"))
 			read_message(r, notes);
@@ -362,11 +346,9 @@ read_choice(LlmJsonReader *r, LlmOpenaiNotes *notes)
 static void
 read_choices(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
-	int i;
-
 	if (!llm_note_enter(r, '['))
 		return;
-	for (i = 0; llm_json_next_item(r, i); i++)
+	for (int i = 0; llm_json_next_item(r, i); i++)
 	{
 		if (i == 0)
 			read_choice(r, notes);
@@ -382,11 +364,10 @@ read_embedding(LlmJsonReader *r, int position, LlmOpenaiNotes *notes)
 	LlmVector vector = {0};
 	int64 index = position;
 	LlmJsonSlice key;
-	int i;
 
 	if (!llm_note_enter(r, '{'))
 		return;
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "index"))
 			llm_note_count(r, &index);
@@ -402,11 +383,9 @@ read_embedding(LlmJsonReader *r, int position, LlmOpenaiNotes *notes)
 static void
 read_data(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
-	int i;
-
 	if (!llm_note_enter(r, '['))
 		return;
-	for (i = 0; llm_json_next_item(r, i); i++)
+	for (int i = 0; llm_json_next_item(r, i); i++)
 		read_embedding(r, i, notes);
 }
 
@@ -415,10 +394,9 @@ read_top(LlmJsonReader *r, LlmOpenaiNotes *notes)
 {
 	LlmJsonSlice key;
 	bool is_error = false;
-	int i;
 
 	llm_json_enter(r, '{');
-	for (i = 0; llm_json_next_key(r, i, &key); i++)
+	for (int i = 0; llm_json_next_key(r, i, &key); i++)
 	{
 		if (llm_json_is(&key, "choices"))
 			read_choices(r, notes);
@@ -469,7 +447,6 @@ llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes, const ch
 	LlmJsonReader reader;
 	LlmErrorClass class;
 	LlmText body;
-	int i;
 
 	forget(notes);
 	class = llm_dialect_body(raw, &body, problem);
@@ -484,7 +461,7 @@ llm_dialect_openai_walk(const LlmRawAnswer *raw, LlmOpenaiNotes *notes, const ch
 	if (llm_json_peek(&reader) == '[')
 	{
 		llm_json_enter(&reader, '[');
-		for (i = 0; llm_json_next_item(&reader, i); i++)
+		for (int i = 0; llm_json_next_item(&reader, i); i++)
 			read_top(&reader, notes);
 	}
 	else

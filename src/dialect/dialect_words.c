@@ -205,9 +205,7 @@ llm_dialect_by_status(int status)
 LlmErrorClass
 llm_dialect_by_code(const char *code)
 {
-	int i;
-
-	for (i = 0; code != NULL && i < lengthof(code_classes); i++)
+	for (int i = 0; code != NULL && i < lengthof(code_classes); i++)
 	{
 		if (pg_strcasecmp(code, code_classes[i].word) == 0)
 			return code_classes[i].class;
@@ -232,9 +230,7 @@ has_words(const char *str, const char *words)
 LlmErrorClass
 llm_dialect_by_words(const char *message)
 {
-	int i;
-
-	for (i = 0; message != NULL && i < lengthof(message_classes); i++)
+	for (int i = 0; message != NULL && i < lengthof(message_classes); i++)
 	{
 		if (has_words(message, message_classes[i].word))
 			return message_classes[i].class;
@@ -251,9 +247,7 @@ is_word_char(char c)
 static bool
 has_key_prefix(const char *word, size_t len)
 {
-	int i;
-
-	for (i = 0; i < lengthof(key_prefixes); i++)
+	for (int i = 0; i < lengthof(key_prefixes); i++)
 	{
 		size_t n = strlen(key_prefixes[i]);
 

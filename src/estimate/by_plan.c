@@ -123,8 +123,8 @@ llm_by_plan_ask_aggregate(Query *query, const PlannedStmt *plan, const Aggref *a
 		rows = outerPlan(agg)->plan_rows;
 	}
 	call->funcid = aggref->aggfnoid;
-	foreach(cell, folded->args)
-		call->args = lappend(call->args, lfirst_node(TargetEntry, cell)->expr);
+	foreach_node(TargetEntry, entry, folded->args)
+		call->args = lappend(call->args, entry->expr);
 	bytes = rows / groups * input_bytes(query, linitial(call->args));
 	llm_forecast_call(call, groups, bytes, ask);
 	ask->calls = groups * llm_ask_aggregate_calls(folded, bytes);

@@ -171,9 +171,9 @@ dependent_walker(Node *node, const Query *query)
 	{
 		if (has_call((Node *) ((CaseExpr *) node)->arg))
 			return true;
-		foreach(cell, ((CaseExpr *) node)->args)
+		foreach_node(CaseWhen, when, ((CaseExpr *) node)->args)
 		{
-			if (has_call((Node *) lfirst_node(CaseWhen, cell)->expr))
+			if (has_call((Node *) when->expr))
 				return true;
 		}
 	}
@@ -248,12 +248,8 @@ typedef struct Hiding
 static bool
 is_of_view(const Query *query)
 {
-	ListCell *cell;
-
-	foreach(cell, query->rtable)
+	foreach_node(RangeTblEntry, rte, query->rtable)
 	{
-		const RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-
 		if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW)
 			return true;
 	}
@@ -377,12 +373,9 @@ static void
 make_select(Query *query)
 {
 	List *columns = NIL;
-	ListCell *cell;
 
-	foreach(cell, query->targetList)
+	foreach_node(TargetEntry, entry, query->targetList)
 	{
-		TargetEntry *entry = lfirst_node(TargetEntry, cell);
-
 		/* defaults, and other columns that need not be known */
 		if (!has_call((Node *) entry->expr) && has_volatile((Node *) entry->expr, NULL))
 			continue;

@@ -198,11 +198,9 @@ static void
 add_measured(Work *work, LlmForecast *forecast, const LlmMeasuredSite *measured, const Sample *sample)
 {
 	Site *site = find_site(work, measured->location, measured->function);
-	ListCell *cell;
 
-	foreach(cell, measured->parts)
+	foreach_ptr(const LlmMeasuredPart, part, measured->parts)
 	{
-		const LlmMeasuredPart *part = lfirst(cell);
 		LlmForecastAsk ask = {.op = part->question->op, .spec = part->question->spec, .role = GetUserId()};
 		double error = 0;
 
@@ -278,22 +276,16 @@ read_all(Work *work, Query *query, LlmReadingConditions conditions, double rows)
 static void
 merge(Work *work, List *one, List *other)
 {
-	ListCell *cell;
 	List *lists[2] = {one, other};
 
-	foreach(cell, work->sites)
+	foreach_ptr(Site, site, work->sites)
 	{
-		Site *site = lfirst(cell);
 		double low[2] = {0, 0};
 
 		for (int i = 0; i < lengthof(lists); i++)
 		{
-			ListCell *found;
-
-			foreach(found, lists[i])
+			foreach_ptr(const Site, part, lists[i])
 			{
-				const Site *part = lfirst(found);
-
 				if (part->location != site->location || part->function != site->function)
 					continue;
 				site->tasks += part->tasks / 2;
@@ -317,20 +309,17 @@ guess(Work *work, Query *query, List *calls, List *aggregates, const PlannedStmt
 {
 	double rows = llm_by_plan_rows(plan);
 	LlmForecast forecast;
-	ListCell *cell;
 
 	llm_forecast_begin(&forecast);
-	foreach(cell, calls)
+	foreach_node(FuncExpr, call, calls)
 	{
-		FuncExpr *call = lfirst_node(FuncExpr, cell);
 		LlmForecastAsk ask;
 
 		llm_by_plan_ask(query, call, rows, &ask);
 		add_part(find_site(work, call->location, call->funcid), &forecast, &ask, 1 / PLAN_FACTOR, PLAN_FACTOR, rows);
 	}
-	foreach(cell, aggregates)
+	foreach_node(Aggref, aggref, aggregates)
 	{
-		const Aggref *aggref = lfirst_node(Aggref, cell);
 		LlmForecastAsk ask;
 		double groups = llm_by_plan_ask_aggregate(query, plan, aggref, &ask);
 
@@ -366,8 +355,8 @@ estimate_query(Work *work, Query *query)
 		guess(work, query, calls, aggregates, plan);
 		return;
 	}
-	foreach(cell, calls)
-		(void) find_site(work, lfirst_node(FuncExpr, cell)->location, lfirst_node(FuncExpr, cell)->funcid);
+	foreach_node(FuncExpr, call, calls)
+		(void) find_site(work, call->location, call->funcid);
 	foreach(cell, aggregates)
 		(void) find_site(work, lfirst_node(Aggref, cell)->location, lfirst_node(Aggref, cell)->aggfnoid);
 	work->has_dependent = work->has_dependent || llm_reading_has_dependent(query);
@@ -429,12 +418,9 @@ tell(const Work *work)
 {
 	bool is_priced = true;
 	double kept = 0;
-	ListCell *cell;
 
-	foreach(cell, work->sites)
+	foreach_ptr(const Site, site, work->sites)
 	{
-		const Site *site = lfirst(cell);
-
 		is_priced = is_priced && site->is_priced;
 		kept += site->kept;
 	}
@@ -477,7 +463,6 @@ llm_enrich_estimate(PG_FUNCTION_ARGS)
 {
 	Work work = {0};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	ListCell *cell;
 
 	llm_shmem_require_preload();
 	InitMaterializedSRF(fcinfo, 0);
@@ -486,9 +471,8 @@ llm_enrich_estimate(PG_FUNCTION_ARGS)
 	work.share = 1;
 	estimate_undone(&work);
 	tell(&work);
-	foreach(cell, work.sites)
+	foreach_ptr(const Site, site, work.sites)
 	{
-		const Site *site = lfirst(cell);
 		Datum values[7];
 		bool nulls[7] = {0};
 

@@ -139,9 +139,7 @@ choose_slot(Oid role, TimestampTz now)
 static int
 find_slot(uint64 hash)
 {
-	int i;
-
-	for (i = 0; i < LLM_MAX_LIMITERS; i++)
+	for (int i = 0; i < LLM_MAX_LIMITERS; i++)
 	{
 		if (shared->hashes[i] == hash)
 			return i;

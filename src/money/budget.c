@@ -26,6 +26,7 @@
 #include "utils/syscache.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/spi.h"
 #include "catalog/catalog_target.h"
 #include "money/budget.h"
@@ -612,14 +613,8 @@ llm_money_keep(void)
 void
 llm_money_undo(void)
 {
-	ListCell *lc;
-
-	foreach(lc, touched)
-	{
-		Touched *touch = lfirst(lc);
-
+	foreach_ptr(Touched, touch, touched)
 		touch->purse->spent -= touch->spent;
-	}
 	touched = NIL;
 	changed = true;
 	pending = false;

@@ -100,7 +100,6 @@ read_labels(ArrayType *array)
 	Datum *elements;
 	bool *nulls;
 	int n;
-	int i;
 
 	if (ARR_NDIM(array) > 1)
 		refuse_labels("They are an array of several dimensions.");
@@ -110,7 +109,7 @@ read_labels(ArrayType *array)
 	if (n > MAX_LABELS)
 		refuse_labels(psprintf("There are %d of them.", n));
 	labels = llm_json_make_array(palloc(n * sizeof(JsonbValue)), n);
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
 		if (nulls[i])
 			refuse_labels("A label is NULL.");
@@ -118,7 +117,7 @@ read_labels(ArrayType *array)
 		check_label(&labels.val.array.elems[i]);
 	}
 	sorted = sort_labels(&labels);
-	for (i = 1; i < n; i++)
+	for (int i = 1; i < n; i++)
 	{
 		if (compare_labels(&sorted[i - 1], &sorted[i]) == 0)
 			refuse_labels(psprintf("The label \"%s\" is given twice.", llm_json_cstring(&sorted[i])));
@@ -308,13 +307,11 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 static void
 report_foreign(const Classify *own, const JsonbValue *label, StringInfo fault)
 {
-	int i;
-
 	appendStringInfoString(fault, "The label ");
 	llm_json_append_string(fault, label->val.string.val,
 						   llm_json_clip(label->val.string.val, label->val.string.len, 60));
 	appendStringInfoString(fault, " is not one of: ");
-	for (i = 0; i < own->n && fault->len < LLM_FAULT_MAX; i++)
+	for (int i = 0; i < own->n && fault->len < LLM_FAULT_MAX; i++)
 	{
 		const JsonbValue *known = &own->given->val.array.elems[i];
 
@@ -357,7 +354,6 @@ accept_labels(const Classify *own, const JsonbValue *labels, StringInfo fault)
 {
 	int max = own->given != NULL ? own->n : MAX_FREE_LABELS;
 	JsonbValue *sorted;
-	int i;
 
 	if (labels->type != jbvArray)
 	{
@@ -369,13 +365,13 @@ accept_labels(const Classify *own, const JsonbValue *labels, StringInfo fault)
 		appendStringInfo(fault, "There are %d labels; at most %d are possible.", labels->val.array.nElems, max);
 		return false;
 	}
-	for (i = 0; i < labels->val.array.nElems; i++)
+	for (int i = 0; i < labels->val.array.nElems; i++)
 	{
 		if (!accept_label(own, &labels->val.array.elems[i], fault))
 			return false;
 	}
 	sorted = sort_labels(labels);
-	for (i = 1; i < labels->val.array.nElems; i++)
+	for (int i = 1; i < labels->val.array.nElems; i++)
 	{
 		if (compare_labels(&sorted[i - 1], &sorted[i]) != 0)
 			continue;

@@ -24,9 +24,7 @@ static const LlmOperation *const operations[] = {
 const LlmOperation *
 llm_operation_find(const char *name)
 {
-	int i;
-
-	for (i = 0; i < lengthof(operations); i++)
+	for (int i = 0; i < lengthof(operations); i++)
 	{
 		if (strcmp(operations[i]->name, name) == 0)
 			return operations[i];
@@ -37,9 +35,7 @@ llm_operation_find(const char *name)
 const LlmOperation *
 llm_operation_by_function(const char *function)
 {
-	int i;
-
-	for (i = 0; i < lengthof(operations); i++)
+	for (int i = 0; i < lengthof(operations); i++)
 	{
 		if (strcmp(operations[i]->function, function) == 0)
 			return operations[i];
@@ -51,10 +47,9 @@ const char *
 llm_operation_names(void)
 {
 	StringInfoData buf;
-	int i;
 
 	initStringInfo(&buf);
-	for (i = 0; i < lengthof(operations); i++)
+	for (int i = 0; i < lengthof(operations); i++)
 	{
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", operations[i]->name);
 	}

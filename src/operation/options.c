@@ -56,9 +56,7 @@ llm_options(int *n)
 static const LlmOption *
 find_option(const JsonbValue *name)
 {
-	int i;
-
-	for (i = 0; i < lengthof(known_options); i++)
+	for (int i = 0; i < lengthof(known_options); i++)
 	{
 		if (llm_json_string_is(name, known_options[i].name))
 			return &known_options[i];
@@ -70,10 +68,9 @@ static char *
 option_names(void)
 {
 	StringInfoData buf;
-	int i;
 
 	initStringInfo(&buf);
-	for (i = 0; i < lengthof(known_options); i++)
+	for (int i = 0; i < lengthof(known_options); i++)
 		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", known_options[i].name);
 	return buf.data;
 }
@@ -114,9 +111,8 @@ static void
 check_word(const LlmOption *option, const JsonbValue *value)
 {
 	bool ok = value->type == jbvString && value->val.string.len >= 1 && value->val.string.len <= 32;
-	int i;
 
-	for (i = 0; ok && i < value->val.string.len; i++)
+	for (int i = 0; ok && i < value->val.string.len; i++)
 	{
 		char c = value->val.string.val[i];
 
@@ -260,7 +256,6 @@ const JsonbValue *
 llm_options_check(Jsonb *options)
 {
 	JsonbValue *tree;
-	int i;
 
 	if (options == NULL)
 		return NULL;
@@ -270,7 +265,7 @@ llm_options_check(Jsonb *options)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("options must be a JSON object"),
 				 errhint("For instance {\"temperature\": 0.2, \"max_tokens\": 200}.")));
-	for (i = 0; i < tree->val.object.nPairs; i++)
+	for (int i = 0; i < tree->val.object.nPairs; i++)
 	{
 		JsonbPair *pair = &tree->val.object.pairs[i];
 		const LlmOption *option = find_option(&pair->key);

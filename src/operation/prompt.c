@@ -16,10 +16,8 @@
 static void
 append_examples(StringInfo buf, const JsonbValue *examples)
 {
-	int i;
-
 	appendStringInfoString(buf, "Examples:\n");
-	for (i = 0; i < examples->val.array.nElems; i++)
+	for (int i = 0; i < examples->val.array.nElems; i++)
 	{
 		const JsonbValue *example = &examples->val.array.elems[i];
 

@@ -24,17 +24,15 @@ static void
 collect_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchemaPath *top)
 {
 	static const char *const sections[] = {"$defs", "definitions"};
-	int i;
-	int j;
 
 	c->definitions = palloc(LLM_SCHEMA_MAX_NODES * sizeof(LlmSchemaDefinition));
-	for (i = 0; i < lengthof(sections); i++)
+	for (int i = 0; i < lengthof(sections); i++)
 	{
 		const JsonbValue *section = llm_json_get(root, sections[i]);
 
 		if (section == NULL || section->type != jbvObject)
 			continue;
-		for (j = 0; j < section->val.object.nPairs; j++)
+		for (int j = 0; j < section->val.object.nPairs; j++)
 		{
 			LlmSchemaDefinition *d = &c->definitions[c->ndefinitions];
 
@@ -49,9 +47,7 @@ collect_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchem
 static void
 compile_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchemaPath *top)
 {
-	int i;
-
-	for (i = 0; i < c->ndefinitions; i++)
+	for (int i = 0; i < c->ndefinitions; i++)
 	{
 		LlmSchemaDefinition *d = &c->definitions[i];
 		JsonbValue section = llm_json_make_text(d->section);
@@ -67,8 +63,6 @@ compile_definitions(LlmSchemaCompiler *c, const JsonbValue *root, const LlmSchem
 static void
 refuse_circle(LlmSchema *s, const LlmSchemaPath *top)
 {
-	int i;
-
 	if (s->mark == 'd')
 		return;
 	if (s->mark == 'b')
@@ -76,7 +70,7 @@ refuse_circle(LlmSchema *s, const LlmSchemaPath *top)
 	s->mark = 'b';
 	if (s->reference != NULL)
 		refuse_circle(s->reference, top);
-	for (i = 0; i < s->nany; i++)
+	for (int i = 0; i < s->nany; i++)
 		refuse_circle(s->any_of[i], top);
 	s->mark = 'd';
 }
@@ -87,7 +81,6 @@ llm_schema_compile(Jsonb *schema)
 	LlmSchemaCompiler c = {0};
 	LlmSchemaPath top = {0};
 	JsonbValue root;
-	int i;
 
 	if (!llm_json_tree(schema, &root))
 		llm_schema_refuse(&top, psprintf("The schema is nested deeper than %d levels.", LLM_JSON_MAX_DEPTH));
@@ -97,7 +90,7 @@ llm_schema_compile(Jsonb *schema)
 	collect_definitions(&c, &root, &top);
 	llm_schema_fill_node(&c, c.root, &root, &top);
 	compile_definitions(&c, &root, &top);
-	for (i = 0; i < c.nodes; i++)
+	for (int i = 0; i < c.nodes; i++)
 		refuse_circle(c.all[i], &top);
 	if (c.root->types != LLM_SCHEMA_OBJECT)
 		ereport(ERROR,

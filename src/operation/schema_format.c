@@ -20,11 +20,10 @@ static int
 read_digits(const char *str, int len, int at, int width)
 {
 	int value = 0;
-	int i;
 
 	if (at + width > len)
 		return -1;
-	for (i = at; i < at + width; i++)
+	for (int i = at; i < at + width; i++)
 	{
 		if (str[i] < '0' || str[i] > '9')
 			return -1;
@@ -97,11 +96,9 @@ is_date_time(const char *str, int len)
 static bool
 is_uuid(const char *str, int len)
 {
-	int i;
-
 	if (len != 36)
 		return false;
-	for (i = 0; i < len; i++)
+	for (int i = 0; i < len; i++)
 	{
 		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 
@@ -117,9 +114,8 @@ is_email(const char *str, int len)
 	const char *at = memchr(str, '@', len);
 	const char *domain;
 	int domain_len;
-	int i;
 
-	for (i = 0; i < len; i++)
+	for (int i = 0; i < len; i++)
 	{
 		if ((unsigned char) str[i] <= ' ' || str[i] == 0x7f || strchr("<>(),;:\\\"[]", str[i]) != NULL)
 			return false;
@@ -132,7 +128,7 @@ is_email(const char *str, int len)
 		return false;
 	if (domain[0] == '.' || domain[domain_len - 1] == '.')
 		return false;
-	for (i = 1; i < domain_len; i++)
+	for (int i = 1; i < domain_len; i++)
 	{
 		if (domain[i] == '.' && domain[i - 1] == '.')
 			return false;
@@ -155,9 +151,7 @@ static const struct
 LlmSchemaFormat
 llm_schema_find_format(const char *name)
 {
-	int i;
-
-	for (i = 0; i < lengthof(formats); i++)
+	for (int i = 0; i < lengthof(formats); i++)
 	{
 		if (strcmp(formats[i].name, name) == 0)
 			return formats[i].check;
@@ -169,10 +163,9 @@ const char *
 llm_schema_formats(void)
 {
 	StringInfoData buf;
-	int i;
 
 	initStringInfo(&buf);
-	for (i = 0; i < lengthof(formats); i++)
+	for (int i = 0; i < lengthof(formats); i++)
 		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", formats[i].name);
 	return buf.data;
 }

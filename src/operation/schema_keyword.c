@@ -32,9 +32,7 @@ typedef struct Keyword
 static void
 append_pointer_name(StringInfo buf, const char *name, int len)
 {
-	int i;
-
-	for (i = 0; i < len; i++)
+	for (int i = 0; i < len; i++)
 	{
 		if (name[i] == '~')
 			appendStringInfoString(buf, "~0");
@@ -148,13 +146,11 @@ refuse_long_number(const JsonbValue *number, const LlmSchemaPath *path)
 static void
 refuse_long_numbers(const JsonbValue *value, const LlmSchemaPath *path)
 {
-	int i;
-
 	if (value->type == jbvNumeric)
 		refuse_long_number(value, path);
-	for (i = 0; value->type == jbvArray && i < value->val.array.nElems; i++)
+	for (int i = 0; value->type == jbvArray && i < value->val.array.nElems; i++)
 		refuse_long_numbers(&value->val.array.elems[i], path);
-	for (i = 0; value->type == jbvObject && i < value->val.object.nPairs; i++)
+	for (int i = 0; value->type == jbvObject && i < value->val.object.nPairs; i++)
 		refuse_long_numbers(&value->val.object.pairs[i].value, path);
 }
 
@@ -183,9 +179,8 @@ type_bit(const JsonbValue *name)
 		{"array", LLM_SCHEMA_ARRAY},
 		{"object", LLM_SCHEMA_OBJECT},
 	};
-	int i;
 
-	for (i = 0; i < lengthof(types); i++)
+	for (int i = 0; i < lengthof(types); i++)
 	{
 		if (llm_json_string_is(name, types[i].name))
 			return types[i].bit;
@@ -198,14 +193,13 @@ handle_type(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const L
 {
 	const JsonbValue *names = value;
 	int n = 1;
-	int i;
 
 	if (value->type == jbvArray)
 	{
 		names = value->val.array.elems;
 		n = value->val.array.nElems;
 	}
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
 		int bit = type_bit(&names[i]);
 
@@ -231,12 +225,10 @@ refuse_reserved(const JsonbValue *name, const LlmSchemaPath *path)
 static void
 handle_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	int i;
-
 	llm_schema_need_type(value, jbvObject, path, "This must be an object of schemas.");
 	s->nproperties = value->val.object.nPairs;
 	s->properties = palloc0(Max(s->nproperties, 1) * sizeof(LlmSchemaProperty));
-	for (i = 0; i < s->nproperties; i++)
+	for (int i = 0; i < s->nproperties; i++)
 	{
 		const JsonbPair *pair = &value->val.object.pairs[i];
 		LlmSchemaPath here = llm_schema_step(path, &pair->key);
@@ -268,12 +260,10 @@ sort_list(const JsonbValue *list)
 static void
 handle_required(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	int i;
-
 	llm_schema_need_type(value, jbvArray, path, "This must be a list of property names.");
 	s->nrequired = value->val.array.nElems;
 	s->required = sort_list(value);
-	for (i = 0; i < s->nrequired; i++)
+	for (int i = 0; i < s->nrequired; i++)
 	{
 		llm_schema_need_type(&s->required[i], jbvString, path, "This must be a list of property names.");
 		refuse_reserved(&s->required[i], path);
@@ -408,13 +398,11 @@ handle_format(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const
 static void
 handle_any_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	int i;
-
 	if (value->type != jbvArray || value->val.array.nElems == 0)
 		llm_schema_refuse(path, "This must be a list with at least one schema.");
 	s->nany = value->val.array.nElems;
 	s->any_of = palloc(s->nany * sizeof(LlmSchema *));
-	for (i = 0; i < s->nany; i++)
+	for (int i = 0; i < s->nany; i++)
 	{
 		LlmSchemaPath here = step_index(path, i);
 
@@ -547,9 +535,7 @@ static const Keyword keywords[] = {
 static const Keyword *
 find_keyword(const JsonbValue *name)
 {
-	int i;
-
-	for (i = 0; i < lengthof(keywords); i++)
+	for (int i = 0; i < lengthof(keywords); i++)
 	{
 		if (llm_json_string_is(name, keywords[i].name))
 			return &keywords[i];
@@ -561,10 +547,9 @@ static char *
 keyword_names(void)
 {
 	StringInfoData buf;
-	int i;
 
 	initStringInfo(&buf);
-	for (i = 0; i < lengthof(keywords); i++)
+	for (int i = 0; i < lengthof(keywords); i++)
 		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", keywords[i].name);
 	return buf.data;
 }
@@ -603,15 +588,13 @@ apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair, const L
 void
 llm_schema_fill_node(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
-	int i;
-
 	if (value->type == jbvBool)
 	{
 		s->nothing = !value->val.boolean;
 		return;
 	}
 	llm_schema_need_type(value, jbvObject, path, "A schema is an object, true or false.");
-	for (i = 0; i < value->val.object.nPairs; i++)
+	for (int i = 0; i < value->val.object.nPairs; i++)
 	{
 		const JsonbPair *pair = &value->val.object.pairs[i];
 		LlmSchemaPath here = llm_schema_step(path, &pair->key);

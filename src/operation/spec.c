@@ -118,10 +118,9 @@ llm_argument_options(LlmSpec *spec, LlmArg arg, Datum value)
 	const JsonbValue *options = llm_options_check(DatumGetJsonbP(value));
 	const LlmOption *known;
 	int n;
-	int i;
 
 	known = llm_options(&n);
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
 		JsonbValue *option = llm_json_get(options, known[i].name);
 
@@ -200,7 +199,6 @@ llm_argument_examples(LlmSpec *spec, LlmArg arg, Datum value)
 	JsonbValue examples;
 	JsonbValue content;
 	LlmRecipe *recipe;
-	int i;
 
 	if (!llm_json_tree(DatumGetJsonbP(value), &examples) || examples.type != jbvArray || examples.val.array.nElems == 0)
 		refuse_example(0, "They must be an array with at least one element.");
@@ -209,7 +207,7 @@ llm_argument_examples(LlmSpec *spec, LlmArg arg, Datum value)
 	memcpy(pairs, spec->pairs, sizeof(pairs));
 	content = llm_json_make_object(pairs, spec->n);
 	recipe = llm_operation_load(0, spec->op->name, llm_json_store(&content));
-	for (i = 0; i < examples.val.array.nElems; i++)
+	for (int i = 0; i < examples.val.array.nElems; i++)
 		examples.val.array.elems[i] = read_example(recipe, &examples.val.array.elems[i], i + 1);
 	llm_spec_add(spec, "examples", examples);
 }

@@ -64,18 +64,17 @@ static int64
 weight(const JsonbValue *v)
 {
 	int64 sum = 1;
-	int i;
 
 	switch (v->type)
 	{
 		case jbvString:
 			return 1 + v->val.string.len / BYTES_PER_STEP;
 		case jbvArray:
-			for (i = 0; i < v->val.array.nElems; i++)
+			for (int i = 0; i < v->val.array.nElems; i++)
 				sum += weight(&v->val.array.elems[i]);
 			return sum;
 		case jbvObject:
-			for (i = 0; i < v->val.object.nPairs; i++)
+			for (int i = 0; i < v->val.object.nPairs; i++)
 				sum += weight(&v->val.object.pairs[i].key) + weight(&v->val.object.pairs[i].value);
 			return sum;
 		default:
@@ -225,10 +224,9 @@ type_names(int types)
 {
 	static const char *const names[] = {"null", "boolean", "string", "integer", "number", "array", "object"};
 	StringInfoData buf;
-	int i;
 
 	initStringInfo(&buf);
-	for (i = 0; i < lengthof(names); i++)
+	for (int i = 0; i < lengthof(names); i++)
 	{
 		if (types & (1 << i))
 			appendStringInfo(&buf, "%s%s", buf.len > 0 ? " or " : "", names[i]);
@@ -241,10 +239,9 @@ static const char *
 shown_list(Check *check, const JsonbValue *list)
 {
 	StringInfoData buf;
-	int i;
 
 	initStringInfo(&buf);
-	for (i = 0; i < list->val.array.nElems && buf.len < LLM_FAULT_MAX; i++)
+	for (int i = 0; i < list->val.array.nElems && buf.len < LLM_FAULT_MAX; i++)
 	{
 		if (i > 0)
 			appendStringInfoString(&buf, ", ");
@@ -352,7 +349,6 @@ has_duplicates(Check *check, const JsonbValue *array)
 	int n = array->val.array.nElems;
 	JsonbValue *copy;
 	bool found = false;
-	int i;
 
 	if (n < 2)
 		return false;
@@ -360,7 +356,7 @@ has_duplicates(Check *check, const JsonbValue *array)
 	copy = palloc(n * sizeof(JsonbValue));
 	memcpy(copy, array->val.array.elems, n * sizeof(JsonbValue));
 	llm_json_sort(copy, n, sizeof(JsonbValue), compare_values);
-	for (i = 1; i < n && !found; i++)
+	for (int i = 1; i < n && !found; i++)
 		found = llm_json_compare(&copy[i - 1], &copy[i]) == 0;
 	pfree(copy);
 	return found;
@@ -370,7 +366,6 @@ static bool
 check_array(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	int n = v->val.array.nElems;
-	int i;
 
 	if (n < s->min_items)
 	{
@@ -382,7 +377,7 @@ check_array(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *p
 		report(check, path, "a list of %d; it may have at most %d", n, s->max_items);
 		return false;
 	}
-	for (i = 0; i < n && s->items != NULL; i++)
+	for (int i = 0; i < n && s->items != NULL; i++)
 	{
 		Path here = {path, NULL, i, path->depth + 1};
 
@@ -426,10 +421,9 @@ static bool
 check_counts(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
 	int n = v->val.object.nPairs;
-	int i;
 
 	check->steps += (s->nrequired + n) / COMPARISONS_PER_STEP;
-	for (i = 0; i < s->nrequired; i++)
+	for (int i = 0; i < s->nrequired; i++)
 	{
 		const JsonbValue *name = &s->required[i];
 
@@ -451,11 +445,9 @@ check_counts(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *
 static bool
 check_object(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
-	int i;
-
 	if (!check_counts(check, s, v, path))
 		return false;
-	for (i = 0; i < v->val.object.nPairs; i++)
+	for (int i = 0; i < v->val.object.nPairs; i++)
 	{
 		const JsonbPair *pair = &v->val.object.pairs[i];
 		const LlmSchema *property = find_property(s, &pair->key);
@@ -487,14 +479,13 @@ check_any(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *pat
 	StringInfoData last;
 	int best_depth = path->depth;
 	bool ok = false;
-	int i;
 
 	MemoryContextSwitchTo(check->outer);
 	initStringInfo(&best);
 	initStringInfo(&last);
 	MemoryContextSwitchTo(check->scratch);
 	check->fault = &last;
-	for (i = 0; i < s->nany && !ok; i++)
+	for (int i = 0; i < s->nany && !ok; i++)
 	{
 		ok = check_value(check, s->any_of[i], v, path);
 		if (!ok && (check->fault_depth > best_depth || (best.len == 0 && !check->fault_is_type)))

@@ -179,9 +179,8 @@ count_words(const char *str, int len)
 {
 	bool inside = false;
 	int words = 0;
-	int i;
 
-	for (i = 0; i < len; i++)
+	for (int i = 0; i < len; i++)
 	{
 		bool blank = (unsigned char) str[i] <= ' ';
 

@@ -136,11 +136,10 @@ enter_launcher(void)
 static void
 reap_children(TimestampTz now)
 {
-	int i;
 	int kind;
 	pid_t pid;
 
-	for (i = 0; i < LLM_MAX_DATABASES; i++)
+	for (int i = 0; i < LLM_MAX_DATABASES; i++)
 	{
 		for (kind = 0; kind < LLM_WORKER_KINDS; kind++)
 		{

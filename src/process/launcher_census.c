@@ -126,11 +126,10 @@ llm_census_sweep(void)
 {
 	CensusRow *rows;
 	int n = list_databases(&rows);
-	int i;
 
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
 	llm_shared->sweep_wanted = false;
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
 		LlmDatabase *entry = llm_shmem_find(rows[i].database);
 		CensusRow *former = NULL;
@@ -154,11 +153,10 @@ static int
 count_probes(TimestampTz now)
 {
 	int probes = 0;
-	int i;
 	int kind;
 
 	LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
-	for (i = 0; i < LLM_MAX_DATABASES; i++)
+	for (int i = 0; i < LLM_MAX_DATABASES; i++)
 	{
 		LlmDatabase *entry = &llm_shared->databases[i];
 

@@ -96,7 +96,6 @@ static ArrayType *
 labels_array(const JsonbValue *list)
 {
 	int n;
-	int i;
 	Datum *elements;
 	bool *nulls;
 	int lower = 1;
@@ -104,7 +103,7 @@ labels_array(const JsonbValue *list)
 	n = list->val.array.nElems;
 	elements = palloc0(Max(n, 1) * sizeof(Datum));
 	nulls = palloc0(Max(n, 1) * sizeof(bool));
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
 		const JsonbValue *label = &list->val.array.elems[i];
 
@@ -511,10 +510,9 @@ llm_enrich_test_speed(PG_FUNCTION_ARGS)
 	MemoryContext outer = MemoryContextSwitchTo(round_context);
 	instr_time start;
 	instr_time end;
-	int i;
 
 	INSTR_TIME_SET_CURRENT(start);
-	for (i = 0; i < rounds; i++)
+	for (int i = 0; i < rounds; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		run_round(dialect, recipe, frame, input, &raw);

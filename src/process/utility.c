@@ -137,13 +137,10 @@ static void
 before_create_database(const CreatedbStmt *stmt)
 {
 	const char *template = "template1";
-	ListCell *cell;
 
 	databases_changed = true;
-	foreach(cell, stmt->options)
+	foreach_node(DefElem, option, stmt->options)
 	{
-		DefElem *option = lfirst_node(DefElem, cell);
-
 		if (strcmp(option->defname, "template") == 0 && option->arg != NULL)
 			template = defGetString(option);
 	}

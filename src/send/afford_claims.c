@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "send/afford.h"
 #include "send/joblist.h"
 #include "tables/ledger.h"
@@ -33,16 +34,13 @@ fail_dear(List *dear)
 {
 	int64 *tasks = palloc(sizeof(int64) * Max(list_length(dear), 1));
 	const char **messages = palloc(sizeof(char *) * Max(list_length(dear), 1));
-	ListCell *lc;
 
 	if (dear == NIL)
 		return;
-	foreach(lc, dear)
+	foreach_ptr(const LlmClaim, claim, dear)
 	{
-		const LlmClaim *claim = lfirst(lc);
-
-		tasks[foreach_current_index(lc)] = claim->task;
-		messages[foreach_current_index(lc)] = dear_text(&llm_joblist_find(claim->job)->afford, claim);
+		tasks[foreach_current_index(claim)] = claim->task;
+		messages[foreach_current_index(claim)] = dear_text(&llm_joblist_find(claim->job)->afford, claim);
 	}
 	llm_queue_fail_dear(tasks, messages, list_length(dear));
 }
@@ -51,10 +49,9 @@ static void
 put_back(List *back)
 {
 	int64 *tasks = palloc(sizeof(int64) * Max(list_length(back), 1));
-	ListCell *lc;
 
-	foreach(lc, back)
-		tasks[foreach_current_index(lc)] = ((LlmClaim *) lfirst(lc))->task;
+	foreach_ptr(LlmClaim, claim, back)
+		tasks[foreach_current_index(claim)] = claim->task;
 	if (back != NIL)
 		llm_queue_unclaim(tasks, list_length(back));
 }
@@ -70,14 +67,12 @@ List *
 llm_afford_take(List *claims, List **dear, List **back)
 {
 	List *kept = NIL;
-	ListCell *lc;
 	int which;
 
 	*dear = NIL;
 	*back = NIL;
-	foreach(lc, claims)
+	foreach_ptr(LlmClaim, claim, claims)
 	{
-		LlmClaim *claim = lfirst(lc);
 		LlmJob *job = llm_joblist_find(claim->job);
 		LlmAfford *afford = job == NULL ? NULL : &job->afford;
 
@@ -153,11 +148,8 @@ llm_afford_release(const LlmFlight *flight)
 void
 llm_afford_release_unsent(List *claims)
 {
-	ListCell *lc;
-
-	foreach(lc, claims)
+	foreach_ptr(const LlmClaim, claim, claims)
 	{
-		const LlmClaim *claim = lfirst(lc);
 		LlmJob *job = llm_joblist_find(claim->job);
 		LlmSpender spender;
 

@@ -10,6 +10,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "send/afford.h"
 #include "send/budgets.h"
 #include "send/command.h"
@@ -31,7 +32,6 @@ open_purses(void)
 	int n = 0;
 	int njobs = 0;
 	dlist_iter iter;
-	ListCell *lc;
 
 	dlist_foreach(iter, llm_joblist_all())
 		njobs++;
@@ -44,9 +44,8 @@ open_purses(void)
 		if (job->afford.purse.open)
 			ids[n++] = job->id;
 	}
-	foreach(lc, n == 0 ? NIL : llm_job_get_some(ids, n))
+	foreach_ptr(const LlmJobRow, row, n == 0 ? NIL : llm_job_get_some(ids, n))
 	{
-		const LlmJobRow *row = lfirst(lc);
 		LlmJob *job = llm_joblist_find(row->id);
 
 		if (job != NULL)

@@ -11,6 +11,7 @@
 #include "utils/resowner.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "send/afford.h"
 #include "send/air.h"
 #include "send/claim.h"
@@ -71,12 +72,9 @@ fail_followed(LlmPass *pass)
 {
 	LlmRepeatLead *leads = palloc(sizeof(LlmRepeatLead) * Max(list_length(pass->dear), 1));
 	int n = 0;
-	ListCell *lc;
 
-	foreach(lc, pass->dear)
+	foreach_ptr(const LlmClaim, claim, pass->dear)
 	{
-		const LlmClaim *claim = lfirst(lc);
-
 		if (claim->followed)
 			leads[n++] = (LlmRepeatLead){.task = claim->task, .job = claim->job, .same_as = claim->same_as};
 	}
@@ -104,7 +102,6 @@ llm_claim_run(LlmPass *pass)
 {
 	TimestampTz now = llm_clock_steady();
 	int taken = list_length(pass->letters);
-	ListCell *lc;
 	bool outdated;
 	LlmRepeatResult served = {0};
 
@@ -119,10 +116,8 @@ llm_claim_run(LlmPass *pass)
 	}
 	pass->claims = llm_afford_take(pass->claims, &pass->dear, &pass->put_back);
 	fail_followed(pass);
-	foreach(lc, pass->claims)
+	foreach_ptr(LlmClaim, claim, pass->claims)
 	{
-		LlmClaim *claim = lfirst(lc);
-
 		llm_flight_recipe(claim->recipe);
 		claim->fresh = llm_joblist_find(claim->job)->fresh;
 	}
@@ -138,16 +133,11 @@ void
 llm_claim_keep(LlmPass *pass)
 {
 	List *claims = list_concat_copy(pass->claims, pass->dear);
-	ListCell *lc;
 
 	llm_question_keep();
 	llm_joblist_claimed(claims, pass->loads, pass->portions, pass->nportions);
-	foreach(lc, pass->put_back)
-	{
-		const LlmClaim *claim = lfirst(lc);
-
+	foreach_ptr(const LlmClaim, claim, pass->put_back)
 		llm_joblist_put_back(llm_joblist_find(claim->job), claim->task);
-	}
 	if (pass->dear != NIL)
 		pass->writer_has_work = true;
 }

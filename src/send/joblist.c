@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/shmem.h"
 #include "send/joblist.h"
 #include "tables/job.h"
@@ -53,18 +54,18 @@ typedef struct JobEntry
 } JobEntry;
 
 /* Jobs of one role, model and priority; two models of one hash share a group's room, which does no harm. */
-typedef struct GroupKey
+typedef struct JobGroupKey
 {
 	Oid role;
 	int priority;
 	uint32 model;
-} GroupKey;
+} JobGroupKey;
 
-typedef struct Group
+typedef struct JobGroup
 {
-	GroupKey key; /* hash key: must be first */
+	JobGroupKey key; /* hash key: must be first */
 	int njobs;
-} Group;
+} JobGroup;
 
 /* All static: the sender's life. */
 static dlist_head jobs = DLIST_STATIC_INIT(jobs); /* in the order of service */
@@ -101,12 +102,12 @@ create_job_table(void)
 }
 
 /* The entry for jobs of this role, model and priority, made when there is none. */
-static Group *
+static JobGroup *
 find_group(HTAB *groups, Oid role, const char *model, int priority)
 {
-	GroupKey key = {role, priority, model == NULL ? 0 : hash_bytes((const unsigned char *) model, strlen(model))};
+	JobGroupKey key = {role, priority, model == NULL ? 0 : hash_bytes((const unsigned char *) model, strlen(model))};
 	bool found;
-	Group *group = hash_search(groups, &key, HASH_ENTER, &found);
+	JobGroup *group = hash_search(groups, &key, HASH_ENTER, &found);
 
 	if (!found)
 		group->njobs = 0;
@@ -120,7 +121,7 @@ find_group(HTAB *groups, Oid role, const char *model, int priority)
 static HTAB *
 count_groups(void)
 {
-	HASHCTL ctl = {.keysize = sizeof(GroupKey), .entrysize = sizeof(Group), .hcxt = CurrentMemoryContext};
+	HASHCTL ctl = {.keysize = sizeof(JobGroupKey), .entrysize = sizeof(JobGroup), .hcxt = CurrentMemoryContext};
 	HTAB *groups = hash_create("llm_enrich groups of jobs", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_iter iter;
 
@@ -188,7 +189,6 @@ static void
 take_stock(int64 from, bool from_bottom, List *found)
 {
 	dlist_iter iter;
-	ListCell *lc;
 
 	dlist_foreach(iter, &jobs)
 	{
@@ -201,9 +201,9 @@ take_stock(int64 from, bool from_bottom, List *found)
 		job->after = 0;
 		llm_afford_look_again(&job->afford);
 	}
-	foreach(lc, found)
+	foreach_ptr(LlmJobRow, row, found)
 	{
-		LlmJob *job = llm_joblist_find(((LlmJobRow *) lfirst(lc))->id);
+		LlmJob *job = llm_joblist_find(row->id);
 
 		if (job != NULL)
 			job->exhausted = false;
@@ -219,8 +219,8 @@ static bool
 make_room(HTAB *groups, int few)
 {
 	HASH_SEQ_STATUS scan;
-	Group *largest = NULL;
-	Group *group;
+	JobGroup *largest = NULL;
+	JobGroup *group;
 	dlist_iter iter;
 
 	hash_seq_init(&scan, groups);
@@ -250,7 +250,7 @@ make_room(HTAB *groups, int few)
 static void
 take_in(HTAB *groups, const LlmJobRow *row)
 {
-	Group *group = find_group(groups, row->role, row->model, row->priority);
+	JobGroup *group = find_group(groups, row->role, row->model, row->priority);
 
 	if (group->njobs >= JOBS_OF_GROUP || (njobs >= JOBS_IN_MIND && !make_room(groups, group->njobs)))
 	{
@@ -268,7 +268,6 @@ llm_joblist_discover(bool all, TimestampTz now)
 	int64 from = wide ? 0 : Max(0, newest_seen - LATE_COMMIT_WINDOW);
 	TimestampTz began = llm_clock_steady();
 	List *found;
-	ListCell *lc;
 	HTAB *groups;
 
 	if (jobs_by_id == NULL)
@@ -282,10 +281,8 @@ llm_joblist_discover(bool all, TimestampTz now)
 	found = llm_job_find_ready(from, JOBS_OF_GROUP + 1, JOBS_IN_MIND + 1);
 	take_stock(from, all, found);
 	groups = count_groups();
-	foreach(lc, found)
+	foreach_ptr(LlmJobRow, row, found)
 	{
-		LlmJobRow *row = lfirst(lc);
-
 		newest_seen = Max(newest_seen, row->id);
 		if (llm_joblist_find(row->id) == NULL)
 			take_in(groups, row);
@@ -329,13 +326,11 @@ llm_joblist_reread(void)
 	int64 *ids = palloc(sizeof(int64) * Max(njobs, 1));
 	int n = 0;
 	dlist_iter iter;
-	ListCell *lc;
 
 	dlist_foreach(iter, &jobs)
 		ids[n++] = dlist_container(LlmJob, node, iter.cur)->id;
-	foreach(lc, llm_job_get_some(ids, n))
+	foreach_ptr(const LlmJobRow, row, llm_job_get_some(ids, n))
 	{
-		const LlmJobRow *row = lfirst(lc);
 		LlmJob *job = llm_joblist_find(row->id);
 
 		if (job == NULL)

@@ -14,6 +14,7 @@
 
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "send/ahead.h"
 #include "send/joblist.h"
 #include "send/load.h"
@@ -204,12 +205,10 @@ void
 llm_joblist_claimed(List *claims, List *loads, const LlmPortion *portions, int nportions)
 {
 	bool cut = false;
-	ListCell *lc;
 
 	count_kept(claims);
-	foreach(lc, claims)
+	foreach_ptr(LlmClaim, claim, claims)
 	{
-		LlmClaim *claim = lfirst(lc);
 		LlmJob *job = llm_joblist_find(claim->job);
 
 		cut = cut || claim->cut;
@@ -222,9 +221,8 @@ llm_joblist_claimed(List *claims, List *loads, const LlmPortion *portions, int n
 			job->flights++;
 	}
 	/* what is not sent, since its tasks follow others or ride along, leaves its grant, which goes back */
-	foreach(lc, loads)
+	foreach_ptr(LlmLoad, load, loads)
 	{
-		LlmLoad *load = lfirst(lc);
 		LlmJob *job = llm_joblist_find(load->claims[0]->job);
 
 		if (job == NULL)

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/guc.h"
 #include "send/air.h"
 #include "send/joblist.h"
@@ -86,11 +87,9 @@ static int
 list_askers(List *claims, LlmClaim **askers, LlmAnswerKey *keys)
 {
 	int n = 0;
-	ListCell *lc;
 
-	foreach(lc, claims)
+	foreach_ptr(LlmClaim, claim, claims)
 	{
-		LlmClaim *claim = lfirst(lc);
 		const LlmRoute *route = llm_joblist_find(claim->job)->route;
 		LlmSharedRecipe *recipe = llm_flight_recipe(claim->recipe);
 

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "send/flight_recipe.h"
 #include "send/joblist.h"
 #include "send/load.h"
@@ -103,10 +104,8 @@ join_tasks(List *loads)
 	tasks = palloc(sizeof(int64) * n);
 	requests = palloc(sizeof(int64) * n);
 	n = 0;
-	foreach(lc, loads)
+	foreach_ptr(const LlmLoad, load, loads)
 	{
-		const LlmLoad *load = lfirst(lc);
-
 		for (int i = 1; i < load->n; i++)
 		{
 			load->claims[i]->request = load->claims[0]->request;

@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/fence.h"
 #include "base/shmem.h"
 #include "base/spi.h"
@@ -81,10 +82,8 @@ recover_some(TimestampTz now)
 	orphans = llm_queue_orphans(ORPHAN_ROWS, ORPHAN_BYTES);
 	settlements = palloc(sizeof(LlmSettlement *) * Max(list_length(orphans), 1));
 	requests = make_requests(orphans, now);
-	foreach(lc, requests)
+	foreach_ptr(LlmRequest, request, requests)
 	{
-		LlmRequest *request = lfirst(lc);
-
 		for (int i = 0; i < request->nflights; i++)
 			settlements[n++] = &request->flights[i].settlement;
 	}

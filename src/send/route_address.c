@@ -9,6 +9,7 @@
 
 #include "lib/stringinfo.h"
 
+#include "base/compat.h"
 #include "catalog/secret.h"
 #include "send/route_address.h"
 
@@ -53,7 +54,6 @@ fill_kind(LlmRoute *route, LlmRequestKind kind)
 {
 	LlmRouteAddress *own = &route->addresses[kind];
 	LlmAddress address;
-	ListCell *cell;
 	int n = 0;
 
 	llm_dialect_address(route->dialect, &route->endpoint, kind, &address);
@@ -61,10 +61,8 @@ fill_kind(LlmRoute *route, LlmRequestKind kind)
 	own->template = address.url;
 	own->url = fill_url(address.url, route->key);
 	own->headers = palloc0((list_length(address.headers) + 1) * sizeof(char *));
-	foreach(cell, address.headers)
+	foreach_ptr(char, line, address.headers)
 	{
-		char *line = lfirst(cell);
-
 		if (strstr(line, "%s") == NULL)
 			own->headers[n++] = line;
 		else if (route->key != NULL)

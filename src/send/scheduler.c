@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/fence.h"
 #include "base/guc.h"
 #include "base/shmem.h"
@@ -260,11 +261,9 @@ static bool
 wake_due(void)
 {
 	bool unknown = false;
-	ListCell *lc;
 
-	foreach(lc, llm_queue_wake(WAKE_ROWS))
+	foreach_ptr(LlmWoken, task, llm_queue_wake(WAKE_ROWS))
 	{
-		LlmWoken *task = lfirst(lc);
 		LlmJob *job = llm_joblist_find(task->job);
 
 		if (job != NULL)
@@ -559,9 +558,8 @@ launch_claims(const LlmPass *pass, TimestampTz now)
 {
 	ListCell *lc;
 
-	foreach(lc, pass->loads)
+	foreach_ptr(const LlmLoad, load, pass->loads)
 	{
-		const LlmLoad *load = lfirst(lc);
 		LlmRequest *request = llm_request_make(load->claims, load->n, load->route, llm_flight_recipe(load->recipe));
 
 		for (int i = 0; i < load->n; i++)

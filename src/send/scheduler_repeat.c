@@ -17,6 +17,7 @@
 
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "send/joblist.h"
 #include "send/question.h"
 #include "send/scheduler_repeat.h"
@@ -50,11 +51,9 @@ llm_scheduler_repeat_ask(List *claims)
 	int64 *leaders = palloc(sizeof(int64) * Max(n, 1));
 	List *questions = NIL;
 	int nfollowers = 0;
-	ListCell *lc;
 
-	foreach(lc, claims)
+	foreach_ptr(LlmClaim, claim, claims)
 	{
-		LlmClaim *claim = lfirst(lc);
 		LlmRoute *route = llm_joblist_find(claim->job)->route;
 		LlmQuestion *question = NULL;
 

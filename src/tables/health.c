@@ -80,7 +80,6 @@ take_picture(TimestampTz now)
 {
 	Picture *picture = palloc0(sizeof(Picture));
 	LlmDatabase *entry;
-	int i;
 
 	LWLockAcquire(llm_shared->lock, LW_SHARED);
 	picture->launcher_pid = llm_shared->launcher_pid;
@@ -92,7 +91,7 @@ take_picture(TimestampTz now)
 		picture->known = true;
 		picture->database = *entry;
 	}
-	for (i = 0; i < LLM_MAX_PROBLEMS; i++)
+	for (int i = 0; i < LLM_MAX_PROBLEMS; i++)
 	{
 		if (llm_shared->problems[i].database == MyDatabaseId)
 			picture->problems[picture->nproblems++] = llm_shared->problems[i];
@@ -241,9 +240,8 @@ put_problems(ReturnSetInfo *result, const Picture *picture)
 {
 	bool all = is_admin();
 	bool some = all || is_monitor();
-	int i;
 
-	for (i = 0; i < picture->nproblems; i++)
+	for (int i = 0; i < picture->nproblems; i++)
 	{
 		const LlmProblemEntry *problem = &picture->problems[i];
 		Row row = {.kind = "problem", .state = "waiting"};
@@ -353,7 +351,6 @@ llm_enrich_read_health(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	TimestampTz now = llm_clock_steady();
 	Picture *picture;
-	int i;
 
 	llm_shmem_require_preload();
 	InitMaterializedSRF(fcinfo, 0);
@@ -363,7 +360,7 @@ llm_enrich_read_health(PG_FUNCTION_ARGS)
 	put_worker(result, picture, LLM_WORKER_SENDER, now);
 	put_worker(result, picture, LLM_WORKER_WRITER, now);
 	put_problems(result, picture);
-	for (i = 0; (is_admin() || is_monitor()) && i < picture->nlimiters; i++)
+	for (int i = 0; (is_admin() || is_monitor()) && i < picture->nlimiters; i++)
 		put_target(result, &picture->limiters[i], now);
 	put_gaps(result);
 	return (Datum) 0;

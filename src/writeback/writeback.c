@@ -34,6 +34,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/fence.h"
 #include "base/guc.h"
 #include "base/shmem.h"
@@ -555,8 +556,6 @@ give_slow_turn(List *jobs, TimestampTz *wake_at)
 static LlmPassResult
 serve_jobs(List *jobs, TimestampTz *wake_at)
 {
-	ListCell *lc;
-
 	if (last_job == 0)
 	{
 		slow_turn.job = 0;
@@ -564,10 +563,8 @@ serve_jobs(List *jobs, TimestampTz *wake_at)
 		round_busy_us = slice_clock.busy_us;
 		round_wake_at = DT_NOEND;
 	}
-	foreach(lc, jobs)
+	foreach_ptr(LlmWriteJob, job, jobs)
 	{
-		LlmWriteJob *job = lfirst(lc);
-
 		if (find_slice(job->relation, false) != NULL)
 			note_slow(job, wake_at);
 		else if (give_turn(job, wake_at))

@@ -22,6 +22,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "base/compat.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -44,11 +45,8 @@
 static char *
 column_below(Query *query, Oid below, const char *column)
 {
-	ListCell *lc;
-
-	foreach(lc, query->targetList)
+	foreach_node(TargetEntry, entry, query->targetList)
 	{
-		TargetEntry *entry = lfirst_node(TargetEntry, lc);
 		Var *var = (Var *) entry->expr;
 
 		if (entry->resjunk || entry->resname == NULL || strcmp(entry->resname, column) != 0)

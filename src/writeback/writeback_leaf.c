@@ -23,6 +23,7 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "base/compat.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
@@ -105,11 +106,9 @@ is_below(Oid leaf, const LlmWriteTarget *target, const char *column)
 {
 	List *ancestors = get_partition_ancestors(leaf);
 	bool below = false;
-	ListCell *cell;
 
-	foreach(cell, ancestors)
+	foreach_oid(ancestor, ancestors)
 	{
-		Oid ancestor = lfirst_oid(cell);
 		AttrNumber attnum = get_attnum(ancestor, column);
 		Relation relation = attnum > 0 ? try_table_open(ancestor, AccessShareLock) : NULL;
 		bool moves = relation == NULL || decides_place(relation, attnum);

@@ -87,27 +87,21 @@ static planner_hook_type next_planner_hook = NULL;
 static void
 strip_select(Query *query, Oid relation)
 {
-	ListCell *lc;
-
-	foreach(lc, llm_query_permissions(query))
+	foreach_ptr(LlmPermission, permission, llm_query_permissions(query))
 	{
-		LlmPermission *permission = lfirst(lc);
-
 		if (permission->relid == relation && !OidIsValid(permission->checkAsUser))
 		{
 			permission->requiredPerms &= ~(strips_update ? ACL_SELECT | ACL_UPDATE : ACL_SELECT);
 			permission->selectedCols = NULL;
 		}
 	}
-	foreach(lc, query->rtable)
+	foreach_ptr(RangeTblEntry, entry, query->rtable)
 	{
-		RangeTblEntry *entry = lfirst(lc);
-
 		if (entry->rtekind == RTE_SUBQUERY)
 			strip_select(entry->subquery, relation);
 	}
-	foreach(lc, query->cteList)
-		strip_select(castNode(Query, ((CommonTableExpr *) lfirst(lc))->ctequery), relation);
+	foreach_ptr(CommonTableExpr, cte, query->cteList)
+		strip_select(castNode(Query, cte->ctequery), relation);
 }
 
 /* planner_hook */
