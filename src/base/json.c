@@ -500,3 +500,32 @@ llm_json_type(const JsonbValue *value)
 			return "object";
 	}
 }
+
+Jsonb *
+llm_json_store_member(const char *key, JsonbValue value)
+{
+	JsonbPair pair;
+	JsonbValue object;
+
+	llm_json_set_pair(&pair, key, value);
+	object = llm_json_make_object(&pair, 1);
+	return llm_json_store(&object);
+}
+
+bool
+llm_json_is_blank(char c)
+{
+	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+void
+llm_json_trim(const char **str, size_t *len)
+{
+	while (*len > 0 && llm_json_is_blank((*str)[*len - 1]))
+		(*len)--;
+	while (*len > 0 && llm_json_is_blank(**str))
+	{
+		(*str)++;
+		(*len)--;
+	}
+}

@@ -101,6 +101,13 @@ extern bool llm_json_tree(Jsonb *jsonb, JsonbValue *value);
 /* Tree to Jsonb, in the current context. */
 extern Jsonb *llm_json_store(const JsonbValue *value);
 
+/* The same of an object with this member alone. */
+extern Jsonb *llm_json_store_member(const char *key, JsonbValue value);
+
+/* White space between the words of JSON; and that cut off both ends of a text. */
+extern bool llm_json_is_blank(char c);
+extern void llm_json_trim(const char **str, size_t *len);
+
 /* Value of a key, or NULL when it is missing or the value is not an object. */
 extern JsonbValue *llm_json_get(const JsonbValue *object, const char *key);
 extern JsonbValue *llm_json_find(const JsonbValue *object, const char *key, int len);

@@ -40,6 +40,7 @@
 #include "bind/enqueue_rows.h"
 #include "bind/notice.h"
 #include "bind/session.h"
+#include "operation/meaning.h"
 #include "operation/spec.h"
 #include "tables/recipe.h"
 #include "tables/shape.h"
@@ -212,42 +213,6 @@ finds(LlmStatement *statement, Datum *values, const char *nulls)
 	return false;
 }
 
-/*
- * Settings that change what an expression means when it is evaluated; and the path, by which
- * functions that it calls may find theirs.
- */
-static const char *const meaning_settings[] = {
-	"DateStyle",
-	"IntervalStyle",
-	"TimeZone",
-	"array_nulls",
-	"bytea_output",
-	"extra_float_digits",
-	"lc_monetary",
-	"lc_numeric",
-	"lc_time",
-	"search_path",
-	"xmlbinary",
-	"xmloption",
-};
-
-/* The settings that an expression means, as an object. */
-static JsonbValue
-meaning(void)
-{
-	JsonbPair *pairs = palloc(lengthof(meaning_settings) * sizeof(JsonbPair));
-	int n = 0;
-
-	for (int i = 0; i < lengthof(meaning_settings); i++)
-	{
-		const char *setting = GetConfigOption(meaning_settings[i], true, false);
-
-		if (setting != NULL)
-			llm_json_set_pair(&pairs[n++], meaning_settings[i], llm_json_make_text(pstrdup(setting)));
-	}
-	return llm_json_make_object(pairs, n);
-}
-
 Jsonb *
 llm_enqueue_cell_description(const LlmNewJob *job)
 {
@@ -265,7 +230,7 @@ llm_enqueue_cell_description(const LlmNewJob *job)
 	if (recipe != NULL && recipe->value_key != NULL)
 		llm_json_set_pair(&pairs[n++], "value", llm_json_make_text(recipe->value_key));
 	if (llm_json_get(&description, "expression") != NULL)
-		llm_json_set_pair(&pairs[n++], "settings", meaning());
+		llm_json_set_pair(&pairs[n++], "settings", llm_meaning());
 	description = llm_json_make_object(pairs, n);
 	return llm_json_store(&description);
 }

@@ -116,16 +116,10 @@ llm_dialect_judge_finish(const LlmRawAnswer *raw, const LlmJsonSlice *word, cons
 	return LLM_OK;
 }
 
-static bool
-is_blank(char c)
-{
-	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
-
 static void
 skip_blanks(const char **at, const char *end)
 {
-	while (*at < end && is_blank(**at))
+	while (*at < end && llm_json_is_blank(**at))
 		(*at)++;
 }
 

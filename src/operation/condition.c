@@ -42,6 +42,7 @@
 #include "base/json.h"
 #include "base/pinned.h"
 #include "operation/condition.h"
+#include "operation/meaning.h"
 #include "operation/spec.h"
 
 /* More, or longer ones, are a mistake. */
@@ -50,22 +51,6 @@
 
 /* What a model is told of one. */
 #define TOLD_BYTES 500
-
-/* Settings that change what an expression means. */
-static const char *const meaning[] = {
-	"DateStyle",
-	"IntervalStyle",
-	"TimeZone",
-	"array_nulls",
-	"bytea_output",
-	"extra_float_digits",
-	"lc_monetary",
-	"lc_numeric",
-	"lc_time",
-	"search_path",
-	"xmlbinary",
-	"xmloption",
-};
 
 typedef enum ConditionParam
 {
@@ -204,23 +189,6 @@ parse(const char *sql, bool is_stored)
 	return (Expr *) expr;
 }
 
-/* Have the settings that the conditions mean; the result is for AtEOXact_GUC(). */
-static int
-begin_meaning(const LlmConditions *conditions)
-{
-	int nest = NewGUCNestLevel();
-
-	for (int i = 0; conditions->settings != NULL && i < conditions->settings->val.object.nPairs; i++)
-	{
-		const JsonbPair *pair = &conditions->settings->val.object.pairs[i];
-
-		if (pair->value.type == jbvString)
-			(void) set_config_option(llm_json_cstring(&pair->key), llm_json_cstring(&pair->value), PGC_USERSET,
-									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	}
-	return nest;
-}
-
 /* As it is stored: what was meant when it was typed, wherever and whenever it is read. */
 static char *
 qualify(char *sql)
@@ -265,7 +233,7 @@ start(LlmConditions *conditions, const JsonbValue *list, const JsonbValue *parse
 		error_context_stack = context.previous;
 	}
 	llm_pinned_end(nest);
-	nest = begin_meaning(conditions);
+	nest = llm_meaning_begin(conditions->settings);
 	for (int i = 0; i < conditions->n; i++)
 	{
 		Condition *condition = &conditions->all[i];
@@ -390,7 +358,7 @@ llm_conditions_fault(LlmConditions *conditions, Jsonb *answer, const char *input
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		int nest = begin_meaning(conditions);
+		int nest = llm_meaning_begin(conditions->settings);
 		const char *sql = find_false(conditions, &at);
 
 		if (sql != NULL)
@@ -445,12 +413,10 @@ llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value)
 {
 	JsonbValue *list;
 	JsonbValue *parsed;
-	JsonbPair *settings = palloc(lengthof(meaning) * sizeof(JsonbPair));
 	JsonbPair pairs[3];
 	JsonbValue content;
 	Datum *texts;
 	bool *nulls;
-	int nsettings = 0;
 	int n;
 
 	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &texts, &nulls, &n);
@@ -467,16 +433,9 @@ llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value)
 		list[i] = llm_json_make_text(words);
 		parsed[i] = llm_json_make_text(qualify(words));
 	}
-	for (int i = 0; i < lengthof(meaning); i++)
-	{
-		const char *setting = GetConfigOption(meaning[i], true, false);
-
-		if (setting != NULL)
-			llm_json_set_pair(&settings[nsettings++], meaning[i], llm_json_make_text(pstrdup(setting)));
-	}
 	llm_json_set_pair(&pairs[0], LLM_CONDITION_KEY, llm_json_make_array(list, n));
 	llm_json_set_pair(&pairs[1], LLM_CONDITION_PARSED_KEY, llm_json_make_array(parsed, n));
-	llm_json_set_pair(&pairs[2], LLM_CONDITION_SETTINGS_KEY, llm_json_make_object(settings, nsettings));
+	llm_json_set_pair(&pairs[2], LLM_CONDITION_SETTINGS_KEY, llm_meaning());
 	llm_spec_add(spec, LLM_CONDITION_KEY, pairs[0].value);
 	llm_spec_add(spec, LLM_CONDITION_PARSED_KEY, pairs[1].value);
 	llm_spec_add(spec, LLM_CONDITION_SETTINGS_KEY, pairs[2].value);

@@ -185,8 +185,6 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
 	const Aggregate *own = recipe->private_data;
 	JsonbValue *words = llm_validate_member(given->str, given->len, own->key, fault);
-	JsonbPair pair[1];
-	JsonbValue answer;
 
 	if (words == NULL)
 		return NULL;
@@ -202,9 +200,7 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 	}
 	if (own->max_words > 0 && !llm_validate_words(words, own->max_words, fault))
 		return NULL;
-	llm_json_set_pair(pair, own->key, *words);
-	answer = llm_json_make_object(pair, 1);
-	return llm_json_store(&answer);
+	return llm_json_store_member(own->key, *words);
 }
 
 const LlmOperation llm_op_agg = {

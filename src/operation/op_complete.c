@@ -35,21 +35,13 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 static Jsonb *
 check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
-	JsonbValue answer;
-	JsonbPair pair[1];
-
 	if (recipe->schema == NULL)
 	{
 		if (!llm_validate_text(given->str, given->len, fault))
 			return NULL;
-		llm_json_set_pair(pair, "text", llm_json_make_string(given->str, given->len));
-		answer = llm_json_make_object(pair, 1);
-		return llm_json_store(&answer);
+		return llm_json_store_member("text", llm_json_make_string(given->str, given->len));
 	}
-	if (!llm_validate_object(given->str, given->len, &answer, fault) ||
-		!llm_validate(recipe->private_data, &answer, fault))
-		return NULL;
-	return llm_json_store(&answer);
+	return llm_validate_answer(recipe, given, fault);
 }
 
 const LlmOperation llm_op_complete = {

@@ -83,8 +83,6 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 static Jsonb *
 check_vector(const LlmRecipe *recipe, const float4 *values, int n, StringInfo fault)
 {
-	JsonbPair pair[1];
-	JsonbValue answer;
 
 	if (recipe->dimensions > 0 && n != recipe->dimensions)
 	{
@@ -104,9 +102,7 @@ check_vector(const LlmRecipe *recipe, const float4 *values, int n, StringInfo fa
 			return NULL;
 		}
 	}
-	llm_json_set_pair(pair, recipe->value_key, llm_vector_pack(values, n));
-	answer = llm_json_make_object(pair, 1);
-	return llm_json_store(&answer);
+	return llm_json_store_member(recipe->value_key, llm_vector_pack(values, n));
 }
 
 const LlmOperation llm_op_embed = {

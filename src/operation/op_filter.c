@@ -37,8 +37,6 @@ static Jsonb *
 check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
 	JsonbValue *match = llm_validate_member(given->str, given->len, "match", fault);
-	JsonbPair pair[1];
-	JsonbValue answer;
 
 	if (match == NULL)
 		return NULL;
@@ -47,9 +45,7 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 		appendStringInfo(fault, "\"match\" must be true or false, not a JSON %s.", llm_json_type(match));
 		return NULL;
 	}
-	llm_json_set_pair(pair, "match", *match);
-	answer = llm_json_make_object(pair, 1);
-	return llm_json_store(&answer);
+	return llm_json_store_member("match", *match);
 }
 
 const LlmOperation llm_op_filter = {

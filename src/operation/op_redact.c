@@ -152,25 +152,6 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 	recipe->private_data = own;
 }
 
-static bool
-is_blank(char c)
-{
-	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
-
-/* Cut white space off both ends. */
-static void
-trim(const char **str, size_t *len)
-{
-	while (*len > 0 && is_blank((*str)[*len - 1]))
-		(*len)--;
-	while (*len > 0 && is_blank(**str))
-	{
-		(*str)++;
-		(*len)--;
-	}
-}
-
 /* Is anything left that a program knows by its form? */
 static bool
 is_clean(const Redact *own, const char *words, size_t len, StringInfo fault)
@@ -193,16 +174,12 @@ static Jsonb *
 make_answer(const LlmCandidate *given, const char *input, size_t input_len, const char *words, size_t len)
 {
 	StringInfoData whole;
-	JsonbPair pair[1];
-	JsonbValue answer;
 
 	initStringInfo(&whole);
 	appendBinaryStringInfo(&whole, given->input, input - given->input);
 	appendBinaryStringInfo(&whole, words, len);
 	appendBinaryStringInfo(&whole, input + input_len, given->input + given->input_len - (input + input_len));
-	llm_json_set_pair(pair, "redacted", llm_json_make_string(whole.data, whole.len));
-	answer = llm_json_make_object(pair, 1);
-	return llm_json_store(&answer);
+	return llm_json_store_member("redacted", llm_json_make_string(whole.data, whole.len));
 }
 
 static Jsonb *
@@ -226,8 +203,8 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 		elog(ERROR, "a redaction cannot be checked without its input");
 	words = value->val.string.val;
 	len = value->val.string.len;
-	trim(&words, &len);
-	trim(&input, &input_len);
+	llm_json_trim(&words, &len);
+	llm_json_trim(&input, &input_len);
 	if (!llm_redaction_check(input, input_len, words, len, own->placeholders, own->n, fault) ||
 		!is_clean(own, words, len, fault))
 		return NULL;

@@ -92,8 +92,6 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
 	const Score *own = recipe->private_data;
 	JsonbValue *score = llm_validate_member(given->str, given->len, "score", fault);
-	JsonbPair pair[1];
-	JsonbValue answer;
 
 	if (score == NULL)
 		return NULL;
@@ -110,9 +108,7 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 	}
 	else
 	{
-		llm_json_set_pair(pair, "score", as_double(score));
-		answer = llm_json_make_object(pair, 1);
-		return llm_json_store(&answer);
+		return llm_json_store_member("score", as_double(score));
 	}
 	return NULL;
 }

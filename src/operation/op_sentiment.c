@@ -88,21 +88,10 @@ load(LlmRecipe *recipe, const JsonbValue *spec)
 	recipe->value_key = aspects == NULL ? "sentiment" : NULL;
 }
 
-static Jsonb *
-check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
-{
-	JsonbValue answer;
-
-	if (!llm_validate_object(given->str, given->len, &answer, fault) ||
-		!llm_validate(recipe->private_data, &answer, fault))
-		return NULL;
-	return llm_json_store(&answer);
-}
-
 const LlmOperation llm_op_sentiment = {
 	.name = "sentiment",
 	.function = "llm_sentiment",
 	.takes = LLM_TAKES(ASPECTS),
 	.load = load,
-	.check = check,
+	.check = llm_validate_answer,
 };

@@ -47,8 +47,6 @@ static Jsonb *
 check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 {
 	JsonbValue *translation = llm_validate_member(given->str, given->len, "translation", fault);
-	JsonbPair pair[1];
-	JsonbValue answer;
 
 	if (translation == NULL)
 		return NULL;
@@ -58,9 +56,7 @@ check(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
 		appendStringInfoString(fault, "The translation is empty.");
 	else
 	{
-		llm_json_set_pair(pair, "translation", *translation);
-		answer = llm_json_make_object(pair, 1);
-		return llm_json_store(&answer);
+		return llm_json_store_member("translation", *translation);
 	}
 	return NULL;
 }

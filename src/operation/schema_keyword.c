@@ -22,11 +22,27 @@
 typedef void (*KeywordHandler)(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value,
 							   const LlmSchemaPath *path);
 
+/* A keyword has a handler, or is a number or a count that goes into a member of the node as it is. */
 typedef struct Keyword
 {
 	const char *name;
 	KeywordHandler handler;
+	size_t number; /* where that is; 0: no number */
+	size_t count; /* likewise */
 } Keyword;
+
+#define KEYWORD(name, handler) \
+	{                          \
+		name, handler, 0, 0    \
+	}
+#define NUMBER(name, member)                       \
+	{                                              \
+		name, NULL, offsetof(LlmSchema, member), 0 \
+	}
+#define COUNT(name, member)                        \
+	{                                              \
+		name, NULL, 0, offsetof(LlmSchema, member) \
+	}
 
 /* Append a name as a JSON pointer writes it: "~" and "/" escaped. */
 static void
@@ -305,30 +321,6 @@ handle_const(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const 
 }
 
 static void
-handle_minimum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->minimum = read_number(value, path);
-}
-
-static void
-handle_maximum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->maximum = read_number(value, path);
-}
-
-static void
-handle_exclusive_minimum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->exclusive_minimum = read_number(value, path);
-}
-
-static void
-handle_exclusive_maximum(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->exclusive_maximum = read_number(value, path);
-}
-
-static void
 handle_multiple_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	JsonbValue zero = llm_json_make_int(0);
@@ -339,46 +331,10 @@ handle_multiple_of(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, 
 }
 
 static void
-handle_min_length(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->min_length = read_count(value, path);
-}
-
-static void
-handle_max_length(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->max_length = read_count(value, path);
-}
-
-static void
-handle_min_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->min_items = read_count(value, path);
-}
-
-static void
-handle_max_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->max_items = read_count(value, path);
-}
-
-static void
 handle_unique_items(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
 {
 	llm_schema_need_type(value, jbvBool, path, "This must be true or false.");
 	s->unique_items = value->val.boolean;
-}
-
-static void
-handle_min_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->min_properties = read_count(value, path);
-}
-
-static void
-handle_max_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, const LlmSchemaPath *path)
-{
-	s->max_properties = read_count(value, path);
 }
 
 static void
@@ -499,37 +455,37 @@ handle_anything(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, con
 }
 
 static const Keyword keywords[] = {
-	{"$comment", handle_words},
-	{"$defs", handle_definitions},
-	{"$id", handle_words},
-	{"$ref", handle_ref},
-	{"$schema", handle_words},
-	{"additionalProperties", handle_additional},
-	{"anyOf", handle_any_of},
-	{"const", handle_const},
-	{"default", handle_anything},
-	{"definitions", handle_definitions},
-	{"description", handle_words},
-	{"enum", handle_enum},
-	{"examples", handle_anything},
-	{"exclusiveMaximum", handle_exclusive_maximum},
-	{"exclusiveMinimum", handle_exclusive_minimum},
-	{"format", handle_format},
-	{"items", handle_items},
-	{"maxItems", handle_max_items},
-	{"maxLength", handle_max_length},
-	{"maxProperties", handle_max_properties},
-	{"maximum", handle_maximum},
-	{"minItems", handle_min_items},
-	{"minLength", handle_min_length},
-	{"minProperties", handle_min_properties},
-	{"minimum", handle_minimum},
-	{"multipleOf", handle_multiple_of},
-	{"properties", handle_properties},
-	{"required", handle_required},
-	{"title", handle_words},
-	{"type", handle_type},
-	{"uniqueItems", handle_unique_items},
+	KEYWORD("$comment", handle_words),
+	KEYWORD("$defs", handle_definitions),
+	KEYWORD("$id", handle_words),
+	KEYWORD("$ref", handle_ref),
+	KEYWORD("$schema", handle_words),
+	KEYWORD("additionalProperties", handle_additional),
+	KEYWORD("anyOf", handle_any_of),
+	KEYWORD("const", handle_const),
+	KEYWORD("default", handle_anything),
+	KEYWORD("definitions", handle_definitions),
+	KEYWORD("description", handle_words),
+	KEYWORD("enum", handle_enum),
+	KEYWORD("examples", handle_anything),
+	NUMBER("exclusiveMaximum", exclusive_maximum),
+	NUMBER("exclusiveMinimum", exclusive_minimum),
+	KEYWORD("format", handle_format),
+	KEYWORD("items", handle_items),
+	COUNT("maxItems", max_items),
+	COUNT("maxLength", max_length),
+	COUNT("maxProperties", max_properties),
+	NUMBER("maximum", maximum),
+	COUNT("minItems", min_items),
+	COUNT("minLength", min_length),
+	COUNT("minProperties", min_properties),
+	NUMBER("minimum", minimum),
+	KEYWORD("multipleOf", handle_multiple_of),
+	KEYWORD("properties", handle_properties),
+	KEYWORD("required", handle_required),
+	KEYWORD("title", handle_words),
+	KEYWORD("type", handle_type),
+	KEYWORD("uniqueItems", handle_unique_items),
 };
 
 static const Keyword *
@@ -581,7 +537,12 @@ apply_keyword(LlmSchemaCompiler *c, LlmSchema *s, const JsonbPair *pair, const L
 				 errdetail("The schema has it at \"%s\". A keyword that answers are not checked against is refused.",
 						   llm_schema_path_text(path)),
 				 errhint("Supported keywords are: %s.", keyword_names())));
-	keyword->handler(c, s, &pair->value, path);
+	if (keyword->number != 0)
+		*(Numeric *) ((char *) s + keyword->number) = read_number(&pair->value, path);
+	else if (keyword->count != 0)
+		*(int *) ((char *) s + keyword->count) = read_count(&pair->value, path);
+	else
+		keyword->handler(c, s, &pair->value, path);
 }
 
 /* Recursion is as deep as the schema, which llm_json_tree() bounds. */

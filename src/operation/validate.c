@@ -575,3 +575,14 @@ llm_validate(const LlmSchema *schema, const JsonbValue *value, StringInfo fault)
 		llm_validate_clip(fault);
 	return ok;
 }
+
+Jsonb *
+llm_validate_answer(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault)
+{
+	JsonbValue answer;
+
+	if (!llm_validate_object(given->str, given->len, &answer, fault) ||
+		!llm_validate(recipe->private_data, &answer, fault))
+		return NULL;
+	return llm_json_store(&answer);
+}

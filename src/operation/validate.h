@@ -11,6 +11,7 @@
 #include "base/llm_enrich.h"
 
 #include "lib/stringinfo.h"
+#include "operation/operation.h"
 #include "operation/schema.h"
 
 /* Longest sentence about a fault, in bytes: it is told to the model and kept with the task. */
@@ -21,6 +22,9 @@
  * the place, written to be told to the model.  Never raises for what the value holds.
  */
 extern bool llm_validate(const LlmSchema *schema, const JsonbValue *value, StringInfo fault);
+
+/* LlmOperation.check() where the answer is an object whose schema is recipe->private_data. */
+extern Jsonb *llm_validate_answer(const LlmRecipe *recipe, const LlmCandidate *given, StringInfo fault);
 
 /*
  * Read the JSON object that a model gave: as it is, surrounded by white space,

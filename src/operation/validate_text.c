@@ -25,25 +25,6 @@ llm_validate_clip(StringInfo fault)
 	appendStringInfoString(fault, "…");
 }
 
-static bool
-is_blank(char c)
-{
-	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
-
-/* Cut white space off both ends. */
-static void
-trim(const char **str, size_t *len)
-{
-	while (*len > 0 && is_blank((*str)[*len - 1]))
-		(*len)--;
-	while (*len > 0 && is_blank(**str))
-	{
-		(*str)++;
-		(*len)--;
-	}
-}
-
 /* Take off a fence of three backquotes, with or without the word json, that holds everything. */
 static void
 unfence(const char **str, size_t *len)
@@ -62,7 +43,7 @@ unfence(const char **str, size_t *len)
 	}
 	*str = p;
 	*len = n;
-	trim(str, len);
+	llm_json_trim(str, len);
 }
 
 /* More braces than this are not tried: each try reads on to where it fails. */
@@ -120,7 +101,7 @@ find_object(const char **str, size_t *len)
 bool
 llm_validate_object(const char *str, size_t len, JsonbValue *object, StringInfo fault)
 {
-	trim(&str, &len);
+	llm_json_trim(&str, &len);
 	unfence(&str, &len);
 	if (len == 0)
 	{
@@ -165,7 +146,7 @@ llm_validate_text(const char *str, size_t len, StringInfo fault)
 		appendStringInfoString(fault, "The answer is too long.");
 	else
 	{
-		trim(&str, &len);
+		llm_json_trim(&str, &len);
 		if (len > 0)
 			return true;
 		appendStringInfoString(fault, "The answer is empty.");

@@ -42,6 +42,7 @@
 #include "base/json.h"
 #include "base/json_sql.h"
 #include "base/pinned.h"
+#include "operation/meaning.h"
 #include "writeback/writeback_value.h"
 
 /* A parameter: $1 is the answer, the others are leaves. */
@@ -220,27 +221,10 @@ make_expression(LlmCellValue *cell, const char *sql, Oid type, int32 typmod)
 	return (Expr *) coerced;
 }
 
-/* Have the settings of the session that asked; the result is for AtEOXact_GUC(). */
-static int
-begin_meaning(const LlmCellValue *cell)
-{
-	int nest = NewGUCNestLevel();
-
-	for (int i = 0; cell->settings != NULL && i < cell->settings->val.object.nPairs; i++)
-	{
-		const JsonbPair *pair = &cell->settings->val.object.pairs[i];
-
-		if (pair->value.type == jbvString)
-			(void) set_config_option(llm_json_cstring(&pair->key), llm_json_cstring(&pair->value), PGC_USERSET,
-									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	}
-	return nest;
-}
-
 static void
 start_evaluation(LlmCellValue *cell, Expr *expr)
 {
-	int nest = begin_meaning(cell);
+	int nest = llm_meaning_begin(cell->settings);
 	MemoryContext caller;
 
 	cell->estate = CreateExecutorState();
@@ -352,7 +336,7 @@ llm_cell_value_evaluate(LlmCellValue *cell, LlmWriteRow **rows, int n)
 	for (int i = 0; i < n; i++)
 		params[i] = row_params(cell, rows[i]);
 	llm_pinned_end(nest);
-	nest = begin_meaning(cell);
+	nest = llm_meaning_begin(cell->settings);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
