@@ -33,6 +33,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
@@ -514,37 +515,18 @@ distribute(Node *expr, LlmFoundQuiet *quiet, Finder *finder)
 	return distribute_coalesce(expr, (CoalesceExpr *) choice, quiet, finder);
 }
 
-/* For reads_walker(). */
-typedef struct ReadsWalk
+/* The columns of the relation that the expression reads, sub-selects included. */
+static Bitmapset *
+columns_of(Node *expr, int varno)
 {
-	int varno;
-	int depth;
-	Bitmapset *columns;
-} ReadsWalk;
+	Bitmapset *columns = NULL;
 
-static bool
-reads_walker(Node *node, ReadsWalk *walk)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
+	foreach_node(Var, var, pull_vars_of_level(expr, 0))
 	{
-		Var *var = (Var *) node;
-
-		if (var->varno == walk->varno && var->varlevelsup == walk->depth && var->varattno > 0)
-			walk->columns = bms_add_member(walk->columns, var->varattno);
-		return false;
+		if (var->varno == varno && var->varattno > 0)
+			columns = bms_add_member(columns, var->varattno);
 	}
-	if (IsA(node, Query))
-	{
-		bool result;
-
-		walk->depth++;
-		result = query_tree_walker((Query *) node, reads_walker, walk, 0);
-		walk->depth--;
-		return result;
-	}
-	return expression_tree_walker(node, reads_walker, walk);
+	return columns;
 }
 
 LlmFoundQuiet *
@@ -554,7 +536,6 @@ llm_quiet_find(TargetEntry *entry, bool is_update, Finder *finder)
 	Oid relation = rt_fetch(query->resultRelation, query->rtable)->relid;
 	List *carriers = carriers_of((Node *) entry->expr, finder);
 	LlmFoundQuiet *quiet;
-	ReadsWalk reads = {query->resultRelation, 0, NULL};
 
 	if (carriers == NIL)
 		return NULL;
@@ -563,8 +544,7 @@ llm_quiet_find(TargetEntry *entry, bool is_update, Finder *finder)
 	quiet->call = llm_quiet_call_of(entry, finder);
 	quiet->expr = (Expr *) distribute((Node *) entry->expr, quiet, finder);
 	if (is_update)
-		(void) reads_walker((Node *) entry->expr, &reads);
-	quiet->reads = bms_del_member(reads.columns, entry->resno);
+		quiet->reads = bms_del_member(columns_of((Node *) entry->expr, query->resultRelation), entry->resno);
 	if (!(list_length(quiet->branches) == 1 && find_choice((Node *) entry->expr, finder) == NULL))
 		quiet->clear = make_keep(list_make1(makeNullConst(JSONBOID, -1, InvalidOid)));
 	return quiet;

@@ -29,6 +29,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "rewrite/rowsecurity.h"
@@ -57,11 +58,10 @@ typedef struct Level
 	Bitmapset *marked; /* attribute numbers that depend on a column which gets a marker */
 } Level;
 
-/* For mentions_marked_walker() and to_table_mutator(). */
+/* For to_table_mutator(). */
 typedef struct Walk
 {
 	const Level *level;
-	int depth; /* in sub-selects */
 	bool unknown;
 } Walk;
 
@@ -69,36 +69,15 @@ PG_FUNCTION_INFO_V1(llm_enrich_seen);
 
 /* Does the expression read a column that depends on a marker?  Sub-selects are looked into. */
 static bool
-mentions_marked_walker(Node *node, Walk *walk)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-	{
-		Var *var = (Var *) node;
-
-		return var->varno == walk->level->varno && var->varlevelsup == walk->depth &&
-			   (var->varattno == InvalidAttrNumber ||
-				(var->varattno > 0 && bms_is_member(var->varattno, walk->level->marked)));
-	}
-	if (IsA(node, Query))
-	{
-		bool found;
-
-		walk->depth++;
-		found = query_tree_walker((Query *) node, mentions_marked_walker, walk, 0);
-		walk->depth--;
-		return found;
-	}
-	return expression_tree_walker(node, mentions_marked_walker, walk);
-}
-
-static bool
 mentions_marked(Node *node, const Level *level)
 {
-	Walk walk = {level, 0, false};
-
-	return mentions_marked_walker(node, &walk);
+	foreach_node(Var, var, pull_vars_of_level(node, 0))
+	{
+		if (var->varno == level->varno && (var->varattno == InvalidAttrNumber ||
+										   (var->varattno > 0 && bms_is_member(var->varattno, level->marked))))
+			return true;
+	}
+	return false;
 }
 
 /* Columns of a view become what they are in the table. */
@@ -142,7 +121,7 @@ to_table_mutator(Node *node, Walk *walk)
 static Node *
 to_table(Node *node, const Level *level)
 {
-	Walk walk = {level, 0, false};
+	Walk walk = {level, false};
 	Node *mapped = to_table_mutator(node, &walk);
 
 	return walk.unknown ? NULL : mapped;
