@@ -210,6 +210,7 @@ fill_folder()
 		die "debootstrap $release: $REASON"
 	settle_folder "$folder"
 	! is_experimental "$major" || add_experimental "$folder" "$major"
+	stand_in "$folder" "$major"
 	copy_tree "$folder/llm_enrich" clean
 	command_in_folder "$folder" "$major"
 	bounded "${IN_FOLDER[@]}" --install || die "installing packages in Debian $release: $REASON"
@@ -252,6 +253,24 @@ settle_folder()
 	# it insists on /proc, and the package of PostgreSQL on it
 	chroot "$folder" dpkg-divert --quiet --local --rename --add /usr/bin/systemd-tmpfiles >/dev/null
 	ln -sf true "$folder/usr/bin/systemd-tmpfiles"
+}
+
+# An empty package stands for clang and LLVM, which the server's development files want for bitcode alone: no test
+# compiles any, and they are 500 MB of what would be installed. Where apt does not know them yet, they are installed.
+stand_in()
+{
+	local folder=$1 major=$2 names room=$LLM_TMP/stand-in
+
+	names=$(chroot "$folder" apt-cache depends "postgresql-server-dev-$major" 2>/dev/null |
+		sed -nE 's/^ *Depends: ((clang|llvm)-[0-9][0-9a-z.-]*)$/\1/p' | paste -sd, -)
+	[ -n "$names" ] || return 0
+	mkdir -p "$room/DEBIAN"
+	printf '%s\n' 'Package: llm-enrich-no-bitcode' 'Version: 1' 'Architecture: all' 'Maintainer: nobody' \
+		"Provides: $names" 'Description: stands for what compiles to bitcode' >"$room/DEBIAN/control"
+	{
+		dpkg-deb --build "$room" "$folder/no-bitcode.deb" && chroot "$folder" dpkg --install /no-bitcode.deb
+	} >"$LLM_TMP/stand-in.log" 2>&1
+	rm -f "$folder/no-bitcode.deb"
 }
 
 # Let apt know of experimental, and take from there only the server and what belongs to it.
