@@ -399,8 +399,9 @@ llm_ask_aggregate_first(const LlmOperation *op, const LlmCallArgs *args, LlmItem
 	return llm_operation_load(0, op->name, get_site(&work, round.stage)->asked.spec);
 }
 
-double
-llm_ask_aggregate_calls(const Aggref *aggref, double bytes)
+/* How many calls a group of so many bytes makes. */
+static double
+calls_of(const Aggref *aggref, double bytes)
 {
 	LlmTexts texts = {0};
 	const LlmAggregateArgs *signature = &texts.signature;
@@ -420,6 +421,18 @@ llm_ask_aggregate_calls(const Aggref *aggref, double bytes)
 	begin_work(&work, &texts);
 	parts = ceil(bytes * LLM_PARTS_BYTE / work.budget);
 	return parts > 1 ? parts + 1 : 1;
+}
+
+void
+llm_ask_aggregate_forecast(const Aggref *aggref, double groups, double bytes, LlmForecastAsk *ask)
+{
+	FuncExpr *call = makeNode(FuncExpr);
+
+	call->funcid = aggref->aggfnoid;
+	foreach_node(TargetEntry, entry, aggref->args)
+		call->args = lappend(call->args, entry->expr);
+	llm_forecast_call(call, groups, bytes, ask);
+	ask->calls = groups * calls_of(aggref, bytes);
 }
 
 /*

@@ -13,6 +13,7 @@
 #include "ask/ask_collect.h"
 #include "ask/ask_ring.h"
 #include "fmgr.h"
+#include "money/forecast_call.h"
 #include "nodes/primnodes.h"
 
 /*
@@ -37,7 +38,7 @@ extern void llm_ask_aggregate_ahead(LlmAskRing *ring, FunctionCallInfo fcinfo, L
 extern LlmRecipe *llm_ask_aggregate_first(const LlmOperation *op, const LlmCallArgs *args, LlmItem *items, int n,
 										  text **input);
 
-/* How many questions so many bytes of texts are, in so many rows; by the model and the constant arguments. */
-extern double llm_ask_aggregate_calls(const Aggref *aggref, double bytes);
+/* What an aggregate would ask about groups of so many bytes each; by the model and the constant arguments. */
+extern void llm_ask_aggregate_forecast(const Aggref *aggref, double groups, double bytes, LlmForecastAsk *ask);
 
 #endif /* LLM_ASK_AGGREGATE_H */

@@ -152,17 +152,10 @@ check_model(const LlmOperation *op, const char *model)
 		checked_command = 0;
 }
 
-/* The model of a call that names none. */
-static const char *
-session_model(void)
-{
-	return llm_guc_model != NULL && llm_guc_model[0] != '\0' ? llm_guc_model : NULL;
-}
-
 void
 llm_call_check_model(const LlmOperation *op, const char *model)
 {
-	check_model(op, model != NULL ? model : session_model());
+	check_model(op, llm_guc_model_or(model));
 }
 
 /* The member of an answer that is its own value; in the current context. */
@@ -391,8 +384,7 @@ write_question(const LlmCallSite *site, const text *input, const char *fault, Js
 	question.role = GetUserId();
 	question.patience_ms = patience_ms(site);
 	question.spent = llm_ask_tally_spent();
-	if (question.model == NULL)
-		question.model = session_model();
+	question.model = llm_guc_model_or(question.model);
 	question.tags = llm_operation_tags(site->asked.tags);
 	question.application = application_name == NULL ? "" : application_name;
 	question.input = VARDATA_ANY(input);
@@ -566,9 +558,7 @@ llm_call_site_measure(const LlmCallSite *site, Oid function, int location, text 
 
 	if (input != NULL)
 	{
-		call.model = site->asked.model;
-		if (call.model == NULL)
-			call.model = session_model();
+		call.model = llm_guc_model_or(site->asked.model);
 		call.spec = site->asked.spec;
 		call.input = input;
 		call.is_shareable = is_shareable(site);

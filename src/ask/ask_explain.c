@@ -122,15 +122,10 @@ forecast_aggregate(const CustomScan *plan, const Aggref *aggref, const ExplainSt
 {
 	const Plan *rows = plan->scan.plan.lefttree->lefttree;
 	double groups = Max(rows_of(plan, es), 1);
-	FuncExpr *call = makeNode(FuncExpr);
-	double bytes;
+	double bytes = rows->plan_rows / groups *
+				   bytes_of(rows, (Node *) linitial_node(TargetEntry, aggref->args)->expr, es);
 
-	call->funcid = aggref->aggfnoid;
-	foreach_node(TargetEntry, entry, aggref->args)
-		call->args = lappend(call->args, entry->expr);
-	bytes = rows->plan_rows / groups * bytes_of(rows, linitial(call->args), es);
-	llm_forecast_call(call, groups, bytes, ask);
-	ask->calls = groups * llm_ask_aggregate_calls(aggref, bytes);
+	llm_ask_aggregate_forecast(aggref, groups, bytes, ask);
 }
 
 void

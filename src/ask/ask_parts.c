@@ -67,15 +67,12 @@ llm_parts_budget(const LlmCallSite *site, const LlmCallArgs *args)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "llm_enrich context", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(scratch);
-	const char *model = site->asked.model;
 	const LlmRecipe *recipe = llm_operation_load(0, site->op->name, site->asked.spec);
 	text *instruction = llm_argument_text(args, LLM_ARG_INSTRUCTION);
 	int64 answer = 0;
 	int64 tokens;
 
-	if (model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		model = llm_guc_model;
-	tokens = llm_catalog_target(model, GetUserId())->context_tokens;
+	tokens = llm_catalog_target(llm_guc_model_or(site->asked.model), GetUserId())->context_tokens;
 	if (tokens == 0)
 		tokens = UNKNOWN_CONTEXT;
 	if (recipe != NULL)

@@ -248,3 +248,11 @@ llm_guc_max_cost_nano(void)
 {
 	return llm_guc_max_cost < 0 ? -1 : (int64) floor(Min(llm_guc_max_cost, 9e8) * 1e9 + 1e-6);
 }
+
+const char *
+llm_guc_model_or(const char *named)
+{
+	if (named != NULL || llm_guc_model == NULL || llm_guc_model[0] == '\0')
+		return named;
+	return llm_guc_model;
+}

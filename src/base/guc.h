@@ -33,7 +33,7 @@ extern int llm_guc_max_in_flight;
 extern double llm_guc_max_cost; /* US dollars; -1: no cap */
 extern double llm_guc_max_retry_share;
 extern int llm_guc_max_tries;
-extern char *llm_guc_model;
+extern char *llm_guc_model; /* as it is set; see llm_guc_model_or() */
 extern bool llm_guc_notices;
 extern int llm_guc_on_error;
 extern int llm_guc_patience_ms;
@@ -47,5 +47,8 @@ extern void llm_guc_init(void);
 
 /* llm_guc_max_cost in nanodollars, rounded down; -1: no cap. */
 extern int64 llm_guc_max_cost_nano(void);
+
+/* The model that a call names, else the session's; NULL: neither, so that it is the default one. */
+extern const char *llm_guc_model_or(const char *named);
 
 #endif /* LLM_GUC_H */

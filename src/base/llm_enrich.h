@@ -68,4 +68,7 @@ typedef struct LlmUsage
 	int64 reasoning;
 } LlmUsage;
 
+/* A text argument of an SQL function as a string, in the current context; or NULL. */
+#define LLM_GETARG_CSTRING(n) (PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n)))
+
 #endif /* LLM_ENRICH_H */

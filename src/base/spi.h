@@ -93,4 +93,7 @@ extern bool llm_spi_owns(Oid relation);
 /* Arrays for statements over sets.  Elements are not copied; nulls may be NULL. */
 extern Datum llm_spi_array(Oid type, Datum *values, bool *nulls, int n);
 
+/* The owner of a table, ours or not; InvalidOid when there is no such table. */
+extern Oid llm_relation_owner(Oid relation);
+
 #endif /* LLM_SPI_H */

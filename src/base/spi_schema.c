@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
 #include "utils/inval.h"
@@ -105,4 +106,18 @@ llm_spi_relation(const char *name)
 				 errmsg("relation \"%s.%s\" does not exist", LLM_SCHEMA, name),
 				 errhint("Run ALTER EXTENSION %s UPDATE.", LLM_LIBRARY)));
 	return relation;
+}
+
+Oid
+llm_relation_owner(Oid relation)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
 }

@@ -60,24 +60,6 @@ static LlmStatement settle_statement = {
 	.nargs = 4,
 	.args = {INT8ARRAYOID, NUMERICARRAYOID, BOOLARRAYOID, TEXTOID}};
 
-void
-llm_confirm_count(const LlmNewTask *task)
-{
-	LlmNewJob *job = task->job;
-
-	job->calls++;
-	job->input_bytes += toast_raw_datum_size(PointerGetDatum(task->input)) - VARHDRSZ;
-	if (job->calls % LOOK_AT_ONE_OF == 1 && !VARATT_IS_COMPRESSED(task->input))
-	{
-		const char *text_at = VARDATA_ANY(task->input);
-		int len = Min(VARSIZE_ANY_EXHDR(task->input), LOOK_BYTES);
-
-		job->looked += len;
-		for (int i = 0; i < len; i++)
-			job->ascii += (unsigned char) text_at[i] < 0x80;
-	}
-}
-
 /* Is there anything to do for this statement? */
 static bool
 is_wanted(List *jobs, double *calls)
@@ -117,11 +99,35 @@ get_kept_share(LlmNewJob *job)
 	return job->kept_share;
 }
 
+/* Add up what is asked. */
+static void
+count(const LlmNewTask *task)
+{
+	LlmNewJob *job = task->job;
+
+	job->calls++;
+	job->input_bytes += toast_raw_datum_size(PointerGetDatum(task->input)) - VARHDRSZ;
+	if (job->calls % LOOK_AT_ONE_OF == 1 && !VARATT_IS_COMPRESSED(task->input))
+	{
+		const char *text_at = VARDATA_ANY(task->input);
+		int len = Min(VARSIZE_ANY_EXHDR(task->input), LOOK_BYTES);
+
+		job->looked += len;
+		for (int i = 0; i < len; i++)
+			job->ascii += (unsigned char) text_at[i] < 0x80;
+	}
+}
+
 void
 llm_confirm_look(const LlmNewTask *tasks, int ntasks, List *jobs)
 {
 	double calls;
 
+	for (int i = 0; i < ntasks; i++)
+	{
+		if (asks(&tasks[i]))
+			count(&tasks[i]);
+	}
 	if (llm_guc_keep_answers_s == 0 || !is_wanted(jobs, &calls))
 		return;
 	for (int i = 0; i < ntasks; i++)

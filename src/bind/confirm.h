@@ -4,7 +4,6 @@
  *	  What a statement has bound is estimated, and waits where it is dear
  *	  (llm_enrich.confirm_above).
  *
- *	  count()     for each task of a set that will be asked
  *	  look()      for each set
  *	  estimate()  the statement is over, its last set is not written
  *	  settle()    it is
@@ -18,9 +17,7 @@
 
 #include "bind/enqueue.h"
 
-extern void llm_confirm_count(const LlmNewTask *task);
-
-/* Look up which of the tasks that were counted have a kept answer: some of many. */
+/* Count those of the tasks that will be asked, and look up which have a kept answer: some of many. */
 extern void llm_confirm_look(const LlmNewTask *tasks, int ntasks, List *jobs);
 
 /*

@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -26,7 +25,6 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/resowner.h"
-#include "utils/syscache.h"
 
 #include "base/wake.h"
 #include "bind/control.h"
@@ -129,21 +127,6 @@ read_columns(void)
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return columns;
-}
-
-/* The table's owner; InvalidOid when there is no such table. */
-static Oid
-owner_of(Oid relation)
-{
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	Oid owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
 }
 
 /* Append that the cell of a row "t" is that of the letter "v": what the write-back asks. */
@@ -257,7 +240,7 @@ look_as_owner(const LetterColumn *column, List *found)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner resources = CurrentResourceOwner;
-	Oid owner = owner_of(column->relation);
+	Oid owner = llm_relation_owner(column->relation);
 	int before = list_length(found);
 	List *volatile result = found;
 	Oid user;

@@ -324,11 +324,7 @@ llm_defer_flush(LlmRun *run, bool last)
 	drop_asked(run, tasks);
 	llm_defer_find_same(run);
 	for (int i = 0; i < run->nbound; i++)
-	{
 		tasks[i].same_as = run->bound[i].same_as;
-		if (tasks[i].same_as == 0 && !tasks[i].is_blank)
-			llm_confirm_count(&tasks[i]);
-	}
 	llm_confirm_look(tasks, run->nbound, run->jobs);
 	if (last)
 		llm_confirm_estimate(run->jobs);

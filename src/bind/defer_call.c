@@ -151,14 +151,10 @@ read_asked(FunctionCallInfo fcinfo, IssueState *state, LlmAsked *asked)
 	LlmCallArgs args;
 	Jsonb *deadline;
 	text *named;
-	const char *model;
 
 	read_args(fcinfo, spec, &args);
 	named = llm_argument_text(&args, LLM_ARG_MODEL);
-	model = named == NULL ? NULL : text_to_cstring(named);
-	if (model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		model = llm_guc_model;
-	asked->model = model;
+	asked->model = llm_guc_model_or(named == NULL ? NULL : text_to_cstring(named));
 	asked->op = llm_operation_by_function(spec->name);
 	if (asked->op == NULL)
 		ereport(ERROR,

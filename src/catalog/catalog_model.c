@@ -90,7 +90,7 @@ PG_FUNCTION_INFO_V1(llm_enrich_set_price);
 static char *
 get_name(FunctionCallInfo fcinfo, int i, const char *name, bool required)
 {
-	char *value = PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+	char *value = LLM_GETARG_CSTRING(i);
 
 	if (value == NULL && required)
 		ereport(ERROR,
@@ -140,7 +140,7 @@ get_options(FunctionCallInfo fcinfo, int i, Datum *value, char *null)
 static char *
 get_fallback(FunctionCallInfo fcinfo, int i, const char *alias, bool may_be_empty, Datum *value, char *null)
 {
-	char *fallback = i >= PG_NARGS() || PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
+	char *fallback = i >= PG_NARGS() ? NULL : LLM_GETARG_CSTRING(i);
 
 	*null = fallback == NULL ? 'n' : ' ';
 	*value = fallback == NULL ? (Datum) 0 : PG_GETARG_DATUM(i);

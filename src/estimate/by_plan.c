@@ -104,7 +104,6 @@ llm_by_plan_ask_aggregate(Query *query, const PlannedStmt *plan, const Aggref *a
 {
 	const Plan *agg = find_agg(plan->planTree, aggref->aggfnoid);
 	Aggref *folded = (Aggref *) eval_const_expressions(NULL, copyObject((Node *) aggref));
-	FuncExpr *call = makeNode(FuncExpr);
 	Oid function = aggref->aggfnoid;
 	double groups = 1;
 	double rows = 1;
@@ -122,11 +121,7 @@ llm_by_plan_ask_aggregate(Query *query, const PlannedStmt *plan, const Aggref *a
 		groups = Max(groups, 1);
 		rows = outerPlan(agg)->plan_rows;
 	}
-	call->funcid = aggref->aggfnoid;
-	foreach_node(TargetEntry, entry, folded->args)
-		call->args = lappend(call->args, entry->expr);
-	bytes = rows / groups * input_bytes(query, linitial(call->args));
-	llm_forecast_call(call, groups, bytes, ask);
-	ask->calls = groups * llm_ask_aggregate_calls(folded, bytes);
+	bytes = rows / groups * input_bytes(query, (Node *) linitial_node(TargetEntry, folded->args)->expr);
+	llm_ask_aggregate_forecast(folded, groups, bytes, ask);
 	return groups;
 }

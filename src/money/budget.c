@@ -448,12 +448,11 @@ llm_money_forget_promises(void)
 		budgets[i].promised = 0;
 }
 
-/* Add to what is reserved. */
-static void
-change_reserved(const LlmSpender *spender, LlmPurse *purse, TimestampTz sent_at, int64 change)
+void
+llm_money_reserve(const LlmSpender *spender, LlmPurse *purse, TimestampTz sent_at, int64 reserved)
 {
 	if (purse != NULL)
-		purse->reserved += change;
+		purse->reserved += reserved;
 	for (int i = 0; i < nbudgets; i++)
 	{
 		Budget *budget = &budgets[i];
@@ -462,24 +461,18 @@ change_reserved(const LlmSpender *spender, LlmPurse *purse, TimestampTz sent_at,
 		if (!holds_for(budget, spender))
 			continue;
 		period = period_of(budget, sent_at);
-		budget->added[period] += change;
+		budget->added[period] += reserved;
 		if (period == NOW)
-			budget->row.reserved += change;
+			budget->row.reserved += reserved;
 		pending = true;
 	}
-}
-
-void
-llm_money_reserve(const LlmSpender *spender, LlmPurse *purse, TimestampTz sent_at, int64 reserved)
-{
-	change_reserved(spender, purse, sent_at, reserved);
 }
 
 void
 llm_money_release(const LlmSpender *spender, LlmPurse *purse, TimestampTz sent_at, int64 reserved)
 {
 	if (reserved != 0)
-		change_reserved(spender, purse, sent_at, -reserved);
+		llm_money_reserve(spender, purse, sent_at, -reserved);
 }
 
 void

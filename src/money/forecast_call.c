@@ -68,8 +68,5 @@ llm_forecast_call(const FuncExpr *call, double rows, double bytes_each, LlmForec
 		ask->spec = llm_operation_spec(ask->op, &args);
 		model = llm_argument_text(&args, LLM_ARG_MODEL);
 	}
-	if (model != NULL)
-		ask->model = text_to_cstring(model);
-	else if (llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		ask->model = llm_guc_model;
+	ask->model = llm_guc_model_or(model == NULL ? NULL : text_to_cstring(model));
 }

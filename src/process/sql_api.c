@@ -158,12 +158,6 @@ llm_enrich_cancel(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(llm_control_cancel(&selection));
 }
 
-static char *
-text_or_null(FunctionCallInfo fcinfo, int argument)
-{
-	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
-
 /* SQL: llm.retry(relation, column_name, job, task, reason, model, instructions) -> how many were queued again */
 Datum
 llm_enrich_retry(PG_FUNCTION_ARGS)
@@ -173,7 +167,7 @@ llm_enrich_retry(PG_FUNCTION_ARGS)
 
 	require_any(fcinfo, 5, "llm.retry", ", or a reason");
 	selection.reasons = PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4);
-	change.model = text_or_null(fcinfo, 5);
+	change.model = LLM_GETARG_CSTRING(5);
 	if (change.model != NULL)
 		llm_catalog_check_call(change.model, GetUserId());
 	change.instructions = PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6);
@@ -242,8 +236,8 @@ read_pause(FunctionCallInfo fcinfo, const char *function)
 
 	llm_shmem_require_preload();
 	require_writable(function);
-	of.server = text_or_null(fcinfo, 4);
-	of.model = text_or_null(fcinfo, 5);
+	of.server = LLM_GETARG_CSTRING(4);
+	of.model = LLM_GETARG_CSTRING(5);
 	if (of.server == NULL && of.model == NULL)
 		of.role = llm_control_is_admin() ? InvalidOid : GetUserId();
 	else
@@ -272,8 +266,8 @@ read_jobs(FunctionCallInfo fcinfo, const char *function)
 	LlmSelection selection = read_selection(fcinfo, function);
 
 	require_any(fcinfo, 4, function, MORE_TO_PAUSE);
-	selection.server = text_or_null(fcinfo, 4);
-	selection.model = text_or_null(fcinfo, 5);
+	selection.server = LLM_GETARG_CSTRING(4);
+	selection.model = LLM_GETARG_CSTRING(5);
 	if (selection.server != NULL)
 		(void) GetForeignServerByName(selection.server, false);
 	return selection;
@@ -331,7 +325,7 @@ llm_enrich_alter_job(PG_FUNCTION_ARGS)
 	require_writable("llm.alter_job");
 	change.priority = PG_ARGISNULL(1) ? NULL : &priority;
 	change.max_concurrency = PG_ARGISNULL(2) ? NULL : &concurrency;
-	change.model = text_or_null(fcinfo, 3);
+	change.model = LLM_GETARG_CSTRING(3);
 	if (concurrency < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -363,7 +357,7 @@ llm_enrich_last_job(PG_FUNCTION_ARGS)
 Datum
 llm_enrich_check(PG_FUNCTION_ARGS)
 {
-	char *model = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const char *model = llm_guc_model_or(LLM_GETARG_CSTRING(0));
 	LlmLetterQuestion question = {0};
 	LlmLetterReply reply;
 	LlmPosted *posted;
@@ -371,8 +365,6 @@ llm_enrich_check(PG_FUNCTION_ARGS)
 	char *answer;
 
 	llm_shmem_require_preload();
-	if (model == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		model = llm_guc_model;
 	llm_ask_frame_require_primary("llm.check");
 	llm_catalog_check_call(model, GetUserId());
 	if (!llm_guc_enabled)

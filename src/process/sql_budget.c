@@ -65,12 +65,6 @@ refuse_others(void)
 			 errhint("Ask a member of llm_admin, or set one for another period: the tighter one holds.")));
 }
 
-static char *
-text_or_null(FunctionCallInfo fcinfo, int argument)
-{
-	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
-
 /* A role's number, or that of none when it is not given. */
 static Oid
 read_role(FunctionCallInfo fcinfo, int argument)
@@ -115,7 +109,7 @@ read_relation(FunctionCallInfo fcinfo, int argument)
 static char *
 read_server(FunctionCallInfo fcinfo, int argument)
 {
-	char *name = text_or_null(fcinfo, argument);
+	char *name = LLM_GETARG_CSTRING(argument);
 	ForeignServer *server = name == NULL ? NULL : GetForeignServerByName(name, true);
 
 	if (name == NULL)
@@ -137,7 +131,7 @@ read_server(FunctionCallInfo fcinfo, int argument)
 static char *
 read_time_zone(FunctionCallInfo fcinfo, int argument)
 {
-	char *name = text_or_null(fcinfo, argument);
+	char *name = LLM_GETARG_CSTRING(argument);
 	pg_tz *zone = name == NULL || strlen(name) > TZ_STRLEN_MAX ? NULL : pg_tzset(name);
 
 	if (name != NULL && (zone == NULL || !pg_tz_acceptable(zone)))
@@ -192,7 +186,7 @@ static char *
 read_per(FunctionCallInfo fcinfo)
 {
 	static const char *const periods[] = {"day", "week", "month", "total"};
-	char *per = text_or_null(fcinfo, 1);
+	char *per = LLM_GETARG_CSTRING(1);
 
 	for (int i = 0; per != NULL && i < lengthof(periods); i++)
 	{
@@ -218,10 +212,10 @@ llm_enrich_set_budget(PG_FUNCTION_ARGS)
 	rule.per = read_per(fcinfo);
 	rule.role = read_role(fcinfo, 2);
 	rule.relation = read_relation(fcinfo, 3);
-	rule.model = text_or_null(fcinfo, 4);
+	rule.model = LLM_GETARG_CSTRING(4);
 	rule.server = read_server(fcinfo, 5);
-	rule.tag = text_or_null(fcinfo, 6);
-	rule.value = text_or_null(fcinfo, 7);
+	rule.tag = LLM_GETARG_CSTRING(6);
+	rule.value = LLM_GETARG_CSTRING(7);
 	rule.time_zone = read_time_zone(fcinfo, 8);
 	rule.set_by = GetUserNameFromId(GetUserId(), false);
 	if ((rule.tag == NULL) != (rule.value == NULL))

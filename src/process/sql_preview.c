@@ -83,9 +83,7 @@ resolve_target(const char *alias)
 {
 	LlmTarget *target;
 
-	if (alias == NULL && llm_guc_model != NULL && llm_guc_model[0] != '\0')
-		alias = llm_guc_model;
-	target = llm_catalog_target(alias, GetUserId());
+	target = llm_catalog_target(llm_guc_model_or(alias), GetUserId());
 	if (target->problem != NULL)
 	{
 		bool forbidden = target->problem_class == LLM_ERR_AUTH;
@@ -130,20 +128,18 @@ our_bytes(const LlmDialect *dialect, const LlmEndpoint *endpoint, LlmRecipe *rec
 static LlmItem *
 read_rows(text *input, int *n)
 {
-	LlmItem *items = palloc(sizeof(LlmItem));
 	StringInfoData fault;
 	JsonbValue rows;
+	LlmItem *items;
+	bool is_list;
 
-	*n = 0;
-	items[0] = (LlmItem){VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input), 0};
 	initStringInfo(&fault);
-	if (!llm_json_parse(items[0].str, items[0].len, &rows, &fault) || rows.type != jbvArray)
-	{
-		*n = llm_input_is_blank(input) ? 0 : 1;
-		return items;
-	}
-	items = palloc(sizeof(LlmItem) * Max(rows.val.array.nElems, 1));
-	for (int i = 0; i < rows.val.array.nElems; i++)
+	is_list = llm_json_parse(VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input), &rows, &fault) && rows.type == jbvArray;
+	items = palloc(sizeof(LlmItem) * (is_list ? Max(rows.val.array.nElems, 1) : 1));
+	*n = 0;
+	if (!is_list && !llm_input_is_blank(input))
+		items[(*n)++] = (LlmItem){VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input), 0};
+	for (int i = 0; is_list && i < rows.val.array.nElems; i++)
 	{
 		const JsonbValue *row = &rows.val.array.elems[i];
 

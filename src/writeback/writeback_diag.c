@@ -20,7 +20,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "base/compat.h"
 #include "catalog/pg_class.h"
@@ -35,8 +34,8 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
+#include "base/spi.h"
 #include "writeback/writeback_diag.h"
 #include "writeback/writeback_session.h"
 #include "writeback/writeback_sql.h"
@@ -81,21 +80,6 @@ step_below(Oid *relation, char **column, char **keys, int nkeys)
 	}
 	table_close(view, NoLock);
 	return followed;
-}
-
-/* The table's owner; InvalidOid when it was dropped. */
-static Oid
-relation_owner(Oid relation)
-{
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	Oid owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
 }
 
 /* Be the owner of a table, under the restrictions that the file's header tells of. */
@@ -156,7 +140,7 @@ look_into_leaf(const LlmWriteJob *job, Oid leaf, LlmWriteRow **rows, int n, int 
 	if (get_rel_relkind(leaf) != RELKIND_RELATION ||
 		!llm_writeback_describe(&target, leaf, job, job->column, job->keys, &reason, &explanation))
 		return;
-	become_owner(relation_owner(leaf), context);
+	become_owner(llm_relation_owner(leaf), context);
 	llm_writeback_look(&target, rows, n, found);
 	for (int i = 0; i < n; i++)
 		if (found[i] == rows[i]->task)
@@ -203,7 +187,7 @@ llm_writeback_diagnose(const LlmWriteJob *job, LlmWriteRow **rows, int n)
 	followed = llm_writeback_follow_names(job, &below.column, below.keys, &reason, &explanation);
 	while (followed && get_rel_relkind(below.relation) == RELKIND_VIEW)
 		followed = step_below(&below.relation, &below.column, below.keys, job->nkeys);
-	owner = relation_owner(below.relation);
+	owner = llm_relation_owner(below.relation);
 	if (!followed || !OidIsValid(owner) ||
 		!llm_writeback_describe(&target, below.relation, &below, below.column, below.keys, &reason, &explanation))
 	{
