@@ -16,8 +16,6 @@ my $node = new_node('writeback', 'llm_enrich.writeback_timeout = 500ms', "llm_en
 my $provider = start_provider();
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # A table of so many rows that ana may enrich; she has no right to read key or label.
 sub make_table
 {

@@ -18,8 +18,6 @@ setup_model($node, $provider);
 sql('CREATE ROLE ana; GRANT USAGE ON FOREIGN SERVER sim TO ana; GRANT CREATE ON SCHEMA public TO ana; CREATE SCHEMA elsewhere;',
 	'GRANT USAGE ON SCHEMA elsewhere TO ana; CREATE SCHEMA closed;');
 
-sub sql { return $node->safe_psql('postgres', join("\n", @_)); }
-
 # Counts of a job when all its tasks are final, but for those that are 0.
 sub outcome
 {

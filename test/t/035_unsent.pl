@@ -17,8 +17,6 @@ my $provider = start_provider();
 setup_model($node, $provider);
 sql('CREATE ROLE ana; GRANT USAGE ON FOREIGN SERVER sim TO ana; GRANT CREATE ON SCHEMA public TO ana;');
 
-sub sql { return $node->safe_psql('postgres', join("\n", @_)); }
-
 sub requests { return $provider->meter->{requests}; }
 
 # A table of 4 rows that is ana's.

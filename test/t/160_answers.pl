@@ -20,8 +20,6 @@ my $node = new_node('answers', 'llm_enrich.max_tries = ' . TRIES, 'llm_enrich.ma
 my $provider = start_provider();
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # Queue what the statement asks for and wait until all of it is final; the job's id.
 sub finish
 {

@@ -18,16 +18,6 @@ use LLMTest;
 my $node = new_node('limits');
 my $provider = start_provider('--key', 'right');
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 # A server, an alias, a lane and a table of so many rows, all of one name.
 sub make_target
 {

@@ -15,16 +15,6 @@ use LLMTest;
 my $node = new_node('shares');
 my $provider = start_provider('--key', 'right');
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 sub make_target
 {
 	my ($name, $script, %options) = @_;

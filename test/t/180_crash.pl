@@ -24,8 +24,6 @@ my $provider = start_provider();
 setup_model($node, $provider, options => { max_concurrency => SLOTS });
 $provider->script({ latency_ms => 200, latency_jitter_ms => 200 });
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # The process of a kind that runs now.
 sub process
 {

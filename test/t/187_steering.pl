@@ -16,8 +16,6 @@ use LLMTest;
 my $node = new_node('steering', 'llm_enrich.max_tries = 1');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # Ask so often until it is so, and how long that took; nothing else waits in between.
 sub seconds_until
 {

@@ -17,8 +17,6 @@ my $provider = start_provider();
 
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # What a statement tells.
 sub told
 {

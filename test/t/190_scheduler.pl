@@ -23,16 +23,6 @@ use constant CAP => 48;
 my $node = new_node('scheduler', 'llm_enrich.max_connections = ' . SLOTS);
 my $provider = start_provider('--key', 'right');
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 # Share of a processor that the sender uses while nothing changes for it, and somebody else does so much work.
 sub busy
 {

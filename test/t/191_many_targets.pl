@@ -22,16 +22,6 @@ use constant REFUSAL => 'Incorrect API key provided: that of EVE';
 my $node = new_node('many_targets', 'llm_enrich.max_connections = 400');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 # One server, so one host: what tells targets apart are keys and models.
 setup_model($node, $provider, alias => 'good');
 setup_model($node, $provider, server => 'shut', lane => 'shut', alias => 'shut', model => 'shut', is_default => 0);
@@ -78,6 +68,7 @@ sql($look);
 is(sql(q(SELECT count(*) FROM note WHERE label = '{"label": "note"}')), 1999, 'P6: all of the healthy job is done');
 is($provider->meter->{requests}, 1999, 'with one request for each row');
 is($provider->meter('shut')->{requests}, 1, 'P7: a target that waits is not asked again since others want its place');
+wait_until(q(EXISTS (SELECT FROM llm.health WHERE problem ~ 'EVE')), 'eve is shown what she is told');
 is(sql(q(SELECT count(*) FROM seen WHERE why ~ 'EVE')), 0, 'P9: nobody is shown why another role waits');
 like(sql(q(SELECT reason FROM llm.job WHERE model = 'shut')), qr/cooling down/, 'each has its own reason');
 

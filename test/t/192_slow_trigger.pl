@@ -18,16 +18,6 @@ my $provider = start_provider();
 setup_model($node, $provider);
 $provider->script({ latency_ms => 20 });
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 sub enrich
 {
 	my ($table, $where) = @_;

@@ -23,16 +23,6 @@ use constant CLAIM => 16 * MB;
 my $node = new_node('beside', 'llm_enrich.max_tries = 5', 'max_connections = 60');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 # Each part has a lane, a server and a model of its own.
 sub make_target
 {

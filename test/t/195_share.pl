@@ -17,8 +17,6 @@ use constant ROWS => 1500;
 my $node = new_node('share', 'llm_enrich.max_tries = 30', 'llm_enrich.max_retry_share = 0.1');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 setup_model($node, $provider);
 setup_model($node, $provider, server => 'good', lane => 'good', alias => 'good', model => 'sim-good', is_default => 0);
 setup_model($node, $provider, server => 'slow', lane => 'slow', alias => 'slow', model => 'sim-slow', is_default => 0,

@@ -22,8 +22,6 @@ $provider->script({ answers => { nonsense => 'no JSON at all' } });
 
 my $super = $node->safe_psql('postgres', 'SELECT current_user');
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # In a session of that role, which no RESET ROLE can leave. Dies on an error.
 sub as
 {

@@ -24,8 +24,6 @@ my $node = new_node(
 my $provider = start_provider();
 my $file = $node->data_dir . '/linger';
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 setup_model($node, $provider);
 setup_model($node, $provider, server => 'other', lane => 'other', alias => 'other', is_default => 0);
 sql("CREATE FUNCTION linger(path text) RETURNS void LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_linger';

@@ -40,8 +40,6 @@ $node->safe_psql('postgres', 'CREATE EXTENSION llm_enrich; CREATE EXTENSION pg_s
 my $provider = start_provider();
 setup_model($node, $provider, server => $_, lane => $_, alias => $_, is_default => 0) foreach qw(file env map);
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # A key typed into SQL is as visible as a password that is: typed where nobody looks.
 sub map_key
 {

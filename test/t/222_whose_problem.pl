@@ -15,8 +15,6 @@ use LLMTest;
 my $node = new_node('whose', 'llm_enrich.max_tries = 1');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 setup_model($node, $provider);
 sql(q(CREATE ROLE ana; CREATE ROLE ben; CREATE ROLE chief; GRANT llm_admin TO chief;
 	GRANT USAGE ON FOREIGN SERVER sim TO ana, ben;

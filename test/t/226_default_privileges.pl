@@ -15,7 +15,6 @@ use LLMTest;
 my $node = new_node('privileges', { extension => 0 });
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
 sub as { return sql("SET ROLE $_[0];", @_[ 1 .. $#_ ]); }
 
 sql(q(ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;

@@ -18,8 +18,6 @@ my $provider = start_provider();
 setup_model($node, $provider);
 my $super = $node->safe_psql('postgres', 'SELECT current_user');
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 sub as
 {
 	my ($role, $statement) = @_;

@@ -19,8 +19,6 @@ setup_model($node, $provider);
 setup_model($node, $provider, server => 'slow', lane => 'slow', alias => 'slow', model => 'sim-2', is_default => 0);
 $provider->script({ sequence => [ { match => 'nonsense', times => -1, action => 'malformed_content' } ] });
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # By hand, as nobody else can.
 sub by_hand { return sql('SET llm_enrich.allow_table_writes = on;', @_); }
 

@@ -26,8 +26,6 @@ my $provider = start_provider();
 setup_model($node, $provider);
 my $requests = 0;
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 sub await
 {
 	my ($query, $what) = @_;

@@ -26,8 +26,6 @@ my $node = new_node('ahead', 'max_files_per_process = 1000', 'llm_enrich.max_con
 my $provider = start_provider();
 my $created = 0;
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 sub await
 {
 	my ($query, $what) = @_;

@@ -16,8 +16,6 @@ my $node = new_node('quiet');
 my $provider = start_provider();
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # Every text that has the word gets that label.
 my %script = (latency_ms => 1, answers => {
 	invoice => '{"label": "billing"}', crash => '{"label": "bug"}', wish => '{"label": "feature"}' });

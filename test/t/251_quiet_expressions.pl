@@ -24,8 +24,6 @@ my $call = "llm_complete(body, $schema)";
 my $known = "'$answer'::jsonb";
 $provider->script({ latency_ms => 1, answers => { question => Encode::decode('UTF-8', $answer) } });
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 sql(q(CREATE SCHEMA own;
 	CREATE TYPE own.pair AS (a int, b text);
 	CREATE TYPE own.mood AS ENUM ('good', 'bad', 'Ärger');

@@ -20,8 +20,6 @@ setup_model($node, $provider);
 my %script = (latency_ms => 1, latency_jitter_ms => 20);
 $provider->script(\%script);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 sql(qq(CREATE TABLE note (id bigint PRIMARY KEY, body text NOT NULL, gist text, other int);
 	INSERT INTO note SELECT i, 'Customer ' || i || ' writes about an invoice [[mark:' || i || ']]' FROM generate_series(1, @{[ROWS]}) i));
 

@@ -13,16 +13,6 @@ use Time::HiRes qw(time);
 my $node = new_node('word');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 setup_model($node, $provider, options => { max_concurrency => 1 });
 sql(q(CREATE TABLE ticket (id int PRIMARY KEY, body text, kind text, label jsonb);
 	INSERT INTO ticket SELECT i, 'The invoice is wrong, number ' || i || '.' FROM generate_series(1, 10) i));

@@ -38,8 +38,6 @@ for (1 .. 9000)
 }
 chomp(my $port = PostgreSQL::Test::Utils::slurp_file($file));
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 sub ask { return decode_json('[' . HTTP::Tiny->new->get("http://127.0.0.1:$port/$_[0]")->{content} . ']')->[0]; }
 
 sql(q(CREATE TABLE q (id bigserial PRIMARY KEY, quirk text, body text, label jsonb, words jsonb)));

@@ -29,8 +29,6 @@ my $dir = PostgreSQL::Test::Utils::tempdir();
 my @stdins;
 my @pids;
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 sub openssl
 {
 	system(qq(cd '$dir' && openssl $_[0] >>openssl.log 2>&1)) == 0 or die "openssl $_[0] failed";

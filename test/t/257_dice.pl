@@ -14,8 +14,6 @@ use LLMTest;
 my $node = new_node('dice');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 setup_model($node, $provider);
 sql(q(CREATE ROLE eve; CREATE ROLE ben; GRANT USAGE ON FOREIGN SERVER sim TO eve, ben;
 	CREATE TABLE fallen (id serial PRIMARY KEY, role name, writer int, value float8); GRANT ALL ON fallen TO PUBLIC;

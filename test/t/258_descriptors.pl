@@ -27,16 +27,6 @@ my $node = new_node('descriptors', { start => 0 }, 'max_files_per_process = 120'
 system("prlimit --pid $$ --nofile=@{[LIMIT]}:@{[LIMIT]}") == 0 or die 'could not lower the limit';
 $node->start;
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 # Sockets of the sender's.
 sub sockets
 {

@@ -10,14 +10,12 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use LLMTest;
+use LLMTest qw(!error_of);
 
 my $provider = start_provider();
 my $node = new_node('functions');
 
 setup_model($node, $provider);
-
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
 
 sub error_of
 {

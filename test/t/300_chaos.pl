@@ -19,7 +19,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-use LLMTest;
+use LLMTest qw(!wait_until);
 
 use constant TASKS => $ENV{LLM_CHAOS_TASKS} // 2_000;
 use constant SEED => $ENV{LLM_CHAOS_SEED} // 15;
@@ -64,8 +64,6 @@ my $provider = start_provider('--seed', SEED, '--log', 10 * TASKS);
 
 setup_model($node, $provider, alias => 'm0', model => 'sim-0', options => { timeout => '2s' });
 $provider->script(FAULTS);
-
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
 
 # ---------------------------------------------------------------------------
 # Rows

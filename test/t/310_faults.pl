@@ -27,16 +27,6 @@ $node->safe_psql('postgres', 'CREATE EXTENSION llm_enrich');
 my $provider = start_provider();
 setup_model($node, $provider, options => { max_concurrency => SLOTS });
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 sub sender { return sql(q(SELECT pid FROM llm.health WHERE kind = 'sender')); }
 
 # Everything as it was before any row was asked; the provider forgets, too.

@@ -24,16 +24,6 @@ my $node = new_node('bounds', 'max_wal_size = 4GB', 'shared_buffers = 256MB', 'a
 my $provider = start_provider();
 setup_model($node, $provider, options => { max_concurrency => 4 });
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 # Memory of the sender's own, in kB: what it has allocated, not the buffers that it has looked at.
 sub memory
 {

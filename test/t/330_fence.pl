@@ -22,16 +22,6 @@ my $node = new_node('fence');
 my $provider = start_provider();
 setup_model($node, $provider, options => { max_concurrency => SLOTS });
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 # The processes of a kind.
 sub processes
 {

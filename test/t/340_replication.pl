@@ -12,7 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use LLMTest;
+use LLMTest qw(!sql);
 
 my $provider = start_provider();
 my @conf = ({ init => [ allows_streaming => 'logical' ], extension => 0 }, 'max_logical_replication_workers = 8', 'wal_retrieve_retry_interval = 100ms');

@@ -13,7 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use LLMTest;
+use LLMTest qw(!sql);
 
 my $root = "$FindBin::RealBin/../..";
 my $temp = PostgreSQL::Test::Utils::tempdir();

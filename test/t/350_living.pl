@@ -20,16 +20,7 @@ my $node = new_node('living', 'max_prepared_transactions = 5', 'autovacuum_napti
 my $provider = start_provider();
 my $key_file = PostgreSQL::Test::Utils::tempdir() . '/key';
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
 sub requests { return $provider->meter->{requests}; }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
 
 sub worker
 {

@@ -10,7 +10,7 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use LLMTest;
+use LLMTest qw(!sql);
 
 use constant ROWS => 400;
 

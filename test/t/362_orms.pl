@@ -10,7 +10,7 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use LLMTest;
+use LLMTest qw(!sql);
 
 my $node = new_node('orms', 'llm_enrich.enabled = off');
 my $provider = start_provider();

@@ -25,8 +25,6 @@ my $provider = start_provider();
 
 setup_model($node, $provider, options => { max_concurrency => 64 });
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # Rows of a job that end in a second, from when the statement is over.
 sub rate
 {

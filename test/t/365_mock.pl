@@ -41,8 +41,6 @@ like($url, qr/^http:/, 'the mock runs') or BAIL_OUT($errors);
 my $node = new_node('mock');
 my $provider = start_provider(); # setup_model() wants one
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # name => where its requests go, under the base_url, and what of that the journal has
 my %form = (
 	openai => [ '/v1', qr{^/v1/chat/completions$} ],

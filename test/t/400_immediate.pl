@@ -19,17 +19,6 @@ my $node = new_node('immediate', 'llm_enrich.idle_timeout = 5s', 'deadlock_timeo
 
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
-# An error, as SQLSTATE and text.
-sub error_of
-{
-	my ($stdout, $stderr);
-
-	$node->psql('postgres', join("\n", '\set VERBOSITY verbose', @_), stdout => \$stdout, stderr => \$stderr);
-	return $stderr;
-}
-
 sub requests { return $provider->meter->{requests}; }
 
 # An answer is a function of the input: the echo of its mark.

@@ -18,16 +18,6 @@ my $node = new_node('kept', 'llm_enrich.keep_answers = 1d');
 setup_model($node, $provider);
 $provider->script({ latency_ms => 5 });
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
-sub error_of
-{
-	my ($stdout, $stderr);
-
-	$node->psql('postgres', join("\n", '\set VERBOSITY verbose', @_), stdout => \$stdout, stderr => \$stderr);
-	return $stderr;
-}
-
 sub requests { return $provider->meter->{requests}; }
 
 # How many requests a statement makes.

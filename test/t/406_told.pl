@@ -17,8 +17,6 @@ my $node = new_node('told', 'llm_enrich.notices = on', 'llm_enrich.keep_answers 
 setup_model($node, $provider);
 $provider->script({ latency_ms => 5 });
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # What a statement tells, and what its answers cost.
 sub told
 {

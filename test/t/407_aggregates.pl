@@ -20,17 +20,6 @@ my $node = new_node('aggregates', 'llm_enrich.keep_answers = 1d', 'llm_enrich.no
 
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
-# An error, as SQLSTATE and text.
-sub error_of
-{
-	my ($stdout, $stderr);
-
-	$node->psql('postgres', join("\n", '\set VERBOSITY verbose', @_), stdout => \$stdout, stderr => \$stderr);
-	return $stderr;
-}
-
 sub requests { return $provider->meter->{requests}; }
 
 # How many requests a statement makes.

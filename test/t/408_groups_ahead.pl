@@ -18,8 +18,6 @@ my $node = new_node('groups_ahead', 'llm_enrich.keep_answers = 1d', 'llm_enrich.
 
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # Requests on the ledger since a row of it, and how many of them brought an answer.
 sub ledger_since
 {

@@ -17,8 +17,6 @@ my $node = new_node('aggregate_places');
 
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # Four groups with texts, that of NULL among them, and one without.
 sql(q(
 	CREATE TABLE t (id int PRIMARY KEY, g int, body text);

@@ -18,7 +18,6 @@ my $node = new_node('many', 'llm_enrich.max_immediate_calls = 1000000');
 
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
 sub requests { return $provider->meter->{requests}; }
 
 # A statement's rows, one row after the other and many in flight; and how many requests the latter made.

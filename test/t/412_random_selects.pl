@@ -26,8 +26,6 @@ my $node = new_node('random', 'llm_enrich.max_immediate_calls = 1000000', 'llm_e
 
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # Three ways to the same answer; all have the cost of a call, so that the plans around them are alike.
 sql(q(
 	CREATE TABLE a (id int PRIMARY KEY, kind int, body text);

@@ -18,8 +18,6 @@ my $node = new_node('said_locks');
 
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 sub forward
 {
 	my ($query, $name) = @_;

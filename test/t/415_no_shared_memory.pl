@@ -25,8 +25,6 @@ setup_model($node, $provider);
 # Answers that have no room in what there is of shared memory.
 $provider->script({ answers => { long => 'x' x 3_000_000, huge => 'y' x 12_000_000 } });
 
-sub sql { return $node->safe_psql('postgres', join ' ', @_); }
-
 # A session that goes on while the test does.
 sub begin
 {
@@ -48,14 +46,6 @@ sub finish
 
 	$session->{run}->finish;
 	return ($session->{out} =~ s/\n\z//r, $session->{err});
-}
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
 }
 
 sub wait_asking

@@ -23,17 +23,6 @@ setup_model($node, $provider,
 		output_per_mtok => 1000
 	});
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
-# An error, as SQLSTATE and text.
-sub error_of
-{
-	my ($stdout, $stderr);
-
-	$node->psql('postgres', join("\n", '\set VERBOSITY verbose', @_), stdout => \$stdout, stderr => \$stderr);
-	return $stderr;
-}
-
 # ---------------------------------------------------------------------------
 # The cap of a command whose sender leaves between two calls
 # ---------------------------------------------------------------------------

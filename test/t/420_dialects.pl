@@ -28,8 +28,6 @@ my %dialect = (
 my $node = new_node('dialects');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # What the ledger has of a server, and what the provider billed, by class.
 sub classes_equal
 {

@@ -17,8 +17,6 @@ my $node = new_node('check', 'llm_enrich.keep_answers = 0');
 my $provider = start_provider();
 my $fixtures = "$FindBin::RealBin/../fixtures";
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # name => the end of base_url, and per case the fixture and what is to be said
 my %dialect = (
 	anthropic => [ '/v1',

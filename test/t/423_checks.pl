@@ -15,8 +15,6 @@ use LLMTest;
 my $node = new_node('checks', 'llm_enrich.max_tries = 3', 'llm_enrich.keep_answers = 0');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 setup_model($node, $provider);
 sql(q(
 	CREATE TABLE ticket (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text, label jsonb, kind text);

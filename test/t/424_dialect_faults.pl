@@ -63,8 +63,6 @@ my $steps_down = qr/json_schema|response_?(?:format|json_?schema)|output_(?:conf
 my $node = new_node('dialect_faults', 'llm_enrich.max_tries = 4');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 sub quoted { my $text = shift; $text =~ s/'/''/g; return "'$text'"; }
 
 # A documented answer without the times that it tells; they are read in sql/dialect_*.sql.

@@ -15,8 +15,6 @@ use LLMTest;
 my $node = new_node('absurd');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 # input => what a provider tells as prompt_tokens and completion_tokens
 my @told = ([ '1e30', '1e30' ], [ 5_000_000, 10 ], [ 10, 9_000_000 ], [ -5, -1 ], [ '"many"', '"few"' ], [ '"12"', '"3"' ], [ 900_000, 10 ]);
 my @steps = map {

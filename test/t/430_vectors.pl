@@ -21,8 +21,6 @@ my $node = new_node('vectors', 'llm_enrich.max_tries = 3', 'llm_enrich.keep_answ
 my $provider = start_provider();
 setup_model($node, $provider, model => 'text-embedding-3-small', options => { max_concurrency => 8 });
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 sub fails_like
 {
 	my ($statement, $pattern, $name) = @_;

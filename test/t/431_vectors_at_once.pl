@@ -11,7 +11,7 @@ use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use LLMTest;
+use LLMTest qw(!error_of);
 
 use constant ROWS => 1000;
 
@@ -19,8 +19,6 @@ my $node = new_node('at_once', 'llm_enrich.max_tries = 3', 'llm_enrich.max_in_fl
 	'llm_enrich.patience = 60s');
 my $provider = start_provider();
 setup_model($node, $provider, model => 'text-embedding-3-small', options => { max_concurrency => 8 });
-
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
 
 sub error_of
 {

@@ -18,16 +18,6 @@ use constant ROWS => 600;
 my $node = new_node('wrong_model');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
-sub error_of
-{
-	my ($out, $err);
-
-	$node->psql('postgres', join("\n", '\set VERBOSITY verbose', @_), stdout => \$out, stderr => \$err);
-	return $err;
-}
-
 sub await
 {
 	my ($query, $what) = @_;

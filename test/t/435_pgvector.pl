@@ -20,8 +20,6 @@ plan skip_all => 'pgvector is not installed here'
 my $provider = start_provider();
 setup_model($node, $provider, model => 'text-embedding-3-small');
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 sql(q(CREATE EXTENSION vector;
 	CREATE TABLE item (id int PRIMARY KEY, body text, plain real[], emb vector(3), any_size vector);
 	INSERT INTO item SELECT i, 'Customer ' || i || ' writes [[mark:item-' || i || ']]' FROM generate_series(1, 300) i));

@@ -16,8 +16,6 @@ my $node = new_node('truncate', 'llm_enrich.max_tries = 2');
 my $provider = start_provider();
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join(' ', @_)); }
-
 sub ask
 {
 	my ($where, $rows) = @_;

@@ -18,8 +18,6 @@ my $node = new_node('bill', "llm_enrich.bill_tags = 'team, run'", 'llm_enrich.ma
 my $provider = start_provider();
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 sql(qq(
 	CREATE TABLE one (id int PRIMARY KEY, body text, label jsonb);
 	CREATE TABLE two (id int PRIMARY KEY, body text, label jsonb);

@@ -22,8 +22,6 @@ my $node = new_node('bill_size', "llm_enrich.bill_tags = 'team'", "timezone = 'U
 my $provider = start_provider();
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # The bill by some dimensions, the same from the ledger itself, and what of one is not in the other.
 my $figures = 'requests, tasks, input_tokens, cached_tokens, output_tokens, cost, wasted';
 my $summed = q(count(DISTINCT request), count(*) FILTER (WHERE attempt = 1), sum(input_tokens)::bigint,

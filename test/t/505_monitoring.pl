@@ -26,8 +26,6 @@ my $node = new_node('monitoring', 'llm_enrich.max_tries = 2');
 my $provider = start_provider();
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 sub as_monitor
 {
 	return $node->safe_psql('postgres', $_[0], extra_params => [ '-U', 'scraper' ]);

@@ -16,8 +16,6 @@ use LLMTest;
 
 my $node = new_node('report', 'llm_enrich.enabled = off', "llm_enrich.bill_tags = 'team'", "timezone = 'UTC'");
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # The page, as a role.
 sub page
 {

@@ -15,8 +15,6 @@ use LLMTest;
 my $node = new_node('small_money', 'llm_enrich.max_retry_share = 0', 'llm_enrich.max_tries = 30');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 setup_model($node, $provider, prices => { input_per_mtok => 0.000001, output_per_mtok => 0.000002 });
 sql(q(
 	CREATE TABLE t (id int PRIMARY KEY, body text, label jsonb);

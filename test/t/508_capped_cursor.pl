@@ -10,14 +10,12 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use LLMTest;
+use LLMTest qw(!error_of);
 
 use constant ROWS => 20;
 
 my $node = new_node('capped_cursor');
 my $provider = start_provider();
-
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
 
 setup_model($node, $provider);
 sql(qq(CREATE TABLE t (id int PRIMARY KEY, body text);

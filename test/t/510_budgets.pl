@@ -11,7 +11,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
-use LLMTest;
+use LLMTest qw(!sql);
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);

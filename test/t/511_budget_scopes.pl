@@ -14,8 +14,6 @@ use Time::HiRes qw(time);
 my $node = new_node('scopes', 'llm_enrich.max_tries = 1');
 my $provider = start_provider();
 
-sub sql { return $node->safe_psql('postgres', join ' ', @_); }
-
 sub until_true
 {
 	my ($query, $name) = @_;

@@ -14,16 +14,6 @@ my $node = new_node('trouble');
 my $provider = start_provider();
 my %price = (cached_input_per_mtok => 'NULL', cache_write_per_mtok => 'NULL');
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
-sub wait_until
-{
-	my ($condition, $what) = @_;
-
-	$node->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
-	return;
-}
-
 setup_model($node, $provider, prices => { input_per_mtok => 1, output_per_mtok => 1, %price });
 sql(q(CREATE TABLE ticket (id int PRIMARY KEY, body text, label jsonb);
 	INSERT INTO ticket SELECT i, 'The invoice is wrong, number ' || i || '.' FROM generate_series(1, 50) i;

@@ -19,8 +19,6 @@ setup_model($node, $provider);
 setup_model($node, $provider, server => 'free', lane => 'free', alias => 'free', is_default => 0,
 	prices => { input_per_mtok => 0, cached_input_per_mtok => 0, cache_write_per_mtok => 0, output_per_mtok => 0 });
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 sub cost_of { return sql("SELECT trim_scale(sum(cost)) FROM llm.ledger WHERE $_[0]"); }
 
 sql(q(

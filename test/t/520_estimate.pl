@@ -22,8 +22,6 @@ my $rows = 300; # of each table and half
 my $provider = start_provider();
 my $node = new_node('estimate', 'fsync = off', 'log_min_messages = warning');
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # Standard error of a session, where notices are.
 sub notices
 {

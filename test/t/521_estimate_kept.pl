@@ -17,8 +17,6 @@ my $node = new_node('estimate_kept', 'llm_enrich.keep_answers = 1d', 'fsync = of
 
 setup_model($node, $provider);
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # Standard error of a session, where notices are.
 sub notices
 {

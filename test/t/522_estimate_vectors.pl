@@ -24,8 +24,6 @@ setup_model($node, $provider, model => 'text-embedding-3-small',
 		output_per_mtok => 0
 	});
 
-sub sql { return $node->safe_psql('postgres', join "\n", @_); }
-
 # US dollars by the provider's meter.
 sub truth { return $provider->meter->{billed}{prompt_tokens} * 0.02e-6; }
 

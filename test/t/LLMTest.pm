@@ -24,8 +24,11 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT =
-  qw(new_node crash_server start_provider setup_model sending wait_idle wait_claimed wait_forward wait_text
-	stop_at_rest requests_at_once same_day ledger_equals_meter);
+  qw(new_node sql error_of wait_until crash_server start_provider setup_model sending wait_idle wait_claimed
+	wait_forward wait_text stop_at_rest requests_at_once same_day ledger_equals_meter);
+
+# The test's first server, which sql() and what follows it ask
+my $first;
 
 # A running server that preloads the extension, which is created in database
 # postgres. Further arguments are lines of postgresql.conf, or one hash of
@@ -37,6 +40,7 @@ sub new_node
 	my %option = @conf && ref $conf[0] ? %{ shift @conf } : ();
 	my $node = bless PostgreSQL::Test::Cluster->new($name), 'LLMTest::Node';
 
+	$first //= $node;
 	my $with = (grep { exists $option{$_} && !$option{$_} } qw(extension start)) ? 'plain' : 'extension';
 	{
 		# a copy, where tools/check has made one
@@ -56,6 +60,26 @@ sub new_node
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION IF NOT EXISTS llm_enrich') if $with eq 'extension';
 	return $node;
+}
+
+# What statements print, in one psql; they have to succeed.
+sub sql { return $first->safe_psql('postgres', join "\n", @_); }
+
+# The error of statements, as SQLSTATE and text.
+sub error_of
+{
+	my (undef, undef, $stderr) = $first->psql('postgres', join "\n", '\set VERBOSITY verbose', @_);
+
+	return $stderr;
+}
+
+# Wait until a condition holds; what follows SELECT.
+sub wait_until
+{
+	my ($condition, $what) = @_;
+
+	$first->poll_query_until('postgres', "SELECT $condition") or die "did not come about: $what";
+	return;
 }
 
 # Kill a process of a server, with -9 unless told otherwise, after which the postmaster ends all the others and begins
