@@ -62,10 +62,7 @@ run_statement(LLM_EXECUTOR_RUN_PARAMS)
 	current_frame = &frame;
 	PG_TRY();
 	{
-		if (previous_run != NULL)
-			previous_run(LLM_EXECUTOR_RUN_ARGS);
-		else
-			standard_ExecutorRun(LLM_EXECUTOR_RUN_ARGS);
+		previous_run(LLM_EXECUTOR_RUN_ARGS);
 	}
 	PG_FINALLY();
 	{
@@ -84,10 +81,7 @@ finish_statement(QueryDesc *query_desc)
 	current_frame = &frame;
 	PG_TRY();
 	{
-		if (previous_finish != NULL)
-			previous_finish(query_desc);
-		else
-			standard_ExecutorFinish(query_desc);
+		previous_finish(query_desc);
 	}
 	PG_FINALLY();
 	{
@@ -100,10 +94,7 @@ finish_statement(QueryDesc *query_desc)
 static void
 end_statement(QueryDesc *query_desc)
 {
-	if (previous_end != NULL)
-		previous_end(query_desc);
-	else
-		standard_ExecutorEnd(query_desc);
+	previous_end(query_desc);
 	if (current_frame == NULL)
 		llm_ask_tally_tell();
 }
@@ -151,11 +142,7 @@ run_command(PlannedStmt *pstmt, const char *query_string, bool read_only_tree, P
 	current_frame = &frame;
 	PG_TRY();
 	{
-		if (previous_utility != NULL)
-			previous_utility(pstmt, query_string, read_only_tree, context, params, environment, dest, completion);
-		else
-			standard_ProcessUtility(pstmt, query_string, read_only_tree, context, params, environment, dest,
-									completion);
+		previous_utility(pstmt, query_string, read_only_tree, context, params, environment, dest, completion);
 	}
 	PG_FINALLY();
 	{
@@ -272,12 +259,12 @@ llm_ask_frame_reads_all(void)
 void
 llm_ask_frame_init(void)
 {
-	previous_run = ExecutorRun_hook;
+	previous_run = ExecutorRun_hook != NULL ? ExecutorRun_hook : standard_ExecutorRun;
 	ExecutorRun_hook = run_statement;
-	previous_finish = ExecutorFinish_hook;
+	previous_finish = ExecutorFinish_hook != NULL ? ExecutorFinish_hook : standard_ExecutorFinish;
 	ExecutorFinish_hook = finish_statement;
-	previous_end = ExecutorEnd_hook;
+	previous_end = ExecutorEnd_hook != NULL ? ExecutorEnd_hook : standard_ExecutorEnd;
 	ExecutorEnd_hook = end_statement;
-	previous_utility = ProcessUtility_hook;
+	previous_utility = ProcessUtility_hook != NULL ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = run_command;
 }

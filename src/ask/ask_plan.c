@@ -635,8 +635,7 @@ insert_into(PlannedStmt *stmt, int cursor_options)
 static PlannedStmt *
 plan_statement(LLM_PLANNER_PARAMS)
 {
-	PlannedStmt *stmt =
-		previous_planner != NULL ? previous_planner(LLM_PLANNER_ARGS) : standard_planner(LLM_PLANNER_ARGS);
+	PlannedStmt *stmt = previous_planner(LLM_PLANNER_ARGS);
 
 	if (stmt->commandType == CMD_SELECT && !stmt->hasModifyingCTE && stmt->planTree != NULL && depends_on_call(stmt))
 		insert_into(stmt, options);
@@ -647,6 +646,6 @@ void
 llm_ask_plan_init(void)
 {
 	llm_ask_node_init();
-	previous_planner = planner_hook;
+	previous_planner = planner_hook != NULL ? planner_hook : standard_planner;
 	planner_hook = plan_statement;
 }

@@ -351,19 +351,13 @@ run_statement(LLM_EXECUTOR_RUN_PARAMS)
 
 	if (!is_modifying(query_desc))
 	{
-		if (previous_run != NULL)
-			previous_run(LLM_EXECUTOR_RUN_ARGS);
-		else
-			standard_ExecutorRun(LLM_EXECUTOR_RUN_ARGS);
+		previous_run(LLM_EXECUTOR_RUN_ARGS);
 		return;
 	}
 	current_frame = &frame;
 	PG_TRY();
 	{
-		if (previous_run != NULL)
-			previous_run(LLM_EXECUTOR_RUN_ARGS);
-		else
-			standard_ExecutorRun(LLM_EXECUTOR_RUN_ARGS);
+		previous_run(LLM_EXECUTOR_RUN_ARGS);
 	}
 	PG_FINALLY();
 	{
@@ -394,10 +388,7 @@ finish_statement(QueryDesc *query_desc)
 
 	if (!is_modifying(query_desc))
 	{
-		if (previous_finish != NULL)
-			previous_finish(query_desc);
-		else
-			standard_ExecutorFinish(query_desc);
+		previous_finish(query_desc);
 		return;
 	}
 	current_frame = &frame;
@@ -405,10 +396,7 @@ finish_statement(QueryDesc *query_desc)
 	{
 		if (!has_more)
 			write_run(query_desc->estate);
-		if (previous_finish != NULL)
-			previous_finish(query_desc);
-		else
-			standard_ExecutorFinish(query_desc);
+		previous_finish(query_desc);
 		if (has_more)
 			write_run(query_desc->estate);
 	}
@@ -422,8 +410,8 @@ finish_statement(QueryDesc *query_desc)
 void
 llm_defer_init(void)
 {
-	previous_run = ExecutorRun_hook;
+	previous_run = ExecutorRun_hook != NULL ? ExecutorRun_hook : standard_ExecutorRun;
 	ExecutorRun_hook = run_statement;
-	previous_finish = ExecutorFinish_hook;
+	previous_finish = ExecutorFinish_hook != NULL ? ExecutorFinish_hook : standard_ExecutorFinish;
 	ExecutorFinish_hook = finish_statement;
 }

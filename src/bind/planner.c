@@ -85,14 +85,12 @@ plan_statement(LLM_PLANNER_PARAMS)
 		query->commandType != CMD_UTILITY &&
 		(calls = llm_planner_calls()) != NULL && llm_planner_has_call((Node *) query, NULL))
 		defer_calls(query, calls, query_string);
-	if (previous_planner != NULL)
-		return previous_planner(LLM_PLANNER_ARGS);
-	return standard_planner(LLM_PLANNER_ARGS);
+	return previous_planner(LLM_PLANNER_ARGS);
 }
 
 void
 llm_planner_init(void)
 {
-	previous_planner = planner_hook;
+	previous_planner = planner_hook != NULL ? planner_hook : standard_planner;
 	planner_hook = plan_statement;
 }

@@ -323,16 +323,6 @@ before_command(Node *stmt)
 }
 
 static void
-execute(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
-		ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
-{
-	if (previous_hook)
-		previous_hook(pstmt, query, read_only_tree, context, params, environment, dest, completion);
-	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
-}
-
-static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
@@ -341,7 +331,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 	before_command(stmt);
 	if (!IsA(stmt, TransactionStmt) || ((TransactionStmt *) stmt)->kind != TRANS_STMT_COMMIT_PREPARED)
 	{
-		execute(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		previous_hook(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 		if (IsA(stmt, DiscardStmt) && ((DiscardStmt *) stmt)->target == DISCARD_ALL)
 			llm_session_forget();
 		return;
@@ -350,7 +340,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 	llm_committing_begin_prepared(((TransactionStmt *) stmt)->gid);
 	PG_TRY();
 	{
-		execute(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+		previous_hook(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	}
 	PG_FINALLY();
 	{
@@ -364,6 +354,6 @@ void
 llm_utility_init(void)
 {
 	RegisterXactCallback(end_transaction, NULL);
-	previous_hook = ProcessUtility_hook;
+	previous_hook = ProcessUtility_hook != NULL ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;
 }
