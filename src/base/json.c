@@ -391,6 +391,12 @@ llm_json_compare(const JsonbValue *a, const JsonbValue *b)
 	}
 }
 
+int
+llm_json_order(const void *one, const void *other)
+{
+	return llm_json_compare(one, other);
+}
+
 JsonbValue
 llm_json_make_string(const char *str, int len)
 {

@@ -115,6 +115,9 @@ extern JsonbValue *llm_json_find(const JsonbValue *object, const char *key, int 
 /* A total order over trees in which equal means equal: 1 and 1.0 are. */
 extern int llm_json_compare(const JsonbValue *a, const JsonbValue *b);
 
+/* The same of two JsonbValue, for qsort() and bsearch(). */
+extern int llm_json_order(const void *one, const void *other);
+
 /* Sort elements of at most the size of a JsonbPair, in n log n comparisons whatever their order is. */
 extern void llm_json_sort(void *base, int n, size_t size, int (*compare)(const void *, const void *));
 

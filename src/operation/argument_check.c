@@ -70,12 +70,6 @@ llm_argument_name(LlmSpec *spec, LlmArg arg, Datum value)
 	llm_spec_add(spec, llm_arguments[arg].name, read_name(arg, DatumGetTextPP(value)));
 }
 
-static int
-compare_names(const void *a, const void *b)
-{
-	return llm_json_compare((const JsonbValue *) a, (const JsonbValue *) b);
-}
-
 /* A list of different names, at least one. */
 void
 llm_argument_names(LlmSpec *spec, LlmArg arg, Datum value)
@@ -103,10 +97,10 @@ llm_argument_names(LlmSpec *spec, LlmArg arg, Datum value)
 	}
 	sorted = palloc(n * sizeof(JsonbValue));
 	memcpy(sorted, names, n * sizeof(JsonbValue));
-	llm_json_sort(sorted, n, sizeof(JsonbValue), compare_names);
+	llm_json_sort(sorted, n, sizeof(JsonbValue), llm_json_order);
 	for (int i = 1; i < n; i++)
 	{
-		if (compare_names(&sorted[i - 1], &sorted[i]) == 0)
+		if (llm_json_order(&sorted[i - 1], &sorted[i]) == 0)
 			llm_spec_refuse(arg, psprintf("The name \"%s\" is given twice.", llm_json_cstring(&sorted[i])));
 	}
 	llm_spec_add(spec, llm_arguments[arg].name, llm_json_make_array(names, n));

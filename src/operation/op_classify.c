@@ -45,12 +45,6 @@ typedef struct Classify
 	int n;
 } Classify;
 
-static int
-compare_labels(const void *a, const void *b)
-{
-	return llm_json_compare((const JsonbValue *) a, (const JsonbValue *) b);
-}
-
 pg_noreturn static void refuse_labels(const char *detail);
 
 static void
@@ -74,7 +68,7 @@ sort_labels(const JsonbValue *labels)
 	if (n > 0)
 	{
 		memcpy(sorted, labels->val.array.elems, n * sizeof(JsonbValue));
-		llm_json_sort(sorted, n, sizeof(JsonbValue), compare_labels);
+		llm_json_sort(sorted, n, sizeof(JsonbValue), llm_json_order);
 	}
 	return sorted;
 }
@@ -119,7 +113,7 @@ read_labels(ArrayType *array)
 	sorted = sort_labels(&labels);
 	for (int i = 1; i < n; i++)
 	{
-		if (compare_labels(&sorted[i - 1], &sorted[i]) == 0)
+		if (llm_json_order(&sorted[i - 1], &sorted[i]) == 0)
 			refuse_labels(psprintf("The label \"%s\" is given twice.", llm_json_cstring(&sorted[i])));
 	}
 	pfree(sorted);
@@ -138,7 +132,7 @@ is_label(const JsonbValue *labels, const JsonbValue *name)
 {
 	for (int i = 0; i < labels->val.array.nElems; i++)
 	{
-		if (compare_labels(&labels->val.array.elems[i], name) == 0)
+		if (llm_json_order(&labels->val.array.elems[i], name) == 0)
 			return true;
 	}
 	return false;
@@ -336,7 +330,7 @@ accept_label(const Classify *own, const JsonbValue *label, StringInfo fault)
 		appendStringInfo(fault, "A label must be a string, not a JSON %s.", llm_json_type(label));
 	else if (own->given != NULL)
 	{
-		if (bsearch(label, own->sorted, own->n, sizeof(JsonbValue), compare_labels) != NULL)
+		if (bsearch(label, own->sorted, own->n, sizeof(JsonbValue), llm_json_order) != NULL)
 			return true;
 		report_foreign(own, label, fault);
 	}
@@ -373,7 +367,7 @@ accept_labels(const Classify *own, const JsonbValue *labels, StringInfo fault)
 	sorted = sort_labels(labels);
 	for (int i = 1; i < labels->val.array.nElems; i++)
 	{
-		if (compare_labels(&sorted[i - 1], &sorted[i]) != 0)
+		if (llm_json_order(&sorted[i - 1], &sorted[i]) != 0)
 			continue;
 		appendStringInfoString(fault, "The label ");
 		llm_json_append_string(fault, sorted[i].val.string.val, sorted[i].val.string.len);

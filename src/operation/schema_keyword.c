@@ -255,12 +255,6 @@ handle_properties(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, c
 	}
 }
 
-static int
-compare_values(const void *a, const void *b)
-{
-	return llm_json_compare((const JsonbValue *) a, (const JsonbValue *) b);
-}
-
 /* The elements of a list in order, in a copy. */
 static JsonbValue *
 sort_list(const JsonbValue *list)
@@ -269,7 +263,7 @@ sort_list(const JsonbValue *list)
 	JsonbValue *sorted = palloc(Max(size, 1));
 
 	memcpy(sorted, list->val.array.elems, size);
-	llm_json_sort(sorted, list->val.array.nElems, sizeof(JsonbValue), compare_values);
+	llm_json_sort(sorted, list->val.array.nElems, sizeof(JsonbValue), llm_json_order);
 	return sorted;
 }
 
@@ -283,7 +277,7 @@ handle_required(LlmSchemaCompiler *c, LlmSchema *s, const JsonbValue *value, con
 	{
 		llm_schema_need_type(&s->required[i], jbvString, path, "This must be a list of property names.");
 		refuse_reserved(&s->required[i], path);
-		if (i > 0 && compare_values(&s->required[i - 1], &s->required[i]) == 0)
+		if (i > 0 && llm_json_order(&s->required[i - 1], &s->required[i]) == 0)
 			llm_schema_refuse(path, "The same property is named twice.");
 	}
 }

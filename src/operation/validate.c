@@ -251,12 +251,6 @@ shown_list(Check *check, const JsonbValue *list)
 	return buf.data;
 }
 
-static int
-compare_values(const void *a, const void *b)
-{
-	return llm_json_compare((const JsonbValue *) a, (const JsonbValue *) b);
-}
-
 static bool
 check_choices(Check *check, const LlmSchema *s, const JsonbValue *v, const Path *path)
 {
@@ -265,7 +259,7 @@ check_choices(Check *check, const LlmSchema *s, const JsonbValue *v, const Path 
 	if (s->constant != NULL)
 		check->steps += weight(s->constant);
 	if (s->choices != NULL &&
-		bsearch(v, s->choices, s->nchoices, sizeof(JsonbValue), compare_values) == NULL)
+		bsearch(v, s->choices, s->nchoices, sizeof(JsonbValue), llm_json_order) == NULL)
 	{
 		report(check, path, "%s is not one of: %s", shown(v), shown_list(check, s->enumeration));
 		return false;
@@ -355,7 +349,7 @@ has_duplicates(Check *check, const JsonbValue *array)
 	check->steps += weight(array) * (1 + pg_leftmost_one_pos32(n)) / COMPARISONS_PER_STEP;
 	copy = palloc(n * sizeof(JsonbValue));
 	memcpy(copy, array->val.array.elems, n * sizeof(JsonbValue));
-	llm_json_sort(copy, n, sizeof(JsonbValue), compare_values);
+	llm_json_sort(copy, n, sizeof(JsonbValue), llm_json_order);
 	for (int i = 1; i < n && !found; i++)
 		found = llm_json_compare(&copy[i - 1], &copy[i]) == 0;
 	pfree(copy);
