@@ -51,8 +51,7 @@ run(LlmStatement *statement)
 	bool isnull;
 	int64 number;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	llm_spi_execute(statement, NULL, NULL, false);
 	PopActiveSnapshot();

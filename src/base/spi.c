@@ -57,8 +57,7 @@ llm_spi_begin(const char *activity)
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pin_search_path(GUC_ACTION_LOCAL);
 	llm_spi_commit_to_disk();

@@ -403,8 +403,7 @@ llm_enqueue_tasks(LlmNewTask *tasks, int ntasks, List *jobs, bool last)
 	ListCell *cell;
 
 	count_tasks(tasks, ntasks, jobs);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	llm_spi_own_begin(&scope);
 	if (quote_all_identifiers) /* jobs of one relation shall have one name for it */
 		(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
@@ -440,8 +439,7 @@ llm_enqueue_supersede(const LlmOldTask *tasks, int ntasks)
 
 	if (ntasks == 0)
 		return;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	llm_spi_own_begin(&scope);
 	for (int i = 0; i < lengthof(columns); i++)
 		columns[i] = palloc(ntasks * sizeof(Datum));
@@ -470,8 +468,7 @@ llm_enqueue_is_same(int64 task, LlmNewJob *job, Jsonb *key, text *input)
 	char nulls[9];
 	bool same;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	llm_spi_own_begin(&scope);
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(task);

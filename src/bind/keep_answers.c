@@ -44,8 +44,7 @@ is_on_its_way(int64 task)
 
 	if (llm_defer_is_being_asked(task))
 		return true;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	llm_spi_own_begin(&scope);
 	found = llm_spi_execute(&queued_statement, values, NULL, false) > 0;
 	llm_spi_own_end(&scope);

@@ -298,8 +298,7 @@ begin_writing(LlmOwnScope *scope)
 	LockRelationOid(llm_spi_relation("model"), ShareRowExclusiveLock);
 	LockRelationOid(llm_spi_relation("price"), ShareRowExclusiveLock);
 	llm_spi_own_begin(scope);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 }
 
 static void

@@ -19,8 +19,7 @@ void
 llm_catalog_begin_reading(LlmOwnScope *scope)
 {
 	llm_spi_own_begin(scope);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
 }
 

@@ -55,8 +55,7 @@ llm_catalog_rename_server(const char *name, const char *new_name)
 	LlmOwnScope scope;
 
 	llm_spi_own_begin(&scope);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	for (int i = 0; i < lengthof(statements); i++)
 		(void) llm_spi_execute(&statements[i], values, NULL, false);
 	SPI_finish();

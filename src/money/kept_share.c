@@ -88,8 +88,7 @@ any_kept(void)
 
 	if (llm_guc_keep_answers_s == 0)
 		return false;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	llm_spi_own_begin(&scope);
 	exists = llm_answer_exists();
 	llm_spi_own_end(&scope);
@@ -122,8 +121,7 @@ look_up(LlmKeptShare *share)
 
 	if (share->n == 0)
 		return;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	llm_spi_own_begin(&scope);
 	llm_answer_look(share->keys, share->n, oldest, found);
 	llm_spi_own_end(&scope);

@@ -199,8 +199,7 @@ llm_enrich_bill(PG_FUNCTION_ARGS)
 	char *query;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	caller = MemoryContextSwitchTo(scratch);
 	query = make_query(fcinfo, &reader);
 	llm_spi_read(query, &reader.dest);

@@ -154,8 +154,7 @@ static LlmStatement waiting_statement = {
 static uint64
 begin(LlmStatement *statement, Datum *values, const char *nulls, LlmOwnScope *scope)
 {
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	llm_spi_own_begin(scope);
 	return llm_spi_execute(statement, values, nulls, false);
 }
@@ -230,8 +229,7 @@ llm_budget_spent(int64 id, TimestampTz since, Datum *spent)
 	bool isnull;
 	bool found;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	found = llm_spi_execute(&see_statement, values, NULL, true) > 0; /* row security decides */
 	if (found)
 	{

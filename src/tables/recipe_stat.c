@@ -218,8 +218,7 @@ llm_recipe_stat_rename_server(const char *name, const char *new_name)
 	Datum values[2] = {CStringGetTextDatum(new_name)};
 	LlmOwnScope scope;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	SPI_connect();
 	llm_spi_own_begin(&scope);
 	(void) llm_spi_execute(&delete_statement, values, NULL, false); /* of a server that is gone */
 	values[0] = CStringGetTextDatum(name);
