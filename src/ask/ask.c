@@ -45,9 +45,10 @@ raise_if_late(TimestampTz since, int patience_ms)
 static LlmPosted *
 post(const StringInfoData *bytes, TimestampTz since, int patience_ms)
 {
+	LlmLetterOwner owner = llm_letter_owner(bytes->data, bytes->len);
 	LlmPosted *posted;
 
-	while ((posted = llm_mailbox_post(bytes->data, bytes->len, false)) == NULL)
+	while ((posted = llm_mailbox_post(bytes->data, bytes->len, &owner, false)) == NULL)
 	{
 		if (is_late(since, patience_ms))
 			ereport(ERROR,

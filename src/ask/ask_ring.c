@@ -143,6 +143,7 @@ llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 {
 	uint32 hash = hash_of(bytes);
 	LlmAhead *ahead = shares ? find_in_ring(ring, bytes, hash) : NULL;
+	LlmLetterOwner owner;
 	MemoryContext saved;
 
 	if (ahead != NULL)
@@ -158,7 +159,8 @@ llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 	initStringInfo(&ahead->bytes);
 	appendBinaryStringInfo(&ahead->bytes, bytes->data, bytes->len);
 	MemoryContextSwitchTo(saved);
-	ahead->posted = llm_mailbox_post(bytes->data, bytes->len, true);
+	owner = llm_letter_owner(bytes->data, bytes->len);
+	ahead->posted = llm_mailbox_post(bytes->data, bytes->len, &owner, true);
 	if (ahead->posted == NULL)
 	{
 		ring->is_full = true;

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 
 #include "base/guc.h"
@@ -131,25 +132,46 @@ llm_letter_same_command(const char *one, const char *other)
 	return memcmp(one + sizeof(int), other + sizeof(int), sizeof(LlmLetterCommand)) == 0;
 }
 
+/* What a question begins with, up to its model. */
+static void
+read_head(Reader *reader, LlmLetterQuestion *question)
+{
+	memcpy(&question->patience_ms, reader->at, sizeof(question->patience_ms));
+	reader->at += sizeof(question->patience_ms);
+	memcpy(&question->command, reader->at, sizeof(question->command));
+	reader->at += sizeof(question->command);
+	memcpy(&question->spent, reader->at, sizeof(question->spent));
+	reader->at += sizeof(question->spent);
+	memcpy(&question->role, reader->at, sizeof(question->role));
+	reader->at += sizeof(question->role);
+	memcpy(&question->max_cost, reader->at, sizeof(question->max_cost));
+	reader->at += sizeof(question->max_cost);
+	question->reuse = *reader->at++ != 0;
+	question->over = *reader->at++ != 0;
+	question->model = read_string(reader);
+}
+
+LlmLetterOwner
+llm_letter_owner(const char *bytes, size_t len)
+{
+	Reader reader = {bytes, bytes + len};
+	LlmLetterQuestion question = {0};
+	LlmLetterOwner owner = {0};
+
+	read_head(&reader, &question);
+	owner.role = (uint32) question.role;
+	if (question.model != NULL)
+		owner.model = hash_bytes((const unsigned char *) question.model, (int) strlen(question.model));
+	return owner;
+}
+
 void
 llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *question)
 {
 	Reader reader = {bytes, bytes + len};
 
 	Assert(len > LLM_LETTER_KEY + sizeof(question->role) + sizeof(question->max_cost));
-	memcpy(&question->patience_ms, reader.at, sizeof(question->patience_ms));
-	reader.at += sizeof(question->patience_ms);
-	memcpy(&question->command, reader.at, sizeof(question->command));
-	reader.at += sizeof(question->command);
-	memcpy(&question->spent, reader.at, sizeof(question->spent));
-	reader.at += sizeof(question->spent);
-	memcpy(&question->role, reader.at, sizeof(question->role));
-	reader.at += sizeof(question->role);
-	memcpy(&question->max_cost, reader.at, sizeof(question->max_cost));
-	reader.at += sizeof(question->max_cost);
-	question->reuse = *reader.at++ != 0;
-	question->over = *reader.at++ != 0;
-	question->model = read_string(&reader);
+	read_head(&reader, question);
 	question->operation = read_string(&reader);
 	question->spec = read_jsonb(&reader);
 	question->tags = read_jsonb(&reader);

@@ -19,6 +19,8 @@
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
+#include "letter/mailbox_room.h"
+
 /* The operation of llm.check(): a call outside of anything, which may go where others wait. */
 #define LLM_LETTER_TRIAL "check"
 
@@ -90,6 +92,9 @@ typedef struct LlmLetterReply
 
 /* Are two questions, as they are written, of one command, or of commands without a cap? */
 extern bool llm_letter_same_command(const char *one, const char *other);
+
+/* Whose question it is, as it is written. */
+extern LlmLetterOwner llm_letter_owner(const char *bytes, size_t len);
 
 /* Fill in whose command it is, and what that may cost: this session's. */
 extern void llm_letter_set_command(LlmLetterQuestion *question);

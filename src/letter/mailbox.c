@@ -10,7 +10,8 @@
  *
  * A letter belongs to the box while it is posted, then to both sides: the side that leaves last
  * frees it.  One LWLock guards boxes and states, held for a few loads and stores; bytes
- * are written before a letter is posted, or its reply given, and only read afterwards.
+ * are written before a letter is posted, or its reply given, and only read afterwards.  Who may
+ * have how much of the area is in mailbox_room.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,6 +53,7 @@ typedef struct Letter
 	dsa_pointer reply; /* InvalidDsaPointer: it is in "brief" */
 	Size reply_len;
 	Size len;
+	LlmLetterOwner owner; /* whose room it takes */
 	char brief[LLM_MAILBOX_SHORT];
 	char bytes[FLEXIBLE_ARRAY_MEMBER];
 } Letter;
@@ -69,6 +71,7 @@ typedef struct Mailbox
 	LWLock *lock;
 	int nboxes;
 	Size area_offset; /* of the place where the area begins, from here */
+	LlmRoom room; /* of the area, to share it out */
 	Box boxes[FLEXIBLE_ARRAY_MEMBER];
 } Mailbox;
 
@@ -129,6 +132,7 @@ memory_init(bool found, void *memory)
 	mailbox->lock = &GetNamedLWLockTranche(llm_mailbox_memory.name)->lock;
 	mailbox->nboxes = MaxBackends;
 	mailbox->area_offset = area_offset();
+	llm_room_init(&mailbox->room, AREA_BYTES);
 	for (int i = 0; i < mailbox->nboxes; i++)
 	{
 		mailbox->boxes[i].database = InvalidOid;
@@ -223,15 +227,24 @@ allocate(Size len)
 	return at;
 }
 
+static Size
+letter_size(Size len)
+{
+	return offsetof(Letter, bytes) + len;
+}
+
 /* Free a letter that neither side holds any more. */
 static void
 free_letter(dsa_pointer at)
 {
 	Letter *letter = letter_at(at);
+	LlmLetterOwner owner = letter->owner;
+	Size size = letter_size(letter->len);
 
 	if (DsaPointerIsValid(letter->reply))
 		dsa_free(area, letter->reply);
 	dsa_free(area, at);
+	llm_room_give_back(&mailbox->room, &owner, size);
 }
 
 /* The lock is held.  Behind the others, or before them. */
@@ -288,9 +301,9 @@ put_drafts_into_box(void)
 }
 
 LlmPosted *
-llm_mailbox_post(const char *bytes, Size len, bool ahead)
+llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool ahead)
 {
-	Size size = offsetof(Letter, bytes) + len;
+	Size size = letter_size(len);
 	LlmPosted *posted;
 	Letter *letter;
 	dsa_pointer at;
@@ -305,9 +318,15 @@ llm_mailbox_post(const char *bytes, Size len, bool ahead)
 	if (ahead && my_bytes > 0 && my_bytes + size > BACKEND_BYTES)
 		return NULL;
 	posted = MemoryContextAlloc(TopMemoryContext, sizeof(LlmPosted));
+	if (!llm_room_take(&mailbox->room, owner, size))
+	{
+		pfree(posted);
+		return NULL;
+	}
 	at = allocate(size);
 	if (!DsaPointerIsValid(at))
 	{
+		llm_room_give_back(&mailbox->room, owner, size);
 		pfree(posted);
 		return NULL;
 	}
@@ -317,6 +336,7 @@ llm_mailbox_post(const char *bytes, Size len, bool ahead)
 	letter->reply = InvalidDsaPointer;
 	letter->reply_len = 0;
 	letter->len = len;
+	letter->owner = *owner;
 	memcpy(letter->bytes, bytes, len);
 	posted->at = at;
 	posted->letter = letter;

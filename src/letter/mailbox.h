@@ -15,6 +15,7 @@
 #define LLM_MAILBOX_H
 
 #include "base/shmem.h"
+#include "letter/mailbox_room.h"
 
 extern const LlmShmemPart llm_mailbox_memory;
 
@@ -30,12 +31,12 @@ typedef struct LlmTaken
 } LlmTaken;
 
 /*
- * Post these bytes; NULL when there is no room now, for which other letters have to be answered,
- * or dropped.  "ahead": nobody waits for it yet, so it has room only beside the others of this
+ * Post these bytes; NULL when there is no room for its owner now, for which other letters have to be
+ * answered, or dropped.  "ahead": nobody waits for it yet, so it has room only beside the others of this
  * backend, and the sender finds it with those that are posted before the next wake_sender().
  * Raises 54000 when there can never be.
  */
-extern LlmPosted *llm_mailbox_post(const char *bytes, Size len, bool ahead);
+extern LlmPosted *llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool ahead);
 
 /* Has this backend posted letters that the sender does not find before the next wake_sender()? */
 extern bool llm_mailbox_has_drafts(void);
