@@ -111,6 +111,9 @@ SELECT q.key, q.role::regrole, j.relation_name, j.column_name FROM llm.queue q J
 SELECT c.oid::regclass FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'role'
 WHERE c.relnamespace = 'llm'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity ORDER BY c.relname;
 
+-- where no task is, nothing is locked, nor written
+SELECT place, llm.lock_task(place) FROM unnest('{"(0,0)","(0,60000)","(4294967294,7)","(4294967295,65535)"}'::tid[]) place;
+
 DROP SCHEMA rights CASCADE;
 SELECT llm.drop_model('rights_model');
 DROP SERVER rights_server;

@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
+#include "storage/bufmgr.h"
 #include "storage/itemptr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -26,6 +27,17 @@
 #include "base/spi.h"
 
 PG_FUNCTION_INFO_V1(llm_enrich_lock_task);
+
+/* Does the snapshot show a task there?  To lock another place would write into whatever is there. */
+static bool
+is_task(Relation queue, ItemPointer place, TupleTableSlot *slot)
+{
+	bool found = ItemPointerIsValid(place) && ItemPointerGetBlockNumber(place) < RelationGetNumberOfBlocks(queue) &&
+				 table_tuple_fetch_row_version(queue, place, GetActiveSnapshot(), slot);
+
+	ExecClearTuple(slot);
+	return found;
+}
 
 /*
  * SQL: llm.lock_task(ctid) → true when the task is now locked as FOR NO KEY UPDATE locks it;
@@ -39,10 +51,11 @@ llm_enrich_lock_task(PG_FUNCTION_ARGS)
 	Relation queue = table_open(llm_spi_relation("queue"), RowShareLock);
 	TupleTableSlot *slot = table_slot_create(queue, NULL);
 	TM_FailureData failure;
-	TM_Result result;
+	TM_Result result = TM_Invisible;
 
-	result = table_tuple_lock(queue, place, GetActiveSnapshot(), slot, GetCurrentCommandId(false),
-							  LockTupleNoKeyExclusive, LockWaitSkip, 0, &failure);
+	if (is_task(queue, place, slot))
+		result = table_tuple_lock(queue, place, GetActiveSnapshot(), slot, GetCurrentCommandId(false),
+								  LockTupleNoKeyExclusive, LockWaitSkip, 0, &failure);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(queue, NoLock);
 	PG_RETURN_BOOL(result == TM_Ok);
