@@ -88,3 +88,16 @@ llm_json_to_datum(LlmJsonInput *input, const JsonbValue *value, bool *is_null)
 		return read_array(input, value);
 	return read_scalar(&input->input, input->io_param, value, is_null);
 }
+
+List *
+llm_json_strings(const JsonbValue *array)
+{
+	List *strings = NIL;
+
+	for (int i = 0; array != NULL && array->type == jbvArray && i < array->val.array.nElems; i++)
+	{
+		if (array->val.array.elems[i].type == jbvString)
+			strings = lappend(strings, llm_json_cstring(&array->val.array.elems[i]));
+	}
+	return strings;
+}

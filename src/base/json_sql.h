@@ -11,6 +11,7 @@
 #include "base/llm_enrich.h"
 
 #include "fmgr.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 /* How values of a type are read. */
@@ -33,5 +34,8 @@ extern void llm_json_input(LlmJsonInput *input, Oid type);
  * Raises what the type's input function does, and depends on the settings that it does.
  */
 extern Datum llm_json_to_datum(LlmJsonInput *input, const JsonbValue *value, bool *is_null);
+
+/* The strings (char *) of an array, in the current context; none where it is NULL or something else. */
+extern List *llm_json_strings(const JsonbValue *array);
 
 #endif /* LLM_JSON_SQL_H */

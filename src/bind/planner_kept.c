@@ -18,12 +18,15 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
 
+#include "base/called.h"
 #include "base/compat.h"
 #include "base/pinned.h"
 #include "bind/planner.h"
@@ -90,11 +93,51 @@ append_leaf(StringInfo out, Node *leaf)
 	appendStringInfoChar(out, '}');
 }
 
+/* What a bare call's answer is before it is the column's, as a parameter. */
+static Node *
+make_answer(Oid type)
+{
+	Param *param = makeNode(Param);
+
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = 1;
+	param->paramtype = type;
+	param->paramtypmod = -1;
+	param->paramcollid = get_typcollation(type);
+	param->location = -1;
+	return (Node *) param;
+}
+
+/* The functions that make the column's value. */
+static void
+append_called(StringInfo out, const LlmFoundTarget *target, const LlmFoundQuietColumn *column, Node *value)
+{
+	Oid type;
+	int32 typmod;
+	Oid collation;
+	Node *coerced;
+	ListCell *cell;
+
+	get_atttypetypmodcoll(target->spec->relation, target->shown[column->attno - 1], &type, &typmod, &collation);
+	coerced = coerce_to_target_type(NULL, copyObject(value), exprType(value), type, typmod, COERCION_ASSIGNMENT,
+									COERCE_IMPLICIT_CAST, -1);
+	appendStringInfoString(out, ", \"called\": [");
+	foreach(cell, llm_called_by(coerced != NULL ? coerced : value))
+	{
+		if (foreach_current_index(cell) > 0)
+			appendStringInfoString(out, ", ");
+		escape_json(out, lfirst(cell));
+	}
+	appendStringInfoChar(out, ']');
+}
+
 char *
 llm_kept_describe(const LlmFoundTarget *target, const LlmFoundQuietColumn *column,
 				  const LlmFoundQuiet *quiet, const LlmFoundBranch *branch)
 {
 	int nest = llm_pinned_begin();
+	bool is_own = branch->kept == NULL && quiet->is_own && branch->returns == JSONBOID;
+	Node *value;
 	StringInfoData out;
 	ListCell *cell;
 
@@ -103,7 +146,7 @@ llm_kept_describe(const LlmFoundTarget *target, const LlmFoundQuietColumn *colum
 	append_string(&out, "returns", full_type(branch->returns, -1));
 	if (branch->kept != NULL)
 		append_string(&out, "expression", deparse_expression(branch->kept, NIL, false, false));
-	else if (quiet->is_own && branch->returns == JSONBOID)
+	else if (is_own)
 		appendStringInfoString(&out, ", \"own\": true");
 	appendStringInfoString(&out, ", \"leaves\": [");
 	foreach(cell, branch->leaves)
@@ -121,7 +164,10 @@ llm_kept_describe(const LlmFoundTarget *target, const LlmFoundQuietColumn *colum
 			appendStringInfoString(&out, ", ");
 		escape_json(&out, get_attname(target->spec->relation, shown, false));
 	}
-	appendStringInfoString(&out, "]}");
+	appendStringInfoChar(&out, ']');
+	value = branch->kept != NULL ? branch->kept : make_answer(is_own ? TEXTOID : branch->returns);
+	append_called(&out, target, column, value);
+	appendStringInfoChar(&out, '}');
 	llm_pinned_end(nest);
 	return out.data;
 }

@@ -37,9 +37,11 @@
 #include "utils/resowner.h"
 #include "utils/ruleutils.h"
 
+#include "base/called.h"
 #include "base/compat.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/json_sql.h"
 #include "base/pinned.h"
 #include "operation/condition.h"
 #include "operation/meaning.h"
@@ -189,9 +191,35 @@ parse(const char *sql, bool is_stored)
 	return (Expr *) expr;
 }
 
+/* Those of the other list that are not in this one yet, too. */
+static List *
+add_names(List *names, const List *more)
+{
+	ListCell *cell;
+
+	foreach(cell, more)
+	{
+		String *name = makeString(lfirst(cell));
+
+		names = list_append_unique(names, name);
+	}
+	return names;
+}
+
+static JsonbValue
+make_texts(const List *names)
+{
+	JsonbValue *texts = palloc(Max(list_length(names), 1) * sizeof(JsonbValue));
+	ListCell *cell;
+
+	foreach(cell, names)
+		texts[foreach_current_index(cell)] = llm_json_make_text(strVal(lfirst(cell)));
+	return llm_json_make_array(texts, list_length(names));
+}
+
 /* As it is stored: what was meant when it was typed, wherever and whenever it is read. */
 static char *
-qualify(char *sql)
+qualify(char *sql, List **called)
 {
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = tell_condition, .arg = sql};
 	Node *expr;
@@ -203,12 +231,13 @@ qualify(char *sql)
 	error_context_stack = context.previous;
 	nest = llm_pinned_begin();
 	qualified = deparse_expression(expr, NIL, false, false);
+	*called = add_names(*called, llm_called_by(expr));
 	llm_pinned_end(nest);
 	return qualified;
 }
 
 static void
-start(LlmConditions *conditions, const JsonbValue *list, const JsonbValue *parsed)
+start(LlmConditions *conditions, const JsonbValue *list, const JsonbValue *parsed, const List *called)
 {
 	Expr **trees = palloc(list->val.array.nElems * sizeof(Expr *));
 	int nest;
@@ -230,6 +259,7 @@ start(LlmConditions *conditions, const JsonbValue *list, const JsonbValue *parse
 		context.arg = llm_json_cstring(&list->val.array.elems[i]);
 		error_context_stack = &context;
 		trees[i] = parse(llm_json_cstring(&parsed->val.array.elems[i]), true);
+		llm_called_check((Node *) trees[i], called);
 		error_context_stack = context.previous;
 	}
 	llm_pinned_end(nest);
@@ -273,7 +303,7 @@ llm_conditions_prepare(Jsonb *spec)
 	value_key = llm_json_get(&tree, LLM_CONDITION_VALUE_KEY);
 	if (value_key != NULL)
 		conditions->value_key = llm_json_cstring(value_key);
-	start(conditions, list, parsed);
+	start(conditions, list, parsed, llm_json_strings(llm_json_get(&tree, LLM_CONDITION_CALLED_KEY)));
 	return conditions;
 }
 
@@ -413,8 +443,9 @@ llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value)
 {
 	JsonbValue *list;
 	JsonbValue *parsed;
-	JsonbPair pairs[3];
+	JsonbPair pairs[4];
 	JsonbValue content;
+	List *called = NIL;
 	Datum *texts;
 	bool *nulls;
 	int n;
@@ -431,14 +462,16 @@ llm_argument_checks(LlmSpec *spec, LlmArg arg, Datum value)
 		if (llm_spec_is_blank(words, strlen(words)) || strlen(words) > MAX_BYTES)
 			llm_spec_refuse(arg, "A condition must not be null, blank or longer than 10,000 bytes.");
 		list[i] = llm_json_make_text(words);
-		parsed[i] = llm_json_make_text(qualify(words));
+		parsed[i] = llm_json_make_text(qualify(words, &called));
 	}
 	llm_json_set_pair(&pairs[0], LLM_CONDITION_KEY, llm_json_make_array(list, n));
 	llm_json_set_pair(&pairs[1], LLM_CONDITION_PARSED_KEY, llm_json_make_array(parsed, n));
 	llm_json_set_pair(&pairs[2], LLM_CONDITION_SETTINGS_KEY, llm_meaning());
+	llm_json_set_pair(&pairs[3], LLM_CONDITION_CALLED_KEY, make_texts(called));
 	llm_spec_add(spec, LLM_CONDITION_KEY, pairs[0].value);
 	llm_spec_add(spec, LLM_CONDITION_PARSED_KEY, pairs[1].value);
 	llm_spec_add(spec, LLM_CONDITION_SETTINGS_KEY, pairs[2].value);
+	llm_spec_add(spec, LLM_CONDITION_CALLED_KEY, pairs[3].value);
 	add_value_key(spec);
 	content = llm_json_make_object(pairs, lengthof(pairs));
 	(void) llm_conditions_prepare(llm_json_store(&content));

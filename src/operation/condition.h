@@ -21,11 +21,12 @@
 
 /*
  * Members of a recipe's spec: an array of texts as typed; the same with every name qualified and every type
- * said; and the settings under which they are evaluated.
+ * said; the settings under which they are evaluated; and the functions that they call.
  */
 #define LLM_CONDITION_KEY "checks"
 #define LLM_CONDITION_PARSED_KEY "checks_parsed"
 #define LLM_CONDITION_SETTINGS_KEY "checks_settings"
+#define LLM_CONDITION_CALLED_KEY "checks_called"
 
 /* And the member of an answer that "answer" is, where the function returns that alone. */
 #define LLM_CONDITION_VALUE_KEY "checks_value"

@@ -5,8 +5,9 @@
  *
  * Concerned are the relation, its partitions and children, and what a view or rule of
  * them names.  Of each: owner, row security, triggers, rules, policies, constraints,
- * generated columns, indexes with expressions, domains; and of the functions that these
- * name the source, owner and settings.  What such a function calls in turn is not followed.
+ * generated columns, indexes with expressions, domains, also within arrays, composite types
+ * and ranges; and of the functions that these name the source, owner and settings.  What such
+ * a function calls in turn is not followed.
  *
  * The shape of a relation and role is remembered until any catalog that it is made of
  * changes: single-row statements would spend most of their time here.
@@ -69,10 +70,12 @@ static LlmStatement shape_statement = {
 		   "   AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass WHERE w.ev_class = c.oid) AS x(oid)),"
 		   " rel AS MATERIALIZED (SELECT r.oid, r.relowner, r.relkind, r.relrowsecurity, r.relforcerowsecurity"
 		   "  FROM concerned c JOIN pg_class r ON r.oid = c.oid),"
-		   " domain(rel, oid) AS (SELECT a.attrelid, t.oid FROM rel JOIN pg_attribute a ON a.attrelid = rel.oid"
-		   "   AND NOT a.attisdropped AND a.attnum > 0 JOIN pg_type t ON t.oid = a.atttypid AND t.typtype = 'd'"
-		   "  UNION SELECT d.rel, b.oid FROM domain d JOIN pg_type t ON t.oid = d.oid"
-		   "   JOIN pg_type b ON b.oid = t.typbasetype AND b.typtype = 'd'),"
+		   " domain(rel, oid) AS (SELECT a.attrelid, a.atttypid FROM rel JOIN pg_attribute a ON a.attrelid = rel.oid"
+		   "   AND NOT a.attisdropped AND a.attnum > 0 AND a.atttypid >= 16384::oid"
+		   "  UNION SELECT d.rel, x.oid FROM domain d JOIN pg_type t ON t.oid = d.oid CROSS JOIN LATERAL ("
+		   "   VALUES (t.typbasetype), (t.typelem) UNION ALL SELECT a.atttypid FROM pg_attribute a"
+		   "   WHERE a.attrelid = t.typrelid AND NOT a.attisdropped AND a.attnum > 0 UNION ALL SELECT g.rngsubtype"
+		   "   FROM pg_range g WHERE t.oid IN (g.rngtypid, g.rngmultitypid)) AS x(oid) WHERE x.oid >= 16384::oid),"
 		   " part(rel, class, oid, line) AS MATERIALIZED ("
 		   "  SELECT r.oid, 'pg_class'::regclass::oid, r.oid, pg_catalog.concat_ws(' ', r.relowner, r.relkind,"
 		   "    r.relrowsecurity, r.relforcerowsecurity) FROM rel r"

@@ -38,6 +38,7 @@
 #include "utils/memutils.h"
 #include "utils/regproc.h"
 
+#include "base/called.h"
 #include "base/compat.h"
 #include "base/json.h"
 #include "base/json_sql.h"
@@ -199,7 +200,7 @@ parse_expression(ParseState *pstate, const char *sql)
 
 /* The value of the column, as an expression over the parameters. */
 static Expr *
-make_expression(LlmCellValue *cell, const char *sql, Oid type, int32 typmod)
+make_expression(LlmCellValue *cell, const char *sql, const List *called, Oid type, int32 typmod)
 {
 	ParseState *pstate = make_parsestate(NULL);
 	Node *expr;
@@ -218,6 +219,7 @@ make_expression(LlmCellValue *cell, const char *sql, Oid type, int32 typmod)
 	assign_expr_collations(pstate, coerced);
 	if (pstate->p_hasSubLinks)
 		elog(ERROR, "what is kept of a call has a sub-select");
+	llm_called_check(coerced, called);
 	return (Expr *) coerced;
 }
 
@@ -265,7 +267,8 @@ llm_cell_value_prepare(Jsonb *description, Oid relation, const char *column)
 	cell->settings = llm_json_get(tree, "settings");
 	nest = llm_pinned_begin();
 	read_params(cell, tree);
-	expr = make_expression(cell, member_string(tree, "expression"), cell->type, typmod);
+	expr = make_expression(cell, member_string(tree, "expression"), llm_json_strings(llm_json_get(tree, "called")),
+						   cell->type, typmod);
 	llm_pinned_end(nest);
 	start_evaluation(cell, expr);
 	return cell;

@@ -79,14 +79,18 @@ my %change = (
 	'an index' => 'CREATE INDEX ON t (fine(label))',
 	'a domain' => 'ALTER DOMAIN d ADD CHECK (length(value) < 100)',
 	'a trigger of a partition' => sprintf($trigger, 'leaf'),
+	'a domain within an array' => 'ALTER DOMAIN e ADD CHECK (length(value) < 100) NOT VALID',
+	'a domain within a composite type' => 'ALTER DOMAIN f ADD CHECK (length(value) < 100) NOT VALID',
 	'the owner' => 'RESET ROLE; ALTER TABLE t OWNER TO adm',
 );
 foreach my $what (sort keys %change)
 {
 	sending($node, 'off');
-	sql('RESET ROLE', 'DROP TABLE IF EXISTS t', 'DROP DOMAIN IF EXISTS d', 'SET ROLE mallory',
-		'CREATE DOMAIN d AS text');
-	$job = enrich('t', 'mallory', 'boss', 'CREATE TABLE t (id int PRIMARY KEY, body d, label jsonb) PARTITION BY RANGE (id);
+	sql('RESET ROLE', 'DROP TABLE IF EXISTS t', 'DROP TYPE IF EXISTS c', 'DROP DOMAIN IF EXISTS d, e, f',
+		'SET ROLE mallory', 'CREATE DOMAIN d AS text', 'CREATE DOMAIN e AS text', 'CREATE DOMAIN f AS text',
+		'CREATE TYPE c AS (part f)');
+	$job = enrich('t', 'mallory', 'boss', 'CREATE TABLE t (id int PRIMARY KEY, body d, label jsonb, es e[], cs c[])
+		PARTITION BY RANGE (id);
 		CREATE TABLE leaf PARTITION OF t DEFAULT;
 		CREATE TRIGGER h BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION harmless()');
 	sql('SET ROLE mallory', $change{$what});
@@ -110,5 +114,47 @@ $job = enrich('own', 'mallory', 'mallory');
 sql('SET ROLE mallory', sprintf($trigger, 'own'));
 is(outcome($job), 'finished 3 0', "an owner's own rows go on");
 is(sql('SELECT count(*) FROM llm.job WHERE shape IS NOT NULL AND role_name = $$mallory$$'), 0, 'and no shape is kept');
+
+# What is around a call, and a condition, calls what it called when it was asked: no cast, no function with a closer
+# argument and no condition of a domain that another role has added since (ADR 112).
+sending($node, 'off');
+sql('RESET ROLE', 'CREATE TABLE public.ran (who text)', 'GRANT INSERT ON public.ran TO PUBLIC', 'CREATE SCHEMA shop AUTHORIZATION mallory',
+	'GRANT USAGE ON SCHEMA shop TO PUBLIC',
+	'CREATE FUNCTION public.same(x anyelement) RETURNS anyelement LANGUAGE sql IMMUTABLE AS $$SELECT x$$',
+	'SET ROLE mallory', q(CREATE TYPE shop.mood AS ENUM ('billing', 'bug')), 'CREATE DOMAIN shop.word AS text',
+	'CREATE FUNCTION shop.own(x text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT x$$');
+sql('CREATE TABLE meant (id int PRIMARY KEY, body text, mood text, word text, same text, own text, label jsonb)',
+	q(INSERT INTO meant VALUES (1, 'The invoice is wrong')));
+my %mean = (
+	mood => q((%s->>'label')::shop.mood::text),
+	word => q((%s->>'label')::shop.word::text),
+	same => q(public.same(%s->>'label')),
+	own => q(shop.own(%s->>'label')));
+my %job = map {
+	$_ => sql(sprintf("UPDATE meant SET $_ = $mean{$_}", q(llm_classify(body, '{billing,bug}'))), 'SELECT llm.last_job()')
+} sort keys %mean;
+$job{label} = sql(q(UPDATE meant SET label = llm_classify(body, '{billing,bug}', checks => ARRAY[$$public.same(answer->>'label') <> ''$$])),
+	'SELECT llm.last_job()');
+my $run = q(LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN %s; END $$);
+sql('SET ROLE mallory',
+	'CREATE FUNCTION shop.read(x text) RETURNS shop.mood ' . sprintf($run, q('bug')), 'CREATE CAST (text AS shop.mood) WITH FUNCTION shop.read(text)',
+	'CREATE FUNCTION shop.fine(x text) RETURNS boolean ' . sprintf($run, 'true'), 'ALTER DOMAIN shop.word ADD CHECK (shop.fine(value))',
+	'CREATE FUNCTION public.same(x text) RETURNS text ' . sprintf($run, 'x'));
+sending($node, 'on');
+my %added = (mood => 'shop.read', word => 'shop.fine', same => 'public.same', label => 'public.same');
+foreach my $column (sort keys %added)
+{
+	sql("CALL llm.wait(job => $job{$column})");
+	like(sql("SELECT reason || ': ' || message FROM llm.dead_letter WHERE job = $job{$column}"),
+		qr/^not_writable: .*function \Q$added{$column}\E\(.*text\) would be called/, "P9: what was added for $column since is not called");
+}
+sql("CALL llm.wait(job => $job{own})");
+is(sql('SELECT own FROM meant'), 'billing', 'what was named is');
+is(sql('SELECT count(*) FROM public.ran'), 0, 'P9: nothing of it ran, as any role');
+$asked = $provider->meter->{requests};
+sql('DROP CAST (text AS shop.mood)', 'DROP FUNCTION public.same(text)', q(SELECT llm.retry(reason => '{not_writable}')));
+sql('CALL llm.wait(relation => $$meant$$)');
+is(sql(q(SELECT mood || ' ' || same || ' ' || (label->>'label') FROM meant)), 'billing billing billing', 'when it is gone the answers are written');
+is($provider->meter->{requests}, $asked, 'P4: and nothing is asked for them again');
 
 done_testing();

@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * called.c
+ *	  Which functions an expression calls, so that it does not call others when it is read again.
+ *
+ * In pg_catalog only a superuser creates anything, so what is there is left out.  A function
+ * is known by its signature, not by its number: one that was dropped and made again is the same.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "base/called.h"
+#include "base/compat.h"
+
+typedef struct Called
+{
+	List *functions; /* of Oid */
+	List *types; /* of Oid, that were looked at */
+} Called;
+
+static bool called_walker(Node *node, Called *called);
+
+/* For check_functions_in_node(). */
+static bool
+note_function(Oid function, void *context)
+{
+	Called *called = context;
+
+	if (function >= FirstNormalObjectId)
+		called->functions = list_append_unique_oid(called->functions, function);
+	return false;
+}
+
+static void
+note_conditions(Oid domain, Called *called)
+{
+	DomainConstraintRef *ref = palloc0(sizeof(DomainConstraintRef));
+	ListCell *cell;
+
+	InitDomainConstraintRef(domain, ref, CurrentMemoryContext, false);
+	foreach(cell, ref->constraints)
+	{
+		const DomainConstraintState *constraint = lfirst(cell);
+
+		if (constraint->constrainttype == DOM_CONSTRAINT_CHECK)
+			(void) called_walker((Node *) constraint->check_expr, called);
+	}
+}
+
+static void note_type(Oid type, Called *called);
+
+static void
+note_columns(Oid type, Called *called)
+{
+	TupleDesc desc = lookup_rowtype_tupdesc_copy(type, -1);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			note_type(TupleDescAttr(desc, i)->atttypid, called);
+	}
+}
+
+/* The domains that a value of the type passes through when it is read as text, or made. */
+static void
+note_type(Oid type, Called *called)
+{
+	check_stack_depth();
+	if (type < FirstNormalObjectId || list_member_oid(called->types, type))
+		return;
+	called->types = lappend_oid(called->types, type);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_DOMAIN:
+			note_conditions(type, called);
+			note_type(getBaseType(type), called);
+			break;
+		case TYPTYPE_COMPOSITE:
+			note_columns(type, called);
+			break;
+		case TYPTYPE_RANGE:
+			note_type(get_range_subtype(type), called);
+			break;
+		case TYPTYPE_MULTIRANGE:
+			note_type(get_multirange_range(type), called);
+			break;
+		default:
+			note_type(get_element_type(type), called);
+			break;
+	}
+}
+
+static bool
+called_walker(Node *node, Called *called)
+{
+	if (node == NULL)
+		return false;
+	(void) check_functions_in_node(node, note_function, called);
+	switch (nodeTag(node))
+	{
+		case T_ArrayCoerceExpr:
+		case T_ArrayExpr:
+		case T_CoerceToDomain:
+		case T_CoerceViaIO:
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_RowExpr:
+			note_type(exprType(node), called);
+			break;
+		default:
+			break;
+	}
+	return expression_tree_walker(node, called_walker, called);
+}
+
+List *
+llm_called_by(Node *expr)
+{
+	Called called = {0};
+	List *signatures = NIL;
+	ListCell *cell;
+
+	(void) called_walker(expr, &called);
+	foreach(cell, called.functions)
+		signatures = lappend(signatures, format_procedure_qualified(lfirst_oid(cell)));
+	return signatures;
+}
+
+/* Its owner could ask as this role, or it is gone. */
+static bool
+is_of_member(Oid function)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return is_member_of_role(owner, GetUserId());
+}
+
+static bool
+is_among(const char *signature, const List *signatures)
+{
+	ListCell *cell;
+
+	foreach(cell, signatures)
+	{
+		if (strcmp(signature, lfirst(cell)) == 0)
+			return true;
+	}
+	return false;
+}
+
+void
+llm_called_check(Node *expr, const List *signatures)
+{
+	Called called = {0};
+	ListCell *cell;
+
+	(void) called_walker(expr, &called);
+	foreach(cell, called.functions)
+	{
+		const char *signature = format_procedure_qualified(lfirst_oid(cell));
+
+		if (!is_among(signature, signatures) && !is_of_member(lfirst_oid(cell)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("function %s would be called, and would not have been when it was asked", signature),
+					 errdetail("It is another role's, and came with a cast, an operator, a domain or its arguments since."),
+					 errhint("Look at it. When it is gone, llm.retry() goes on with the answer that is there.")));
+	}
+}
