@@ -22,6 +22,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "replication/logicalworker.h"
 #include "tcop/utility.h"
@@ -182,12 +183,14 @@ check_process(const char *function)
 				 errhint("Ask in a statement of its own.")));
 	else if (IsLogicalWorker())
 		where = "Rows that a subscription applies wait for no answer.";
+	else if (MyBackendType == B_AUTOVAC_WORKER)
+		where = "Autovacuum waits for no answer, and spends nothing.";
 	if (where != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s() cannot be evaluated here", function),
 				 errdetail("%s", where),
-				 errhint("Mark functions that call %s() PARALLEL UNSAFE, and use it in no default of a subscriber's column.", function)));
+				 errhint("Mark functions that call %s() PARALLEL UNSAFE, and use it in no statistics, no index and no default of a subscriber's column.", function)));
 }
 
 /* The way out for what is not deferred anywhere. */

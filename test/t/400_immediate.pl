@@ -313,6 +313,23 @@ foreach my $victim ('sender', 'session')
 	is(requests(), $requests, 'and is not asked again');
 }
 
+# Autovacuum evaluates expressions of statistics: nobody has asked for that, and its workers are everybody's.
+my $asked = requests();
+sql('ALTER SYSTEM SET autovacuum_naptime = 1; SELECT pg_reload_conf();',
+	'CREATE TABLE watched (id int PRIMARY KEY, body text) WITH (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0);',
+	q(CREATE STATISTICS watched_asks ON (llm_filter(body, 'is it wrong?')), id FROM watched;),
+	q(INSERT INTO watched SELECT i, 'Row ' || i FROM generate_series(1, 40) i;));
+my $refusal = qr/llm_filter\(\) cannot be evaluated here.*automatic analyze of table "postgres\.public\.watched"/s;
+foreach (1 .. 5 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if slurp_file($node->logfile) =~ $refusal
+	  || sql(q(SELECT last_autoanalyze IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'watched')) eq 't';
+	usleep(200_000);
+}
+like(slurp_file($node->logfile), $refusal, 'P6: autovacuum waits for no answer');
+is(requests() - $asked, 0, 'P3: and asks nothing');
+sql('ALTER SYSTEM RESET autovacuum_naptime; SELECT pg_reload_conf();');
+
 # Who holds a lock that the sender needs, and waits for the sender, is told.
 $provider->script({ latency_ms => 5 });
 foreach my $table ('llm.ledger', 'llm.letter')
