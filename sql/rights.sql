@@ -111,6 +111,18 @@ SELECT q.key, q.role::regrole, j.relation_name, j.column_name FROM llm.queue q J
 SELECT c.oid::regclass FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'role'
 WHERE c.relnamespace = 'llm'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity ORDER BY c.relname;
 
+-- what a host has refused may quote what was asked: it is shown to the server's owner and to llm_admin
+ALTER SERVER rights_server OWNER TO rights_owner;
+INSERT INTO llm.habit (server, model, name, value, why) VALUES ('rights_server', 'm', 'answer_form', 'json_object', 'no label "ill"');
+SET ROLE "rights user";
+SELECT count(*) FROM llm.habit;
+SELECT count(*) FROM llm.health WHERE kind = 'habit';
+SET ROLE rights_owner;
+SELECT count(*) FROM llm.habit;
+RESET ROLE;
+DELETE FROM llm.habit;
+ALTER SERVER rights_server OWNER TO CURRENT_USER;
+
 -- where no task is, nothing is locked, nor written
 SELECT place, llm.lock_task(place) FROM unnest('{"(0,0)","(0,60000)","(4294967294,7)","(4294967295,65535)"}'::tid[]) place;
 

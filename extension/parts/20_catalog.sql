@@ -260,6 +260,11 @@ COMMENT ON COLUMN llm.habit.name IS 'option that it stands for: answer_form, max
 COMMENT ON COLUMN llm.habit.value IS 'value that is used instead';
 COMMENT ON COLUMN llm.habit.since IS 'when it was found out';
 COMMENT ON COLUMN llm.habit.why IS 'the provider''s sentence';
+-- The sentence may quote what was asked: labels, a schema, words of an instruction.
+ALTER TABLE llm.habit ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON llm.habit FOR SELECT USING (EXISTS (SELECT FROM pg_catalog.pg_foreign_server s
+	WHERE s.srvname::text OPERATOR(pg_catalog.=) server AND pg_catalog.pg_has_role(s.srvowner, 'usage')));
+CREATE POLICY admin ON llm.habit FOR SELECT USING ((SELECT pg_catalog.pg_has_role('llm_admin', 'usage')));
 GRANT SELECT ON llm.habit TO PUBLIC;
 
 CREATE FUNCTION llm.forget_habits(server text DEFAULT NULL, model text DEFAULT NULL) RETURNS bigint
