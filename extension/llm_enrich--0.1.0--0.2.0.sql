@@ -764,7 +764,7 @@ COMMENT ON VIEW llm.cost_by_tag IS
 	'llm.bill() by each tag that llm_enrich.bill_tags names; other tags as rows of llm.ledger have them, which llm.prune deletes and which take time to read';
 -- Options of a model, and providers that are known by name.
 ALTER TABLE llm.model ADD COLUMN options jsonb CHECK (pg_catalog.jsonb_typeof(options) OPERATOR(pg_catalog.=) 'object');
-COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, context_tokens, extra_body, max_tokens_field, system_role';
+COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, connect_timeout, context_tokens, extra_body, max_tokens_field, system_role, timeout';
 ALTER TABLE llm.model ADD COLUMN fallback text CHECK (fallback OPERATOR(pg_catalog.<>) alias);
 COMMENT ON COLUMN llm.model.fallback IS 'alias of the model that is asked while this one does not answer, refuses everybody or has refused a row; NULL: none';
 CREATE FUNCTION llm.add_model(
@@ -1170,7 +1170,7 @@ COMMENT ON FUNCTION llm.setval(regclass, bigint, boolean) IS 'setval(), but not 
 CREATE PROCEDURE llm.prune(before timestamptz)
 LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_prune';
 COMMENT ON PROCEDURE llm.prune(timestamptz) IS
-	'delete, in steps, what is older: rows of the ledger, dead letters, finished jobs, and recipes that nothing refers to';
+	'delete, in steps, what is older: rows of the ledger, dead letters, finished jobs, kept answers, and recipes that nothing refers to';
 -- What steers tasks names the table first.
 
 CREATE FUNCTION llm.cancel(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,

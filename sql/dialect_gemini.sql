@@ -30,6 +30,7 @@ FROM unnest(ARRAY['gemini-2.5-flash', 'gemini-3.6-flash']) model, unnest(ARRAY['
 SELECT pg_temp.body('gemini', 'complete', pg_temp.spec('complete', '{"options": {"temperature": 0}}'), 'm', 'x', NULL, NULL, '{"extra_body": "\"generationConfig\":{\"topK\":3,\"temperature\":1},\"safetySettings\":[]"}')::jsonb - 'contents';
 SELECT pg_temp.address('gemini', 'chat', 'tunedModels/mine', '{"base_url": "https://gw.example/v1beta"}') ->> 'url';
 SELECT pg_temp.embed('gemini', 'gemini-embedding-001', ARRAY['first', 'second "text"'], 768);
+SELECT pg_temp.embed('gemini', 'gemini-embedding-001', ARRAY['first', 'second "text"'], 768, '{"extra_body": "\"taskType\":\"CLUSTERING\""}');
 SELECT pg_temp.vectors('gemini', status, convert_to(body, 'UTF8'), '{}', n) FROM (VALUES
 	(200, 2, '{"embeddings": [{"values": [0.5, -1]}, {"values": [1e-3, 2]}], "usageMetadata": {"promptTokenCount": 4}}'), (200, 2, '{"embeddings": [{"values": [1]}]}'),
 	(200, 1, '{"embeddings": [{"values": [1]}, {"values": [2]}]}'), (200, 1, '{}'), (429, 1, '{"error": {"code": 429, "message": "slow", "status": "RESOURCE_EXHAUSTED"}}')) v (status, n, body);

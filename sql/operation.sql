@@ -73,8 +73,12 @@ SELECT value, pg_temp.refused('complete', jsonb_build_object('options', value)) 
 	{"priority": 101}, {"priority": -101}, {"priority": 1.5}, {"priority": "high"},
 	{"deadline": 5}, {"deadline": "soon"}, {"deadline": "-1 hour"}, {"deadline": "0"}, {"deadline": ""}, {"deadline": "P1DT2H"}, {"deadline": "90 min"},
 	{"deadline": "2030-01-31 18:00+01"}, {"deadline": "2030-01-31T18:00:00Z"}, {"deadline": "2030-13-31"}, {"deadline": "1 hour; drop"},
-	{"tags": ["a"]}, {"tags": {"a": null}}, {"tags": {"a": {"b": 1}}}, {"tags": {"": 1}}
+	{"tags": ["a"]}, {"tags": {"a": null}}, {"tags": {"a": {"b": 1}}}, {"tags": {"": 1}},
+	{"extra_body": 1}, {"extra_body": [{"top_k": 40}]}, {"extra_body": {"Messages": []}}, {"extra_body": {"temperature": 1}}, {"extra_body": {"models": ["dearer"]}},
+	{"extra_body": {"generationConfig": {"maxOutputTokens": 1}}}, {"extra_body": {"options": {"seed": 1}}}, {"extra_body": {"options": {"num_ctx": 8192}, "metadata": {"priority": "x"}}}
 ]');
+SELECT pg_temp.spec('complete', '{"options": {"extra_body": {"top_k": 40, "a": {"b": [1, null]}}}}');
+SELECT pg_temp.spec('complete', '{"options": {"extra_body": {}}}');
 SELECT pg_temp.refused('complete', jsonb_build_object('options', jsonb_build_object('deadline', repeat('1 hour ', 30))));
 SELECT pg_temp.refused('complete', jsonb_build_object('options', jsonb_build_object('tags', jsonb_build_object('a', repeat('ä', 256)))));
 SELECT pg_temp.refused('complete', jsonb_build_object('options', jsonb_build_object('tags', jsonb_build_object('a', repeat('ä', 257)))));

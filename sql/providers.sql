@@ -79,6 +79,7 @@ SELECT options IS NULL FROM llm.model WHERE alias = 'providers_model';
 SELECT llm.alter_model('providers_model', options => '{"proxy": "http://x"}');
 SELECT llm.alter_model('providers_model', options => '[]');
 SELECT llm.alter_model('providers_model', options => '{"answer_form": "xml"}');
+SELECT llm.alter_model('providers_model', options => '{"timeout": "1ms"}');
 SELECT llm.drop_model('providers_model');
 DELETE FROM llm.price WHERE server = 'providers_own';
 DROP SERVER providers_own;

@@ -86,7 +86,7 @@ SELECT try(format('llm_classify(body, ''{a,b}'', examples => %s)', examples)) FR
 	$$'[{"input": " ", "output": "a"}]'$$, $$'[{"input": "x", "output": "a", "why": "y"}]'$$, $$'[{"input": "x", "output": "a"}]'$$,
 	$$(SELECT jsonb_agg(jsonb_build_object('input', g::text, 'output', 'a')) FROM generate_series(1, 101) g)$$]) examples;
 -- options
-SELECT try(format('llm_complete(body, options => %s)', options)) FROM unnest(ARRAY[$$'[]'$$, $$'"x"'$$, $$'7'$$, $$'{"temprature": 1}'$$, $$'{"model": "m"}'$$, $$'{"temperature": "hot"}'$$,
+SELECT try(format('llm_complete(body, options => %s)', options)) FROM unnest(ARRAY[$$'{"extra_body": {"messages": []}}'$$, $$'[]'$$, $$'"x"'$$, $$'7'$$, $$'{"temprature": 1}'$$, $$'{"model": "m"}'$$, $$'{"temperature": "hot"}'$$,
 	$$'{"temperature": 2.5}'$$, $$'{"top_p": -1}'$$, $$'{"seed": 1.5}'$$, $$'{"max_tokens": 0}'$$, $$'{"priority": 101}'$$, $$'{"reasoning_effort": "very high"}'$$, $$'{"verbosity": 3}'$$,
 	$$'{"service_tier": null}'$$, $$'{"deadline": "soon"}'$$, $$'{"tags": ["a"]}'$$, $$'{"tags": {"a": {}}}'$$, $$'{}'$$, $$'{"priority": -100, "tags": {"a": 1}}'$$]) options;
 -- settings that go into each task

@@ -32,7 +32,7 @@ COMMENT ON COLUMN llm.model.requests_per_minute IS 'limit besides the server''s;
 COMMENT ON COLUMN llm.model.tokens_per_minute IS 'limit besides the server''s; the tighter one holds';
 COMMENT ON COLUMN llm.model.max_concurrency IS 'limit of simultaneous requests besides the server''s; the tighter one holds';
 COMMENT ON COLUMN llm.model.created_at IS 'start of the transaction that added it';
-COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, context_tokens, extra_body, max_tokens_field, system_role';
+COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, connect_timeout, context_tokens, extra_body, max_tokens_field, system_role, timeout';
 COMMENT ON COLUMN llm.model.fallback IS 'alias of the model that is asked while this one does not answer, refuses everybody or has refused a row; NULL: none';
 
 CREATE TABLE llm.price (

@@ -37,7 +37,7 @@ COMMENT ON PROCEDURE llm.wait(regclass, name, bigint, bigint, interval) IS
 CREATE PROCEDURE llm.prune(before timestamptz)
 LANGUAGE C AS 'MODULE_PATHNAME', 'llm_enrich_prune';
 COMMENT ON PROCEDURE llm.prune(timestamptz) IS
-	'delete, in steps, what is older: rows of the ledger, dead letters, finished jobs, and recipes that nothing refers to';
+	'delete, in steps, what is older: rows of the ledger, dead letters, finished jobs, kept answers, and recipes that nothing refers to';
 
 CREATE FUNCTION llm.discard(relation regclass DEFAULT NULL, column_name name DEFAULT NULL, job bigint DEFAULT NULL,
 	task bigint DEFAULT NULL, reason text[] DEFAULT NULL)

@@ -570,6 +570,9 @@ fill_from_model(LlmTarget *target, const Model *model, MemoryContext context)
 	target->requests_per_minute = tighter(target->requests_per_minute, model->requests_per_minute);
 	target->tokens_per_minute = tighter(target->tokens_per_minute, model->tokens_per_minute);
 	target->max_concurrency = tighter(target->max_concurrency, model->max_concurrency);
+	target->timeout_ms = tighter(target->timeout_ms, llm_habit_model_duration(model->options, LLM_HABIT_TIMEOUT));
+	target->connect_timeout_ms =
+		tighter(target->connect_timeout_ms, llm_habit_model_duration(model->options, LLM_HABIT_CONNECT_TIMEOUT));
 	target->max_output_tokens = model->max_output_tokens;
 	target->context_tokens = target->endpoint.habits.context_tokens;
 	if (target->context_tokens == 0)

@@ -42,8 +42,6 @@
 #define DEFAULT_CONNECT_TIMEOUT_MS 10000
 
 /* Shorter than this no network answers, longer than an hour no provider works. */
-#define MIN_TIMEOUT_MS 10
-#define MAX_TIMEOUT_MS 3600000
 
 /* What kind of value an option takes; says how it is checked. */
 typedef struct FdwOption
@@ -57,7 +55,6 @@ typedef struct FdwOption
 static void check_concurrency(const char *name, const char *value);
 static void check_count(const char *name, const char *value);
 static void check_dialect(const char *name, const char *value);
-static void check_duration(const char *name, const char *value);
 static void check_key(const char *name, const char *value);
 static void check_path(const char *name, const char *value);
 static void check_provider(const char *name, const char *value);
@@ -74,8 +71,8 @@ static const FdwOption fdw_options[] = {
 	{ForeignServerRelationId, "requests_per_minute", check_count, false},
 	{ForeignServerRelationId, "tokens_per_minute", check_count, false},
 	{ForeignServerRelationId, "max_concurrency", check_concurrency, false},
-	{ForeignServerRelationId, "timeout", check_duration, false},
-	{ForeignServerRelationId, "connect_timeout", check_duration, false},
+	{ForeignServerRelationId, LLM_HABIT_TIMEOUT, llm_habit_check_duration, false},
+	{ForeignServerRelationId, LLM_HABIT_CONNECT_TIMEOUT, llm_habit_check_duration, false},
 	{ForeignServerRelationId, "headers", llm_habit_check_headers, false},
 	{ForeignServerRelationId, "query", llm_habit_check_query, false},
 	{ForeignServerRelationId, "key_header", llm_habit_check_key_header, false},
@@ -123,14 +120,6 @@ static bool
 parse_count(const char *value, int *result)
 {
 	return parse_int(value, result, 0, NULL) && *result >= 1;
-}
-
-/* A time with or without unit, as in a setting: "60s", "1500ms", "1500". */
-static bool
-parse_duration(const char *value, int *result)
-{
-	return parse_int(value, result, GUC_UNIT_MS, NULL) &&
-		   *result >= MIN_TIMEOUT_MS && *result <= MAX_TIMEOUT_MS;
 }
 
 /*
@@ -288,19 +277,6 @@ check_concurrency(const char *name, const char *value)
 				 errdetail("That is three quarters of \"llm_enrich.max_connections\", now %d.", llm_guc_max_connections),
 				 errhint("ALTER SYSTEM SET llm_enrich.max_connections = %d; then restart the server.",
 						 (int) Min((int64) count * 4 / 3 + 1, 10000))));
-}
-
-static void
-check_duration(const char *name, const char *value)
-{
-	int duration;
-
-	if (!parse_duration(value, &duration))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
-				 errdetail("It must be a time between %d ms and %d s.", MIN_TIMEOUT_MS, MAX_TIMEOUT_MS / 1000),
-				 errhint("Valid units are \"ms\", \"s\", \"min\" and \"h\"; a plain number is milliseconds.")));
 }
 
 static void
@@ -464,10 +440,9 @@ get_count(List *options, const char *name)
 static int
 get_duration(List *options, const char *name, int otherwise)
 {
-	const char *value = llm_fdw_option(options, name);
-	int duration;
+	int duration = llm_habit_duration(llm_fdw_option(options, name));
 
-	return value != NULL && parse_duration(value, &duration) ? duration : otherwise;
+	return duration > 0 ? duration : otherwise;
 }
 
 /* What the provider of that name fills in; what the options say comes after it. */
@@ -517,8 +492,8 @@ llm_fdw_server_options(List *options, LlmServerOptions *result)
 	count = get_count(options, "max_concurrency");
 	if (count > 0)
 		result->max_concurrency = count;
-	result->timeout_ms = get_duration(options, "timeout", DEFAULT_TIMEOUT_MS);
-	result->connect_timeout_ms = get_duration(options, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_MS);
+	result->timeout_ms = get_duration(options, LLM_HABIT_TIMEOUT, DEFAULT_TIMEOUT_MS);
+	result->connect_timeout_ms = get_duration(options, LLM_HABIT_CONNECT_TIMEOUT, DEFAULT_CONNECT_TIMEOUT_MS);
 	result->query = llm_fdw_option(options, "query");
 	result->key_header = llm_fdw_option(options, "key_header");
 	result->headers = llm_fdw_option(options, "headers");

@@ -17,9 +17,14 @@
 #include "base/json.h"
 #include "catalog/fdw_habit.h"
 #include "dialect/dialect_shared.h"
+#include "operation/spec.h"
 
 /* Longer than any name of a parameter. */
 #define WORD_BYTES 64
+
+/* The shortest and the longest time that a request may be given. */
+#define MIN_TIMEOUT_MS 10
+#define MAX_TIMEOUT_MS 3600000
 
 /* In less there is no room for a question and its answer. */
 #define LEAST_CONTEXT_TOKENS 1000
@@ -58,20 +63,6 @@ static const char *const own_headers[] = {
 	"trailer",
 	"transfer-encoding",
 	"upgrade",
-};
-
-/* Members of a body that carry the question; lower case. */
-static const char *const own_members[] = {
-	"contents",
-	"input",
-	"messages",
-	"model",
-	"n",
-	"prompt",
-	"stream",
-	"system",
-	"system_instruction",
-	"systeminstruction",
 };
 
 /* Raise for a value that is not repeated. */
@@ -295,7 +286,7 @@ llm_habit_check_extra_body(const char *name, const char *value)
 	{
 		char *member = decode(&key);
 
-		if (is_one_of(member, own_members, lengthof(own_members)))
+		if (llm_options_is_questions_own(member))
 			refuse(name, psprintf("Member \"%s\" is the question's own.", member), NULL);
 		llm_json_skip(&reader);
 	}
@@ -303,6 +294,28 @@ llm_habit_check_extra_body(const char *name, const char *value)
 		refuse(name, "It must be a JSON object.", "An example is {\"top_k\": 40}.");
 	if (llm_dialect_holds_key(value))
 		refuse_secret(name, name);
+}
+
+int
+llm_habit_duration(const char *value)
+{
+	int duration;
+
+	return value != NULL && parse_int(value, &duration, GUC_UNIT_MS, NULL) && duration >= MIN_TIMEOUT_MS &&
+				   duration <= MAX_TIMEOUT_MS
+			   ? duration
+			   : 0;
+}
+
+void
+llm_habit_check_duration(const char *name, const char *value)
+{
+	if (llm_habit_duration(value) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errdetail("It must be a time between %d ms and %d s.", MIN_TIMEOUT_MS, MAX_TIMEOUT_MS / 1000),
+				 errhint("Valid units are \"ms\", \"s\", \"min\" and \"h\"; a plain number is milliseconds.")));
 }
 
 void
@@ -442,11 +455,24 @@ static const struct
 	void (*check)(const char *name, const char *value);
 } model_options[] = {
 	{LLM_HABIT_ANSWER_FORM, llm_habit_check_answer_form},
+	{LLM_HABIT_CONNECT_TIMEOUT, llm_habit_check_duration},
 	{LLM_HABIT_CONTEXT_TOKENS, llm_habit_check_context_tokens},
 	{LLM_HABIT_EXTRA_BODY, llm_habit_check_extra_body},
 	{LLM_HABIT_MAX_TOKENS_FIELD, llm_habit_check_max_tokens_field},
 	{LLM_HABIT_SYSTEM_ROLE, llm_habit_check_system_role},
+	{LLM_HABIT_TIMEOUT, llm_habit_check_duration},
 };
+
+static char *
+model_option_names(void)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < lengthof(model_options); i++)
+		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", model_options[i].name);
+	return buf.data;
+}
 
 /* The value of an option: a string as it is, anything else as JSON text. */
 static char *
@@ -488,9 +514,7 @@ llm_habit_check_model(Jsonb *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("invalid option \"%s\"", llm_json_cstring(&pair->key)),
-					 errhint("Options of a model are: %s, %s, %s, %s, %s. All others belong in CREATE SERVER.",
-							 LLM_HABIT_ANSWER_FORM, LLM_HABIT_CONTEXT_TOKENS, LLM_HABIT_EXTRA_BODY,
-							 LLM_HABIT_MAX_TOKENS_FIELD, LLM_HABIT_SYSTEM_ROLE)));
+					 errhint("Options of a model are: %s. All others belong in CREATE SERVER.", model_option_names())));
 	}
 }
 
@@ -508,4 +532,15 @@ llm_habit_apply_model(LlmHabits *habits, Jsonb *options)
 		if (value != NULL)
 			llm_habit_apply(habits, model_options[j].name, option_text(value));
 	}
+}
+
+int
+llm_habit_model_duration(Jsonb *options, const char *name)
+{
+	JsonbValue tree;
+	const JsonbValue *value = NULL;
+
+	if (options != NULL && llm_json_tree(options, &tree))
+		value = llm_json_get(&tree, name);
+	return value == NULL ? 0 : llm_habit_duration(option_text(value));
 }

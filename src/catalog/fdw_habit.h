@@ -22,11 +22,14 @@
 #define LLM_HABIT_SYSTEM_ROLE "system_role"
 #define LLM_HABIT_CONTEXT_TOKENS "context_tokens"
 #define LLM_HABIT_EXTRA_BODY "extra_body"
+#define LLM_HABIT_TIMEOUT "timeout"
+#define LLM_HABIT_CONNECT_TIMEOUT "connect_timeout"
 
 extern void llm_habit_check_headers(const char *name, const char *value);
 extern void llm_habit_check_query(const char *name, const char *value);
 extern void llm_habit_check_key_header(const char *name, const char *value);
 extern void llm_habit_check_extra_body(const char *name, const char *value);
+extern void llm_habit_check_duration(const char *name, const char *value);
 extern void llm_habit_check_context_tokens(const char *name, const char *value);
 extern void llm_habit_check_answer_form(const char *name, const char *value);
 extern void llm_habit_check_max_tokens_field(const char *name, const char *value);
@@ -41,6 +44,12 @@ extern void llm_habit_apply(LlmHabits *habits, const char *name, const char *val
 
 /* The same for all options of a model. */
 extern void llm_habit_apply_model(LlmHabits *habits, Jsonb *options);
+
+/* A time as an option has it, in ms; 0: none, or no such time. */
+extern int llm_habit_duration(const char *value);
+
+/* The same of a model's option. */
+extern int llm_habit_model_duration(Jsonb *options, const char *name);
 
 /* "json_schema", …: the option's value. */
 extern const char *llm_habit_form_name(LlmAnswerForm form);

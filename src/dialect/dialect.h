@@ -97,6 +97,7 @@ typedef struct LlmEmbed
 	const LlmText *inputs;
 	int ninputs;
 	int dimensions; /* 0: as many as the model gives */
+	const char *extra_body; /* members that the call adds, as in LlmHabits; or NULL */
 } LlmEmbed;
 
 typedef struct LlmVector

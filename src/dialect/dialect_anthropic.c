@@ -204,7 +204,7 @@ prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint)
 	llm_dialect_append_word(head, "service_tier", params->service_tier);
 	if (params->reasoning_effort != NULL && strcmp(params->reasoning_effort, "none") == 0)
 		appendStringInfoString(head, ",\"thinking\":{\"type\":\"disabled\"}");
-	llm_dialect_append_extra(head, &endpoint->habits);
+	llm_dialect_append_extra(head, 0, params->extra_body, &endpoint->habits);
 	append_output(head, recipe, endpoint);
 	append_system(head, recipe->system);
 	appendStringInfo(head, ",\"messages\":[%s", llm_dialect_openai_turns.user);

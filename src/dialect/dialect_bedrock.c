@@ -38,7 +38,7 @@ append_config(StringInfo buf, const LlmParams *params, const LlmHabits *habits)
 		appendStringInfo(&config, ",\"maxTokens\":%d", params->max_tokens);
 	llm_dialect_append_number(&config, "temperature", params->temperature);
 	llm_dialect_append_number(&config, "topP", params->top_p);
-	llm_dialect_append_extra_of(&config, 0, habits, "inferenceConfig");
+	llm_dialect_append_extra_of(&config, 0, params->extra_body, habits, "inferenceConfig");
 	appendStringInfo(buf, "\"inferenceConfig\":{%s}", config.len > 0 ? config.data + 1 : "");
 	pfree(config.data);
 }
@@ -83,7 +83,7 @@ prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint)
 		llm_json_append_string(head, recipe->params.service_tier, strlen(recipe->params.service_tier));
 		appendStringInfoChar(head, '}');
 	}
-	llm_dialect_append_extra(head, habits);
+	llm_dialect_append_extra(head, 0, recipe->params.extra_body, habits);
 	append_form(head, recipe, habits->answer_form);
 	if (recipe->system[0] != '\0')
 	{

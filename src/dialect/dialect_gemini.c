@@ -101,11 +101,11 @@ prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint)
 	if (params->max_tokens > 0)
 		appendStringInfo(head, ",\"maxOutputTokens\":%d", params->max_tokens);
 	append_thinking(head, endpoint, params->reasoning_effort);
-	llm_dialect_append_extra_of(head, from, habits, "generationConfig");
+	llm_dialect_append_extra_of(head, from, params->extra_body, habits, "generationConfig");
 	append_form(head, recipe, habits->answer_form);
 	appendStringInfoChar(head, '}');
 	llm_dialect_append_word(head, "serviceTier", params->service_tier);
-	llm_dialect_append_extra(head, habits);
+	llm_dialect_append_extra(head, 0, params->extra_body, habits);
 	if (recipe->system[0] != '\0')
 	{
 		appendStringInfoString(head, ",\"systemInstruction\":{\"parts\":[{\"text\":");
@@ -138,11 +138,13 @@ append_embed(const LlmEndpoint *endpoint, const LlmEmbed *ask, StringInfo body)
 	appendStringInfoString(body, "{\"requests\":[");
 	for (int i = 0; i < ask->ninputs; i++)
 	{
+		int from = body->len;
+
 		appendStringInfoString(body, i > 0 ? ",{\"model\":" : "{\"model\":");
 		llm_json_append_string(body, model, strlen(model));
 		if (ask->dimensions > 0)
 			appendStringInfo(body, ",\"outputDimensionality\":%d", ask->dimensions);
-		llm_dialect_append_extra(body, &endpoint->habits);
+		llm_dialect_append_extra(body, from, ask->extra_body, &endpoint->habits);
 		appendStringInfoString(body, ",\"content\":{\"parts\":[{\"text\":");
 		llm_json_append_string(body, ask->inputs[i].at, ask->inputs[i].len);
 		appendStringInfoString(body, "}]}}");

@@ -29,7 +29,7 @@ append_options(StringInfo buf, const LlmParams *params, const LlmHabits *habits)
 	llm_dialect_append_number(&options, "seed", params->seed);
 	if (params->max_tokens > 0)
 		appendStringInfo(&options, ",\"num_predict\":%d", params->max_tokens);
-	llm_dialect_append_extra_of(&options, 0, habits, "options");
+	llm_dialect_append_extra_of(&options, 0, params->extra_body, habits, "options");
 	if (options.len > 0)
 		appendStringInfo(buf, ",\"options\":{%s}", options.data + 1);
 	pfree(options.data);
@@ -59,7 +59,7 @@ prepare(const LlmRecipe *recipe, const LlmEndpoint *endpoint)
 	appendStringInfoString(head, ",\"stream\":false,\"truncate\":false");
 	append_thinking(head, recipe->params.reasoning_effort);
 	append_options(head, &recipe->params, habits);
-	llm_dialect_append_extra(head, habits);
+	llm_dialect_append_extra(head, 0, recipe->params.extra_body, habits);
 	if (recipe->schema != NULL && habits->answer_form == LLM_ANSWER_JSON_OBJECT)
 		appendStringInfoString(head, ",\"format\":\"json\"");
 	else if (recipe->schema != NULL && habits->answer_form == LLM_ANSWER_JSON_SCHEMA &&
@@ -82,7 +82,7 @@ append_embed(const LlmEndpoint *endpoint, const LlmEmbed *ask, StringInfo body)
 	appendStringInfoString(body, ",\"truncate\":false");
 	if (ask->dimensions > 0)
 		appendStringInfo(body, ",\"dimensions\":%d", ask->dimensions);
-	llm_dialect_append_extra(body, &endpoint->habits);
+	llm_dialect_append_extra(body, 0, ask->extra_body, &endpoint->habits);
 	for (int i = 0; i < ask->ninputs; i++)
 	{
 		appendStringInfoString(body, i == 0 ? ",\"input\":[" : ",");

@@ -109,7 +109,7 @@ llm_dialect_openai_prepare_as(const LlmRecipe *recipe, const LlmEndpoint *endpoi
 	appendStringInfoString(head, "{\"model\":");
 	llm_json_append_string(head, endpoint->model, strlen(endpoint->model));
 	append_params(head, &recipe->params, habits, names);
-	llm_dialect_append_extra(head, habits);
+	llm_dialect_append_extra(head, 0, recipe->params.extra_body, habits);
 	append_response_format(head, recipe, habits->answer_form);
 	appendStringInfoString(head, ",\"messages\":[");
 	llm_dialect_openai_instructions(head, recipe->system, habits->system_role != NULL ? habits->system_role : "system");
@@ -137,7 +137,7 @@ llm_dialect_openai_embed_as(const LlmEndpoint *endpoint, const LlmEmbed *ask, co
 	llm_json_append_string(body, endpoint->model, strlen(endpoint->model));
 	if (ask->dimensions > 0)
 		appendStringInfo(body, ",\"%s\":%d", names->dimensions, ask->dimensions);
-	llm_dialect_append_extra(body, &endpoint->habits);
+	llm_dialect_append_extra(body, 0, ask->extra_body, &endpoint->habits);
 	appendStringInfoString(body, ",\"input\":");
 	for (int i = 0; i < ask->ninputs; i++)
 	{

@@ -31,16 +31,17 @@ llm_dialect_append_word(StringInfo buf, const char *key, const char *word)
 	llm_json_append_string(buf, word, strlen(word));
 }
 
-void
-llm_dialect_append_extra_of(StringInfo buf, int from, const LlmHabits *habits, const char *member)
+/* The members of one object, among members of a body. */
+static void
+append_inner(StringInfo buf, int from, const char *members, const char *member)
 {
 	LlmJsonReader reader;
 	LlmJsonSlice key;
 	char *object;
 
-	if (habits->extra_body == NULL)
+	if (members == NULL)
 		return;
-	object = psprintf("{%s}", habits->extra_body);
+	object = psprintf("{%s}", members);
 	llm_json_open(&reader, object, strlen(object));
 	llm_json_enter(&reader, '{');
 	for (int i = 0; llm_json_next_key(&reader, i, &key); i++)
@@ -53,18 +54,15 @@ llm_dialect_append_extra_of(StringInfo buf, int from, const LlmHabits *habits, c
 		if (!llm_json_skip(&reader))
 			break;
 		if (is_it)
-		{
-			LlmHabits inner = {.extra_body = pnstrdup(value + 1, reader.at - value - 2)};
-			StringInfoData part;
-
-			/* by itself, so that only members of this object count as there */
-			initStringInfo(&part);
-			appendBinaryStringInfo(&part, buf->data + from, buf->len - from);
-			llm_dialect_append_extra(&part, &inner);
-			appendStringInfoString(buf, part.data + (buf->len - from));
-			pfree(part.data);
-		}
+			llm_dialect_append_members(buf, from, pnstrdup(value + 1, reader.at - value - 2));
 	}
+}
+
+void
+llm_dialect_append_extra_of(StringInfo buf, int from, const char *of_call, const LlmHabits *habits, const char *member)
+{
+	append_inner(buf, from, of_call, member);
+	append_inner(buf, from, habits->extra_body, member);
 }
 
 /*

@@ -36,10 +36,11 @@ extern void llm_dialect_append_number(StringInfo buf, const char *key, const cha
 extern void llm_dialect_append_word(StringInfo buf, const char *key, const char *word);
 
 /*
- * Append the members that the habits add to one object of the body, which begins at "from" in
- * the buffer, each after a comma; a member that is there already stays as it is.
+ * Append the members that the call and then the habits add to one object of the body, which begins at
+ * "from" in the buffer; a member that is there already stays as it is.
  */
-extern void llm_dialect_append_extra_of(StringInfo buf, int from, const LlmHabits *habits, const char *member);
+extern void llm_dialect_append_extra_of(StringInfo buf, int from, const char *of_call, const LlmHabits *habits,
+										const char *member);
 
 /* A whole body: the head, the row's text, its end, the second asking if it is one, the tail. */
 extern void llm_dialect_append_turns(StringInfo body, const LlmFrame *frame, const LlmChat *chat,

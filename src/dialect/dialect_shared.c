@@ -186,16 +186,16 @@ llm_note_vector(LlmJsonReader *r, LlmVector *vector)
 /* ---- a question ---- */
 
 void
-llm_dialect_append_extra(StringInfo buf, const LlmHabits *habits)
+llm_dialect_append_members(StringInfo buf, int from, const char *members)
 {
 	LlmJsonReader reader;
 	LlmJsonSlice key;
 	char *object;
 	int before = buf->len;
 
-	if (habits->extra_body == NULL)
+	if (members == NULL)
 		return;
-	object = psprintf("{%s}", habits->extra_body);
+	object = psprintf("{%s}", members);
 	llm_json_open(&reader, object, strlen(object));
 	llm_json_enter(&reader, '{');
 	for (int i = 0; llm_json_next_key(&reader, i, &key); i++)
@@ -207,9 +207,16 @@ llm_dialect_append_extra(StringInfo buf, const LlmHabits *habits)
 		value = reader.at;
 		if (!llm_json_skip(&reader))
 			break;
-		if (memmem(buf->data, before, member, strlen(member)) == NULL)
+		if (memmem(buf->data + from, before - from, member, strlen(member)) == NULL)
 			appendStringInfo(buf, ",%s%.*s", member, (int) (reader.at - value), value);
 	}
+}
+
+void
+llm_dialect_append_extra(StringInfo buf, int from, const char *of_call, const LlmHabits *habits)
+{
+	llm_dialect_append_members(buf, from, of_call);
+	llm_dialect_append_members(buf, from, habits->extra_body);
 }
 
 /* ---- an answer ---- */

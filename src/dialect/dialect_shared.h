@@ -87,11 +87,16 @@ extern bool llm_note_vector(LlmJsonReader *r, LlmVector *vector);
 /* ---- a question ---- */
 
 /*
- * Append the members that the habits add to a body, each after a comma.  To be called after
- * the parameters and before anything that nests: a member that is there already stays as
- * it is, since the call asked for it.
+ * Append members (JSON without the braces; NULL: none), each after a comma, to what begins at "from" in the
+ * buffer.  A member that is there already stays as it is.
  */
-extern void llm_dialect_append_extra(StringInfo buf, const LlmHabits *habits);
+extern void llm_dialect_append_members(StringInfo buf, int from, const char *members);
+
+/*
+ * Append the members that the call and then the habits add to a body that begins at "from".  To be called
+ * after the parameters and before anything that nests: what the call asked for stays as it is.
+ */
+extern void llm_dialect_append_extra(StringInfo buf, int from, const char *of_call, const LlmHabits *habits);
 
 /* ---- an answer ---- */
 

@@ -77,6 +77,20 @@ load_word(const JsonbValue *spec, const char *key)
 	return llm_json_cstring(value);
 }
 
+/* The members of an object, without its braces; NULL: there are none. */
+static const char *
+load_members(const JsonbValue *spec, const char *key)
+{
+	JsonbValue *value = llm_json_get(spec, key);
+	StringInfoData buf;
+
+	if (value == NULL || value->type != jbvObject || value->val.object.nPairs == 0)
+		return NULL;
+	initStringInfo(&buf);
+	llm_json_append(&buf, value);
+	return pnstrdup(buf.data + 1, buf.len - 2);
+}
+
 static void
 load_params(const LlmOperation *op, LlmParams *params, const JsonbValue *spec)
 {
@@ -90,6 +104,7 @@ load_params(const LlmOperation *op, LlmParams *params, const JsonbValue *spec)
 	params->reasoning_effort = load_word(spec, "reasoning_effort");
 	params->verbosity = load_word(spec, "verbosity");
 	params->service_tier = load_word(spec, "service_tier");
+	params->extra_body = load_members(spec, "extra_body");
 	params->truncate = llm_truncate_find(load_word(spec, "truncate"));
 	/* an answer that the user's conditions may find wrong is asked for each time */
 	params->reuse = llm_json_get(spec, LLM_CONDITION_KEY) == NULL &&

@@ -45,6 +45,7 @@ typedef struct LlmParams
 	const char *reasoning_effort; /* or NULL */
 	const char *verbosity; /* or NULL */
 	const char *service_tier; /* or NULL */
+	const char *extra_body; /* members to add to the request, as JSON without the braces, or NULL */
 	bool reuse; /* a kept answer will do, and the answer may be kept: this one does not travel */
 	LlmTruncate truncate; /* nor does this */
 } LlmParams;

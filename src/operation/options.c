@@ -32,6 +32,7 @@
 
 static const LlmOption known_options[] = {
 	{"deadline", LLM_OPTION_DEADLINE, false, 0, 0, NULL},
+	{"extra_body", LLM_OPTION_MEMBERS, true, 0, 0, NULL},
 	{"max_tokens", LLM_OPTION_INTEGER, true, 1, 10000000, NULL},
 	{"priority", LLM_OPTION_INTEGER, false, -100, 100, NULL},
 	{"quotes", LLM_OPTION_FLAG, true, 0, 0, "extract"},
@@ -44,6 +45,38 @@ static const LlmOption known_options[] = {
 	{"top_p", LLM_OPTION_NUMBER, true, 0, 1, NULL},
 	{"truncate", LLM_OPTION_PLACE, true, 0, 0, NULL},
 	{"verbosity", LLM_OPTION_WORD, true, 0, 0, NULL},
+};
+
+/* Members that ask the question, in the words of all dialects. */
+static const char *const questions_own[] = {
+	"contents",
+	"input",
+	"messages",
+	"model",
+	"n",
+	"prompt",
+	"stream",
+	"system",
+	"system_instruction",
+	"systeminstruction",
+};
+
+/*
+ * What a call may not set besides: the form of the answer, and what would cost more than is reserved for it.
+ * That has options, or is the server's and the model's.
+ */
+static const char *const not_of_a_call[] = {
+	"best_of",
+	"candidatecount",
+	"format",
+	"max_completion_tokens",
+	"max_output_tokens",
+	"maxoutputtokens",
+	"maxtokens",
+	"models",
+	"num_predict",
+	"response_format",
+	"servicetier",
 };
 
 const LlmOption *
@@ -223,6 +256,49 @@ check_tags(const LlmOption *option, const JsonbValue *value)
 		refuse(option, fault);
 }
 
+static bool
+is_one_of(const char *word, const char *const *list, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (pg_strcasecmp(word, list[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+llm_options_is_questions_own(const char *member)
+{
+	return is_one_of(member, questions_own, lengthof(questions_own));
+}
+
+static bool
+is_number(const LlmOption *option)
+{
+	return option->type == LLM_OPTION_NUMBER || option->type == LLM_OPTION_INTEGER;
+}
+
+/* Members of the request, or of an object in it, which some dialects have for numbers. */
+static void
+check_members(const LlmOption *option, const JsonbValue *value, bool outermost)
+{
+	for (int i = 0; i < value->val.object.nPairs; i++)
+	{
+		const JsonbPair *pair = &value->val.object.pairs[i];
+		const LlmOption *same = find_option(&pair->key);
+		char *name = llm_json_cstring(&pair->key);
+
+		if (same != NULL && (outermost || (same->in_recipe && is_number(same))))
+			refuse(option, psprintf("\"%s\" is an option of its own.", name));
+		if ((outermost && llm_options_is_questions_own(name)) ||
+			is_one_of(name, not_of_a_call, lengthof(not_of_a_call)))
+			refuse(option, psprintf("The member \"%s\" is not for a call to set.", name));
+		if (pair->value.type == jbvObject)
+			check_members(option, &pair->value, false);
+	}
+}
+
 static void
 check_option(const LlmOption *option, JsonbValue *value)
 {
@@ -248,6 +324,11 @@ check_option(const LlmOption *option, JsonbValue *value)
 			break;
 		case LLM_OPTION_TAGS:
 			check_tags(option, value);
+			break;
+		case LLM_OPTION_MEMBERS:
+			if (value->type != jbvObject)
+				refuse(option, "It must be a JSON object, for instance {\"top_k\": 40}.");
+			check_members(option, value, true);
 			break;
 	}
 }

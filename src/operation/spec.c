@@ -108,6 +108,8 @@ is_default(const LlmOperation *op, const LlmOption *option, const JsonbValue *va
 {
 	bool is_set = (strcmp(option->name, "reuse") == 0 && !op->not_kept);
 
+	if (option->type == LLM_OPTION_MEMBERS)
+		return value->val.object.nPairs == 0;
 	return option->type == LLM_OPTION_FLAG && value->val.boolean == is_set;
 }
 

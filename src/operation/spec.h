@@ -78,7 +78,8 @@ typedef enum LlmOptionType
 	LLM_OPTION_WORD, /* a short lower-case identifier */
 	LLM_OPTION_PLACE, /* start, middle or end */
 	LLM_OPTION_DEADLINE,
-	LLM_OPTION_TAGS
+	LLM_OPTION_TAGS,
+	LLM_OPTION_MEMBERS /* an object of members for the request */
 } LlmOptionType;
 
 typedef struct LlmOption
@@ -96,5 +97,8 @@ extern const LlmOption *llm_options(int *n);
 
 /* Check all options of a call.  Returns them as a tree, NULL when there are none. */
 extern const JsonbValue *llm_options_check(Jsonb *options);
+
+/* Is the member of a request, in any case of its letters, what asks the question?  Then nothing else may set it. */
+extern bool llm_options_is_questions_own(const char *member);
 
 #endif /* LLM_SPEC_H */

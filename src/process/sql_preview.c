@@ -101,7 +101,7 @@ static void
 append_embed(const LlmDialect *dialect, const LlmEndpoint *endpoint, const LlmRecipe *recipe, const LlmText *input,
 			 StringInfo body)
 {
-	LlmEmbed ask = {input, 1, recipe->dimensions};
+	LlmEmbed ask = {input, 1, recipe->dimensions, recipe->params.extra_body};
 
 	if (dialect->embed == NULL)
 		ereport(ERROR,

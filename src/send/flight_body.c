@@ -47,7 +47,7 @@ append_embed(const LlmRequest *request, LlmClaim *const *claims, StringInfo body
 {
 	int n = request->nflights;
 	LlmText *inputs = palloc(sizeof(LlmText) * n);
-	LlmEmbed ask = {inputs, n, request->recipe->recipe->dimensions};
+	LlmEmbed ask = {inputs, n, request->recipe->recipe->dimensions, request->recipe->recipe->params.extra_body};
 
 	for (int i = 0; i < n; i++)
 		inputs[i] = (LlmText){claims[i]->input, claims[i]->input_len};

@@ -62,7 +62,7 @@ append_body(const LlmRecipe *recipe, const LlmDialect *dialect, const LlmEndpoin
 			StringInfo body)
 {
 	LlmText none = {"", 0};
-	LlmEmbed embed = {&none, 1, recipe->dimensions};
+	LlmEmbed embed = {&none, 1, recipe->dimensions, recipe->params.extra_body};
 	LlmChat chat = {{"", 0}, NULL, NULL};
 
 	if (recipe->op->kind != LLM_REQUEST_EMBED)

@@ -193,7 +193,8 @@ my %silence = (empty => [ 'hang', 'timeout', 'timeout' ], cut => [ 'cut', 'lost'
 	'lost', 'unknown' ]);
 setup_model($node, $provider, server => 'silent', lane => 'silent', alias => 'silent', model => 'sim-silent',
 	is_default => 0,
-	options => { timeout => '5s' });
+	options => { timeout => '60s' });
+sql(q(SELECT llm.alter_model('silent', options => '{"timeout": "5s"}')));
 $provider->script({ sequence => [ map { { match => "[[mark:$_]]", times => -1, action => $silence{$_}[0] } } sort keys %silence ] },
 	'silent');
 $job = finish(q(UPDATE ticket SET label = llm_classify(body, '{billing,bug,other}', model => 'silent')
