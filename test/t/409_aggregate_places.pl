@@ -37,7 +37,8 @@ my @places = (
 	[ q(SELECT g, llm_agg(body, 'x') FILTER (WHERE id > 12) FROM t GROUP BY g), 1, 5 ],
 	[ q(SELECT llm_agg(DISTINCT left(body, 4), 'x' ORDER BY left(body, 4)) FROM t), 1, 1 ],
 	[ q(SELECT g, id % 2, llm_agg(body, 'x') FROM t WHERE g < 3 GROUP BY GROUPING SETS ((g, id % 2), (g), ())), 10, 10 ],
-	[ q(SELECT g, llm_agg(body, 'x') FROM t GROUP BY ROLLUP (g) ORDER BY g LIMIT 2), 2, 2 ],
+	# from 18 on a set's order is not that of its input, and all groups are sorted
+	[ q(SELECT g, llm_agg(body, 'x') FROM t GROUP BY ROLLUP (g) ORDER BY g LIMIT 2), $node->pg_version >= 18 ? 5 : 2, 2 ],
 	[ q(SELECT g, grouping(g), llm_agg(body, 'x') FROM t GROUP BY CUBE (g)), 5, 6 ],
 	[ q(SELECT g, llm_agg(body, 'x'), llm_agg(body, 'x') || '!', llm_agg(body, 'y') FROM t GROUP BY g), 8, 5 ],
 	[ q(SELECT g, CASE WHEN count(*) > 2 THEN llm_agg(body, 'x') END FROM t GROUP BY g), undef, 5 ],
