@@ -249,8 +249,14 @@ SELECT * FROM cells('dom', 'x');
 -- NULL and blank inputs ask nothing
 DELETE FROM t;
 INSERT INTO t VALUES (1, NULL, '{"label": "x"}'), (2, E' \t\n', '{"label": "x"}'), (3, '', NULL), (4, 'x', NULL);
+SET client_min_messages = notice;
+SET llm_enrich.notices = on;
 UPDATE t SET label = llm_classify(body);
 SELECT * FROM cells('t');
+UPDATE t SET label = llm_classify(body) WHERE id IN (2, 3);
+UPDATE t SET label = llm_classify(body) WHERE id = 2;
+RESET llm_enrich.notices;
+SET client_min_messages = warning;
 SELECT count(*) FROM llm.queue;
 :forget
 -- bad arguments raise at once

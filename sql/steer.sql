@@ -21,6 +21,9 @@ SELECT llm.cancel(task => 0);
 SELECT llm.retry(job => -1);
 CALL llm.wait(job => 0);
 CALL llm.wait(job => 123456789);
+SET llm_enrich.notices = on;
+SELECT llm.cancel(job => 123456789), llm.retry(job => 123456789), llm.discard(job => 123456789), llm.pause(job => 123456789);
+RESET llm_enrich.notices;
 SELECT llm.cancel();
 SELECT llm.retry();
 SELECT llm.resume();
@@ -145,7 +148,11 @@ UPDATE llm.job SET state = 'finished', failed = total WHERE id = :job;
 COMMIT;
 UPDATE steer SET label = '{"label": "by hand"}' WHERE id = 1;
 DELETE FROM steer WHERE id = 2;
+\set VERBOSITY default
+SET llm_enrich.notices = on;
 SELECT llm.retry('steer', 'label', reason => '{too_long}');
+RESET llm_enrich.notices;
+\set VERBOSITY sqlstate
 SELECT llm.retry('steer', 'label', task => llm.marker_task(label), reason => '{refused}', instructions => 'be brief')
 	FROM steer WHERE id = 3;
 SELECT r.spec FROM llm.job j JOIN llm.recipe r ON r.id = j.recipe WHERE j.id = llm.last_job();

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/htup_details.h"
 #include "base/compat.h"
 #include "catalog/pg_class.h"
@@ -74,6 +76,21 @@ rows_of_table(const Plan *below, const ExplainState *es)
 	return rows;
 }
 
+/* As the planner has it for a function of type boolean of which it knows nothing, in clausesel.c. */
+#define FUNCTION_SELECTIVITY 0.3333333
+
+/* By what part of the rows the planner took a condition to hold, where that is known here; else 1. */
+static double
+part_of(const Node *condition)
+{
+	if (IsA(condition, FuncExpr))
+		return FUNCTION_SELECTIVITY;
+	if (IsA(condition, BoolExpr) && ((const BoolExpr *) condition)->boolop == NOT_EXPR &&
+		IsA(linitial(((const BoolExpr *) condition)->args), FuncExpr))
+		return 1 - FUNCTION_SELECTIVITY;
+	return 1;
+}
+
 /*
  * Rows that the node reads: those of the plan below, or of the LIMIT above it.  Where the planner had
  * conditions in that plan which were moved to this node, it expects too few.
@@ -84,9 +101,17 @@ rows_of(const CustomScan *plan, const ExplainState *es)
 	const Plan *below = plan->scan.plan.lefttree;
 	double rows = below->plan_rows;
 	const Node *count = lsecond(plan->custom_private);
+	double all = plan->scan.plan.qual == NIL ? 0 : rows_of_table(below, es);
+	ListCell *cell;
 
-	if (plan->scan.plan.qual != NIL)
-		rows = Max(rows, rows_of_table(below, es));
+	if (all > 0)
+		rows = Max(rows, all);
+	else if (rows > 1)
+	{
+		foreach(cell, plan->scan.plan.qual)
+			rows /= part_of(lfirst(cell));
+	}
+	rows = rint(rows);
 	if (IsA(count, Const) && !((const Const *) count)->constisnull)
 		rows = Min(rows, (double) DatumGetInt64(((const Const *) count)->constvalue));
 	return rows;

@@ -216,9 +216,9 @@ command_hint(Node *command, const char *function)
 		case T_CreateTableAsStmt:
 		case T_RefreshMatViewStmt:
 		case T_ExplainStmt:
-			return psprintf("Create a table without this column, add the column, and UPDATE ... SET column = %s(...): that is queued, and answered after COMMIT.", function);
+			return psprintf("Create an ordinary table without this column, add a primary key and the column, and UPDATE ... SET column = %s(...): that is queued, and answered after COMMIT.", function);
 		case T_CopyStmt:
-			return psprintf("COPY the other columns, then UPDATE ... SET column = %s(...): that is queued, and answered after COMMIT.", function);
+			return psprintf("COPY the other columns while this one has no such default (ALTER TABLE ... ALTER COLUMN ... DROP DEFAULT), then UPDATE ... SET column = %s(...): that is queued, and answered after COMMIT.", function);
 		default:
 			return psprintf("Change the table without the call, then UPDATE ... SET column = %s(...): that is queued, and answered after COMMIT.", function);
 	}

@@ -43,6 +43,12 @@ typedef struct LlmRetryChange
 extern int64 llm_control_cancel(const LlmSelection *selection);
 extern int64 llm_control_retry(const LlmSelection *selection, const LlmRetryChange *change);
 
+/*
+ * What a selection has found is nothing: a NOTICE says so where it can only be a mistake, a job that
+ * there is not, or a reason that none of these dead letters has.
+ */
+extern void llm_control_tell_nothing(const LlmSelection *selection);
+
 /* Stop jobs, and let jobs that were stopped go on; how many. */
 extern int64 llm_control_pause(const LlmSelection *selection);
 extern int64 llm_control_resume(const LlmSelection *selection);

@@ -26,6 +26,7 @@
 #include "utils/lsyscache.h"
 #include "utils/resowner.h"
 
+#include "base/guc.h"
 #include "base/wake.h"
 #include "bind/control.h"
 #include "bind/enqueue.h"
@@ -346,6 +347,61 @@ note_jobs(Datum array)
 	deconstruct_array(DatumGetArrayTypeP(array), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &ids, NULL, &n);
 	for (int i = 0; i < n; i++)
 		llm_session_note_job(DatumGetInt64(ids[i]));
+}
+
+static LlmStatement reasons_statement = {
+	.sql = "SELECT pg_catalog.string_agg(DISTINCT d.reason, ', ') FROM llm.dead_letter d WHERE " LLM_LETTERS,
+	.nargs = 7,
+	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID, TEXTARRAYOID},
+	.planning = LLM_WHOLE};
+
+/* A NOTICE with the reasons that dead letters of the selection have, if it has any. */
+static void
+tell_reasons(const LlmSelection *selection)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Datum values[7] = {0};
+	char nulls[7];
+	LlmOwnScope scope;
+	char *reasons;
+
+	llm_control_selection_values(selection, values, nulls);
+	nulls[6] = 'n';
+	llm_spi_own_begin(&scope);
+	SPI_connect();
+	(void) llm_spi_execute(&reasons_statement, values, nulls, false);
+	reasons = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (reasons != NULL)
+		reasons = MemoryContextStrdup(caller, reasons);
+	SPI_finish();
+	llm_spi_own_end(&scope);
+	if (reasons != NULL)
+		ereport(NOTICE,
+				(errmsg("no dead letter has such a reason"),
+				 errhint("Reasons of those that the other arguments mean: %s.", reasons)));
+}
+
+void
+llm_control_tell_nothing(const LlmSelection *selection)
+{
+	LlmAwaited awaited = {.job = selection->job};
+	LlmJobStand stand;
+
+	if (!llm_guc_notices)
+		return;
+	if (selection->job != 0)
+	{
+		llm_control_stand(&awaited, llm_session_shares(selection->job), false, &stand);
+		if (!stand.found)
+		{
+			ereport(NOTICE,
+					(errmsg("there is no job " INT64_FORMAT, selection->job),
+					 errhint("See llm.progress.")));
+			return;
+		}
+	}
+	if (selection->reasons != (Datum) 0)
+		tell_reasons(selection);
 }
 
 /* Answers that were NULL, by the arguments of a selection. */

@@ -334,7 +334,8 @@ llm_defer_flush(LlmRun *run, bool last)
 	{
 		llm_enqueue_tell_failed(run->jobs);
 		llm_confirm_settle(run->jobs);
-		llm_notice_tell(run->jobs);
+		llm_notice_tell(run->jobs, run->blank_rows);
+		run->blank_rows = 0;
 	}
 	run->nbound = 0;
 	run->bound_bytes = 0;
@@ -372,7 +373,7 @@ write_run(EState *estate)
 {
 	LlmRun *run = find_run(estate);
 
-	if (run != NULL && (run->nbound > 0 || run->noverwritten > 0 || run->jobs != NIL))
+	if (run != NULL && (run->nbound > 0 || run->noverwritten > 0 || run->jobs != NIL || run->blank_rows > 0))
 		llm_defer_flush(run, true);
 }
 

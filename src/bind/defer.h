@@ -213,6 +213,7 @@ typedef struct LlmRun
 	int ntargets;
 	HTAB *issued; /* of LlmIssued, markers of sites that are not direct */
 	LlmIssued blank; /* the last one that failed at once, its input being blank; without an id */
+	int64 blank_rows; /* cells that say so, since a marker without a task is stored in them */
 	List *jobs; /* of LlmNewJob */
 	LlmQuestions *questions; /* NULL until one is bound */
 	List *models; /* of char *: kinds of requests and aliases that were checked, no alias for the default */

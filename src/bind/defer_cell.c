@@ -254,5 +254,7 @@ llm_enrich_keep(PG_FUNCTION_ARGS)
 		cell = llm_marker_keep(state->spec->type, PG_GETARG_DATUM(KEEP_OLD), PG_ARGISNULL(KEEP_OLD), cell);
 	if (id > 0)
 		know_cell(&state->slot->known, cell);
+	else if (id == 0)
+		state->run->blank_rows++;
 	PG_RETURN_DATUM(cell);
 }

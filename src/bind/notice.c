@@ -67,10 +67,23 @@ tell_asked(LlmNewJob *job)
 	job->asked_rows = 0;
 }
 
+/* Else the rows that were queued would be fewer than those that the statement has changed, and nothing said why. */
+static void
+tell_blank(int64 blank_rows)
+{
+	ereport(NOTICE,
+			(errmsg_plural("%lld row has a blank input, and is not asked about",
+						   "%lld rows have a blank input, and are not asked about", (unsigned long) blank_rows,
+						   (long long) blank_rows),
+			 errdetail_plural("Its cell says \"empty_input\".", "Their cells say \"empty_input\".",
+							  (unsigned long) blank_rows)));
+}
+
 void
-llm_notice_tell(List *jobs)
+llm_notice_tell(List *jobs, int64 blank_rows)
 {
 	int named = 0;
+	int64 rows = blank_rows;
 	int64 more_jobs = 0;
 	int64 more_rows = 0;
 
@@ -82,6 +95,7 @@ llm_notice_tell(List *jobs)
 			tell_kept(job);
 		if (job->asked_rows > 1)
 			tell_asked(job);
+		rows += job->queued;
 		if (job->queued <= 1 || job->is_unconfirmed)
 			continue;
 		if (named < NAMED_JOBS)
@@ -102,4 +116,6 @@ llm_notice_tell(List *jobs)
 				(errmsg_plural("%lld more job, of %lld rows", "%lld more jobs, of %lld rows in all",
 							   (unsigned long) more_jobs, (long long) more_jobs, (long long) more_rows),
 				 errhint("See llm.progress.")));
+	if (blank_rows > 0 && rows > 1)
+		tell_blank(blank_rows);
 }

@@ -15,8 +15,9 @@ extern void llm_notice_kept(LlmNewJob *job, int64 paused_job);
 
 /*
  * The statement is over: one NOTICE for each job of several rows, and one each for the rows
- * that stay with paused jobs, and with those that ask.  "jobs" are all LlmNewJob of the statement.
+ * that stay with paused jobs, with those that ask, and that have nothing to ask about.  "jobs"
+ * are all LlmNewJob of the statement; "blank_rows" cells say at once that their input was blank.
  */
-extern void llm_notice_tell(List *jobs);
+extern void llm_notice_tell(List *jobs, int64 blank_rows);
 
 #endif /* LLM_NOTICE_H */

@@ -153,9 +153,13 @@ Datum
 llm_enrich_cancel(PG_FUNCTION_ARGS)
 {
 	LlmSelection selection = read_selection(fcinfo, "llm.cancel");
+	int64 count;
 
 	require_any(fcinfo, 4, "llm.cancel", "");
-	PG_RETURN_INT64(llm_control_cancel(&selection));
+	count = llm_control_cancel(&selection);
+	if (count == 0)
+		llm_control_tell_nothing(&selection);
+	PG_RETURN_INT64(count);
 }
 
 /* SQL: llm.retry(relation, column_name, job, task, reason, model, instructions) -> how many were queued again */
@@ -164,6 +168,7 @@ llm_enrich_retry(PG_FUNCTION_ARGS)
 {
 	LlmSelection selection = read_selection(fcinfo, "llm.retry");
 	LlmRetryChange change = {0};
+	int64 count;
 
 	require_any(fcinfo, 5, "llm.retry", ", or a reason");
 	selection.reasons = PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4);
@@ -171,7 +176,10 @@ llm_enrich_retry(PG_FUNCTION_ARGS)
 	if (change.model != NULL)
 		llm_catalog_check_call(change.model, GetUserId());
 	change.instructions = PG_ARGISNULL(6) ? NULL : PG_GETARG_TEXT_PP(6);
-	PG_RETURN_INT64(llm_control_retry(&selection, &change));
+	count = llm_control_retry(&selection, &change);
+	if (count == 0)
+		llm_control_tell_nothing(&selection);
+	PG_RETURN_INT64(count);
 }
 
 /* Is the reason that is none of a dead letter among those that are given? */
@@ -197,11 +205,16 @@ llm_enrich_discard(PG_FUNCTION_ARGS)
 {
 	LlmSelection selection = read_selection(fcinfo, "llm.discard");
 	LlmRetryChange change = {.discard = true};
+	int64 count = 0;
 
 	require_any(fcinfo, 5, "llm.discard", ", or a reason");
 	selection.reasons = PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4);
-	PG_RETURN_INT64((names_none(selection.reasons) ? llm_control_forget_none(&selection) : 0) +
-					llm_control_retry(&selection, &change));
+	if (names_none(selection.reasons))
+		count = llm_control_forget_none(&selection);
+	count += llm_control_retry(&selection, &change);
+	if (count == 0 && !names_none(selection.reasons))
+		llm_control_tell_nothing(&selection);
+	PG_RETURN_INT64(count);
 }
 
 /* The roles that may pause a server or one of its models: llm_admin, and the server's owner. */
@@ -278,6 +291,7 @@ Datum
 llm_enrich_pause(PG_FUNCTION_ARGS)
 {
 	LlmSelection selection;
+	int64 paused;
 
 	if (is_of_target(fcinfo, "llm.pause"))
 	{
@@ -286,7 +300,10 @@ llm_enrich_pause(PG_FUNCTION_ARGS)
 		PG_RETURN_INT64(llm_control_pause_target(&of));
 	}
 	selection = read_jobs(fcinfo, "llm.pause");
-	PG_RETURN_INT64(llm_control_pause(&selection));
+	paused = llm_control_pause(&selection);
+	if (paused == 0)
+		llm_control_tell_nothing(&selection);
+	PG_RETURN_INT64(paused);
 }
 
 /* SQL: llm.resume(as llm.pause) -> how many go on; an error when a job is named that is not paused */

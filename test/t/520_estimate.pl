@@ -194,6 +194,12 @@ is(counted(), $before, 'no row, number or effect of a trigger is left');
 
 my $explained = sql(q(SET llm_enrich.model = 'short'; EXPLAIN SELECT llm_classify(body, '{a,b}') FROM still LIMIT 10));
 like($explained, qr/Models: short\n\s+Estimated Calls: 10\n.*Estimated Cost: [\d.]+ to [\d.]+ US dollars/s, 'EXPLAIN says what calls may cost');
+# the planner takes a third of the rows to pass, and all of them are asked about
+sql(q(CREATE TABLE passed AS SELECT i AS id, 'text ' || i AS body FROM generate_series(1, 300) i;
+	ALTER TABLE passed ADD PRIMARY KEY (id); ANALYZE passed));
+$explained = sql(q(SET llm_enrich.model = 'short'; SET enable_seqscan = off;
+	EXPLAIN SELECT id FROM passed WHERE id < 1000 AND llm_filter(body, 'is it one?')));
+like($explained, qr/Estimated Calls: (29\d|30\d)\n.*(Index|Bitmap) /s, 'of a condition, too');
 unlike(sql(q(EXPLAIN (COSTS OFF) SELECT llm_classify(body, '{a,b}') FROM still)), qr/Estimated/, 'unless costs are off');
 
 # ---------------------------------------------------------------------------
