@@ -41,21 +41,25 @@ raise_if_late(TimestampTz since, int patience_ms)
 			 errhint("See llm.health.")));
 }
 
-/* Post it as soon as there is room. */
-static LlmPosted *
-post(const StringInfoData *bytes, TimestampTz since, int patience_ms)
+/* Post it as soon as there is room.  Others' letters make some as they go; the operating system may never. */
+LlmPosted *
+llm_ask_post(const StringInfoData *bytes, int patience_ms)
 {
 	LlmLetterOwner owner = llm_letter_owner(bytes->data, bytes->len);
+	TimestampTz since = llm_clock_steady();
 	LlmPosted *posted;
+	bool full;
 
-	while ((posted = llm_mailbox_post(bytes->data, bytes->len, &owner, false)) == NULL)
+	while ((posted = llm_mailbox_post(bytes->data, bytes->len, &owner, false, &full)) == NULL)
 	{
+		if (full)
+			since = llm_clock_steady();
 		if (is_late(since, patience_ms))
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("there was no shared memory for the question within %d s", (patience_ms + START_MS) / 1000),
 					 errhint("Ask again when less is under way, or raise llm_enrich.patience. The operating system may refuse more, too: see the size of /dev/shm.")));
-		llm_mailbox_wait(100);
+		llm_mailbox_wait_for_room(100);
 	}
 	llm_mailbox_wake_sender();
 	return posted;
@@ -72,6 +76,7 @@ llm_ask_await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), LlmLe
 	{
 		if (meanwhile != NULL)
 			meanwhile();
+		llm_mailbox_hurry(posted);
 		/* who sleeps adds nothing to what has been posted ahead */
 		if (llm_mailbox_has_drafts())
 			llm_mailbox_wake_sender();
@@ -87,7 +92,7 @@ llm_ask_await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), LlmLe
 LlmPosted *
 llm_ask_wait(const StringInfoData *bytes, int patience_ms, void (*meanwhile)(void), LlmLetterReply *reply)
 {
-	LlmPosted *posted = post(bytes, llm_clock_steady(), patience_ms);
+	LlmPosted *posted = llm_ask_post(bytes, patience_ms);
 
 	PG_TRY();
 	{

@@ -24,6 +24,12 @@
 extern void llm_ask_await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), LlmLetterReply *reply);
 
 /*
+ * Post a question that is waited for as soon as there is room.  Where others' letters have it, that may take
+ * as long as they do; raises where the operating system gives none within "patience_ms".  Interruptible.
+ */
+extern LlmPosted *llm_ask_post(const StringInfoData *bytes, int patience_ms);
+
+/*
  * Have the sender ask, and wait.  The reply's strings are good until release() of the
  * letter; raises when no sender takes it within "patience_ms".  Interruptible; on an error
  * the letter is dropped.

@@ -451,6 +451,7 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 	LlmPosted *posted;
 	Jsonb *volatile answer = NULL;
 	int64 since_us = llm_clock_monotonic_us();
+	bool is_asked = false; /* for a row ahead */
 
 	site->too_long = false;
 	write_question(site, input, fault, last_answer, &bytes);
@@ -460,25 +461,33 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 	if (ahead != NULL)
 	{
 		llm_ask_await(ahead->posted, llm_guc_patience_ms, site->meanwhile, &reply);
-		if (!is_refused_to_another(ahead, &bytes, &reply))
-		{
-			pfree(bytes.data);
-			if (!ahead->counted)
-			{
-				llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
-				note_cost(site, &reply);
-			}
-			ahead->counted = true;
-			return use_reply(site, &reply);
-		}
+		is_asked = !is_refused_to_another(ahead, &bytes, &reply);
 	}
-	if (is_overdue(site))
+	if (!is_asked && is_overdue(site))
 	{
 		pfree(bytes.data);
 		fail(site, &overdue);
 		return NULL;
 	}
-	count_call(site->name);
+	if (!is_asked)
+		count_call(site->name);
+	if (!is_asked && ahead != NULL)
+	{
+		/* by this command, and for the other rows that have the letter: they share what becomes of it */
+		llm_ask_ring_renew(ahead, &bytes, llm_ask_post(&bytes, llm_guc_patience_ms));
+		llm_ask_await(ahead->posted, llm_guc_patience_ms, site->meanwhile, &reply);
+	}
+	if (ahead != NULL)
+	{
+		pfree(bytes.data);
+		if (!ahead->counted)
+		{
+			llm_ask_ring_count(&reply, llm_clock_monotonic_us() - since_us);
+			note_cost(site, &reply);
+		}
+		ahead->counted = true;
+		return use_reply(site, &reply);
+	}
 	posted = llm_ask_wait(&bytes, llm_guc_patience_ms, site->meanwhile, &reply);
 	pfree(bytes.data);
 	PG_TRY();

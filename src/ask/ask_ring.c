@@ -145,6 +145,7 @@ llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 	LlmAhead *ahead = shares ? find_in_ring(ring, bytes, hash) : NULL;
 	LlmLetterOwner owner;
 	MemoryContext saved;
+	bool full;
 
 	if (ahead != NULL)
 	{
@@ -160,7 +161,7 @@ llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 	appendBinaryStringInfo(&ahead->bytes, bytes->data, bytes->len);
 	MemoryContextSwitchTo(saved);
 	owner = llm_letter_owner(bytes->data, bytes->len);
-	ahead->posted = llm_mailbox_post(bytes->data, bytes->len, &owner, true);
+	ahead->posted = llm_mailbox_post(bytes->data, bytes->len, &owner, true, &full);
 	if (ahead->posted == NULL)
 	{
 		ring->is_full = true;
@@ -172,6 +173,14 @@ llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 	ring->open++;
 	ring->most_in_flight = Max(ring->most_in_flight, ring->open - ring->idle);
 	return ahead;
+}
+
+void
+llm_ask_ring_renew(LlmAhead *ahead, const StringInfoData *bytes, LlmPosted *posted)
+{
+	llm_mailbox_drop(ahead->posted);
+	ahead->posted = posted;
+	memcpy(ahead->bytes.data, bytes->data, LLM_LETTER_KEY);
 }
 
 void

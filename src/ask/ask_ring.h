@@ -81,6 +81,9 @@ extern void llm_ask_ring_leave(LlmAskRing *ring);
 extern LlmAhead *llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares);
 extern void llm_ask_ring_release(LlmAskRing *ring, LlmAhead *ahead);
 
+/* The same question, posted again by another command: for all that have the letter. */
+extern void llm_ask_ring_renew(LlmAhead *ahead, const StringInfoData *bytes, LlmPosted *posted);
+
 /* The letter is the row's from here on. */
 extern void llm_ask_ring_add(LlmAskRing *ring, LlmAskRow *row, LlmAhead *ahead);
 extern void llm_ask_ring_release_row(LlmAskRing *ring, LlmAskRow *row);

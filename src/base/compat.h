@@ -197,6 +197,16 @@ typedef build_simple_rel_hook_type llm_relation_info_hook_type;
 #define llm_create_wait_event_set(nevents) CreateWaitEventSet(NULL, nevents)
 #endif
 
+/*
+ * Since 17 an extension may name what its processes wait for.  "number" is a static variable of the caller, 0 at first.
+ * Needs utils/wait_event.h.
+ */
+#if PG_VERSION_NUM < 170000
+#define llm_wait_event(number, name) ((void) (number), PG_WAIT_EXTENSION)
+#else
+#define llm_wait_event(number, name) ((number) != 0 ? (number) : ((number) = WaitEventExtensionNew(name)))
+#endif
+
 /* Rights that a query asks for: kept in its range table, later in a list of their own. */
 #if PG_VERSION_NUM < 160000
 typedef RangeTblEntry LlmPermission;

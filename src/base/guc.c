@@ -26,6 +26,7 @@ char *llm_guc_carry_settings;
 double llm_guc_confirm_above = -1;
 bool llm_guc_enabled = true;
 int llm_guc_idle_timeout_ms = 60000;
+int llm_guc_immediate_mb = 512;
 int llm_guc_keep_answers_s = 86400;
 int llm_guc_keep_answers_size_kb = 1048576;
 int llm_guc_max_aggregate_kb = 64 * 1024;
@@ -131,6 +132,12 @@ llm_guc_init(void)
 							NULL,
 							&llm_guc_idle_timeout_ms, 60000, 1000, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("llm_enrich.immediate_memory",
+							"Sets how much shared memory questions and answers of calls under way may take.",
+							"Of all sessions that wait for theirs. It is taken as it is needed.",
+							&llm_guc_immediate_mb, 512, 16, 1024 * 1024,
+							at_start, GUC_UNIT_MB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("llm_enrich.keep_answers",
 							"Sets how long an answer is kept for the same question of the same role.",

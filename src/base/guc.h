@@ -23,6 +23,7 @@ extern char *llm_guc_carry_settings;
 extern double llm_guc_confirm_above;
 extern bool llm_guc_enabled;
 extern int llm_guc_idle_timeout_ms;
+extern int llm_guc_immediate_mb;
 extern int llm_guc_keep_answers_s;
 extern int llm_guc_keep_answers_size_kb;
 extern int llm_guc_max_aggregate_kb;

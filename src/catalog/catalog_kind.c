@@ -60,6 +60,12 @@ is_told_of_server(const LlmAskedModel *asked)
 	return found;
 }
 
+bool
+llm_catalog_is_of_vectors(const LlmAskedModel *asked)
+{
+	return asked->kind == LLM_MODEL_EMBED && is_told_of_server(asked);
+}
+
 void
 llm_catalog_check_kind(const LlmAskedModel *asked, LlmRequestKind kind, const char *function)
 {

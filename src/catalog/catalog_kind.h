@@ -30,6 +30,9 @@ typedef struct LlmAskedModel
 	const char *dialect; /* likewise */
 } LlmAskedModel;
 
+/* Is it known to give vectors, and no text? */
+extern bool llm_catalog_is_of_vectors(const LlmAskedModel *asked);
+
 /* Raise where what is known speaks against a request of this kind; "function" is the one that is called. */
 extern void llm_catalog_check_kind(const LlmAskedModel *asked, LlmRequestKind kind, const char *function);
 

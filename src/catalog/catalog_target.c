@@ -447,15 +447,30 @@ llm_catalog_check_call(const char *alias, Oid role)
 	check_call(alias, role, &options);
 }
 
+/* The same, and what is known of the kind of the model. */
+static LlmAskedModel
+check_asked(const char *alias, Oid role)
+{
+	LlmServerOptions options;
+
+	check_call(alias, role, &options);
+	return (LlmAskedModel){checked.alias, checked.model, checked.kind, options.base_url, options.dialect};
+}
+
 void
 llm_catalog_check_call_of(LlmRequestKind kind, const char *function, const char *alias, Oid role)
 {
-	LlmServerOptions options;
-	LlmAskedModel asked;
+	LlmAskedModel asked = check_asked(alias, role);
 
-	check_call(alias, role, &options);
-	asked = (LlmAskedModel){checked.alias, checked.model, checked.kind, options.base_url, options.dialect};
 	llm_catalog_check_kind(&asked, kind, function);
+}
+
+bool
+llm_catalog_call_gives_vectors(const char *alias, Oid role)
+{
+	LlmAskedModel asked = check_asked(alias, role);
+
+	return llm_catalog_is_of_vectors(&asked);
 }
 
 /* The lesser of two limits of which 0 is none. */
@@ -624,6 +639,8 @@ llm_catalog_target(const char *alias, Oid role)
 		usable = server != NULL && check_usage(server, role, &problem) &&
 				 fill_from_server(target, server, role, result, &problem);
 		fill_from_model(target, &model, result);
+		target->gives_vectors = usable && llm_catalog_is_of_vectors(&(LlmAskedModel){
+											  model.alias, model.model, model.kind, target->base_url, target->dialect});
 	}
 	if (!usable)
 	{

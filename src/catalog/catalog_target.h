@@ -57,6 +57,7 @@ typedef struct LlmTarget
 	int max_output_tokens; /* 0: not known */
 	int context_tokens; /* of input that fit the model; 0: not known */
 	int64 price; /* llm.price.id in force, 0: unknown */
+	bool gives_vectors; /* and no text, as is known */
 } LlmTarget;
 
 /*
@@ -70,6 +71,9 @@ extern void llm_catalog_check_call(const char *alias, Oid role);
  * one that is called.
  */
 extern void llm_catalog_check_call_of(LlmRequestKind kind, const char *function, const char *alias, Oid role);
+
+/* check_call(), and whether the model is known to give vectors, and no text. */
+extern bool llm_catalog_call_gives_vectors(const char *alias, Oid role);
 
 /*
  * Raise unless the current role may give a server this name: models name their server, so

@@ -117,6 +117,7 @@ llm_letter_write_question(const LlmLetterQuestion *question, StringInfo bytes)
 	appendStringInfoChar(bytes, question->over ? 1 : 0);
 	write_string(bytes, question->model);
 	write_string(bytes, question->operation);
+	write_string(bytes, question->trial);
 	write_jsonb(bytes, question->spec);
 	write_jsonb(bytes, question->tags);
 	write_string(bytes, question->application);
@@ -173,6 +174,7 @@ llm_letter_read_question(const char *bytes, size_t len, LlmLetterQuestion *quest
 	Assert(len > LLM_LETTER_KEY + sizeof(question->role) + sizeof(question->max_cost));
 	read_head(&reader, question);
 	question->operation = read_string(&reader);
+	question->trial = read_string(&reader);
 	question->spec = read_jsonb(&reader);
 	question->tags = read_jsonb(&reader);
 	question->application = read_string(&reader);

@@ -40,7 +40,8 @@ typedef struct LlmLetterQuestion
 	LlmLetterCommand command; /* where that is capped; else zeros */
 	bool reuse; /* a kept answer will do, and its own may be kept */
 	const char *model; /* alias, or NULL: the default model */
-	const char *operation; /* as in llm.recipe.operation */
+	const char *operation; /* as in llm.recipe.operation; or LLM_LETTER_TRIAL */
+	const char *trial; /* then the operation that is tried; else NULL */
 	Jsonb *spec; /* as in llm.recipe.spec */
 	Jsonb *tags; /* or NULL */
 	const char *application; /* of the session */

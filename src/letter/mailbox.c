@@ -6,7 +6,9 @@
  * Each process that may run SQL has a box, with the letters that it has posted and
  * nobody has taken yet, first in, first out.  The sender goes over the boxes in turn, so
  * that a session that posts a thousand letters holds up none that posts one.  The letters lie
- * in a DSA area, which grows as they do and is bounded in bytes.
+ * in a DSA area, which grows as they do and is bounded in bytes (llm_enrich.immediate_memory).
+ * Those that are posted ahead may have three quarters of it, divided among the sessions that
+ * have some; a sixteenth is kept back for replies; so there is room for whatever is waited for.
  *
  * A letter belongs to the box while it is posted, then to both sides: the side that leaves last
  * frees it.  One LWLock guards boxes and states, held for a few loads and stores; bytes
@@ -29,12 +31,21 @@
 #include "utils/wait_event.h"
 
 #include "base/compat.h"
+#include "base/guc.h"
 #include "base/shmem.h"
 #include "letter/mailbox.h"
 
-/* All letters together, and those of one backend beside which it may have one more ahead. */
-#define AREA_BYTES ((Size) 512 * 1024 * 1024)
-#define BACKEND_BYTES ((Size) 128 * 1024 * 1024)
+/*
+ * In sixteenths of the area: letters that nobody waits for yet, and all letters.  One that is waited for has at most
+ * what is between: whatever its own backend has ahead, there will be room.
+ */
+#define PARTS 16
+#define AHEAD_PARTS 12
+#define LETTER_PARTS 15
+
+/* The area has classes of sizes, a quarter apart, up to this; and pages above. */
+#define SMALL_BYTES 8192
+#define PAGE_BYTES 4096
 
 typedef enum LetterState
 {
@@ -48,6 +59,8 @@ typedef struct Letter
 {
 	LetterState state;
 	bool dropped; /* its backend has left: the sender frees it */
+	bool ahead; /* it was posted before anybody waited for it */
+	bool urgent; /* its backend waits for it: it is taken before the others, and however many are held */
 	int box;
 	dsa_pointer next; /* in the box, while posted */
 	dsa_pointer reply; /* InvalidDsaPointer: it is in "brief" */
@@ -61,7 +74,9 @@ typedef struct Letter
 typedef struct Box
 {
 	Oid database; /* of the letters in it */
-	int held; /* letters of its backend that are taken, and not dropped */
+	int held; /* letters of its backend that are taken, not urgent, and not dropped */
+	Size ahead; /* bytes of those that it has posted ahead */
+	bool lacks_memory; /* its backend waits for some */
 	dsa_pointer first; /* InvalidDsaPointer: it is empty */
 	dsa_pointer last;
 } Box;
@@ -70,8 +85,13 @@ typedef struct Mailbox
 {
 	LWLock *lock;
 	int nboxes;
+	Size most; /* bytes of the area */
+	Size letters; /* of these, of letters */
+	Size ahead; /* of these, of letters ahead */
+	int askers; /* boxes that have some */
 	Size area_offset; /* of the place where the area begins, from here */
-	LlmRoom room; /* of the area, to share it out */
+	LlmRoom waited; /* of the letters that are waited for, to share it out */
+	LlmRoom drafted; /* of those ahead */
 	Box boxes[FLEXIBLE_ARRAY_MEMBER];
 } Mailbox;
 
@@ -81,7 +101,6 @@ struct LlmPosted
 	dlist_node draft_node; /* in my_drafts, while it is one */
 	dsa_pointer at;
 	Letter *letter;
-	Size bytes;
 };
 
 typedef struct LlmTakenEntry
@@ -97,7 +116,6 @@ static Mailbox *mailbox = NULL; /* shared memory; NULL unless preloaded */
 static dsa_area *area = NULL; /* attached at first use */
 static dlist_head my_posted = DLIST_STATIC_INIT(my_posted);
 static dlist_head my_drafts = DLIST_STATIC_INIT(my_drafts); /* of these, those in no box yet */
-static Size my_bytes = 0; /* of all */
 static dlist_head my_taken = DLIST_STATIC_INIT(my_taken);
 static int next_box = 0; /* the sender's turn */
 static char farewell[LLM_MAILBOX_SHORT];
@@ -121,6 +139,12 @@ area_place(void)
 	return (char *) mailbox + mailbox->area_offset;
 }
 
+static Size
+part_of_area(int parts)
+{
+	return mailbox->most / PARTS * parts;
+}
+
 static void
 memory_init(bool found, void *memory)
 {
@@ -131,18 +155,16 @@ memory_init(bool found, void *memory)
 		return;
 	mailbox->lock = &GetNamedLWLockTranche(llm_mailbox_memory.name)->lock;
 	mailbox->nboxes = MaxBackends;
+	mailbox->most = (Size) llm_guc_immediate_mb * 1024 * 1024;
+	mailbox->letters = mailbox->ahead = mailbox->askers = 0;
 	mailbox->area_offset = area_offset();
-	llm_room_init(&mailbox->room, AREA_BYTES);
+	llm_room_init(&mailbox->waited, part_of_area(LETTER_PARTS));
+	llm_room_init(&mailbox->drafted, part_of_area(AHEAD_PARTS));
 	for (int i = 0; i < mailbox->nboxes; i++)
-	{
-		mailbox->boxes[i].database = InvalidOid;
-		mailbox->boxes[i].held = 0;
-		mailbox->boxes[i].first = InvalidDsaPointer;
-		mailbox->boxes[i].last = InvalidDsaPointer;
-	}
+		mailbox->boxes[i] = (Box){.first = InvalidDsaPointer, .last = InvalidDsaPointer};
 	made = dsa_create_in_place(area_place(), dsa_minimum_size(), mailbox->lock->tranche, NULL);
 	dsa_pin(made);
-	dsa_set_size_limit(made, AREA_BYTES);
+	dsa_set_size_limit(made, mailbox->most);
 	dsa_detach(made);
 }
 
@@ -227,10 +249,61 @@ allocate(Size len)
 	return at;
 }
 
+/* What so many bytes take of the area, at most. */
 static Size
-letter_size(Size len)
+weight_of(Size size)
 {
-	return offsetof(Letter, bytes) + len;
+	return size <= SMALL_BYTES ? size + size / 4 : TYPEALIGN(PAGE_BYTES, size);
+}
+
+static LlmRoom *
+room_of(bool ahead)
+{
+	return ahead ? &mailbox->drafted : &mailbox->waited;
+}
+
+/* Count the letter's bytes, if there is room for them, and its owner may have it. */
+static bool
+take_room(int number, const LlmLetterOwner *owner, Size weight, bool ahead)
+{
+	Box *box = &mailbox->boxes[number];
+	Size most = part_of_area(AHEAD_PARTS);
+	bool fits;
+
+	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
+	fits = mailbox->letters + weight <= part_of_area(LETTER_PARTS);
+	if (ahead && box->ahead > 0)
+		fits = fits && box->ahead + weight <= most / mailbox->askers;
+	if (ahead)
+		fits = fits && mailbox->ahead + weight <= most;
+	fits = fits && llm_room_take(room_of(ahead), owner, weight);
+	if (fits)
+		mailbox->letters += weight;
+	if (fits && ahead)
+	{
+		mailbox->askers += box->ahead == 0 ? 1 : 0;
+		box->ahead += weight;
+		mailbox->ahead += weight;
+	}
+	LWLockRelease(mailbox->lock);
+	return fits;
+}
+
+static void
+give_room(int number, const LlmLetterOwner *owner, Size weight, bool ahead)
+{
+	Box *box = &mailbox->boxes[number];
+
+	llm_room_give_back(room_of(ahead), owner, weight);
+	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
+	mailbox->letters -= weight;
+	if (ahead)
+	{
+		box->ahead -= weight;
+		mailbox->ahead -= weight;
+		mailbox->askers -= box->ahead == 0 ? 1 : 0;
+	}
+	LWLockRelease(mailbox->lock);
 }
 
 /* Free a letter that neither side holds any more. */
@@ -238,13 +311,11 @@ static void
 free_letter(dsa_pointer at)
 {
 	Letter *letter = letter_at(at);
-	LlmLetterOwner owner = letter->owner;
-	Size size = letter_size(letter->len);
 
+	give_room(letter->box, &letter->owner, weight_of(offsetof(Letter, bytes) + letter->len), letter->ahead);
 	if (DsaPointerIsValid(letter->reply))
 		dsa_free(area, letter->reply);
 	dsa_free(area, at);
-	llm_room_give_back(&mailbox->room, &owner, size);
 }
 
 /* The lock is held.  Behind the others, or before them. */
@@ -295,44 +366,44 @@ put_drafts_into_box(void)
 		LlmPosted *posted = dlist_container(LlmPosted, draft_node, dlist_pop_head_node(&my_drafts));
 
 		mailbox->boxes[posted->letter->box].database = MyDatabaseId;
-		put_into_box(posted->at, posted->letter, false);
+		put_into_box(posted->at, posted->letter, posted->letter->urgent);
 	}
 	LWLockRelease(mailbox->lock);
 }
 
 LlmPosted *
-llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool ahead)
+llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool ahead, bool *full)
 {
-	Size size = letter_size(len);
+	Size size = offsetof(Letter, bytes) + len;
+	Size largest = part_of_area(LETTER_PARTS - AHEAD_PARTS);
+	int box = llm_process_number();
 	LlmPosted *posted;
 	Letter *letter;
 	dsa_pointer at;
 
 	attach();
-	if (size > BACKEND_BYTES)
+	if (weight_of(size) > largest)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a question of %zu bytes is too long", len),
-				 errdetail("With its arguments it may have %zu bytes at most.", BACKEND_BYTES)));
-	/* a letter that is waited for is not behind those that are dropped only after it */
-	if (ahead && my_bytes > 0 && my_bytes + size > BACKEND_BYTES)
+				 errdetail("With its arguments it may have %zu bytes at most.", largest - offsetof(Letter, bytes)),
+				 errhint("Raise \"llm_enrich.immediate_memory\" and restart the server.")));
+	*full = !take_room(box, owner, weight_of(size), ahead);
+	if (*full)
 		return NULL;
 	posted = MemoryContextAlloc(TopMemoryContext, sizeof(LlmPosted));
-	if (!llm_room_take(&mailbox->room, owner, size))
-	{
-		pfree(posted);
-		return NULL;
-	}
 	at = allocate(size);
 	if (!DsaPointerIsValid(at))
 	{
-		llm_room_give_back(&mailbox->room, owner, size);
+		give_room(box, owner, weight_of(size), ahead);
 		pfree(posted);
 		return NULL;
 	}
 	letter = letter_at(at);
 	letter->dropped = false;
-	letter->box = llm_process_number();
+	letter->ahead = ahead;
+	letter->urgent = !ahead;
+	letter->box = box;
 	letter->reply = InvalidDsaPointer;
 	letter->reply_len = 0;
 	letter->len = len;
@@ -340,14 +411,34 @@ llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool 
 	memcpy(letter->bytes, bytes, len);
 	posted->at = at;
 	posted->letter = letter;
-	posted->bytes = size;
 	letter->state = LETTER_DRAFT;
-	my_bytes += size;
 	dlist_push_tail(&my_posted, &posted->node);
 	dlist_push_tail(&my_drafts, &posted->draft_node);
 	if (!ahead)
 		put_drafts_into_box();
 	return posted;
+}
+
+void
+llm_mailbox_hurry(LlmPosted *posted)
+{
+	Letter *letter = posted->letter;
+	bool moved = false;
+
+	if (letter->urgent)
+		return;
+	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
+	if (letter->state == LETTER_POSTED)
+	{
+		take_out_of_box(posted->at, letter);
+		put_into_box(posted->at, letter, true);
+		moved = mailbox->boxes[letter->box].held > 0; /* else the sender leaves none there */
+	}
+	if (letter->state == LETTER_POSTED || letter->state == LETTER_DRAFT)
+		letter->urgent = true;
+	LWLockRelease(mailbox->lock);
+	if (moved)
+		llm_shmem_wake(MyDatabaseId, LLM_WORKER_SENDER);
 }
 
 bool
@@ -403,14 +494,13 @@ let_go(LlmPosted *posted)
 	else if (posted->letter->state == LETTER_TAKEN)
 	{
 		posted->letter->dropped = true;
-		mailbox->boxes[posted->letter->box].held--;
+		mailbox->boxes[posted->letter->box].held -= posted->letter->urgent ? 0 : 1;
 		is_last = false;
 	}
 	LWLockRelease(mailbox->lock);
 	if (is_last)
 		free_letter(posted->at);
 	posted->letter = NULL;
-	my_bytes -= posted->bytes;
 	dlist_delete(&posted->node);
 }
 
@@ -424,19 +514,67 @@ llm_mailbox_drop(LlmPosted *posted)
 	pfree(posted);
 }
 
+static void
+wait_for(long timeout_ms, uint32 wait_event)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, wait_event);
+	ResetLatch(MyLatch);
+}
+
 void
 llm_mailbox_wait(long timeout_ms)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
+	static uint32 number = 0;
+
+	wait_for(timeout_ms, llm_wait_event(number, "LlmEnrichAnswer"));
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* May letters be taken from it, of which fewer than "most" are held?  The lock is held. */
+void
+llm_mailbox_wait_for_room(long timeout_ms)
+{
+	static uint32 number = 0;
+	bool *lacks = &mailbox->boxes[llm_process_number()].lacks_memory;
+
+	*lacks = true;
+	wait_for(timeout_ms, llm_wait_event(number, "LlmEnrichMemory"));
+	*lacks = false;
+	CHECK_FOR_INTERRUPTS();
+}
+
+int
+llm_mailbox_count_lacking(void)
+{
+	int lacking = 0;
+
+	for (int i = 0; i < mailbox->nboxes; i++)
+		lacking += mailbox->boxes[i].lacks_memory ? 1 : 0;
+	return lacking;
+}
+
+int
+llm_mailbox_count_askers(void)
+{
+	int askers = 0;
+
+	LWLockAcquire(mailbox->lock, LW_SHARED);
+	for (int i = 0; i < mailbox->nboxes; i++)
+	{
+		const Box *box = &mailbox->boxes[i];
+
+		if (box->database == MyDatabaseId && (DsaPointerIsValid(box->first) || box->held > 0))
+			askers++;
+	}
+	LWLockRelease(mailbox->lock);
+	return askers;
+}
+
+/* May its first letter be taken, where fewer than "most" are held?  The lock is held. */
 static bool
 is_to_be_taken(const Box *box, int most)
 {
-	return box->database == MyDatabaseId && DsaPointerIsValid(box->first) && box->held < most;
+	return box->database == MyDatabaseId && DsaPointerIsValid(box->first) &&
+		   (box->held < most || letter_at(box->first)->urgent);
 }
 
 /* The lock is held: the box whose turn it is; -1: none has letters that may be taken. */
@@ -469,7 +607,7 @@ llm_mailbox_take(LlmTaken *taken, int most)
 		entry->letter = letter_at(entry->at);
 		take_out_of_box(entry->at, entry->letter);
 		entry->letter->state = LETTER_TAKEN;
-		mailbox->boxes[number].held++;
+		mailbox->boxes[number].held += entry->letter->urgent ? 0 : 1;
 		next_box = (number + 1) % mailbox->nboxes;
 	}
 	LWLockRelease(mailbox->lock);
@@ -507,13 +645,6 @@ forget_taken(LlmTakenEntry *entry, bool dropped)
 	pfree(entry);
 }
 
-/* Its backend may exit at any time; its latch stays where it is. */
-static void
-wake_owner(int box)
-{
-	SetLatch(&ProcGlobal->allProcs[box].procLatch);
-}
-
 bool
 llm_mailbox_reply_to(LlmTaken *taken, const char *bytes, Size len, const char *instead, Size instead_len)
 {
@@ -533,14 +664,14 @@ llm_mailbox_reply_to(LlmTaken *taken, const char *bytes, Size len, const char *i
 	letter->reply_len = fits ? len : instead_len;
 	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
 	dropped = letter->dropped;
-	if (!dropped)
+	if (!dropped && !letter->urgent)
 		mailbox->boxes[box].held--;
 	letter->state = LETTER_REPLIED; /* from here on it is the backend's, unless that has left */
 	LWLockRelease(mailbox->lock);
 	forget_taken(entry, dropped);
 	taken->entry = NULL;
 	if (!dropped)
-		wake_owner(box);
+		SetLatch(&ProcGlobal->allProcs[box].procLatch); /* stays where it is, should it exit now */
 	return fits;
 }
 
@@ -554,7 +685,7 @@ llm_mailbox_put_back(LlmTaken *taken)
 	dropped = entry->letter->dropped;
 	if (!dropped)
 	{
-		mailbox->boxes[entry->letter->box].held--;
+		mailbox->boxes[entry->letter->box].held -= entry->letter->urgent ? 0 : 1;
 		put_into_box(entry->at, entry->letter, true);
 	}
 	LWLockRelease(mailbox->lock);

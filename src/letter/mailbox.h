@@ -31,12 +31,16 @@ typedef struct LlmTaken
 } LlmTaken;
 
 /*
- * Post these bytes; NULL when there is no room for its owner now, for which other letters have to be
- * answered, or dropped.  "ahead": nobody waits for it yet, so it has room only beside the others of this
- * backend, and the sender finds it with those that are posted before the next wake_sender().
+ * Post these bytes; NULL when there is no room for its owner now: with "full", because of other letters, which
+ * have to be answered, or dropped; else the operating system gives no memory.  "ahead": nobody waits for it
+ * yet, so it has room only beside the others of this backend, as far as those that ask ahead share it, and the
+ * sender finds it with those that are posted before the next wake_sender().
  * Raises 54000 when there can never be.
  */
-extern LlmPosted *llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool ahead);
+extern LlmPosted *llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool ahead, bool *full);
+
+/* Somebody waits for it now: it is taken next, however many of this backend the sender holds. */
+extern void llm_mailbox_hurry(LlmPosted *posted);
 
 /* Has this backend posted letters that the sender does not find before the next wake_sender()? */
 extern bool llm_mailbox_has_drafts(void);
@@ -56,9 +60,16 @@ extern void llm_mailbox_drop(LlmPosted *posted);
 /* Sleep until one of this backend's letters may have changed; interruptible. */
 extern void llm_mailbox_wait(long timeout_ms);
 
+/* The same, until there may be room; and how many backends, of all databases, do that now. */
+extern void llm_mailbox_wait_for_room(long timeout_ms);
+extern int llm_mailbox_count_lacking(void);
+
+/* Backends that have letters to this database, posted or held. */
+extern int llm_mailbox_count_askers(void);
+
 /*
- * The next letter to this database, in turn over the backends of which fewer than "most" are held; false:
- * there is none.
+ * The next letter to this database, in turn over the backends that wait for theirs, or of which fewer than
+ * "most" are held; false: there is none.
  */
 extern bool llm_mailbox_take(LlmTaken *taken, int most);
 

@@ -54,10 +54,11 @@ PG_FUNCTION_INFO_V1(llm_enrich_wait);
 
 /*
  * What a check asks: a classification into one label, the smallest call that needs everything
- * a real one needs, structured output included.
+ * a real one needs, structured output included; and of a model that gives vectors one.
  */
 #define CHECK_INPUT "Everything is ok."
 #define CHECK_SPEC "{\"labels\": [\"ok\"]}"
+#define CHECK_VECTOR_SPEC "{}"
 
 /* SQL: llm.clock() -> clock_timestamp(), or where a test has set it; works without preload */
 Datum
@@ -370,38 +371,58 @@ llm_enrich_last_job(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(job);
 }
 
-/* SQL: llm.check(model) -> what one real call to the model brought */
-Datum
-llm_enrich_check(PG_FUNCTION_ARGS)
+static LlmPosted *
+try_model(const char *model, bool vector, LlmLetterReply *reply)
 {
-	const char *model = llm_guc_model_or(LLM_GETARG_CSTRING(0));
-	LlmLetterQuestion question = {0};
-	LlmLetterReply reply;
-	LlmPosted *posted;
+	LlmLetterQuestion question = {.role = GetUserId(), .patience_ms = CHECK_PATIENCE_MS};
+	const char *spec = vector ? CHECK_VECTOR_SPEC : CHECK_SPEC;
 	StringInfoData bytes;
-	char *answer;
 
-	llm_shmem_require_preload();
-	llm_ask_frame_require_primary("llm.check");
-	llm_catalog_check_call(model, GetUserId());
-	if (!llm_guc_enabled)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sending is turned off"),
-				 errhint("Set \"llm_enrich.enabled\" to on and reload the configuration.")));
-	question.role = GetUserId();
-	question.patience_ms = CHECK_PATIENCE_MS;
 	question.model = model;
 	question.operation = LLM_LETTER_TRIAL;
-	question.spec = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(CHECK_SPEC)));
+	question.trial = vector ? "embed" : "classify";
+	question.spec = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(spec)));
 	question.application = "llm.check";
 	question.input = CHECK_INPUT;
 	question.input_len = strlen(CHECK_INPUT);
 	llm_letter_set_command(&question);
 	llm_letter_write_question(&question, &bytes);
-	posted = llm_ask_wait(&bytes, CHECK_PATIENCE_MS, NULL, &reply);
+	return llm_ask_wait(&bytes, CHECK_PATIENCE_MS, NULL, reply);
+}
+
+static bool
+is_reason(const LlmLetterReply *reply, LlmErrorClass class)
+{
+	return reply->reason != NULL && strcmp(reply->reason, llm_error_name(class)) == 0;
+}
+
+/* SQL: llm.check(model) -> what one real call to the model brought */
+Datum
+llm_enrich_check(PG_FUNCTION_ARGS)
+{
+	const char *model = llm_guc_model_or(LLM_GETARG_CSTRING(0));
+	LlmLetterReply reply;
+	LlmPosted *posted;
+	bool vector;
+	char *answer;
+
+	llm_shmem_require_preload();
+	llm_ask_frame_require_primary("llm.check");
+	vector = llm_catalog_call_gives_vectors(model, GetUserId());
+	if (!llm_guc_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sending is turned off"),
+				 errhint("Set \"llm_enrich.enabled\" to on and reload the configuration.")));
+	posted = try_model(model, vector, &reply);
+	if (is_reason(&reply, LLM_ERR_WRONG_KIND))
+	{
+		/* its kind was not known, or not this one */
+		llm_mailbox_drop(posted);
+		posted = try_model(model, !vector, &reply);
+	}
 	answer = llm_ask_trial_text(&reply);
-	if (reply.reason != NULL && strcmp(reply.reason, llm_error_name(LLM_ERR_UNKNOWN_MODEL)) == 0)
+	if (is_reason(&reply, LLM_ERR_UNKNOWN_MODEL))
 		answer = psprintf("%s%s", answer, llm_catalog_known_models(reply.server));
 	llm_mailbox_drop(posted);
 	PG_RETURN_TEXT_P(cstring_to_text(answer));

@@ -33,7 +33,6 @@
 #include "send/refused.h"
 #include "send/retry.h"
 #include "send/split.h"
-#include "tables/job.h"
 
 /* The part of a faulty answer that is kept, and told to the model. */
 #define LAST_ANSWER_BYTES 8192
@@ -566,6 +565,27 @@ land_flight(LlmFlight *flight, const LlmReply *reply, LlmSplit split, TimestampT
 		llm_split_forget(flight->task);
 }
 
+/*
+ * The fallback of its model was asked, and is not what answers such a request, or no model at all: that is nobody's
+ * try, and where it was named it is asked again.
+ */
+static bool
+is_unfit_fallback(const LlmRequest *request, LlmErrorClass class)
+{
+	return request->flights[0].hopped && (class == LLM_ERR_WRONG_KIND || class == LLM_ERR_UNKNOWN_MODEL);
+}
+
+static void
+land_unfit(LlmFlight *flight, const LlmReply *reply)
+{
+	LlmSettlement *s = &flight->settlement;
+
+	llm_refused_forget(flight->task);
+	s->outcome = llm_retry_outcome(flight->class);
+	s->error = reply->message;
+	s->state = LLM_TASK_READY;
+}
+
 /* Are its tasks to go again in parts? */
 static LlmSplit
 split_request(LlmRequest *request, LlmErrorClass class)
@@ -587,6 +607,7 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 	LlmReply reply = {0};
 	LlmErrorClass class = read_exchange(request, &reply);
 	bool is_refusal = llm_retry_is_refusal(class);
+	bool is_unfit = is_unfit_fallback(request, class);
 	LlmSplit split;
 	LlmRefusal refusal = {0};
 	Ruling ruling = {LLM_BLAME_TARGET};
@@ -605,7 +626,9 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 		if (flight->fault == NULL)
 			flight->class = class;
 		flight->settlement.latency_ms = request->exchange.latency_ms;
-		if (is_refusal && flight->letter == NULL)
+		if (is_unfit)
+			land_unfit(flight, &reply);
+		else if (is_refusal && flight->letter == NULL)
 			land_refused(flight, class, &refusal, &ruling, &reply, now);
 		else
 			land_flight(flight, &reply, split, now);
@@ -615,6 +638,8 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 			flight->settlement.error = remark;
 	}
 	told = reply.plain != NULL ? reply.plain : reply.message;
+	if (is_unfit)
+		llm_route_leave_out(request->route, told);
 	llm_route_note_way(request->route, class, request->learned.name != NULL);
 	request->route->cause = request->exchange.cause;
 	if (ruling.blame == LLM_BLAME_TARGET)
@@ -623,39 +648,6 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 		llm_route_note_doubtful(request->route, class, told, ruling.shut);
 	MemoryContextSwitchTo(saved);
 	return class;
-}
-
-/* Crashes of ours are not charged to the tasks, which are asked again. */
-LlmRequest *
-llm_request_orphan(LlmClaim *const *claims, int n, TimestampTz now)
-{
-	LlmJobRow *job = llm_job_get(claims[0]->job);
-	LlmRoute *home = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
-	LlmRoute *other = claims[0]->asked == NULL ? NULL : llm_route_find(claims[0]->asked, home->role, now);
-	LlmRoute *route = other != NULL && other->target->server != NULL ? other : home;
-	LlmRequest *request = llm_request_make(claims, n, route, llm_flight_recipe(claims[0]->recipe));
-	LlmUsage guess = {.output = llm_flight_usual_output(request)};
-
-	/* its length was wanted; many of them may be all that was in memory when the sender died of that */
-	if (request->exchange.body != NULL)
-		pfree(unconstify(char *, request->exchange.body));
-	request->exchange.body = NULL;
-	for (int i = 0; i < n; i++)
-	{
-		LlmSettlement *s = &request->flights[i].settlement;
-
-		if (i > 0 && claims[i]->job != claims[i - 1]->job)
-			job = llm_job_get(claims[i]->job);
-		s->spender.relation = job == NULL ? InvalidOid : job->relation;
-		s->spender.tags = job == NULL ? NULL : job->tags;
-		guess.input += llm_dialect_estimate_tokens(claims[i]->input, claims[i]->input_len);
-		s->outcome = "unknown";
-		s->error = "the sender ended before the answer came";
-		s->state = LLM_TASK_READY;
-	}
-	guess.input = Max(guess.input, request->input_tokens);
-	llm_flight_divide_usage(request, &guess, true);
-	return request;
 }
 
 void

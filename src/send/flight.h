@@ -102,12 +102,6 @@ extern void llm_request_give_back(LlmRequest *request);
 /* Read the finished exchange; fills the settlements of the flights and tells the limiter. */
 extern LlmErrorClass llm_request_land(LlmRequest *request, TimestampTz now);
 
-/*
- * Tasks that a dead sender left claimed for one request, of which nothing more will be
- * known: settled at once.  Inside a transaction.
- */
-extern LlmRequest *llm_request_orphan(LlmClaim *const *claims, int n, TimestampTz now);
-
 /* All of its flights at once. */
 extern void llm_request_free(LlmRequest *request);
 

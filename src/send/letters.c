@@ -143,16 +143,19 @@ end_waiting(LlmLetter *letter, LlmLetterOutcome outcome, const char *message, co
  */
 
 /*
- * Collect from the boxes what there is room for.  Those whose target hangs stay long: however many these are,
- * each backend has its share of one half, of at least one.
+ * Collect from the boxes what there is room for.  Those whose target hangs stay long: however many these are, the
+ * sessions that ask share one half, and near its end each has one more at least.  What a session waits for is
+ * always taken, and no session waits for two.
  */
 static void
 collect(TimestampTz now)
 {
-	int share = Max(MOST_HELD / 2 / MaxBackends, 1);
+	int share = Max(MOST_HELD / 2 / Max(llm_mailbox_count_askers(), 1), 1);
+	int kept_back = Min(MaxBackends, MOST_HELD / 4);
 	LlmTaken taken;
 
-	while (llm_mailbox_take(&taken, nheld < MOST_HELD / 2 ? MOST_HELD : share))
+	while (llm_mailbox_take(&taken, nheld < MOST_HELD / 2 ? MOST_HELD : nheld < MOST_HELD - kept_back ? share
+																									  : 1))
 		hold(&taken, now);
 }
 
@@ -180,12 +183,14 @@ store_waste(LlmLetter *letter)
 static void
 prepare(LlmLetter *letter)
 {
+	const char *operation;
+
 	if (letter->recipe != 0)
 		return;
 	set_role_name(letter);
 	letter->task = llm_letter_row_next_task();
-	letter->recipe = llm_recipe_find_or_add(llm_letters_is_trial(letter) ? "classify" : letter->facts.operation,
-											letter->question.spec);
+	operation = letter->question.trial != NULL ? letter->question.trial : letter->facts.operation;
+	letter->recipe = llm_recipe_find_or_add(operation, letter->question.spec);
 }
 
 /*

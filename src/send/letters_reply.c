@@ -126,7 +126,7 @@ is_again(const LlmFlight *flight, TimestampTz now)
 {
 	if (llm_letters_is_trial(flight->letter) || !llm_task_is_open(flight->settlement.state))
 		return false;
-	return !is_unusable(flight->class) || flight->settlement.elsewhere ||
+	return !is_unusable(flight->class) || flight->settlement.elsewhere || flight->route->unfit ||
 		   llm_flight_may_hop(flight, now);
 }
 

@@ -19,9 +19,11 @@
 #include "money/budget.h"
 #include "send/afford.h"
 #include "send/flight.h"
+#include "send/flight_usage.h"
 #include "send/letters.h"
 #include "send/recover.h"
 #include "send/share.h"
+#include "tables/job.h"
 #include "tables/ledger.h"
 
 /* Orphans settled in one transaction: so many, or inputs of so many bytes; a single larger one goes alone. */
@@ -35,6 +37,39 @@ compare_requests(const ListCell *a, const ListCell *b)
 	int64 right = ((const LlmClaim *) lfirst(b))->request;
 
 	return (left > right) - (left < right);
+}
+
+/* Crashes of ours are not charged to the tasks, which are asked again. */
+static LlmRequest *
+make_orphan(LlmClaim *const *claims, int n, TimestampTz now)
+{
+	LlmJobRow *job = llm_job_get(claims[0]->job);
+	LlmRoute *home = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
+	LlmRoute *other = claims[0]->asked == NULL ? NULL : llm_route_find(claims[0]->asked, home->role, now);
+	LlmRoute *route = other != NULL && other->target->server != NULL ? other : home;
+	LlmRequest *request = llm_request_make(claims, n, route, llm_flight_recipe(claims[0]->recipe));
+	LlmUsage guess = {.output = llm_flight_usual_output(request)};
+
+	/* its length was wanted; many of them may be all that was in memory when the sender died of that */
+	if (request->exchange.body != NULL)
+		pfree(unconstify(char *, request->exchange.body));
+	request->exchange.body = NULL;
+	for (int i = 0; i < n; i++)
+	{
+		LlmSettlement *s = &request->flights[i].settlement;
+
+		if (i > 0 && claims[i]->job != claims[i - 1]->job)
+			job = llm_job_get(claims[i]->job);
+		s->spender.relation = job == NULL ? InvalidOid : job->relation;
+		s->spender.tags = job == NULL ? NULL : job->tags;
+		guess.input += llm_dialect_estimate_tokens(claims[i]->input, claims[i]->input_len);
+		s->outcome = "unknown";
+		s->error = "the sender ended before the answer came";
+		s->state = LLM_TASK_READY;
+	}
+	guess.input = Max(guess.input, request->input_tokens);
+	llm_flight_divide_usage(request, &guess, true);
+	return request;
 }
 
 /* The requests that carried these tasks; a list of LlmRequest. */
@@ -54,7 +89,7 @@ make_requests(List *orphans, TimestampTz now)
 	{
 		if (i < n && claims[i]->request == claims[from]->request)
 			continue;
-		requests = lappend(requests, llm_request_orphan(&claims[from], i - from, now));
+		requests = lappend(requests, make_orphan(&claims[from], i - from, now));
 		from = i;
 	}
 	return requests;

@@ -200,7 +200,7 @@ retire(LlmRoute *route)
 	version++;
 	if (route->reported)
 		llm_route_report(route, NULL, NULL);
-	if (route->replaced)
+	if (route->replaced || route->bereft)
 		llm_route_report_fallback(route, NULL, NULL);
 	route->stale = true;
 	dlist_push_tail(&retired, &route->node);

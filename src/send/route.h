@@ -91,6 +91,8 @@ typedef struct LlmRoute
 	bool probing; /* and this */
 	TimestampTz probe_at; /* while its fallback is asked: it gets no request to try before */
 	bool replaced; /* its fallback is asked, as llm.health says */
+	bool bereft; /* its fallback is left out, as llm.health says */
+	bool unfit; /* as a fallback: it has refused a request for another model, and would refuse all */
 	uint32 repairs; /* of the limiter then */
 	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
 	TimestampTz wake_at;
@@ -167,6 +169,12 @@ extern LlmRoute *llm_route_fallback_now(const LlmRoute *route, TimestampTz now);
 
 /* When llm_route_now() may say something else of a route whose fallback is asked. */
 extern TimestampTz llm_route_look_at(const LlmRoute *route);
+
+/*
+ * A request that came here as to the fallback of its model was refused for what the target is: it is left out from
+ * now on, until the catalog changes, and llm.health says why.
+ */
+extern void llm_route_leave_out(LlmRoute *fallback, const char *why);
 
 /* Keys may have changed: the next refresh replaces all routes, and lets paused targets try. */
 extern void llm_route_forget_all(void);

@@ -31,7 +31,8 @@ llm_route_fallback(const LlmRoute *route)
 	if (route->problem != NULL || route->target->fallback == NULL)
 		return NULL;
 	other = llm_route_look_up(route->target->fallback, route->role);
-	if (other == NULL || other->problem != NULL || llm_route_shares_limiter(route, other))
+	if (other == NULL || other->problem != NULL || other->unfit || other->target->gives_vectors ||
+		llm_route_shares_limiter(route, other))
 		return NULL;
 	return other;
 }
@@ -51,6 +52,52 @@ llm_route_fallback_now(const LlmRoute *route, TimestampTz now)
 	LlmRoute *other = llm_route_fallback(route);
 
 	return other == NULL || is_out(other, now) ? NULL : other;
+}
+
+/* The route has to do without its fallback, and why. */
+static void
+tell_left_out(LlmRoute *route, const LlmRoute *other, const char *why)
+{
+	char *problem = psprintf("model \"%s\" at server \"%s\" is left out: %s", other->target->alias,
+							 other->target->server, why);
+	char *hint = psprintf("SELECT llm.alter_model(%s, fallback => '...'); or correct that model.",
+						  quote_literal_cstr(route->target->alias));
+
+	llm_route_report_fallback(route, problem, hint);
+	route->replaced = false;
+	route->bereft = true;
+	pfree(problem);
+	pfree(hint);
+}
+
+void
+llm_route_leave_out(LlmRoute *fallback, const char *why)
+{
+	dlist_iter iter;
+
+	if (fallback->unfit)
+		return;
+	fallback->unfit = true;
+	dlist_foreach(iter, llm_route_all())
+	{
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->role == fallback->role && route->target->fallback != NULL && fallback->alias != NULL &&
+			strcmp(route->target->fallback, fallback->alias) == 0)
+			tell_left_out(route, fallback, why);
+	}
+}
+
+/* One that is known to give no text is not even tried. */
+static void
+look_at_kind(LlmRoute *route)
+{
+	const LlmRoute *other = route->bereft || route->target->fallback == NULL
+								? NULL
+								: llm_route_look_up(route->target->fallback, route->role);
+
+	if (other != NULL && other->target->gives_vectors)
+		tell_left_out(route, other, "it gives vectors and no text");
 }
 
 static void
@@ -78,13 +125,16 @@ begin_fallback(LlmRoute *route, const LlmRoute *other)
 LlmRoute *
 llm_route_now(LlmRoute *route, bool may_probe, TimestampTz now, bool *probe)
 {
-	LlmRoute *other = is_out(route, now) ? llm_route_fallback_now(route, now) : NULL;
+	bool out = is_out(route, now);
+	LlmRoute *other = out ? llm_route_fallback_now(route, now) : NULL;
 
 	*probe = false;
 	if (other == NULL)
 	{
 		if (route->replaced)
 			llm_route_report_fallback(route, NULL, NULL);
+		if (out)
+			look_at_kind(route);
 		return route;
 	}
 	begin_fallback(route, other);

@@ -189,7 +189,7 @@ forget_stored(LlmPass *pass)
 			llm_load_flown(job, flight);
 		if (job != NULL && flight->settlement.held_back != NULL)
 			llm_joblist_hold_back(job, flight->settlement.held_back);
-		if (job != NULL && flight->class == LLM_ERR_WRONG_KIND)
+		if (job != NULL && flight->class == LLM_ERR_WRONG_KIND && !flight->hopped)
 			job->wrong_model = pass->now;
 		if (flight->letter != NULL)
 			llm_letters_deliver(flight, pass->now);

@@ -32,6 +32,7 @@
 #include "base/shmem_layout.h"
 #include "base/spi.h"
 #include "catalog/catalog_price.h"
+#include "letter/mailbox.h"
 #include "limiter/limiter_shared.h"
 
 #define ADMIN_ROLE "llm_admin"
@@ -166,6 +167,23 @@ put_setting(ReturnSetInfo *result)
 		return;
 	row.problem = "nothing is sent, in any database; tasks stay queued";
 	row.hint = "ALTER SYSTEM SET llm_enrich.enabled = on; SELECT pg_reload_conf();";
+	put_row(result, &row);
+}
+
+/* Sessions, of any database, that wait for memory for a question. */
+static void
+put_memory(ReturnSetInfo *result)
+{
+	Row row = {.kind = "setting", .subject = "llm_enrich.immediate_memory"};
+	int lacking = llm_mailbox_count_lacking();
+
+	if (lacking == 0)
+		return;
+	row.state = psprintf("%d MB", llm_guc_immediate_mb);
+	row.problem = psprintf("%d %s for memory for a question, until less is under way", lacking,
+						   lacking == 1 ? "session waits" : "sessions wait");
+	row.hint = psprintf("ALTER SYSTEM SET llm_enrich.immediate_memory = '%dMB'; then restart the server. The operating system may give less, too: see the size of /dev/shm.",
+						llm_guc_immediate_mb * 2);
 	put_row(result, &row);
 }
 
@@ -357,6 +375,7 @@ llm_enrich_read_health(PG_FUNCTION_ARGS)
 	picture = take_picture(now);
 	put_launcher(result, picture);
 	put_setting(result);
+	put_memory(result);
 	put_worker(result, picture, LLM_WORKER_SENDER, now);
 	put_worker(result, picture, LLM_WORKER_WRITER, now);
 	put_problems(result, picture);

@@ -10,6 +10,7 @@ use lib $FindBin::RealBin;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 use LLMTest;
 
@@ -17,29 +18,52 @@ use constant SESSIONS => 4;
 use constant IN_FLIGHT => 1000;
 
 my $provider = start_provider();
-my $node = new_node('held', "llm_enrich.patience = '60s'");
+my $node = new_node('held', "llm_enrich.patience = '60s'", 'llm_enrich.immediate_memory = 16MB');
 
 setup_model($node, $provider);
 setup_model($node, $provider, server => 'hanging', lane => 'hanging', alias => 'hangs', is_default => 0,
 	options => { timeout => '600s', max_concurrency => 4 });
 $provider->script({ hang => 1 }, 'hanging');
 
-my @sessions = map {
+# A session that goes on while the test does.
+sub begin
+{
+	my ($name, $statement) = @_;
 	my %session = (in => '', out => '', err => '');
 
 	$session{run} = IPC::Run::start([
 			'psql', '-XAtq', '-d', $node->connstr('postgres'),
-			'-c', "SET application_name = 'hangs'; SET llm_enrich.max_immediate_calls = 10000;"
+			'-c', "SET application_name = '$name'; SET llm_enrich.max_immediate_calls = 10000;"
 				. 'SET llm_enrich.max_in_flight = ' . IN_FLIGHT,
-			'-c', "SELECT count(llm_complete('session $_ row ' || i, model => 'hangs')) FROM generate_series(1, 5000) i"
+			'-c', $statement
 		],
-		\@session{qw(in out err)});
-	\%session;
+		\@session{qw(in out err)}, IPC::Run::timeout(4 * $PostgreSQL::Test::Utils::timeout_default));
+	return \%session;
+}
+
+# Until so many of the name wait for an answer, or for room.
+sub wait_waiting
+{
+	my ($n, $name) = @_;
+
+	$node->poll_query_until('postgres', "SELECT count(*) = $n"
+			. " FROM pg_stat_activity WHERE application_name = '$name' AND wait_event_type = 'Extension'")
+	  or die 'the sessions do not wait';
+	return;
+}
+
+sub end_all
+{
+	$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hangs'));
+	$_->{run}->finish foreach @_;
+	return;
+}
+
+my @sessions = map {
+	begin('hangs', "SELECT count(llm_complete('session $_ row ' || i, model => 'hangs')) FROM generate_series(1, 5000) i")
 } 1 .. SESSIONS;
 
-$node->poll_query_until('postgres', 'SELECT count(*) = ' . SESSIONS
-		. q( FROM pg_stat_activity WHERE application_name = 'hangs' AND wait_event_type = 'Extension'))
-  or die 'the sessions do not wait';
+wait_waiting(SESSIONS, 'hangs');
 $node->poll_query_until('postgres', 'SELECT count(*) = 4 FROM llm.letter') or die 'no request hangs';
 
 foreach my $number (1 .. 3)
@@ -49,41 +73,74 @@ foreach my $number (1 .. 3)
 }
 is($node->safe_psql('postgres', q(SELECT count(llm_complete('Hello again ' || i)) FROM generate_series(1, 100) i)), 100,
 	'P6: and where it asks about a hundred rows');
-is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hangs'
-	AND wait_event_type = 'Extension')), SESSIONS, 'while the others wait');
 
-$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hangs'));
-$_->{run}->finish foreach @sessions;
+# What a session waits for is not behind what it has asked ahead.
+my $both = begin('hangs', q(SET llm_enrich.patience = 0; SELECT CASE WHEN
+	llm_complete('first ' || i, model => CASE WHEN i = 1 THEN 'fast' ELSE 'hangs' END)->>'text' <> ''
+	THEN llm_complete('[[mark:then-' || i || ']]')->>'text' END FROM generate_series(1, 1000) i));
+foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if $provider->marks->{'then-1'} || !$both->{run}->pumpable;
+	$both->{run}->pump_nb;
+	usleep(100_000);
+}
+is($provider->marks->{'then-1'}, 1, 'P6: a question that depends on an answer is asked, whatever hangs of its session');
+is($both->{err}, '', 'P6: and nobody says that the sender did not take it');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hangs'
+	AND wait_event_type = 'Extension')), SESSIONS + 1, 'while the others wait');
+
+end_all(@sessions, $both);
 is($node->safe_psql('postgres', q(SELECT llm_complete('Hello at last')->>'text' <> '')), 't',
 	'P6: when they have left, too');
 
 # Four requests hang still, so nothing more is sent there: long questions fill the memory for letters, but for what is
 # others'. So do those of sessions that have left, until their requests end.
-my ($free_kb) = `df -Pk /dev/shm` =~ /^\S+\s+\d+\s+\d+\s+(\d+)/m;
+$node->safe_psql('postgres', 'CREATE ROLE greedy LOGIN; GRANT USAGE ON FOREIGN SERVER hanging TO greedy');
+@sessions = map {
+	my %session = (in => '', out => '', err => '');
 
-SKIP:
-{
-	skip 'a small /dev/shm', 1 if ($free_kb // 0) < 1024 * 1024;
+	$session{run} = IPC::Run::start([
+			'psql', '-XAtq', '-d', $node->connstr('postgres'), '-U', 'greedy',
+			'-c', "SET application_name = 'greedy'",
+			'-c', q(SELECT count(llm_complete(repeat(repeat('x', 1000), 60) || i, model => 'hangs')) FROM generate_series(1, 200) i)
+		],
+		\@session{qw(in out err)});
+	\%session;
+} 1 .. SESSIONS;
+wait_waiting(SESSIONS, 'greedy');
+is($node->safe_psql('postgres', q(SELECT llm_complete(repeat('Hello ', 400000))->>'text' <> '')), 't',
+	'P6: a long question of another role has room');
+$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'greedy'));
+$_->{run}->finish foreach @sessions;
 
-	$node->safe_psql('postgres', 'CREATE ROLE greedy LOGIN; GRANT USAGE ON FOREIGN SERVER hanging TO greedy');
-	@sessions = map {
-		my %session = (in => '', out => '', err => '');
+# Long questions that are asked ahead: what they leave of the memory is for what is waited for, and for its answers.
+$provider->script({ answers => { long => 'x' x 100_000 } });
+@sessions = map {
+	begin('hangs', "SELECT count(llm_complete('session $_ row ' || i || repeat(' long', 4000), model => 'hangs')) FROM generate_series(1, 1000) i")
+} 1 .. SESSIONS;
+wait_waiting(SESSIONS, 'hangs');
+is($node->safe_psql('postgres', q(SELECT length(llm_complete('a long answer')->>'text'))), 100_000,
+	'P6: an answer has room beside what is asked ahead');
+is($node->safe_psql('postgres', q(SELECT length(llm_complete(repeat('a long question ', 100000))->>'text'))), 100_000,
+	'P6: so has a question that is waited for');
+my ($out, $err);
+$node->psql('postgres', q(SELECT llm_complete(repeat('a long question ', 300000))), stderr => \$err);
+like($err, qr/a question of \d+ bytes is too long.*HINT:  Raise "llm_enrich.immediate_memory"/s,
+	'P10: one that may never have room is refused');
 
-		$session{run} = IPC::Run::start([
-				'psql', '-XAtq', '-d', $node->connstr('postgres'), '-U', 'greedy',
-				'-c', "SET application_name = 'greedy'",
-				'-c', q(SELECT count(llm_complete(repeat(repeat('x', 1000), 2090) || i, model => 'hangs')) FROM generate_series(1, 64) i)
-			],
-			\@session{qw(in out err)});
-		\%session;
-	} 1 .. SESSIONS;
-	$node->poll_query_until('postgres', 'SELECT count(*) = ' . SESSIONS
-		. q( FROM pg_stat_activity WHERE application_name = 'greedy' AND wait_event_type = 'Extension'))
-	  or die 'the sessions do not wait';
-	is($node->safe_psql('postgres', q(SELECT llm_complete(repeat('Hello ', 2000000))->>'text' <> '')), 't',
-		'P6: a long question of another role has room');
-	$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'greedy'));
-	$_->{run}->finish foreach @sessions;
-}
+# One that has no room beside three others.
+my @first = map { begin('hangs', qq(SELECT llm_complete(repeat('a long question ', 16000$_), model => 'hangs'))) } 1 .. 3;
+wait_waiting(SESSIONS + 3, 'hangs');
+my $second = begin('waits', q(SET llm_enrich.patience = 0;
+	SELECT length(llm_complete(repeat('a long question ', 130000))->>'text')));
+my $waits = q(SELECT problem FROM llm.health WHERE subject = 'llm_enrich.immediate_memory');
+is(wait_text($node, $waits, qr/./), '1 session waits for memory for a question, until less is under way',
+	'P6: a question without room waits, and llm.health says for what');
+$node->psql('postgres', q(SET statement_timeout = '100ms'; SELECT llm_complete(repeat('a long question ', 130000))),
+	stderr => \$err);
+like($err, qr/canceling statement due to statement timeout/, 'P6: within statement_timeout');
+end_all(@sessions, @first);
+$second->{run}->finish;
+is($second->{out} . $second->{err}, "100000\n", 'P6: and is asked when the others have left');
 
 done_testing();

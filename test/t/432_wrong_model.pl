@@ -57,6 +57,10 @@ sql(q(SELECT llm.import_prices('{"elsewhere/llama3": {"litellm_provider": "elsew
 is(sql(q(SELECT provider || ' ' || kind FROM llm.price_list WHERE model = 'llama3')), 'elsewhere chat', 'another provider lists a name');
 setup_model($node, $provider, alias => 'own', model => 'llama3', is_default => 0);
 is(sql(q(SELECT llm_embed('some text', model => 'own') IS NOT NULL)), 't', 'what one serves oneself is asked');
+
+# llm.check() asks for what the model gives.
+like(sql(q(SELECT llm.check('vec'))), qr/^ok: "text-embedding-3-small" at server "sim" answered/, 'a model of vectors is checked');
+like($provider->last_body, qr/"input"/, 'by asking for one');
 $provider->reset;
 
 # What only the provider knows.
@@ -83,6 +87,7 @@ foreach my $kind ('vectors', 'text')
 		qr/^paused: model "sim-1" at server "sim" \Q$words\E.*; see llm.dead_letter, then llm.resume\(job => $job\)$/,
 		"$kind: the job pauses, in the provider's words");
 	is(sql($other->[1]), 't', 'the model is asked for the other at once');
+	like(sql(q(SELECT llm.check('fast'))), qr/^ok: /, 'llm.check() finds out what it gives');
 	is(sql("SELECT DISTINCT reason FROM llm.dead_letter WHERE job = $job"), 'wrong_model', 'its task has the reason');
 	cmp_ok(sql("SELECT count(DISTINCT request) FROM llm.ledger WHERE job = $job"), '<', $kind eq 'vectors' ? 10 : ROWS / 4, 'few requests have told it');
 	like(error_of("SET llm_enrich.on_error = 'null'; $select"),

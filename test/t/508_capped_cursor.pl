@@ -28,6 +28,8 @@ sub error_of
 	return $rc == 0 ? '' : $stderr;
 }
 
+my $table = 't';
+
 # Each FETCH is a command of its own: psql sends them one by one, as a client does.
 sub fetches
 {
@@ -35,7 +37,7 @@ sub fetches
 
 	return join '',
 		"SET llm_enrich.max_cost = $max_cost;\nSET llm_enrich.max_in_flight = 4;\nBEGIN;\n",
-		"DECLARE c CURSOR FOR SELECT llm_classify(body, '{billing,$label}', options => '{\"max_tokens\": 20}') FROM t\n",
+		"DECLARE c CURSOR FOR SELECT llm_classify(body, '{billing,$label}', options => '{\"max_tokens\": 20}') FROM $table\n",
 		"ORDER BY id;\n",
 		(map { "FETCH $_ FROM c;\n" } @counts), "COMMIT;\n";
 }
@@ -56,6 +58,13 @@ is(error_of(fetches($reserve + 1.5 * $cost, 'other', (1) x ROWS)), '',
 is($provider->meter->{requests}, $before + ROWS, 'P3: each row was asked once');
 like(error_of(fetches($reserve + 1.5 * $cost, 'third', ROWS)), qr/budget: max_cost/,
 	'P8: one FETCH of all has no money for them');
+
+# Rows with the same text share a letter, and so what becomes of it when it is asked again.
+sql('CREATE TABLE same AS SELECT i AS id, body FROM generate_series(1, 6) i JOIN t ON t.id = least(i, 3)');
+$table = 'same';
+$before = $provider->meter->{requests};
+is(error_of(fetches($reserve + 0.5 * $cost, 'fourth', 1, 1, 4)), '', 'P8: rows with the same text share what they are refused');
+is($provider->meter->{requests}, $before + 3, 'P3: and what is asked for it');
 ledger_equals_meter($node, $provider, 'P3: ledger equals meter', server => 'sim');
 
 done_testing();
