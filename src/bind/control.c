@@ -123,6 +123,19 @@ static LlmStatement alter_statement = {
 	.nargs = 6,
 	.args = {INT8OID, OIDOID, BOOLOID, INT4OID, INT4OID, TEXTOID}};
 
+/* As for pause_statement: jobs that may not write, since what the table runs has changed. */
+static LlmStatement withheld_statement = {
+	.sql = "SELECT j.relation_name, j.column_name, pg_catalog.quote_literal(j.relation::pg_catalog.regclass::pg_catalog.text),"
+		   "  pg_catalog.quote_literal(j.column_name) FROM llm.job j"
+		   " WHERE j.state = 'paused' AND j.shape_put_off IS NOT NULL AND j.cell_kind <> 'quiet'"
+		   " AND ($1 IS NULL OR j.id = $1) AND ($5 OR j.role = $4)"
+		   " AND ($6 IS NULL OR j.column_name = $6)"
+		   " AND ($2 IS NULL OR EXISTS (SELECT FROM llm.queue q WHERE q.id = $2 AND q.job = j.id))"
+		   " AND ($3 IS NULL OR j.relation = $3"
+		   "  OR EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id AND q.relation = $3)) ORDER BY j.id LIMIT 10",
+	.nargs = 6,
+	.args = {INT8OID, INT8OID, OIDOID, OIDOID, BOOLOID, TEXTOID}};
+
 /* May the role act for everybody's tasks? */
 static bool
 is_admin(Oid role)
@@ -212,6 +225,26 @@ tell_of_others(int64 job, Datum first, Datum last)
 	SPI_freetuptable(SPI_tuptable);
 }
 
+/* Cells that do not get back what they held. */
+static void
+tell_of_withheld(Datum *values, const char *nulls)
+{
+	uint64 n = llm_spi_execute(&withheld_statement, values, nulls, false);
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+
+		ereport(NOTICE,
+				(errmsg("cells in column \"%s\" of %s stay pending", SPI_getvalue(row, desc, 2), SPI_getvalue(row, desc, 1)),
+				 errdetail("Owner, triggers, rules, policies, constraints or the like have changed since it was asked, and nothing is written there before somebody has looked at them."),
+				 errhint("Then SELECT llm.reset_orphans(%s, %s); it gives the cells back what they held.",
+						 SPI_getvalue(row, desc, 3), SPI_getvalue(row, desc, 4))));
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
 int64
 llm_control_cancel(const LlmSelection *selection)
 {
@@ -238,6 +271,8 @@ llm_control_cancel(const LlmSelection *selection)
 	SPI_freetuptable(SPI_tuptable);
 	if (own)
 		tell_of_others(selection->job, values[6], values[7]);
+	if (count > 0)
+		tell_of_withheld(values, nulls);
 	SPI_finish();
 	llm_spi_own_end(&scope);
 	if (count > 0)

@@ -32,6 +32,15 @@
 /* Of a task "g" that is final: its answer was not as the user's conditions want it, and is none. */
 #define UNCHECKED "(g.reason = 'check_failed' AND g.answer IS NOT NULL)"
 
+/*
+ * Of a task "q" that somebody gave up while it was under way: it ends now.  One that has come goes to the writer
+ * otherwise, which gives the cell back; but not while a look at the table is waited for.
+ */
+#define MAY_STOP                                                                                           \
+	"(q.state IN ('ready', 'waiting') AND q.outcome IS NULL"                                               \
+	" OR q.state IN ('answered', 'failed') AND (SELECT j.state = 'paused' AND j.shape_put_off IS NOT NULL" \
+	"  FROM llm.job j WHERE j.id = q.job))"
+
 /* Rows "q" of the ids in a common table expression. */
 #define OF(from) " FROM " from " p WHERE q.id = p.id"
 
@@ -400,11 +409,11 @@ static LlmStatement transitions[] = {
 			   " due AS MATERIALIZED (SELECT q.id, CASE WHEN (SELECT true FROM llm.cancellation c WHERE c.task = q.id"
 			   "   AND c.superseded LIMIT 1) THEN 'superseded' ELSE 'cancelled' END AS word"
 			   "  FROM llm.queue q WHERE q.id = ANY (ARRAY(SELECT s.task FROM seen s))"
-			   "  AND q.state IN ('ready', 'waiting') AND q.outcome IS NULL),"
+			   "  AND " MAY_STOP "),"
 			   " free AS MATERIALIZED (SELECT q.id, due.word FROM llm.queue q JOIN due ON due.id = q.id"
-			   "  WHERE q.state IN ('ready', 'waiting') AND q.outcome IS NULL FOR UPDATE OF q SKIP LOCKED),"
-			   " stopped AS (UPDATE llm.queue q SET state = p.word, outcome = p.word, reason = NULL, not_before = NULL"
-			   "" OF("free") " RETURNING q.id),"
+			   "  WHERE " MAY_STOP " FOR UPDATE OF q SKIP LOCKED),"
+			   " stopped AS (UPDATE llm.queue q SET state = p.word, outcome = p.word, reason = NULL, not_before = NULL,"
+			   "  landed = NULL" OF("free") " RETURNING q.id),"
 			   " stale AS (DELETE FROM llm.cancellation c USING seen s WHERE c.id = s.id"
 			   "  AND NOT EXISTS (SELECT FROM llm.queue q WHERE q.id = s.task))"
 			   " SELECT (SELECT pg_catalog.count(*) FROM due) - (SELECT pg_catalog.count(*) FROM stopped),"

@@ -149,6 +149,7 @@ extern uint64 llm_transition(LlmTaskEvent event, Datum *values, const char *null
 #define LLM_FOLLOWS "f.state = 'waiting' AND f.same_as IS NOT NULL AND f.not_before IS NULL"
 
 /* Of a row "q": the writer's, as the index queue_settled says. */
+#define LLM_GIVEN_UP "q.state IN ('cancelled', 'superseded')"
 #define LLM_SETTLED "q.state IN ('answered', 'failed', 'cancelled', 'superseded')"
 
 #endif /* LLM_TRANSITION_H */

@@ -430,6 +430,27 @@ may_write(LlmWriteJob *job)
 	return may;
 }
 
+static bool
+take_job(const LlmWriteJob *job)
+{
+	LlmOwnScope scope;
+	bool taken;
+
+	llm_spi_own_begin(&scope);
+	taken = llm_writeback_take_job(job);
+	llm_spi_own_end(&scope);
+	return taken;
+}
+
+/* What was cancelled, of a job that may not write, ends and leaves the cells as they are: to change them is a write. */
+static void
+give_up(LlmWriteJob *job)
+{
+	for (int i = 0; i < job->nrows; i++)
+		job->rows[i].fate =
+			strcmp(job->rows[i].outcome, "superseded") == 0 ? LLM_FATE_SUPERSEDED : LLM_FATE_CANCELLED;
+}
+
 /* For try_work(). */
 static void
 prepare_values(void *arg)
@@ -548,7 +569,9 @@ llm_writeback_cells(LlmWriteJob *job)
 	}
 	if (!may_write(job))
 	{
-		job->nrows = 0; /* all stay as they are */
+		if (!job->withheld || !take_job(job))
+			job->nrows = 0; /* all stay as they are */
+		give_up(job);
 		return;
 	}
 	if (!llm_writeback_follow_names(job, &column, keys, &reason, &explanation) ||

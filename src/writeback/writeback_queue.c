@@ -62,18 +62,19 @@ static LlmStatement find_statement = {
 		   "  (SELECT true FROM llm.queue q WHERE q.job = j.id AND " LLM_SETTLED
 		   "   AND q.landed IS NULL LIMIT 1) LIMIT 1) s"
 		   " WHERE j.state <> 'finished' AND j.id > $1"
-		   " AND (j.state = 'open' OR j.shape_put_off IS NULL) ORDER BY j.id LIMIT $2",
+		   " AND (j.state = 'open' OR j.shape_put_off IS NULL OR (SELECT true FROM llm.queue q WHERE q.job = j.id"
+		   "  AND " LLM_GIVEN_UP " AND q.landed IS NULL LIMIT 1)) ORDER BY j.id LIMIT $2",
 	.nargs = 3,
 	.args = {INT8OID, INT4OID, JSONBOID}};
 
-/* A user who cancels a task that is answered or failed wants back what was there. */
+/* A user who cancels a task that is answered or failed wants back what was there.  $5: only what was given up. */
 static LlmStatement claim_statement = {
 	.sql = "WITH others AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
-		   "  FROM llm.queue q WHERE q.job = $1 AND " LLM_SETTLED " AND q.landed IS NULL"
+		   "  FROM llm.queue q WHERE q.job = $1 AND " LLM_SETTLED " AND q.landed IS NULL AND (NOT $5 OR " LLM_GIVEN_UP ")"
 		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
 		   " own AS MATERIALIZED (SELECT q.id, q.landed, pg_catalog.pg_column_size(q.answer) AS size"
 		   "  FROM llm.queue q WHERE q.job = $1 AND " LLM_SETTLED
-		   "  AND q.landed >= $3"
+		   "  AND q.landed >= $3 AND NOT $5"
 		   "  ORDER BY q.landed, q.id LIMIT $2 FOR UPDATE SKIP LOCKED),"
 		   " picked AS MATERIALIZED (SELECT * FROM others UNION ALL SELECT * FROM own LIMIT $2),"
 		   " sized AS (SELECT p.id, pg_catalog.sum(p.size) OVER (ORDER BY p.landed NULLS FIRST, p.id"
@@ -86,8 +87,8 @@ static LlmStatement claim_statement = {
 		   " FROM sized s JOIN llm.queue q ON q.id = s.id"
 		   " WHERE COALESCE(s.before, 0) < " CLAIM_BYTES
 		   " ORDER BY q.id",
-	.nargs = 4,
-	.args = {INT8OID, INT4OID, INT8OID, BOOLOID}};
+	.nargs = 5,
+	.args = {INT8OID, INT4OID, INT8OID, BOOLOID, BOOLOID}};
 
 /* Found by a new snapshot: what was committed before the row could be locked. */
 static LlmStatement asked_again_statement = {
@@ -279,6 +280,7 @@ llm_writeback_find_jobs(int64 after, int limit)
 		job->shape = read_text(i, 9);
 		job->shape_put_off = read_text(i, 10);
 		job->paused = read_bool(i, 11);
+		job->withheld = job->paused && job->shape_put_off != NULL;
 		job->is_quiet = read_bool(i, 12);
 		job->cell = read_jsonb(i, 13);
 		job->spec = read_jsonb(i, 14);
@@ -342,7 +344,7 @@ read_row(uint64 i, LlmWriteJob *job, LlmWriteRow *row)
 void
 llm_writeback_claim(LlmWriteJob *job, int limit)
 {
-	Datum values[4];
+	Datum values[5];
 	int nread = 0;
 	int64 bytes = 0;
 	int n;
@@ -351,6 +353,7 @@ llm_writeback_claim(LlmWriteJob *job, int limit)
 	values[1] = Int32GetDatum(limit);
 	values[2] = Int64GetDatum(llm_writeback_came_to(job->id));
 	values[3] = BoolGetDatum(job->spec != NULL);
+	values[4] = BoolGetDatum(job->withheld);
 	n = execute(&claim_statement, values);
 	job->rows = palloc0(sizeof(LlmWriteRow) * Max(n, 1));
 	while (nread < n && bytes < READ_BYTES)

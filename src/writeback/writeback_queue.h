@@ -72,6 +72,7 @@ typedef struct LlmWriteJob
 	char *shape; /* see shape.h: when it was asked; or NULL */
 	char *shape_put_off; /* the one it was put off for; or NULL */
 	bool paused; /* it was when it was looked for */
+	bool withheld; /* it is put off for its shape: only what was cancelled is claimed */
 	bool is_quiet; /* its cells show nothing of their tasks */
 	Jsonb *cell; /* llm.job.cell, of quiet cells */
 	Jsonb *spec; /* of the recipe, where it has conditions; else NULL */

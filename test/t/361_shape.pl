@@ -69,6 +69,23 @@ sql("SELECT llm.resume(job => $job)");
 is(outcome($job), 'finished 3 0', 'what was looked at is let through');
 is($provider->meter->{requests}, $asked, 'P1: and nothing is sent for it a second time');
 
+# Cancelled before anybody has looked: it ends, and nothing is written.
+sending($node, 'off');
+$job = enrich('away', 'mallory', $super);
+sql('SET ROLE mallory', sprintf($trigger, 'away'));
+is(outcome($job), 'paused 0 0', 'another one waits');
+($rc, undef, $err) = $node->psql('postgres', "SELECT llm.cancel(job => $job)");
+like($err, qr/NOTICE:  cells in column "label" of public\.away stay pending.*HINT:  Then SELECT llm\.reset_orphans\('(?:public\.)?away', 'label'\)/s,
+	'llm.cancel() says what becomes of its cells');
+ok($node->poll_query_until('postgres', "SELECT state = 'finished' AND cancelled = 3 FROM llm.job WHERE id = $job"),
+	'P9: answers that have come are cancelled at once');
+is(sql("SELECT count(*) FROM llm.queue WHERE job = $job"), 0, 'and nothing of it is left');
+is(sql(q(SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory')), 'f', 'P9: the owner got nothing');
+is(sql("SELECT count(*) FROM llm.ledger WHERE job = $job AND outcome = 'ok'"), 3, 'P3: what was paid is on the ledger');
+sql('DROP TRIGGER z ON away');
+is(sql(q(SELECT llm.reset_orphans('away', 'label'))), 3, 'the cells are given back by whoever has looked');
+is(sql('SELECT count(*) FROM away WHERE label IS NULL'), 3, 'and hold what they held');
+
 # Everything else that a write runs or obeys.
 my %change = (
 	'a function' => q(CREATE OR REPLACE FUNCTION harmless() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 1; RETURN new; END'),
