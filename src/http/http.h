@@ -47,7 +47,8 @@ typedef enum LlmHttpCause
 	LLM_HTTP_CAUSE_CLIENT_CERT, /* the other side wants one of ours, or another one */
 	LLM_HTTP_CAUSE_FILE, /* a file of the network's cannot be read, or is not what it should be */
 	LLM_HTTP_CAUSE_PROXY_PASSWORD, /* the proxy wants one, or another one */
-	LLM_HTTP_CAUSE_PROXY /* it cannot be reached, or does not let us through */
+	LLM_HTTP_CAUSE_PROXY, /* it cannot be reached, or does not let us through */
+	LLM_HTTP_CAUSE_HEAD /* TOO_LARGE: a header is, and nothing behind it was read; the status is known */
 } LlmHttpCause;
 
 /* By which way a host is reached.  NULL: as without. */

@@ -647,7 +647,11 @@ llm_http_slot_conclude(LlmHttpSlot *slot, int code)
 	{
 		describe_failure(slot, outcome, (CURLcode) code);
 		exchange->failure = slot->failure;
-		exchange->cause = outcome == LLM_HTTP_NOT_SENT ? cause_of(slot, (CURLcode) code) : LLM_HTTP_CAUSE_NONE;
+		exchange->cause = LLM_HTTP_CAUSE_NONE;
+		if (outcome == LLM_HTTP_NOT_SENT)
+			exchange->cause = cause_of(slot, (CURLcode) code);
+		else if (outcome == LLM_HTTP_TOO_LARGE && is_head_too_large(slot, (CURLcode) code))
+			exchange->cause = LLM_HTTP_CAUSE_HEAD;
 	}
 	llm_http_answer_publish(&slot->answer, exchange, outcome == LLM_HTTP_DONE);
 }

@@ -178,7 +178,8 @@ wire_class(const LlmHttpExchange *exchange)
 		case LLM_HTTP_TIMEOUT:
 			return LLM_ERR_TIMEOUT;
 		case LLM_HTTP_TOO_LARGE:
-			return LLM_ERR_TOO_LARGE;
+			/* an error is told by its status, as one without a body is */
+			return exchange->cause == LLM_HTTP_CAUSE_HEAD && exchange->status >= 300 ? LLM_OK : LLM_ERR_TOO_LARGE;
 		case LLM_HTTP_LOCAL:
 			return LLM_ERR_LOCAL;
 		case LLM_HTTP_DROPPED:
@@ -254,7 +255,7 @@ read_answer(LlmRequest *request, LlmReply *reply)
 	LlmRawAnswer raw = {0};
 
 	raw.status = exchange->status;
-	raw.body = exchange->answer;
+	raw.body = exchange->answer == NULL ? "" : exchange->answer;
 	raw.len = exchange->answer_len;
 	raw.headers = exchange->answer_headers;
 	raw.kind = recipe->op->kind;
@@ -305,6 +306,13 @@ hop(LlmSettlement *s, const char *failure, const char *message)
 	s->message = message;
 }
 
+/* An answer came, and a header of it was too large to read it: the next one's would be. */
+static bool
+has_large_head(const LlmRequest *request, LlmErrorClass class)
+{
+	return class == LLM_ERR_TOO_LARGE && request->exchange.cause == LLM_HTTP_CAUSE_HEAD;
+}
+
 /* The task's next state. */
 static void
 fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, TimestampTz now)
@@ -326,8 +334,8 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 		s->state = LLM_TASK_READY;
 		return;
 	}
-	verdict = llm_retry_decide(class, flight->tries, flight->outages, llm_guc_max_tries,
-							   llm_clock_jitter(), now);
+	verdict = llm_retry_decide(class, flight->tries, flight->outages,
+							   has_large_head(flight->request, class) ? 1 : llm_guc_max_tries, llm_clock_jitter(), now);
 	s->charged = verdict.charged;
 	s->outage = verdict.outage;
 	if (verdict.final && class == LLM_ERR_REFUSED && !flight->elsewhere && llm_flight_may_hop(flight, now))
@@ -592,7 +600,7 @@ split_request(LlmRequest *request, LlmErrorClass class)
 {
 	LlmSplit split = LLM_SPLIT_NEVER;
 
-	if (request->nflights > 1 && request->learned.name == NULL)
+	if (request->nflights > 1 && request->learned.name == NULL && !has_large_head(request, class))
 		split = llm_retry_split(class, request->flights[0].outages);
 	if (split != LLM_SPLIT_NEVER)
 		llm_split(request);

@@ -113,7 +113,8 @@ my @table = (
 	(map { [$_, $classify, 'done 2', 3] } qw(alive_then_nothing half_a_body)),
 	['no_choices', $classify, 'failed invalid_output 2', 6],
 	['refusal', $classify, 'failed refused 2', 2],
-	['large_head', $classify, 'failed too_large 2', 6],
+	['large_head', $classify, 'failed too_large 2', 2],
+	['large_head_503', $classify, 'done 2', 3],
 
 	(map { ["end_$_", $complete, 'done 2', 2] } qw(eos END_TURN Stop null)),
 	(map { ["end_$_", $complete, 'failed truncated 2', 2] } qw(max_tokens MAX_TOKENS length model_length)),
