@@ -50,7 +50,7 @@ llm_joblist_route(TimestampTz now)
 		if (job->wrong_model != 0 && job->wrong_model <= TimestampTzPlusMilliseconds(now, -WRONG_MODEL_MS))
 			job->wrong_model = 0;
 		if (changed || job->home == NULL)
-			job->home = llm_route_find(job->model, job->role, now);
+			job->home = llm_route_find(job->model, job->role, job->kind, now);
 		llm_route_want(job->home);
 		job->probes = false;
 		job->route = job->kind == LLM_REQUEST_EMBED ? job->home /* vectors of two models do not compare */

@@ -25,6 +25,7 @@ typedef struct LlmLetter
 	bool told; /* its backend has its reply: only the bill is left */
 	LlmLetterQuestion question;
 	LlmLetterFacts facts;
+	LlmRequestKind kind;
 	int64 task;
 	int64 recipe; /* llm.recipe.id; 0: not looked up yet */
 	LlmPurse *purse; /* of its command, or NULL: that has no cap */

@@ -91,6 +91,20 @@ llm_letters_free(LlmLetter *letter)
 	MemoryContextDelete(letter->context);
 }
 
+static const char *
+asked_operation(const LlmLetter *letter)
+{
+	return letter->question.trial != NULL ? letter->question.trial : letter->facts.operation;
+}
+
+static LlmRequestKind
+kind_of(const LlmLetter *letter)
+{
+	const LlmOperation *op = llm_operation_find(asked_operation(letter));
+
+	return op == NULL ? LLM_REQUEST_CHAT : op->kind;
+}
+
 /* Take one over.  Of what it points to only spec, tags and facts are copies. */
 static void
 hold(LlmTaken *taken, TimestampTz now)
@@ -105,6 +119,7 @@ hold(LlmTaken *taken, TimestampTz now)
 	letter->facts.operation = pstrdup(letter->question.operation);
 	letter->facts.application = pstrdup(letter->question.application);
 	letter->facts.tags = letter->question.tags;
+	letter->kind = kind_of(letter);
 	letter->fault = letter->question.fault;
 	letter->last_answer = letter->question.last_answer;
 	letter->purse = llm_command_join(&letter->question);
@@ -183,14 +198,11 @@ store_waste(LlmLetter *letter)
 static void
 prepare(LlmLetter *letter)
 {
-	const char *operation;
-
 	if (letter->recipe != 0)
 		return;
 	set_role_name(letter);
 	letter->task = llm_letter_row_next_task();
-	operation = letter->question.trial != NULL ? letter->question.trial : letter->facts.operation;
-	letter->recipe = llm_recipe_find_or_add(operation, letter->question.spec);
+	letter->recipe = llm_recipe_find_or_add(asked_operation(letter), letter->question.spec);
 }
 
 /*
@@ -200,12 +212,11 @@ prepare(LlmLetter *letter)
 static LlmRoute *
 find_route(LlmLetter *letter, TimestampTz now)
 {
-	const LlmOperation *op = llm_operation_find(letter->facts.operation);
 	LlmRoute *other = NULL;
 
 	letter->probes = false;
-	letter->home = llm_route_find(letter->question.model, letter->question.role, now);
-	if (llm_letters_is_trial(letter) || (op != NULL && op->kind == LLM_REQUEST_EMBED))
+	letter->home = llm_route_find(letter->question.model, letter->question.role, letter->kind, now);
+	if (llm_letters_is_trial(letter) || letter->kind == LLM_REQUEST_EMBED)
 		return letter->home;
 	if (letter->elsewhere)
 		other = llm_route_fallback(letter->home);

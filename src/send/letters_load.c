@@ -22,14 +22,6 @@
 /* Loads that are looked at for room. */
 #define LOADS_BACK 64
 
-static LlmRequestKind
-kind_of(const LlmLetter *letter)
-{
-	const LlmOperation *op = llm_operation_find(letter->facts.operation);
-
-	return op == NULL ? LLM_REQUEST_CHAT : op->kind;
-}
-
 /* The newest load that the letter may join; NULL: none. */
 static LlmLetterLoad *
 find_load(List *loads, const LlmLetter *letter, uint64 part)
@@ -74,7 +66,7 @@ llm_letters_load(dlist_head *waiting, const LlmRoute *route, bool trials, Timest
 
 		if (letter->route != route || letter->not_before > now || llm_letters_is_trial(letter) != trials)
 			continue;
-		room = llm_load_width(route, kind_of(letter));
+		room = trials ? 1 : llm_load_width(route, letter->kind);
 		if (room > 1)
 		{
 			part = llm_split_part(letter->task);

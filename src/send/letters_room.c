@@ -54,7 +54,7 @@ llm_letters_room_beside_rows(const LlmRoute *route)
 
 	if (!llm_letters_do_rows_wait(route))
 		return INT_MAX;
-	limiter = llm_limiter_lock(route->host, route->fingerprint, route->target->model, route->role, false);
+	limiter = llm_limiter_lock(route->host, route->fingerprint, route->limited, route->role, false);
 	if (limiter != NULL)
 	{
 		places = Min(places, Max((int) limiter->window, 1));

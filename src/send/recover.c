@@ -44,8 +44,9 @@ static LlmRequest *
 make_orphan(LlmClaim *const *claims, int n, TimestampTz now)
 {
 	LlmJobRow *job = llm_job_get(claims[0]->job);
-	LlmRoute *home = llm_route_find(job == NULL ? NULL : job->model, job == NULL ? InvalidOid : job->role, now);
-	LlmRoute *other = claims[0]->asked == NULL ? NULL : llm_route_find(claims[0]->asked, home->role, now);
+	LlmRoute *home = job == NULL ? llm_route_find(NULL, InvalidOid, LLM_REQUEST_CHAT, now)
+								 : llm_route_find(job->model, job->role, job->kind, now);
+	LlmRoute *other = claims[0]->asked == NULL ? NULL : llm_route_find(claims[0]->asked, home->role, home->kind, now);
 	LlmRoute *route = other != NULL && other->target->server != NULL ? other : home;
 	LlmRequest *request = llm_request_make(claims, n, route, llm_flight_recipe(claims[0]->recipe));
 	LlmUsage guess = {.output = llm_flight_usual_output(request)};

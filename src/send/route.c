@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * route.c
- *	  Resolve (model alias, role) to a target once, and remember it until the
+ *	  Resolve (model alias, role, kind) to a target once, and remember it until the
  *	  catalog, the settings or the key may have changed.
  *
  * A route is not changed once it is made: requests in flight go on with the one
@@ -133,6 +133,7 @@ resolve(LlmRoute *route)
 		route->endpoint = target->endpoint;
 		route->reasons = llm_dialect_may_reason(target->model);
 		route->host = host_part(target->base_url);
+		route->limited = route->kind == LLM_REQUEST_CHAT ? target->model : psprintf("%s (vectors)", target->model);
 		route->limits.requests_per_minute = target->requests_per_minute;
 		route->limits.tokens_per_minute = target->tokens_per_minute;
 		route->limits.max_concurrency = target->max_concurrency > 0 ? target->max_concurrency : DEFAULT_CONCURRENCY;
@@ -146,7 +147,7 @@ resolve(LlmRoute *route)
 }
 
 static LlmRoute *
-make_route(const char *alias, Oid role, TimestampTz now)
+make_route(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich route", ALLOCSET_SMALL_SIZES);
 	MemoryContext saved = MemoryContextSwitchTo(context);
@@ -156,6 +157,7 @@ make_route(const char *alias, Oid role, TimestampTz now)
 	route->generation = llm_catalog_generation();
 	route->alias = alias == NULL ? NULL : pstrdup(alias);
 	route->role = role;
+	route->kind = kind;
 	route->input_tokens = FIRST_INPUT_TOKENS;
 	route->output_tokens = FIRST_OUTPUT_TOKENS;
 	route->wake_at = DT_NOBEGIN;
@@ -233,7 +235,7 @@ is_same_target(const LlmRoute *a, const LlmRoute *b)
 static void
 replace_route(LlmRoute *route, TimestampTz now)
 {
-	LlmRoute *successor = make_route(route->alias, route->role, now);
+	LlmRoute *successor = make_route(route->alias, route->role, route->kind, now);
 	bool same = is_same_target(route, successor);
 
 	if (same)
@@ -300,7 +302,7 @@ llm_route_version(void)
 }
 
 LlmRoute *
-llm_route_look_up(const char *alias, Oid role)
+llm_route_look_up(const char *alias, Oid role, LlmRequestKind kind)
 {
 	dlist_iter iter;
 
@@ -308,7 +310,7 @@ llm_route_look_up(const char *alias, Oid role)
 	{
 		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
 
-		if (route->role != role)
+		if (route->role != role || route->kind != kind)
 			continue;
 		if (alias == NULL ? route->alias == NULL : route->alias != NULL && strcmp(alias, route->alias) == 0)
 			return route;
@@ -316,10 +318,22 @@ llm_route_look_up(const char *alias, Oid role)
 	return NULL;
 }
 
+static bool
+has_fallback(const LlmRoute *route)
+{
+	return route->kind == LLM_REQUEST_CHAT && route->target->fallback != NULL;
+}
+
+LlmRoute *
+llm_route_of_fallback(const LlmRoute *route)
+{
+	return has_fallback(route) ? llm_route_look_up(route->target->fallback, route->role, route->kind) : NULL;
+}
+
 void
 llm_route_want(LlmRoute *route)
 {
-	LlmRoute *other = route->target->fallback == NULL ? NULL : llm_route_look_up(route->target->fallback, route->role);
+	LlmRoute *other = llm_route_of_fallback(route);
 
 	route->wanted = true;
 	if (other != NULL)
@@ -327,15 +341,15 @@ llm_route_want(LlmRoute *route)
 }
 
 LlmRoute *
-llm_route_find(const char *alias, Oid role, TimestampTz now)
+llm_route_find(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now)
 {
-	LlmRoute *route = llm_route_look_up(alias, role);
+	LlmRoute *route = llm_route_look_up(alias, role, kind);
 
 	if (route == NULL)
-		route = make_route(alias, role, now);
+		route = make_route(alias, role, kind, now);
 	/* one hop: the fallback's own is nobody's here */
-	if (route->target->fallback != NULL && llm_route_look_up(route->target->fallback, role) == NULL)
-		(void) make_route(route->target->fallback, role, now);
+	if (has_fallback(route) && llm_route_of_fallback(route) == NULL)
+		(void) make_route(route->target->fallback, role, kind, now);
 	llm_route_want(route);
 	return route;
 }
@@ -389,7 +403,7 @@ llm_route_all(void)
 static LlmLimiter *
 lock_limiter(const LlmRoute *route, bool create)
 {
-	return llm_limiter_lock(route->host, route->fingerprint, route->target->model, route->role, create);
+	return llm_limiter_lock(route->host, route->fingerprint, route->limited, route->role, create);
 }
 
 LlmLimiter *
@@ -406,7 +420,7 @@ bool
 llm_route_shares_limiter(const LlmRoute *a, const LlmRoute *b)
 {
 	return a->problem == NULL && b->problem == NULL && a->fingerprint == b->fingerprint &&
-		   strcmp(a->host, b->host) == 0 && strcmp(a->target->model, b->target->model) == 0;
+		   strcmp(a->host, b->host) == 0 && strcmp(a->limited, b->limited) == 0;
 }
 
 /*
@@ -645,7 +659,7 @@ void
 llm_route_report(LlmRoute *route, const char *problem, const char *hint)
 {
 	const char *alias = route->alias != NULL ? route->alias : "(default)";
-	char *subject = psprintf("model \"%s\"", alias);
+	char *subject = psprintf(route->kind == LLM_REQUEST_CHAT ? "model \"%s\"" : "model \"%s\" (vectors)", alias);
 
 	llm_shmem_report_problem_of(route->role, subject, problem, hint);
 	route->reported = (problem != NULL);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * route.h
- *	  A route is where the tasks of a (model alias, role) go: the resolved
+ *	  A route is where the tasks of a (model alias, role, kind of request) go: the resolved
  *	  target, its key, its limiter's name, and what its answers are like.
  *
  *	  refresh()  at the start of a pass: drops what the catalog has outdated
@@ -58,6 +58,7 @@ typedef struct LlmRoute
 
 	const char *alias; /* or NULL: the default model */
 	Oid role;
+	LlmRequestKind kind; /* a target that takes chats may know no vectors, or shut for them alone */
 	const LlmTarget *target;
 	const char *problem; /* NULL when usable */
 	const LlmDialect *dialect;
@@ -67,6 +68,7 @@ typedef struct LlmRoute
 	LlmHttpNetwork network;
 	char *proxy_password; /* or NULL; wiped likewise */
 	const char *host; /* base_url up to the path: names the limiter */
+	const char *limited; /* as does this: the model, and the kind where that is not a chat */
 	uint64 fingerprint;
 	LlmLimits limits;
 
@@ -118,10 +120,13 @@ extern bool llm_route_are_current(void);
 extern uint64 llm_route_version(void);
 
 /* With it goes the route of its model's fallback, if there is one. */
-extern LlmRoute *llm_route_find(const char *alias, Oid role, TimestampTz now);
+extern LlmRoute *llm_route_find(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now);
 
 /* One that there is already, or NULL; also outside of a transaction. */
-extern LlmRoute *llm_route_look_up(const char *alias, Oid role);
+extern LlmRoute *llm_route_look_up(const char *alias, Oid role, LlmRequestKind kind);
+
+/* The route of its model's fallback, whether that may be asked or not; or NULL: vectors of two models do not compare. */
+extern LlmRoute *llm_route_of_fallback(const LlmRoute *route);
 
 /* Somebody still asks for it, and for its fallback. */
 extern void llm_route_want(LlmRoute *route);

@@ -28,9 +28,9 @@ llm_route_fallback(const LlmRoute *route)
 {
 	LlmRoute *other;
 
-	if (route->problem != NULL || route->target->fallback == NULL)
+	if (route->problem != NULL)
 		return NULL;
-	other = llm_route_look_up(route->target->fallback, route->role);
+	other = llm_route_of_fallback(route);
 	if (other == NULL || other->problem != NULL || other->unfit || other->target->gives_vectors ||
 		llm_route_shares_limiter(route, other))
 		return NULL;
@@ -82,8 +82,7 @@ llm_route_leave_out(LlmRoute *fallback, const char *why)
 	{
 		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
 
-		if (route->role == fallback->role && route->target->fallback != NULL && fallback->alias != NULL &&
-			strcmp(route->target->fallback, fallback->alias) == 0)
+		if (llm_route_of_fallback(route) == fallback)
 			tell_left_out(route, fallback, why);
 	}
 }
@@ -92,9 +91,7 @@ llm_route_leave_out(LlmRoute *fallback, const char *why)
 static void
 look_at_kind(LlmRoute *route)
 {
-	const LlmRoute *other = route->bereft || route->target->fallback == NULL
-								? NULL
-								: llm_route_look_up(route->target->fallback, route->role);
+	const LlmRoute *other = route->bereft ? NULL : llm_route_of_fallback(route);
 
 	if (other != NULL && other->target->gives_vectors)
 		tell_left_out(route, other, "it gives vectors and no text");

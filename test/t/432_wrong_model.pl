@@ -100,5 +100,14 @@ foreach my $kind ('vectors', 'text')
 		'once it takes them, resume() and retry() bring all');
 }
 
+# No such address for vectors: that is no word about chats.
+$provider->reset;
+$provider->script({ sequence => [ { match => '"input"', times => -1, action => 'status', status => 404, body => { detail => 'Not Found' } } ] });
+sql(q(UPDATE t SET emb = llm_embed(body || ' again', model => 'fast') WHERE id <= 5));
+await(q(SELECT count(*) = 1 FROM llm.health WHERE subject = 'model "fast" (vectors)'), 'vectors are not paused');
+is(sql(q(SELECT llm_classify('x', '{billing,bug}') ? 'label')), 't', 'P6: the model is asked for text where it is paused for vectors');
+$provider->script({});
+ok(wait_forward($node, 'SELECT NOT EXISTS (SELECT FROM llm.queue)'), 'and for these when it takes them');
+
 $node->stop;
 done_testing();
