@@ -25,7 +25,7 @@ typedef struct SharedFrame
 	const LlmDialect *dialect;
 	LlmEndpoint endpoint; /* what of it is in the bytes */
 	int cap; /* tokens that an answer may have; 0: as the call says */
-	LlmFrame *frame;
+	LlmFrame *frame; /* NULL: of vectors, of which nothing is written */
 	uint8 *fingerprint; /* NULL: not made yet */
 	int64 overhead; /* bytes of a body with nothing of a row in it; -1: not known yet */
 } SharedFrame;
@@ -115,6 +115,13 @@ copy_endpoint(LlmEndpoint *to, const LlmEndpoint *from)
 	to->habits.extra_body = copy_word(from->habits.extra_body);
 }
 
+/* Is an answer written?  Vectors are not. */
+static bool
+writes(const LlmSharedRecipe *shared)
+{
+	return shared->recipe->op->kind != LLM_REQUEST_EMBED;
+}
+
 static SharedFrame *
 get_frame(LlmSharedRecipe *shared, const LlmRoute *route, int cap)
 {
@@ -142,7 +149,8 @@ get_frame(LlmSharedRecipe *shared, const LlmRoute *route, int cap)
 		*recipe = *shared->recipe;
 		recipe->params.max_tokens = cap;
 	}
-	shared_frame->frame = route->dialect->prepare(recipe, &shared_frame->endpoint);
+	if (writes(shared))
+		shared_frame->frame = route->dialect->prepare(recipe, &shared_frame->endpoint);
 	shared->frames = lappend(shared->frames, shared_frame);
 	MemoryContextSwitchTo(saved);
 	return shared_frame;
@@ -157,16 +165,9 @@ llm_flight_frame(LlmSharedRecipe *shared, const LlmRoute *route, int cap)
 const uint8 *
 llm_flight_fingerprint(LlmSharedRecipe *shared, const LlmRoute *route)
 {
-	SharedFrame *frame;
+	SharedFrame *frame = get_frame(shared, route, 0);
 	uint8 *fingerprint;
 
-	if (shared->recipe->op->kind == LLM_REQUEST_EMBED)
-	{
-		fingerprint = palloc(LLM_ANSWER_KEY_BYTES);
-		llm_answer_fingerprint(shared->recipe, route->dialect, &route->endpoint, NULL, fingerprint);
-		return fingerprint;
-	}
-	frame = get_frame(shared, route, 0);
 	if (frame->fingerprint == NULL)
 	{
 		fingerprint = MemoryContextAlloc(shared->context, LLM_ANSWER_KEY_BYTES);
@@ -174,13 +175,6 @@ llm_flight_fingerprint(LlmSharedRecipe *shared, const LlmRoute *route)
 		frame->fingerprint = fingerprint;
 	}
 	return frame->fingerprint;
-}
-
-/* Is an answer written?  Vectors are not. */
-static bool
-writes(const LlmSharedRecipe *shared)
-{
-	return shared->recipe->op->kind != LLM_REQUEST_EMBED;
 }
 
 int

@@ -426,13 +426,15 @@ static int
 serve(LlmRoute *route, int most, int slots, int in_flight, TimestampTz now)
 {
 	int trials = serve_trials(route, now);
-	List *loads = llm_letters_load(&waiting, route, false, now);
-	int want = Min(list_length(loads), most);
+	int room = Min(most, llm_route_room(route, slots, in_flight + trials));
+	List *loads = NIL;
+	int want;
 	bool asked;
 
-	in_flight += trials;
-	want = Min(want, llm_route_room(route, slots, in_flight));
-	want = Min(want, llm_letters_room_beside_rows(route));
+	room = Min(room, llm_letters_room_beside_rows(route));
+	if (room > 0)
+		loads = llm_letters_load(&waiting, route, false, now);
+	want = Min(list_length(loads), room);
 	asked = want > 0 && !is_rows_turn(route);
 	if (asked)
 	{

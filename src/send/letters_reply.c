@@ -28,7 +28,7 @@
 bool
 llm_letters_is_trial(const LlmLetter *letter)
 {
-	return strcmp(letter->facts.operation, LLM_LETTER_TRIAL) == 0;
+	return letter->question.trial != NULL;
 }
 
 /* What all replies tell. */
