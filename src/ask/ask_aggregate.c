@@ -128,26 +128,25 @@ raise_too_long(const LlmCallSite *site)
 			 errhint("Shorten the instruction, or use a model that takes more. See llm.ledger.")));
 }
 
-/* Have on their way what may be, of the parts from the first on; how many were posted or passed over. */
+/*
+ * Post what may be, of the parts from the first on; how many were posted or passed over.  Who waits for one of
+ * their answers wakes the sender.
+ */
 static int
 post_parts(Work *work, LlmCallSite *site, const List *parts, int from, text **inputs, LlmAhead **letters)
 {
 	int i = from;
-	bool posted = false;
 
 	for (; i < list_length(parts) && work->ring->open < llm_guc_max_in_flight; i++)
 	{
 		inputs[i] = llm_parts_input(list_nth(parts, i));
 		letters[i] = llm_call_site_ahead(site, work->ring, inputs[i], true);
-		posted = posted || letters[i] != NULL;
 		if (letters[i] == NULL)
 		{
 			i++;
 			break; /* no room, or it is there: one after the other */
 		}
 	}
-	if (posted)
-		llm_mailbox_wake_sender();
 	return i;
 }
 

@@ -259,12 +259,10 @@ void
 llm_ask_ring_go_on(void)
 {
 	LlmAskRing *ring = current_ring;
-	int open;
 	dlist_iter iter;
 
 	if (ring == NULL || dlist_is_empty(&ring->stages))
 		return;
-	open = ring->open;
 	ring->is_full = false;
 	dlist_foreach(iter, &ring->stages)
 	{
@@ -277,6 +275,4 @@ llm_ask_ring_go_on(void)
 		stages->go_on(stages);
 		MemoryContextSwitchTo(saved);
 	}
-	if (ring->open > open)
-		llm_mailbox_wake_sender();
 }

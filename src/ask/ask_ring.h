@@ -100,8 +100,8 @@ extern LlmAskStages *llm_ask_ring_follow(LlmAskRing *ring, LlmAskRow *row, Size 
 
 /*
  * Have go on what waits for answers, in the ring that is entered, but for the row at hand, which
- * asks for itself.  Only from what its node evaluates: in a function that this calls, roles and
- * settings may be others.
+ * asks for itself; who waits for an answer next wakes the sender.  Only from what its node evaluates: in a
+ * function that this calls, roles and settings may be others.
  */
 extern void llm_ask_ring_go_on(void);
 
