@@ -37,7 +37,9 @@ UPDATE t SET gist = (SELECT llm_agg(body, 'x') FROM t);
 INSERT INTO t (id, gist) SELECT g + 10, llm_summarize_agg(body) FROM t GROUP BY g;
 CREATE TABLE made AS SELECT llm_agg(body, 'x') FROM t;
 UPDATE t SET gist = 'y' WHERE body = (SELECT llm_agg(body, 'x') FROM t);
+\set VERBOSITY terse
 SELECT llm.agg_answer('x');
+\set VERBOSITY default
 
 -- what would be sent: the input is an array of the rows' texts, or one of them
 SELECT jsonb_pretty(llm.preview('agg', '["one", null, "t\u0077o", " "]', instruction => 'Which?') -> 'messages');
