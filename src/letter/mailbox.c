@@ -43,10 +43,6 @@
 #define AHEAD_PARTS 12
 #define LETTER_PARTS 15
 
-/* The area has classes of sizes, a quarter apart, up to this; and pages above. */
-#define SMALL_BYTES 8192
-#define PAGE_BYTES 4096
-
 typedef enum LetterState
 {
 	LETTER_POSTED = 0, /* in its box; -> TAKEN, by the sender; freed by its backend */
@@ -249,13 +245,6 @@ allocate(Size len)
 	return at;
 }
 
-/* What so many bytes take of the area, at most. */
-static Size
-weight_of(Size size)
-{
-	return size <= SMALL_BYTES ? size + size / 4 : TYPEALIGN(PAGE_BYTES, size);
-}
-
 static LlmRoom *
 room_of(bool ahead)
 {
@@ -312,7 +301,7 @@ free_letter(dsa_pointer at)
 {
 	Letter *letter = letter_at(at);
 
-	give_room(letter->box, &letter->owner, weight_of(offsetof(Letter, bytes) + letter->len), letter->ahead);
+	give_room(letter->box, &letter->owner, llm_room_weight(offsetof(Letter, bytes) + letter->len), letter->ahead);
 	if (DsaPointerIsValid(letter->reply))
 		dsa_free(area, letter->reply);
 	dsa_free(area, at);
@@ -382,20 +371,20 @@ llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool 
 	dsa_pointer at;
 
 	attach();
-	if (weight_of(size) > largest)
+	if (llm_room_weight(size) > largest)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a question of %zu bytes is too long", len),
 				 errdetail("With its arguments it may have %zu bytes at most.", largest - offsetof(Letter, bytes)),
 				 errhint("Raise \"llm_enrich.immediate_memory\" and restart the server.")));
-	*full = !take_room(box, owner, weight_of(size), ahead);
+	*full = !take_room(box, owner, llm_room_weight(size), ahead);
 	if (*full)
 		return NULL;
 	posted = MemoryContextAlloc(TopMemoryContext, sizeof(LlmPosted));
 	at = allocate(size);
 	if (!DsaPointerIsValid(at))
 	{
-		give_room(box, owner, weight_of(size), ahead);
+		give_room(box, owner, llm_room_weight(size), ahead);
 		pfree(posted);
 		return NULL;
 	}

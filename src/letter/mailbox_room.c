@@ -18,6 +18,16 @@
 
 #include "letter/mailbox_room.h"
 
+/* A DSA area has classes of sizes, a quarter apart, up to this; and pages above. */
+#define SMALL_BYTES 8192
+#define PAGE_BYTES 4096
+
+Size
+llm_room_weight(Size size)
+{
+	return size <= SMALL_BYTES ? size + size / 4 : TYPEALIGN(PAGE_BYTES, size);
+}
+
 static pg_atomic_uint64 *
 role_place(LlmRoom *room, const LlmLetterOwner *owner)
 {

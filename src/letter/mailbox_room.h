@@ -34,6 +34,9 @@ typedef struct LlmRoom
 	pg_atomic_uint64 of_model[LLM_ROOM_PLACES]; /* of a role and a model */
 } LlmRoom;
 
+/* What so many bytes take of the area, at most. */
+extern Size llm_room_weight(Size size);
+
 extern void llm_room_init(LlmRoom *room, Size whole);
 
 /* Is there room for so many bytes of theirs?  Then they are taken, until they are given back. */
