@@ -93,6 +93,34 @@ end_all(@sessions, $both);
 is($node->safe_psql('postgres', q(SELECT llm_complete('Hello at last')->>'text' <> '')), 't',
 	'P6: when they have left, too');
 
+# Long questions that are asked ahead: what they leave of the memory is for what is waited for, and for its answers.
+$provider->script({ answers => { long => 'x' x 100_000 } });
+@sessions = map {
+	begin('hangs', "SELECT count(llm_complete('session $_ row ' || i || repeat(' long', 4000), model => 'hangs')) FROM generate_series(1, 1000) i")
+} 1 .. SESSIONS;
+wait_waiting(SESSIONS, 'hangs');
+is($node->safe_psql('postgres', q(SELECT length(llm_complete('a long answer')->>'text'))), 100_000,
+	'P6: an answer has room beside what is asked ahead');
+is($node->safe_psql('postgres', q(SELECT length(llm_complete(repeat('a long question ', 100000))->>'text'))), 100_000,
+	'P6: so has a question that is waited for');
+my $err;
+$node->psql('postgres', q(SELECT llm_complete(repeat('a long question ', 300000))), stderr => \$err);
+like($err, qr/a question of \d+ bytes is too long.*HINT:  Raise "llm_enrich.immediate_memory"/s,
+	'P10: one that may never have room is refused');
+
+# More than a model has room for.
+my @long = map { begin('hangs', qq(SELECT llm_complete(repeat('a long question ', 18000$_), model => 'hangs'))) } 1 .. 5;
+wait_waiting(SESSIONS + 5, 'hangs');
+like(wait_text($node, q(SELECT problem FROM llm.health WHERE subject = 'llm_enrich.immediate_memory'), qr/./),
+	qr/^\d sessions? waits? for memory for a question, until less is under way$/,
+	'P6: a question without room waits, and llm.health says for what');
+$node->psql('postgres', q(SET statement_timeout = '100ms'; SELECT llm_complete(repeat('a long question ', 180000), model => 'hangs')),
+	stderr => \$err);
+like($err, qr/canceling statement due to statement timeout/, 'P6: within statement_timeout');
+end_all(@sessions, @long);
+is($node->safe_psql('postgres', q(SELECT length(llm_complete(repeat('a long question ', 180000))->>'text'))), 100_000,
+	'P6: there is room when the others have left');
+
 # Four requests hang still, so nothing more is sent there: long questions fill the memory for letters, but for what is
 # others'. So do those of sessions that have left, until their requests end.
 $node->safe_psql('postgres', 'CREATE ROLE greedy LOGIN; GRANT USAGE ON FOREIGN SERVER hanging TO greedy');
@@ -112,35 +140,5 @@ is($node->safe_psql('postgres', q(SELECT llm_complete(repeat('Hello ', 400000))-
 	'P6: a long question of another role has room');
 $node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'greedy'));
 $_->{run}->finish foreach @sessions;
-
-# Long questions that are asked ahead: what they leave of the memory is for what is waited for, and for its answers.
-$provider->script({ answers => { long => 'x' x 100_000 } });
-@sessions = map {
-	begin('hangs', "SELECT count(llm_complete('session $_ row ' || i || repeat(' long', 4000), model => 'hangs')) FROM generate_series(1, 1000) i")
-} 1 .. SESSIONS;
-wait_waiting(SESSIONS, 'hangs');
-is($node->safe_psql('postgres', q(SELECT length(llm_complete('a long answer')->>'text'))), 100_000,
-	'P6: an answer has room beside what is asked ahead');
-is($node->safe_psql('postgres', q(SELECT length(llm_complete(repeat('a long question ', 100000))->>'text'))), 100_000,
-	'P6: so has a question that is waited for');
-my ($out, $err);
-$node->psql('postgres', q(SELECT llm_complete(repeat('a long question ', 300000))), stderr => \$err);
-like($err, qr/a question of \d+ bytes is too long.*HINT:  Raise "llm_enrich.immediate_memory"/s,
-	'P10: one that may never have room is refused');
-
-# One that has no room beside three others.
-my @first = map { begin('hangs', qq(SELECT llm_complete(repeat('a long question ', 16000$_), model => 'hangs'))) } 1 .. 3;
-wait_waiting(SESSIONS + 3, 'hangs');
-my $second = begin('waits', q(SET llm_enrich.patience = 0;
-	SELECT length(llm_complete(repeat('a long question ', 130000))->>'text')));
-my $waits = q(SELECT problem FROM llm.health WHERE subject = 'llm_enrich.immediate_memory');
-is(wait_text($node, $waits, qr/./), '1 session waits for memory for a question, until less is under way',
-	'P6: a question without room waits, and llm.health says for what');
-$node->psql('postgres', q(SET statement_timeout = '100ms'; SELECT llm_complete(repeat('a long question ', 130000))),
-	stderr => \$err);
-like($err, qr/canceling statement due to statement timeout/, 'P6: within statement_timeout');
-end_all(@sessions, @first);
-$second->{run}->finish;
-is($second->{out} . $second->{err}, "100000\n", 'P6: and is asked when the others have left');
 
 done_testing();
