@@ -83,7 +83,7 @@ is(sql("SELECT count(*) FROM llm.queue WHERE job = $job"), 0, 'and nothing of it
 is(sql(q(SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory')), 'f', 'P9: the owner got nothing');
 is(sql("SELECT count(*) FROM llm.ledger WHERE job = $job AND outcome = 'ok'"), 3, 'P3: what was paid is on the ledger');
 sql('DROP TRIGGER z ON away');
-is(sql(q(SELECT llm.reset_orphans('away', 'label'))), 3, 'the cells are given back by whoever has looked');
+is(sql(q(SELECT llm.reset_orphans('away', 'label'))), 3, 'the cells are given back by who has looked');
 is(sql('SELECT count(*) FROM away WHERE label IS NULL'), 3, 'and hold what they held');
 
 # Everything else that a write runs or obeys.

@@ -114,8 +114,8 @@ wait_waiting(SESSIONS + 5, 'hangs');
 like(wait_text($node, q(SELECT problem FROM llm.health WHERE subject = 'llm_enrich.immediate_memory'), qr/./),
 	qr/^\d sessions? waits? for memory for a question, until less is under way$/,
 	'P6: a question without room waits, and llm.health says for what');
-$node->psql('postgres', q(SET statement_timeout = '100ms'; SELECT llm_complete(repeat('a long question ', 180000), model => 'hangs')),
-	stderr => \$err);
+$node->psql('postgres', q(SET statement_timeout = '100ms';
+	SELECT llm_complete(repeat('a long question ', 180000), model => 'hangs')), stderr => \$err);
 like($err, qr/canceling statement due to statement timeout/, 'P6: within statement_timeout');
 end_all(@sessions, @long);
 is($node->safe_psql('postgres', q(SELECT length(llm_complete(repeat('a long question ', 180000))->>'text'))), 100_000,
