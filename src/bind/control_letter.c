@@ -258,7 +258,7 @@ look_as_owner(const LetterColumn *column, List *found)
 										  SECURITY_NOFORCE_RLS);
 		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 								 true, 0, false);
-		result = look(column, found);
+		result = look(column, result);
 		SetUserIdAndSecContext(user, security);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
