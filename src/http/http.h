@@ -48,7 +48,8 @@ typedef enum LlmHttpCause
 	LLM_HTTP_CAUSE_FILE, /* a file of the network's cannot be read, or is not what it should be */
 	LLM_HTTP_CAUSE_PROXY_PASSWORD, /* the proxy wants one, or another one */
 	LLM_HTTP_CAUSE_PROXY, /* it cannot be reached, or does not let us through */
-	LLM_HTTP_CAUSE_HEAD /* TOO_LARGE: a header is, and nothing behind it was read; the status is known */
+	LLM_HTTP_CAUSE_HEAD, /* TOO_LARGE: a header is, and nothing behind it was read; the status is known */
+	LLM_HTTP_CAUSE_HEAD_OR_MEMORY /* the same, or libcurl had no memory: before 8.6 it does not say which */
 } LlmHttpCause;
 
 /* By which way a host is reached.  NULL: as without. */

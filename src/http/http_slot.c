@@ -651,7 +651,7 @@ llm_http_slot_conclude(LlmHttpSlot *slot, int code)
 		if (outcome == LLM_HTTP_NOT_SENT)
 			exchange->cause = cause_of(slot, (CURLcode) code);
 		else if (outcome == LLM_HTTP_TOO_LARGE && is_head_too_large(slot, (CURLcode) code))
-			exchange->cause = LLM_HTTP_CAUSE_HEAD;
+			exchange->cause = code == CODE_TOO_LARGE ? LLM_HTTP_CAUSE_HEAD : LLM_HTTP_CAUSE_HEAD_OR_MEMORY;
 	}
 	llm_http_answer_publish(&slot->answer, exchange, outcome == LLM_HTTP_DONE);
 }

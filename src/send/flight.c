@@ -179,7 +179,10 @@ wire_class(const LlmHttpExchange *exchange)
 			return LLM_ERR_TIMEOUT;
 		case LLM_HTTP_TOO_LARGE:
 			/* an error is told by its status, as one without a body is */
-			return exchange->cause == LLM_HTTP_CAUSE_HEAD && exchange->status >= 300 ? LLM_OK : LLM_ERR_TOO_LARGE;
+			return (exchange->cause == LLM_HTTP_CAUSE_HEAD || exchange->cause == LLM_HTTP_CAUSE_HEAD_OR_MEMORY) &&
+						   exchange->status >= 300
+					   ? LLM_OK
+					   : LLM_ERR_TOO_LARGE;
 		case LLM_HTTP_LOCAL:
 			return LLM_ERR_LOCAL;
 		case LLM_HTTP_DROPPED:
@@ -306,7 +309,7 @@ hop(LlmSettlement *s, const char *failure, const char *message)
 	s->message = message;
 }
 
-/* An answer came, and a header of it was too large to read it: the next one's would be. */
+/* An answer came, and a header of it, no doubt, was too large to read it: the next one's would be. */
 static bool
 has_large_head(const LlmRequest *request, LlmErrorClass class)
 {

@@ -63,6 +63,7 @@ way_hint(const LlmTarget *target, LlmHttpCause cause)
 		case LLM_HTTP_CAUSE_PROXY:
 			return psprintf("The proxy cannot be reached, or refuses: ALTER SERVER %s OPTIONS (SET proxy '...');", server);
 		case LLM_HTTP_CAUSE_HEAD:
+		case LLM_HTTP_CAUSE_HEAD_OR_MEMORY:
 		case LLM_HTTP_CAUSE_NONE:
 			break;
 	}

@@ -89,6 +89,10 @@ my $capped = q(llm_classify(b, '{bug,billing}', model => '%s', options => '{"max
 my $complete = q(llm_complete(b, model => '%s'));
 
 # quirk, call, what is right; requests for two rows where it is certain; tokens where it is about them
+# Before 8.6 libcurl reports a header that is too large as want of memory.
+my ($major, $minor) = `curl --version` =~ m{libcurl/(\d+)\.(\d+)};
+my $says_too_large = $major > 8 || ($major == 8 && $minor >= 6);
+
 my @table = (
 	['plain', $classify, 'done 2', 2, '100 0 0 10 0'],
 	['parts', $classify, 'done 2', 2],
@@ -113,7 +117,7 @@ my @table = (
 	(map { [$_, $classify, 'done 2', 3] } qw(alive_then_nothing half_a_body)),
 	['no_choices', $classify, 'failed invalid_output 2', 6],
 	['refusal', $classify, 'failed refused 2', 2],
-	['large_head', $classify, 'failed too_large 2', 2],
+	['large_head', $classify, 'failed too_large 2', $says_too_large ? 2 : 6],
 	['large_head_503', $classify, 'done 2', 3],
 
 	(map { ["end_$_", $complete, 'done 2', 2] } qw(eos END_TURN Stop null)),
