@@ -10,14 +10,21 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/transam.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -43,20 +50,44 @@ note_function(Oid function, void *context)
 	return false;
 }
 
+/*
+ * The conditions of a domain, as they are stored: the type cache would plan them, which calls what is
+ * immutable in them.
+ */
 static void
 note_conditions(Oid domain, Called *called)
 {
-	DomainConstraintRef *ref = palloc0(sizeof(DomainConstraintRef));
-	ListCell *cell;
+	Relation constraints = table_open(ConstraintRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
 
-	InitDomainConstraintRef(domain, ref, CurrentMemoryContext, false);
-	foreach(cell, ref->constraints)
+	ScanKeyInit(&key, Anum_pg_constraint_contypid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(domain));
+	scan = systable_beginscan(constraints, ConstraintTypidIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		const DomainConstraintState *constraint = lfirst(cell);
+		bool isnull;
+		Datum condition = heap_getattr(tuple, Anum_pg_constraint_conbin, RelationGetDescr(constraints), &isnull);
 
-		if (constraint->constrainttype == DOM_CONSTRAINT_CHECK)
-			(void) called_walker((Node *) constraint->check_expr, called);
+		if (!isnull)
+			(void) called_walker(stringToNode(TextDatumGetCString(condition)), called);
 	}
+	systable_endscan(scan);
+	table_close(constraints, AccessShareLock);
+}
+
+/* What the domain is over, which may be another domain. */
+static Oid
+domain_over(Oid domain)
+{
+	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(domain));
+	Oid over;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	over = ((Form_pg_type) GETSTRUCT(tuple))->typbasetype;
+	ReleaseSysCache(tuple);
+	return over;
 }
 
 static void note_type(Oid type, Called *called);
@@ -85,7 +116,7 @@ note_type(Oid type, Called *called)
 	{
 		case TYPTYPE_DOMAIN:
 			note_conditions(type, called);
-			note_type(getBaseType(type), called);
+			note_type(domain_over(type), called);
 			break;
 		case TYPTYPE_COMPOSITE:
 			note_columns(type, called);
@@ -114,9 +145,12 @@ called_walker(Node *node, Called *called)
 		case T_ArrayExpr:
 		case T_CoerceToDomain:
 		case T_CoerceViaIO:
+		case T_Const:
 		case T_FuncExpr:
 		case T_OpExpr:
+		case T_Param:
 		case T_RowExpr:
+		case T_Var:
 			note_type(exprType(node), called);
 			break;
 		default:

@@ -69,14 +69,19 @@ static const char *const not_of_a_call[] = {
 	"best_of",
 	"candidatecount",
 	"format",
+	"functions",
 	"max_completion_tokens",
 	"max_output_tokens",
 	"maxoutputtokens",
 	"maxtokens",
 	"models",
 	"num_predict",
+	"plugins",
 	"response_format",
+	"search_parameters",
 	"servicetier",
+	"tools",
+	"web_search_options",
 };
 
 const LlmOption *

@@ -138,13 +138,14 @@ sending($node, 'off');
 sql('RESET ROLE', 'CREATE TABLE public.ran (who text)', 'GRANT INSERT ON public.ran TO PUBLIC', 'CREATE SCHEMA shop AUTHORIZATION mallory',
 	'GRANT USAGE ON SCHEMA shop TO PUBLIC',
 	'CREATE FUNCTION public.same(x anyelement) RETURNS anyelement LANGUAGE sql IMMUTABLE AS $$SELECT x$$',
-	'SET ROLE mallory', q(CREATE TYPE shop.mood AS ENUM ('billing', 'bug')), 'CREATE DOMAIN shop.word AS text',
+	'SET ROLE mallory', q(CREATE TYPE shop.mood AS ENUM ('billing', 'bug')), 'CREATE DOMAIN shop.word AS text', 'CREATE DOMAIN shop.fold AS text',
 	'CREATE FUNCTION shop.own(x text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT x$$');
-sql('CREATE TABLE meant (id int PRIMARY KEY, body text, mood text, word text, same text, own text, label jsonb)',
+sql('CREATE TABLE meant (id int PRIMARY KEY, body text, mood text, word text, fold text, same text, own text, label jsonb)',
 	q(INSERT INTO meant VALUES (1, 'The invoice is wrong')));
 my %mean = (
 	mood => q((%s->>'label')::shop.mood::text),
 	word => q((%s->>'label')::shop.word::text),
+	fold => q((%s->>'label')::shop.fold::text),
 	same => q(public.same(%s->>'label')),
 	own => q(shop.own(%s->>'label')));
 my %job = map {
@@ -156,14 +157,18 @@ my $run = q(LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.ran VALUES (current_
 sql('SET ROLE mallory',
 	'CREATE FUNCTION shop.read(x text) RETURNS shop.mood ' . sprintf($run, q('bug')), 'CREATE CAST (text AS shop.mood) WITH FUNCTION shop.read(text)',
 	'CREATE FUNCTION shop.fine(x text) RETURNS boolean ' . sprintf($run, 'true'), 'ALTER DOMAIN shop.word ADD CHECK (shop.fine(value))',
+	# one that the planner calls
+	q(CREATE FUNCTION shop.folds(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+		IF current_user <> 'mallory' THEN RAISE 'ran as %', current_user; END IF; RETURN true; END $$),
+	'ALTER DOMAIN shop.fold ADD CHECK (shop.folds(1))',
 	'CREATE FUNCTION public.same(x text) RETURNS text ' . sprintf($run, 'x'));
 sending($node, 'on');
-my %added = (mood => 'shop.read', word => 'shop.fine', same => 'public.same', label => 'public.same');
+my %added = (mood => 'shop.read', word => 'shop.fine', fold => 'shop.folds', same => 'public.same', label => 'public.same');
 foreach my $column (sort keys %added)
 {
 	sql("CALL llm.wait(job => $job{$column})");
 	like(sql("SELECT reason || ': ' || message FROM llm.dead_letter WHERE job = $job{$column}"),
-		qr/^not_writable: .*function \Q$added{$column}\E\(.*text\) would be called/, "P9: what was added for $column since is not called");
+		qr/^not_writable: .*function \Q$added{$column}\E\(.*(?:text|integer)\) would be called/, "P9: what was added for $column since is not called");
 }
 sql("CALL llm.wait(job => $job{own})");
 is(sql('SELECT own FROM meant'), 'billing', 'what was named is');
