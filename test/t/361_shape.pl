@@ -163,7 +163,8 @@ sql('SET ROLE mallory',
 	'ALTER DOMAIN shop.fold ADD CHECK (shop.folds(1))',
 	'CREATE FUNCTION public.same(x text) RETURNS text ' . sprintf($run, 'x'));
 sending($node, 'on');
-my %added = (mood => 'shop.read', word => 'shop.fine', fold => 'shop.folds', same => 'public.same', label => 'public.same');
+my %added = (mood => 'shop.read', word => 'shop.fine', fold => 'shop.folds', same => 'public.same',
+	label => 'public.same');
 foreach my $column (sort keys %added)
 {
 	sql("CALL llm.wait(job => $job{$column})");

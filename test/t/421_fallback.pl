@@ -12,8 +12,8 @@ use Test::More;
 
 use LLMTest;
 
-my $node = new_node('fallback', 'llm_enrich.max_tries = 2', 'llm_enrich.idle_timeout = 1h', 'llm_enrich.keep_answers = 0',
-	"llm_enrich.patience = '20s'");
+my $node = new_node('fallback', 'llm_enrich.max_tries = 2', 'llm_enrich.idle_timeout = 1h',
+	'llm_enrich.keep_answers = 0', "llm_enrich.patience = '20s'");
 my $first = start_provider();
 my $second = start_provider();
 
