@@ -13,7 +13,7 @@
  *	  TIMEOUT                   yes      back-off by tries          timeout, at max_tries
  *	  UNKNOWN                   yes      back-off by tries          lost, at max_tries
  *	  INVALID                   yes      at once                    invalid_output, at max_tries
- *	  TOO_LARGE                 yes      at once                    too_large, at max_tries; at once where libcurl says that a header is
+ *	  TOO_LARGE                 yes      at once                    too_large, at max_tries (1 for a header)
  *	  REFUSED                   yes      -                          refused
  *	  TRUNCATED                 yes      -                          truncated
  *	  TOO_LONG                  yes      -                          too_long
