@@ -3,7 +3,12 @@
  * letter_state.h
  *	  A letter that the sender holds.
  *
- * Shared by letters.c, which gets it sent, and letters_reply.c, which ends it.
+ * letters.c gets it sent, with what letters_load.c puts in one request; letters_reply.c
+ * books and tells what came, letters_kept.c what was kept.  They call this, and it none of
+ * them.
+ *
+ *	  hold()  →  waiting  →  a flight has it  →  wait_again(), or tell() and free()
+ *	             waiting  →  end_waiting(), or the sender's end: llm_letters_put_back()
  *
  *-------------------------------------------------------------------------
  */
@@ -83,14 +88,48 @@ typedef struct LlmLetterLoad
 	LlmLetter **letters;
 } LlmLetterLoad;
 
-/* Those of the route that may be sent now, trials or others: a list of LlmLetterLoad (letters_load.c). */
+/*
+ * letter_state.c
+ */
+
+/* Take one over: it waits.  Of what it points to only spec, tags and facts are copies. */
+extern void llm_letters_hold(LlmTaken *taken, TimestampTz now);
+
+/* Those that wait, in the order of the boxes that they came from; and how many are held, under way or not. */
+extern dlist_head *llm_letters_waiting(void);
+extern int llm_letters_count_held(void);
+
+/* Is it one of llm.check()?  And the operation that is asked for. */
+extern bool llm_letters_is_trial(const LlmLetter *letter);
+extern const char *llm_letters_operation(const LlmLetter *letter);
+
+/* Its caller waits no longer for what keeps it. */
+extern bool llm_letters_is_impatient(const LlmLetter *letter, TimestampTz now);
+
+/* Its request was answered, and it is to be sent again: back to those that wait. */
+extern void llm_letters_wait_again(LlmLetter *letter);
+
+/* There is no money for the letter, and why: it stays, if some may come back while it waits for that. */
+extern void llm_letters_want_money(LlmLetter *letter, const char *why, bool wait, TimestampTz now);
+
+/* Give the reply, once; the letter stays the caller's. */
+extern void llm_letters_tell(LlmLetter *letter, LlmLetterReply *reply);
+
+/* The end of a letter that waits: it is told and freed. */
+extern void llm_letters_end_waiting(LlmLetter *letter, LlmLetterOutcome outcome, const char *message, const char *hint);
+
+/* The letter is in no list, and no flight has it. */
+extern void llm_letters_free(LlmLetter *letter);
+
+/*
+ * letters_load.c, letters_kept.c, letters_room.c, letters_reply.c
+ */
+
+/* Those of the route that may be sent now, trials or others: a list of LlmLetterLoad. */
 extern List *llm_letters_load(dlist_head *waiting, const LlmRoute *route, bool trials, TimestampTz now);
 
 /* They are in no list then, but for those that there is no money for; NULL: there is none for any. */
 extern LlmRequest *llm_letters_make_request(LlmLetterLoad *load, const LlmLetterGrant *from, TimestampTz now);
-
-/* There is no money for the letter, and why: it stays, if some may come back while it waits for that. */
-extern void llm_letters_want_money(LlmLetter *letter, const char *why, bool wait, TimestampTz now);
 
 /*
  * Book those of the letters that wait whose answers are kept, and move them to the other list;
@@ -98,23 +137,11 @@ extern void llm_letters_want_money(LlmLetter *letter, const char *why, bool wait
  */
 extern void llm_letters_find_kept(dlist_head *waiting, dlist_head *kept);
 
-/* Is it one of llm.check()? */
-extern bool llm_letters_is_trial(const LlmLetter *letter);
-
 /* Do rows wait for the route's target; and how many more letters may be in flight there meanwhile, of all routes? */
 extern bool llm_letters_do_rows_wait(const LlmRoute *route);
 extern int llm_letters_room_beside_rows(const LlmRoute *route);
 
-/* Give the reply, once; the letter stays the caller's. */
-extern void llm_letters_tell(LlmLetter *letter, LlmLetterReply *reply);
-
-/* Its request was answered, and it is to be sent again: back to those that wait. */
-extern void llm_letters_wait_again(LlmLetter *letter);
-
-/* The letter is in no list, and no flight has it. */
-extern void llm_letters_free(LlmLetter *letter);
-
-/* Trials of the role that are in flight at the route's target, by whatever alias (letters_reply.c). */
+/* Trials of the role that are in flight at the route's target, by whatever alias. */
 extern int llm_letters_count_trials(const LlmRoute *route);
 
 /* A request of letters is in flight no more: it leaves its route's counts.  Once for each. */

@@ -22,23 +22,16 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/guc.h"
 #include "send/afford.h"
-#include "send/command.h"
 #include "send/letter_state.h"
 #include "send/letters.h"
 #include "send/part.h"
 #include "send/route_hint.h"
-#include "send/split.h"
 #include "tables/ledger.h"
 #include "tables/letter_row.h"
 #include "tables/recipe.h"
@@ -58,9 +51,7 @@ StaticAssertDecl(ORPHAN_ROWS > LLM_MOST_INPUTS, "a request has more rows than ar
 #define MAX_TRIALS 8
 
 /* All static: the sender's life. */
-static dlist_head waiting = DLIST_STATIC_INIT(waiting);
 static dlist_head kept = DLIST_STATIC_INIT(kept); /* whose answers were found, and are being booked */
-static int nheld = 0;
 static LlmLetterGrant grant = {0}; /* what is left is handed back by undo() */
 static List *made = NIL; /* requests of the transaction under way, in its memory */
 static int turn = 0;
@@ -79,99 +70,32 @@ llm_letters_init(void)
 }
 
 /*
- * Letters: made, told, freed
- */
-
-void
-llm_letters_free(LlmLetter *letter)
-{
-	nheld--;
-	llm_split_forget(letter->task);
-	llm_command_leave(letter->purse);
-	MemoryContextDelete(letter->context);
-}
-
-static const char *
-asked_operation(const LlmLetter *letter)
-{
-	return letter->question.trial != NULL ? letter->question.trial : letter->facts.operation;
-}
-
-static LlmRequestKind
-kind_of(const LlmLetter *letter)
-{
-	const LlmOperation *op = llm_operation_find(asked_operation(letter));
-
-	return op == NULL ? LLM_REQUEST_CHAT : op->kind;
-}
-
-/* Take one over.  Of what it points to only spec, tags and facts are copies. */
-static void
-hold(LlmTaken *taken, TimestampTz now)
-{
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich letter", ALLOCSET_SMALL_SIZES);
-	MemoryContext saved = MemoryContextSwitchTo(context);
-	LlmLetter *letter = palloc0(sizeof(LlmLetter));
-
-	letter->context = context;
-	letter->taken = *taken;
-	llm_letter_read_question(taken->bytes, taken->len, &letter->question);
-	letter->facts.operation = pstrdup(letter->question.operation);
-	letter->facts.application = pstrdup(letter->question.application);
-	letter->facts.tags = letter->question.tags;
-	letter->kind = kind_of(letter);
-	letter->fault = letter->question.fault;
-	letter->last_answer = letter->question.last_answer;
-	letter->purse = llm_command_join(&letter->question);
-	letter->cost = NumericGetDatum(int64_to_numeric(0));
-	letter->waits_since = now;
-	letter->wake_at = DT_NOBEGIN;
-	MemoryContextSwitchTo(saved);
-	dlist_push_tail(&waiting, &letter->node);
-	nheld++;
-}
-
-void
-llm_letters_wait_again(LlmLetter *letter)
-{
-	dlist_push_tail(&waiting, &letter->node);
-}
-
-/* The end of a letter that waits. */
-static void
-end_waiting(LlmLetter *letter, LlmLetterOutcome outcome, const char *message, const char *hint)
-{
-	LlmLetterReply reply = {.outcome = outcome, .message = message, .hint = hint};
-
-	if (letter->route != NULL && letter->route->target != NULL)
-	{
-		reply.server = letter->route->target->server;
-		reply.model = letter->route->target->model;
-	}
-	llm_letters_tell(letter, &reply);
-	dlist_delete(&letter->node);
-	llm_letters_free(letter);
-}
-
-/*
  * Waiting
  */
 
 /*
- * Collect from the boxes what there is room for.  Those whose target hangs stay long: however many these are, the
- * sessions that ask share one half, and near its end each has one more at least.  What a session waits for is
- * always taken, and no session waits for two.
+ * How many letters of one session may be held now.  Those whose target hangs stay long: however many these are, the
+ * sessions that ask share one half, and near its end each has one more at least.
  */
+static int
+most_of_session(int share)
+{
+	int held = llm_letters_count_held();
+
+	if (held < MOST_HELD / 2)
+		return MOST_HELD;
+	return held < MOST_HELD - Min(MaxBackends, MOST_HELD / 4) ? share : 1;
+}
+
+/* Collect from the boxes.  What a session waits for is always taken, and no session waits for two. */
 static void
 collect(TimestampTz now)
 {
 	int share = Max(MOST_HELD / 2 / Max(llm_mailbox_count_askers(), 1), 1);
-	int kept_back = Min(MaxBackends, MOST_HELD / 4);
 	LlmTaken taken;
 
-	while (llm_mailbox_take(&taken, nheld < MOST_HELD / 2 ? MOST_HELD : nheld < MOST_HELD - kept_back ? share
-																									  : 1))
-		hold(&taken, now);
+	while (llm_mailbox_take(&taken, most_of_session(share)))
+		llm_letters_hold(&taken, now);
 }
 
 static void
@@ -202,7 +126,7 @@ prepare(LlmLetter *letter)
 		return;
 	set_role_name(letter);
 	letter->task = llm_letter_row_next_task();
-	letter->recipe = llm_recipe_find_or_add(asked_operation(letter), letter->question.spec);
+	letter->recipe = llm_recipe_find_or_add(llm_letters_operation(letter), letter->question.spec);
 }
 
 /*
@@ -229,7 +153,7 @@ find_routes(TimestampTz now)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &waiting)
+	dlist_foreach_modify(iter, llm_letters_waiting())
 	{
 		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
 		LlmRoute *route;
@@ -239,27 +163,21 @@ find_routes(TimestampTz now)
 		store_waste(letter);
 		if (letter->question.over || !llm_mailbox_is_wanted(&letter->taken))
 		{
-			end_waiting(letter, LLM_LETTER_LEFT, NULL, NULL);
+			llm_letters_end_waiting(letter, LLM_LETTER_LEFT, NULL, NULL);
 			continue;
 		}
 		if (!llm_guc_enabled)
 		{
-			end_waiting(letter, LLM_LETTER_UNUSABLE, "sending is turned off",
-						"Set \"llm_enrich.enabled\" to on and reload the configuration.");
+			llm_letters_end_waiting(letter, LLM_LETTER_UNUSABLE, "sending is turned off",
+									"Set \"llm_enrich.enabled\" to on and reload the configuration.");
 			continue;
 		}
 		route = letter->route = find_route(letter, now);
 		if (route->problem != NULL)
-			end_waiting(letter, LLM_LETTER_UNUSABLE, route->problem, route->target->hint);
+			llm_letters_end_waiting(letter, LLM_LETTER_UNUSABLE, route->problem, route->target->hint);
 		else
 			prepare(letter);
 	}
-}
-
-static bool
-is_impatient(const LlmLetter *letter, TimestampTz now)
-{
-	return TimestampTzPlusMilliseconds(letter->waits_since, letter->question.patience_ms) <= now;
 }
 
 /* Does patience count?  Not where the letter only waits for its turn: llm.check() does not wait for one. */
@@ -281,6 +199,17 @@ wait_text(LlmRoute *route)
 					reason != NULL ? reason : llm_limiter_reason_name(route->wait_reason));
 }
 
+/* The route is paused, and only a person can change that. */
+static void
+end_paused(LlmLetter *letter, LlmRoute *route)
+{
+	if (llm_letters_is_trial(letter))
+		llm_letters_end_waiting(letter, LLM_LETTER_IMPATIENT, wait_text(route), NULL);
+	else
+		llm_letters_end_waiting(letter, LLM_LETTER_UNUSABLE, llm_error_pause_text(route->pause_class),
+								llm_route_hint(route->target, route->pause_class, route->cause));
+}
+
 /* Those of the route that were not granted: how long may they wait? */
 static void
 look_at_rest(LlmRoute *route, bool asked, TimestampTz now)
@@ -288,7 +217,7 @@ look_at_rest(LlmRoute *route, bool asked, TimestampTz now)
 	LlmWaitReason reason = asked ? route->wait_reason : LLM_WAIT_CONCURRENCY;
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &waiting)
+	dlist_foreach_modify(iter, llm_letters_waiting())
 	{
 		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
 		bool tried;
@@ -302,13 +231,9 @@ look_at_rest(LlmRoute *route, bool asked, TimestampTz now)
 		}
 		tried = is_tried(letter, reason);
 		if (reason == LLM_WAIT_PAUSED)
-			end_waiting(letter, llm_letters_is_trial(letter) ? LLM_LETTER_IMPATIENT : LLM_LETTER_UNUSABLE,
-						llm_letters_is_trial(letter) ? wait_text(route) : llm_error_pause_text(route->pause_class),
-						llm_letters_is_trial(letter) ? NULL
-													 : llm_route_hint(route->target, route->pause_class,
-																	  route->cause));
-		else if (tried && is_impatient(letter, now))
-			end_waiting(letter, LLM_LETTER_IMPATIENT, wait_text(route), NULL);
+			end_paused(letter, route);
+		else if (tried && llm_letters_is_impatient(letter, now))
+			llm_letters_end_waiting(letter, LLM_LETTER_IMPATIENT, wait_text(route), NULL);
 		else
 		{
 			letter->wake_at = Max(letter->not_before, asked ? route->wake_at : DT_NOEND);
@@ -322,21 +247,6 @@ look_at_rest(LlmRoute *route, bool asked, TimestampTz now)
 /*
  * Requests
  */
-
-void
-llm_letters_want_money(LlmLetter *letter, const char *why, bool wait, TimestampTz now)
-{
-	LlmLetterOutcome outcome = LLM_LETTER_UNUSABLE;
-
-	letter->troubled = letter->troubled || wait;
-	if (wait && !is_impatient(letter, now))
-	{
-		letter->short_of_money = true;
-		letter->wake_at = TimestampTzPlusMilliseconds(letter->waits_since, letter->question.patience_ms);
-		return;
-	}
-	end_waiting(letter, outcome, why, "See llm.budget; llm.set_budget() raises one, and llm_enrich.max_cost is a session's own.");
-}
 
 /* Make requests of the loads as far as the grant goes; how many. */
 static int
@@ -381,7 +291,7 @@ list_routes(void)
 	List *routes = NIL;
 	dlist_iter iter;
 
-	dlist_foreach(iter, &waiting)
+	dlist_foreach(iter, llm_letters_waiting())
 	{
 		LlmRoute *route = dlist_container(LlmLetter, node, iter.cur)->route;
 
@@ -401,7 +311,7 @@ serve_trials(LlmRoute *route, TimestampTz now)
 	int served = 0;
 	ListCell *lc;
 
-	foreach(lc, llm_letters_load(&waiting, route, true, now))
+	foreach(lc, llm_letters_load(llm_letters_waiting(), route, true, now))
 	{
 		if (served >= most)
 		{
@@ -433,7 +343,7 @@ serve(LlmRoute *route, int most, int slots, int in_flight, TimestampTz now)
 
 	room = Min(room, llm_letters_room_beside_rows(route));
 	if (room > 0)
-		loads = llm_letters_load(&waiting, route, false, now);
+		loads = llm_letters_load(llm_letters_waiting(), route, false, now);
 	want = Min(list_length(loads), room);
 	asked = want > 0 && !is_rows_turn(route);
 	if (asked)
@@ -519,10 +429,10 @@ llm_letters_take(int slots, int in_flight, TimestampTz now)
 
 	made = NIL;
 	collect(now);
-	if (dlist_is_empty(&waiting))
+	if (dlist_is_empty(llm_letters_waiting()))
 		return NIL;
 	find_routes(now);
-	llm_letters_find_kept(&waiting, &kept);
+	llm_letters_find_kept(llm_letters_waiting(), &kept);
 	routes = list_routes();
 	nroutes = list_length(routes);
 	foreach(lc, routes)
@@ -583,7 +493,7 @@ take_back(LlmRequest *request)
 		LlmLetter *letter = request->flights[i].letter;
 
 		letter->attempt--;
-		dlist_push_tail(&waiting, &letter->node);
+		dlist_push_tail(llm_letters_waiting(), &letter->node);
 	}
 	llm_letters_leave(request);
 	llm_request_give_back(request);
@@ -604,13 +514,13 @@ llm_letters_undo(dlist_head *landed, const char *why)
 		take_back(lfirst(lc));
 	made = NIL;
 	while (!dlist_is_empty(&kept))
-		dlist_push_tail(&waiting, dlist_pop_head_node(&kept));
-	dlist_foreach_modify(iter, &waiting)
+		dlist_push_tail(llm_letters_waiting(), dlist_pop_head_node(&kept));
+	dlist_foreach_modify(iter, llm_letters_waiting())
 	{
 		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
 
 		letter->route = NULL;
-		end_waiting(letter, LLM_LETTER_NOT_STORED, message, "See the server's log.");
+		llm_letters_end_waiting(letter, LLM_LETTER_NOT_STORED, message, "See the server's log.");
 	}
 	dlist_foreach_modify(iter, landed)
 	{
@@ -654,42 +564,4 @@ llm_letters_recover(void)
 	}
 	llm_letter_row_remove(requests, n);
 	return n;
-}
-
-bool
-llm_letters_are_waiting(void)
-{
-	return !dlist_is_empty(&waiting);
-}
-
-TimestampTz
-llm_letters_wake_at(void)
-{
-	TimestampTz wake_at = DT_NOEND;
-	dlist_iter iter;
-
-	dlist_foreach(iter, &waiting)
-		wake_at = Min(wake_at, dlist_container(LlmLetter, node, iter.cur)->wake_at);
-	return wake_at;
-}
-
-bool
-llm_letters_is_empty(void)
-{
-	return nheld == 0;
-}
-
-void
-llm_letters_put_back(void)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &waiting)
-	{
-		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
-
-		llm_mailbox_put_back(&letter->taken);
-		dlist_delete(&letter->node);
-		llm_letters_free(letter);
-	}
 }

@@ -10,11 +10,7 @@
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
-#include "utils/numeric.h"
-#include "utils/timestamp.h"
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -24,48 +20,6 @@
 #include "tables/ledger.h"
 #include "tables/letter_row.h"
 #include "tables/sum.h"
-
-bool
-llm_letters_is_trial(const LlmLetter *letter)
-{
-	return letter->question.trial != NULL;
-}
-
-/* What all replies tell. */
-static void
-fill_reply(const LlmLetter *letter, LlmLetterReply *reply)
-{
-	reply->requests = letter->attempt;
-	reply->carried = letter->carried;
-	reply->usage = letter->usage;
-	reply->estimated = letter->estimated;
-	if (!letter->cost_unknown)
-		reply->cost = DatumGetCString(DirectFunctionCall1(numeric_out, letter->cost));
-}
-
-void
-llm_letters_tell(LlmLetter *letter, LlmLetterReply *reply)
-{
-	LlmLetterReply instead = {.outcome = LLM_LETTER_NOT_STORED};
-	StringInfoData bytes;
-	StringInfoData brief;
-
-	if (letter->told)
-		return;
-	fill_reply(letter, reply);
-	fill_reply(letter, &instead);
-	instead.message = "there is no shared memory for the answer";
-	instead.hint = "It is kept, unless \"llm_enrich.keep_answers\" is 0: ask again when less is under way.";
-	llm_letter_write_reply(reply, &bytes);
-	llm_letter_write_reply(&instead, &brief);
-	if (brief.len > LLM_MAILBOX_SHORT)
-	{
-		instead.cost = NULL; /* a price may have any number of digits */
-		llm_letter_write_reply(&instead, &brief);
-	}
-	(void) llm_mailbox_reply_to(&letter->taken, bytes.data, bytes.len, brief.data, brief.len);
-	letter->told = true;
-}
 
 void
 llm_letters_settle(LlmSettlement **settlements, int n)
