@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "parser/parse_type.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -146,9 +147,11 @@ called_walker(Node *node, Called *called)
 		case T_CoerceToDomain:
 		case T_CoerceViaIO:
 		case T_Const:
+		case T_ConvertRowtypeExpr:
 		case T_FuncExpr:
 		case T_OpExpr:
 		case T_Param:
+		case T_RelabelType:
 		case T_RowExpr:
 		case T_Var:
 			note_type(exprType(node), called);
@@ -183,7 +186,7 @@ is_of_member(Oid function)
 		return true;
 	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
 	ReleaseSysCache(tuple);
-	return is_member_of_role(owner, GetUserId());
+	return llm_can_act_as(owner, GetUserId());
 }
 
 static bool
@@ -199,14 +202,12 @@ is_among(const char *signature, const List *signatures)
 	return false;
 }
 
-void
-llm_called_check(Node *expr, const List *signatures)
+static void
+check_functions(const Called *called, const List *signatures)
 {
-	Called called = {0};
 	ListCell *cell;
 
-	(void) called_walker(expr, &called);
-	foreach(cell, called.functions)
+	foreach(cell, called->functions)
 	{
 		const char *signature = format_procedure_qualified(lfirst_oid(cell));
 
@@ -217,4 +218,39 @@ llm_called_check(Node *expr, const List *signatures)
 					 errdetail("It is another role's, and came with a cast, an operator, a domain or its arguments since."),
 					 errhint("Look at it. When it is gone, llm.retry() goes on with the answer that is there.")));
 	}
+}
+
+void
+llm_called_check(Node *expr, const List *signatures)
+{
+	Called called = {0};
+
+	(void) called_walker(expr, &called);
+	check_functions(&called, signatures);
+}
+
+/* What a raw tree names; one that is not there is an error of the parser's. */
+static bool
+names_walker(Node *node, Called *called)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, TypeName))
+	{
+		Oid type = LookupTypeNameOid(NULL, (TypeName *) node, true);
+
+		if (OidIsValid(type))
+			note_type(type, called);
+	}
+	return raw_expression_tree_walker(node, names_walker, called);
+}
+
+void
+llm_called_check_literals(Node *raw, Oid target, const List *signatures)
+{
+	Called called = {0};
+
+	(void) names_walker(raw, &called);
+	note_type(target, &called);
+	check_functions(&called, signatures);
 }

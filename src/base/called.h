@@ -28,4 +28,11 @@ extern List *llm_called_by(Node *expr);
  */
 extern void llm_called_check(Node *expr, const List *signatures);
 
+/*
+ * The same for what the parser itself calls: it reads literals, and those of arrays, composite types and ranges
+ * pass through the conditions of domains within them.  Before the raw expression, whose value becomes one of the
+ * target type, is transformed.
+ */
+extern void llm_called_check_literals(Node *raw, Oid target, const List *signatures);
+
 #endif /* LLM_CALLED_H */

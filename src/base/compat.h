@@ -44,6 +44,14 @@
 #define llm_acl_function(func, role, mode) object_aclcheck(ProcedureRelationId, func, role, mode)
 #endif
 
+/* Has the member the rights of the role, or may it take them?  A membership may bring neither from 16 on. */
+#if PG_VERSION_NUM < 160000
+#define llm_can_act_as(member, role) is_member_of_role(member, role)
+#else
+#define llm_can_act_as(member, role) \
+	(has_privs_of_role(member, role) || member_can_set_role(member, role) || is_admin_of_role(member, role))
+#endif
+
 /* Lists are walked as in 17 and later. */
 #if PG_VERSION_NUM < 170000
 #define llm_foreach(type, pointer, var, list, get)                                                   \

@@ -155,9 +155,9 @@ is_more_than_expression(const ResTarget *target)
 		   (IsA(ref, ColumnRef) && IsA(llast(ref->fields), A_Star));
 }
 
-/* One expression, and nothing else that a SELECT may have. */
+/* One expression, and nothing else that a SELECT may have; one that is stored calls no others than these. */
 static Expr *
-parse(const char *sql, bool is_stored)
+parse(const char *sql, bool is_stored, const List *called)
 {
 	List *parsed = raw_parser(sql, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select = NULL;
@@ -176,11 +176,15 @@ parse(const char *sql, bool is_stored)
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("a condition must be one expression"),
 				 errhint("For example: answer->>'label' <> 'other' OR length(input) < 20")));
+	expr = linitial_node(ResTarget, select->targetList)->val;
 	if (is_stored)
+	{
 		pstate->p_paramref_hook = find_number;
+		llm_called_check_literals(expr, BOOLOID, called);
+	}
 	else
 		pstate->p_pre_columnref_hook = find_name;
-	expr = transformExpr(pstate, linitial_node(ResTarget, select->targetList)->val, EXPR_KIND_CHECK_CONSTRAINT);
+	expr = transformExpr(pstate, expr, EXPR_KIND_CHECK_CONSTRAINT);
 	expr = coerce_to_boolean(pstate, expr, "checks");
 	assign_expr_collations(pstate, expr);
 	if (find_call(expr, NULL))
@@ -227,7 +231,7 @@ qualify(char *sql, List **called)
 	int nest;
 
 	error_context_stack = &context;
-	expr = (Node *) parse(sql, false);
+	expr = (Node *) parse(sql, false, NIL);
 	error_context_stack = context.previous;
 	nest = llm_pinned_begin();
 	qualified = deparse_expression(expr, NIL, false, false);
@@ -258,7 +262,7 @@ start(LlmConditions *conditions, const JsonbValue *list, const JsonbValue *parse
 
 		context.arg = llm_json_cstring(&list->val.array.elems[i]);
 		error_context_stack = &context;
-		trees[i] = parse(llm_json_cstring(&parsed->val.array.elems[i]), true);
+		trees[i] = parse(llm_json_cstring(&parsed->val.array.elems[i]), true, called);
 		llm_called_check((Node *) trees[i], called);
 		error_context_stack = context.previous;
 	}

@@ -30,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/spi.h"
 #include "tables/shape.h"
 
@@ -168,7 +169,7 @@ is_own_table(Oid relation, Oid role)
 	owner = form->relowner;
 	simple = form->relkind == RELKIND_RELATION && !form->relhasrules && !form->relhassubclass;
 	ReleaseSysCache(tuple);
-	return simple && is_member_of_role(owner, role);
+	return simple && llm_can_act_as(owner, role);
 }
 
 static void

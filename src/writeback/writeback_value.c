@@ -179,12 +179,13 @@ param_ref(ParseState *pstate, ParamRef *ref)
 	return make_param(cell, ref->number);
 }
 
-/* One expression, and nothing else that a SELECT may have. */
+/* One expression, and nothing else that a SELECT may have; its value becomes one of the type. */
 static Node *
-parse_expression(ParseState *pstate, const char *sql)
+parse_expression(ParseState *pstate, const char *sql, Oid type, const List *called)
 {
 	List *parsed = raw_parser(sql, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select = NULL;
+	Node *raw;
 
 	if (list_length(parsed) == 1)
 		select = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
@@ -195,7 +196,9 @@ parse_expression(ParseState *pstate, const char *sql)
 		select->windowClause != NIL || select->sortClause != NIL || select->limitOffset != NULL ||
 		select->limitCount != NULL || select->lockingClause != NIL || select->withClause != NULL)
 		elog(ERROR, "what is kept of a call is no expression");
-	return transformExpr(pstate, linitial_node(ResTarget, select->targetList)->val, EXPR_KIND_UPDATE_SOURCE);
+	raw = linitial_node(ResTarget, select->targetList)->val;
+	llm_called_check_literals(raw, type, called);
+	return transformExpr(pstate, raw, EXPR_KIND_UPDATE_SOURCE);
 }
 
 /* The value of the column, as an expression over the parameters. */
@@ -208,7 +211,7 @@ make_expression(LlmCellValue *cell, const char *sql, const List *called, Oid typ
 
 	pstate->p_paramref_hook = param_ref;
 	pstate->p_ref_hook_state = cell;
-	expr = sql == NULL ? make_param(cell, 1) : parse_expression(pstate, sql);
+	expr = sql == NULL ? make_param(cell, 1) : parse_expression(pstate, sql, type, called);
 	coerced = coerce_to_target_type(pstate, expr, exprType(expr), type, typmod, COERCION_ASSIGNMENT,
 									COERCE_IMPLICIT_CAST, -1);
 	if (coerced == NULL)

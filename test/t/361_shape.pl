@@ -139,20 +139,27 @@ sql('RESET ROLE', 'CREATE TABLE public.ran (who text)', 'GRANT INSERT ON public.
 	'GRANT USAGE ON SCHEMA shop TO PUBLIC',
 	'CREATE FUNCTION public.same(x anyelement) RETURNS anyelement LANGUAGE sql IMMUTABLE AS $$SELECT x$$',
 	'SET ROLE mallory', q(CREATE TYPE shop.mood AS ENUM ('billing', 'bug')), 'CREATE DOMAIN shop.word AS text', 'CREATE DOMAIN shop.fold AS text',
+	'CREATE DOMAIN shop.item AS text', 'CREATE DOMAIN shop.part AS text', 'CREATE TYPE shop.pair AS (a shop.part, b int)',
 	'CREATE FUNCTION shop.own(x text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT x$$');
-sql('CREATE TABLE meant (id int PRIMARY KEY, body text, mood text, word text, fold text, same text, own text, label jsonb)',
+sql('CREATE TABLE meant (id int PRIMARY KEY, body text, mood text, word text, fold text, same text, own text, item text, pair text, label jsonb,
+		checked jsonb)',
 	q(INSERT INTO meant VALUES (1, 'The invoice is wrong')));
 my %mean = (
 	mood => q((%s->>'label')::shop.mood::text),
 	word => q((%s->>'label')::shop.word::text),
 	fold => q((%s->>'label')::shop.fold::text),
 	same => q(public.same(%s->>'label')),
-	own => q(shop.own(%s->>'label')));
+	own => q(shop.own(%s->>'label')),
+	# literals that the parser reads
+	item => q(('{a,b}'::shop.item[])[1] || (%s->>'label')),
+	pair => q((('(a,1)'::shop.pair).a) || (%s->>'label')));
 my %job = map {
 	$_ => sql(sprintf("UPDATE meant SET $_ = $mean{$_}", q(llm_classify(body, '{billing,bug}'))), 'SELECT llm.last_job()')
 } sort keys %mean;
 $job{label} = sql(q(UPDATE meant SET label = llm_classify(body, '{billing,bug}', checks => ARRAY[$$public.same(answer->>'label') <> ''$$])),
 	'SELECT llm.last_job()');
+$job{checked} = sql(q(UPDATE meant SET checked = llm_classify(body, '{billing,bug}',
+	checks => ARRAY[$$answer->>'label' <> ALL ('{x,y}'::shop.item[]::text[])$$])), 'SELECT llm.last_job()');
 my $run = q(LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN %s; END $$);
 sql('SET ROLE mallory',
 	'CREATE FUNCTION shop.read(x text) RETURNS shop.mood ' . sprintf($run, q('bug')), 'CREATE CAST (text AS shop.mood) WITH FUNCTION shop.read(text)',
@@ -161,10 +168,11 @@ sql('SET ROLE mallory',
 	q(CREATE FUNCTION shop.folds(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
 		IF current_user <> 'mallory' THEN RAISE 'ran as %', current_user; END IF; RETURN true; END $$),
 	'ALTER DOMAIN shop.fold ADD CHECK (shop.folds(1))',
+	'ALTER DOMAIN shop.item ADD CHECK (shop.folds(1))', 'ALTER DOMAIN shop.part ADD CHECK (shop.folds(1))',
 	'CREATE FUNCTION public.same(x text) RETURNS text ' . sprintf($run, 'x'));
 sending($node, 'on');
 my %added = (mood => 'shop.read', word => 'shop.fine', fold => 'shop.folds', same => 'public.same',
-	label => 'public.same');
+	item => 'shop.folds', pair => 'shop.folds', label => 'public.same', checked => 'shop.folds');
 foreach my $column (sort keys %added)
 {
 	sql("CALL llm.wait(job => $job{$column})");
