@@ -5,7 +5,7 @@
  *
  * A letter is here from the time that it is taken out of its box until it is freed.  While
  * it waits it is in the list; while a request for it is under way, that request's flight
- * has it.  Whoever told its backend something need not free it: its bill may still come.
+ * has it.  A letter whose backend was told lives on while its bill may still come.
  *
  *-------------------------------------------------------------------------
  */
