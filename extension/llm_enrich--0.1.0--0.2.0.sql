@@ -213,6 +213,8 @@ SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS r
 		c.reason, c.task_reason, CASE WHEN c.under_way > 0 THEN h.writer END) END AS why,
 	c.rate::numeric(12, 1) AS rows_per_s,
 	CASE WHEN c.rate > 0::float8 AND c.final < c.all_tasks
+		-- what waits for somebody, or for money, is not done sooner because of what it did before
+		AND h.setting IS NULL AND (c.reason ~ '^budget|is paused by "') IS NOT TRUE
 		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final)::float8 / c.rate)) END AS eta,
 	k.requests, k.cost,
 	pg_catalog.rpad(pg_catalog.repeat('#', (20 * c.final / GREATEST(c.all_tasks, 1))::int), 20, '.')
@@ -224,6 +226,7 @@ SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS r
 		ELSE pg_catalog.trim_scale(pg_catalog.round(c.estimated_cost, 6)) END AS forecast_cost
 FROM paced c CROSS JOIN hindrance h LEFT JOIN llm.job_cost k ON k.job = c.id
 ORDER BY c.id;
+COMMENT ON COLUMN llm.progress.eta IS 'time left at that rate; NULL while it waits for money, or until it is resumed';
 COMMENT ON COLUMN llm.progress.rows_per_s IS 'final tasks per second lately; of a job that has ended, on the average';
 COMMENT ON COLUMN llm.progress.estimated_cost IS 'US dollars that it was to cost when it was queued';
 COMMENT ON COLUMN llm.progress.forecast_cost IS 'US dollars in the end, if the rest costs what the tasks so far did';
@@ -584,7 +587,8 @@ BEGIN
 		END IF;
 	END LOOP;
 	IF v_first > v_last THEN
-		RAISE EXCEPTION '"since" lies after "until"' USING ERRCODE = 'invalid_parameter_value';
+		RAISE EXCEPTION '"since" lies after "until"' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'SELECT * FROM llm.bill(''{day}'', since => ''2026-11-01'', until => ''2026-12-01'');';
 	END IF;
 
 	-- Where clocks are set back across midnight, the end of a day comes twice, with a piece of the next one in between.
@@ -1364,6 +1368,17 @@ BEGIN
 		RAISE EXCEPTION '"billed_by_day" is no JSON object' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Days with what was billed for each: billed_by_day => ''{"2026-11-01": 4.12, "2026-11-02": 3.80}''.';
 	END IF;
+	IF $4 IN ('NaN', 'Infinity', '-Infinity') THEN
+		RAISE EXCEPTION '"billed" is no amount: %', $4 USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'US dollars, as the invoice has them: billed => 123.45';
+	END IF;
+	FOR v_total IN SELECT e.key, e.value FROM jsonb_each_text($5) e
+		WHERE e.value !~ '^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$' ORDER BY e.key LIMIT 1
+	LOOP
+		RAISE EXCEPTION '"billed_by_day" has no amount for %: %', v_total.key, v_total.value
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Days with what was billed for each: billed_by_day => ''{"2026-11-01": 4.12, "2026-11-02": 3.80}''.';
+	END LOOP;
 	-- the days that lie in the time, by names of one form
 	IF $5 IS NOT NULL THEN
 		SELECT jsonb_object_agg(to_char(e.key::date, 'YYYY-MM-DD'), e.value::numeric), COALESCE($4, sum(e.value::numeric))
@@ -1799,7 +1814,7 @@ BEGIN
 		FROM llm.progress p WHERE p.state <> 'finished'
 	)
 	SELECT string_agg(format('<tr class="q"><td class="n">%1$s</td><td class="b h"><span class="t"><i style="width:%5$s%%"></i></span></td>'
-			'<td class="r">%6$s&#8201;/&#8201;%7$s</td><td class="r">%8$s</td><td class="r">%9$s</td><td class="r h">%10$s</td></tr>'
+			'<td class="r p">%6$s<wbr>&#8201;/&#8201;%7$s</td><td class="r">%8$s</td><td class="r">%9$s</td><td class="r h">%10$s</td></tr>'
 			'<tr><td colspan="6"><small>job %2$s, %3$s%4$s</small></td></tr>',
 			llm.html_name(COALESCE(NULLIF(concat_ws('.', NULLIF(j.relation, ''), NULLIF(j.column_name, '')), ''), j.operation)),
 			j.job, llm.html_name(j.role),
@@ -1811,13 +1826,15 @@ BEGIN
 		CASE WHEN count(*) > 10 THEN format('<p>And %s more.</p>', count(*) - 10) ELSE '' END
 	INTO v_jobs, v_more FROM job j;
 
-	SELECT string_agg(format('<tr><td class="n">%s<small>%s</small></td><td class="b"><span class="t"><i%s style="width:%s%%"></i></span></td>'
-			'<td class="r">%s&#8201;/&#8201;%s</td><td class="r h">%s</td><td class="r">%s</td></tr>',
+	SELECT string_agg(format('<tr><td class="n">%s<small>%s</small></td><td class="b h"><span class="t"><i%s style="width:%s%%"></i></span></td>'
+			'<td class="r p">%s<wbr>&#8201;/&#8201;%s</td><td class="r h">%s</td><td class="r">%s</td></tr>',
 			CASE WHEN b.scope = '' THEN 'the database' ELSE llm.html_name(b.scope) END,
-			concat(CASE b.per WHEN 'total' THEN 'in all' ELSE 'per ' || b.per END, CASE WHEN b.waiting > 0 THEN format(': %s %s for it', llm.html_count(b.waiting), CASE b.waiting WHEN 1 THEN 'job waits' ELSE 'jobs wait' END) END),
+			concat(CASE b.per WHEN 'total' THEN 'in all' ELSE 'per ' || b.per END, to_char(b.resets_at, '", until "FMDD Mon HH24:MI'),
+				', budget ', b.id, CASE WHEN b.waiting > 0 THEN format(': %s %s for it', llm.html_count(b.waiting),
+					CASE b.waiting WHEN 1 THEN 'job waits' ELSE 'jobs wait' END) END),
 			CASE WHEN b.part >= 0.9 OR b.waiting > 0 THEN ' class="o"' ELSE '' END, round(100 * LEAST(b.part, 1), 1),
 			llm.html_money(b.spent, b.amount), llm.html_money(b.amount, b.amount), llm.html_money(NULLIF(b.reserved, 0), b.amount),
-			COALESCE(to_char(b.resets_at, 'FMDD Mon HH24:MI'), '&#8211;')), '' ORDER BY b.part DESC, b.id)
+			llm.html_money(GREATEST(b."left", 0), b.amount)), '' ORDER BY b.part DESC, b.id)
 	INTO v_budgets FROM (
 		SELECT u.*, COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) AS part,
 			concat_ws(', ', 'role ' || u.role, u.relation, 'model ' || u.model, 'server ' || u.server,
@@ -1857,8 +1874,8 @@ BEGIN
 		'<h2>Jobs now</h2>', CASE WHEN v_jobs IS NULL THEN '<p>No job is under way.</p>' ELSE format('<table><thead><tr><th>Cells</th><th class="b h"></th><th class="r">Rows</th>'
 			'<th class="r">So far</th><th class="r">Forecast</th><th class="r h">Time left</th></tr></thead><tbody>%s</tbody></table>%s',
 			v_jobs, v_more) END,
-		CASE WHEN v_budgets IS NOT NULL THEN format('<h2>Budgets</h2><table><thead><tr><th>For</th><th class="b"></th>'
-			'<th class="r">Spent</th><th class="r h">Reserved</th><th class="r">Resets</th></tr></thead><tbody>%s</tbody></table>',
+		CASE WHEN v_budgets IS NOT NULL THEN format('<h2>Budgets</h2><table><thead><tr><th>For</th><th class="b h"></th>'
+			'<th class="r">Spent</th><th class="r h">Reserved</th><th class="r">Left</th></tr></thead><tbody>%s</tbody></table>',
 			v_budgets) END,
 		CASE WHEN v_targets IS NOT NULL THEN format('<h2>Providers, last 24 hours</h2><table><thead><tr><th>Server / model</th><th class="r h">Requests</th>'
 			'<th class="r">Mean time</th><th class="r h">Before</th><th class="r">Not ok</th><th></th></tr></thead>'
@@ -1910,7 +1927,7 @@ td.b i.o { background: var(--bad) }
 .bad { color: var(--bad) } ul { list-style: none; margin: 0; padding: 0 }
 li { padding: 8px 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere }
 footer { margin-top: 40px; font-size: 13px }
-@media (max-width: 640px) { main { padding: 20px 16px 32px } h1 { font-size: 22px } .h { display: none } .r { width: auto } .b { width: 15% }
+@media (max-width: 640px) { main { padding: 20px 16px 32px } h1 { font-size: 22px } .h { display: none } .r { width: auto } .p { white-space: normal } .b { width: 15% }
   .tiles { grid-template-columns: 1fr 1fr } .tiles .s { grid-column: span 2 } .tiles b { font-size: 18px } th, td { padding-right: 8px } .chart svg { height: 150px } }
 @media print { main { max-width: none; padding: 0 } tr, .tiles div { break-inside: avoid } h2 { break-after: avoid } }
 $css$ $$;

@@ -33,9 +33,14 @@ SELECT llm.set_budget(1, model => 'no_such_model');
 SELECT llm.set_budget(1, server => 'no_such_server');
 SELECT llm.set_budget(1, server => 'budget_files');
 SELECT llm.set_budget(1, tag => 'team');
+SELECT llm.set_budget(1, tag => '', value => 'a');
+SELECT llm.set_budget(1, per => NULL);
 SELECT llm.set_budget(1, time_zone => 'Nowhere/City');
 SELECT llm.set_budget(1, time_zone => '');
+SELECT llm.set_budget(1, time_zone => '+02');
+SELECT llm.set_budget(1, time_zone => 'UTC+2');
 SELECT llm.drop_budget(-1);
+SELECT llm.drop_budget(NULL);
 
 -- The same scope and period replaces; another period is another budget.
 SELECT llm.set_budget(20, per => 'day') AS first \gset

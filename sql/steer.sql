@@ -96,6 +96,7 @@ SELECT server, model, role, paused_by = current_user AS mine FROM llm.pause ORDE
 SELECT llm.pause(server => 'nowhere');
 SELECT llm.pause(server => 'steer_server', everything => true);
 SELECT llm.pause();
+SELECT llm.alter_job(NULL, 1);
 CREATE ROLE steer_role;
 GRANT USAGE ON FOREIGN SERVER steer_server TO steer_role;
 SET ROLE steer_role;

@@ -354,7 +354,8 @@ BEGIN
 		END IF;
 	END LOOP;
 	IF v_first > v_last THEN
-		RAISE EXCEPTION '"since" lies after "until"' USING ERRCODE = 'invalid_parameter_value';
+		RAISE EXCEPTION '"since" lies after "until"' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'SELECT * FROM llm.bill(''{day}'', since => ''2026-11-01'', until => ''2026-12-01'');';
 	END IF;
 
 	-- Where clocks are set back across midnight, the end of a day comes twice, with a piece of the next one in between.

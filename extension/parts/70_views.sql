@@ -90,6 +90,8 @@ SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS r
 		c.reason, c.task_reason, CASE WHEN c.under_way > 0 THEN h.writer END) END AS why,
 	c.rate::numeric(12, 1) AS rows_per_s,
 	CASE WHEN c.rate > 0::float8 AND c.final < c.all_tasks
+		-- what waits for somebody, or for money, is not done sooner because of what it did before
+		AND h.setting IS NULL AND (c.reason ~ '^budget|is paused by "') IS NOT TRUE
 		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final)::float8 / c.rate)) END AS eta,
 	k.requests, k.cost,
 	pg_catalog.rpad(pg_catalog.repeat('#', (20 * c.final / GREATEST(c.all_tasks, 1))::int), 20, '.')
@@ -116,7 +118,7 @@ COMMENT ON COLUMN llm.progress.dropped IS 'tasks superseded, cancelled or withou
 COMMENT ON COLUMN llm.progress.waiting IS 'tasks not final yet';
 COMMENT ON COLUMN llm.progress.why IS 'what they wait for, if not just for their turn';
 COMMENT ON COLUMN llm.progress.rows_per_s IS 'final tasks per second lately; of a job that has ended, on the average';
-COMMENT ON COLUMN llm.progress.eta IS 'time left at that rate';
+COMMENT ON COLUMN llm.progress.eta IS 'time left at that rate; NULL while it waits for money, or until it is resumed';
 COMMENT ON COLUMN llm.progress.requests IS 'HTTP requests so far';
 COMMENT ON COLUMN llm.progress.cost IS 'US dollars so far; NULL when no price is known';
 COMMENT ON COLUMN llm.progress.bar IS 'final tasks as a bar and in percent';

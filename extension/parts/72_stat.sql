@@ -96,6 +96,17 @@ BEGIN
 		RAISE EXCEPTION '"billed_by_day" is no JSON object' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Days with what was billed for each: billed_by_day => ''{"2026-11-01": 4.12, "2026-11-02": 3.80}''.';
 	END IF;
+	IF $4 IN ('NaN', 'Infinity', '-Infinity') THEN
+		RAISE EXCEPTION '"billed" is no amount: %', $4 USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'US dollars, as the invoice has them: billed => 123.45';
+	END IF;
+	FOR v_total IN SELECT e.key, e.value FROM jsonb_each_text($5) e
+		WHERE e.value !~ '^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$' ORDER BY e.key LIMIT 1
+	LOOP
+		RAISE EXCEPTION '"billed_by_day" has no amount for %: %', v_total.key, v_total.value
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Days with what was billed for each: billed_by_day => ''{"2026-11-01": 4.12, "2026-11-02": 3.80}''.';
+	END LOOP;
 	-- the days that lie in the time, by names of one form
 	IF $5 IS NOT NULL THEN
 		SELECT jsonb_object_agg(to_char(e.key::date, 'YYYY-MM-DD'), e.value::numeric), COALESCE($4, sum(e.value::numeric))

@@ -178,7 +178,7 @@ BEGIN
 		FROM llm.progress p WHERE p.state <> 'finished'
 	)
 	SELECT string_agg(format('<tr class="q"><td class="n">%1$s</td><td class="b h"><span class="t"><i style="width:%5$s%%"></i></span></td>'
-			'<td class="r">%6$s&#8201;/&#8201;%7$s</td><td class="r">%8$s</td><td class="r">%9$s</td><td class="r h">%10$s</td></tr>'
+			'<td class="r p">%6$s<wbr>&#8201;/&#8201;%7$s</td><td class="r">%8$s</td><td class="r">%9$s</td><td class="r h">%10$s</td></tr>'
 			'<tr><td colspan="6"><small>job %2$s, %3$s%4$s</small></td></tr>',
 			llm.html_name(COALESCE(NULLIF(concat_ws('.', NULLIF(j.relation, ''), NULLIF(j.column_name, '')), ''), j.operation)),
 			j.job, llm.html_name(j.role),
@@ -190,13 +190,15 @@ BEGIN
 		CASE WHEN count(*) > 10 THEN format('<p>And %s more.</p>', count(*) - 10) ELSE '' END
 	INTO v_jobs, v_more FROM job j;
 
-	SELECT string_agg(format('<tr><td class="n">%s<small>%s</small></td><td class="b"><span class="t"><i%s style="width:%s%%"></i></span></td>'
-			'<td class="r">%s&#8201;/&#8201;%s</td><td class="r h">%s</td><td class="r">%s</td></tr>',
+	SELECT string_agg(format('<tr><td class="n">%s<small>%s</small></td><td class="b h"><span class="t"><i%s style="width:%s%%"></i></span></td>'
+			'<td class="r p">%s<wbr>&#8201;/&#8201;%s</td><td class="r h">%s</td><td class="r">%s</td></tr>',
 			CASE WHEN b.scope = '' THEN 'the database' ELSE llm.html_name(b.scope) END,
-			concat(CASE b.per WHEN 'total' THEN 'in all' ELSE 'per ' || b.per END, CASE WHEN b.waiting > 0 THEN format(': %s %s for it', llm.html_count(b.waiting), CASE b.waiting WHEN 1 THEN 'job waits' ELSE 'jobs wait' END) END),
+			concat(CASE b.per WHEN 'total' THEN 'in all' ELSE 'per ' || b.per END, to_char(b.resets_at, '", until "FMDD Mon HH24:MI'),
+				', budget ', b.id, CASE WHEN b.waiting > 0 THEN format(': %s %s for it', llm.html_count(b.waiting),
+					CASE b.waiting WHEN 1 THEN 'job waits' ELSE 'jobs wait' END) END),
 			CASE WHEN b.part >= 0.9 OR b.waiting > 0 THEN ' class="o"' ELSE '' END, round(100 * LEAST(b.part, 1), 1),
 			llm.html_money(b.spent, b.amount), llm.html_money(b.amount, b.amount), llm.html_money(NULLIF(b.reserved, 0), b.amount),
-			COALESCE(to_char(b.resets_at, 'FMDD Mon HH24:MI'), '&#8211;')), '' ORDER BY b.part DESC, b.id)
+			llm.html_money(GREATEST(b."left", 0), b.amount)), '' ORDER BY b.part DESC, b.id)
 	INTO v_budgets FROM (
 		SELECT u.*, COALESCE((u.spent + u.reserved) / NULLIF(u.amount, 0), 1) AS part,
 			concat_ws(', ', 'role ' || u.role, u.relation, 'model ' || u.model, 'server ' || u.server,
@@ -236,8 +238,8 @@ BEGIN
 		'<h2>Jobs now</h2>', CASE WHEN v_jobs IS NULL THEN '<p>No job is under way.</p>' ELSE format('<table><thead><tr><th>Cells</th><th class="b h"></th><th class="r">Rows</th>'
 			'<th class="r">So far</th><th class="r">Forecast</th><th class="r h">Time left</th></tr></thead><tbody>%s</tbody></table>%s',
 			v_jobs, v_more) END,
-		CASE WHEN v_budgets IS NOT NULL THEN format('<h2>Budgets</h2><table><thead><tr><th>For</th><th class="b"></th>'
-			'<th class="r">Spent</th><th class="r h">Reserved</th><th class="r">Resets</th></tr></thead><tbody>%s</tbody></table>',
+		CASE WHEN v_budgets IS NOT NULL THEN format('<h2>Budgets</h2><table><thead><tr><th>For</th><th class="b h"></th>'
+			'<th class="r">Spent</th><th class="r h">Reserved</th><th class="r">Left</th></tr></thead><tbody>%s</tbody></table>',
 			v_budgets) END,
 		CASE WHEN v_targets IS NOT NULL THEN format('<h2>Providers, last 24 hours</h2><table><thead><tr><th>Server / model</th><th class="r h">Requests</th>'
 			'<th class="r">Mean time</th><th class="r h">Before</th><th class="r">Not ok</th><th></th></tr></thead>'
@@ -289,7 +291,7 @@ td.b i.o { background: var(--bad) }
 .bad { color: var(--bad) } ul { list-style: none; margin: 0; padding: 0 }
 li { padding: 8px 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere }
 footer { margin-top: 40px; font-size: 13px }
-@media (max-width: 640px) { main { padding: 20px 16px 32px } h1 { font-size: 22px } .h { display: none } .r { width: auto } .b { width: 15% }
+@media (max-width: 640px) { main { padding: 20px 16px 32px } h1 { font-size: 22px } .h { display: none } .r { width: auto } .p { white-space: normal } .b { width: 15% }
   .tiles { grid-template-columns: 1fr 1fr } .tiles .s { grid-column: span 2 } .tiles b { font-size: 18px } th, td { padding-right: 8px } .chart svg { height: 150px } }
 @media print { main { max-width: none; padding: 0 } tr, .tiles div { break-inside: avoid } h2 { break-after: avoid } }
 $css$ $$;

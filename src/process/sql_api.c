@@ -218,6 +218,20 @@ llm_enrich_discard(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(count);
 }
 
+/* A server, or an error that says what to look at. */
+static ForeignServer *
+find_server(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	if (server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", name),
+				 errhint("Servers are in pg_foreign_server; \\des lists them.")));
+	return server;
+}
+
 /* The roles that may pause a server or one of its models: llm_admin, and the server's owner. */
 static void
 check_may_pause(const char *server, const char *model)
@@ -229,12 +243,12 @@ check_may_pause(const char *server, const char *model)
 	if (llm_control_is_admin())
 	{
 		if (server != NULL)
-			(void) GetForeignServerByName(server, false);
+			(void) find_server(server);
 		return;
 	}
 	if (server == NULL)
 		server = llm_catalog_target(model, GetUserId())->server;
-	found = server == NULL ? NULL : GetForeignServerByName(server, false);
+	found = server == NULL ? NULL : find_server(server);
 	if (found == NULL || !llm_owns_server(found->serverid, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -283,7 +297,7 @@ read_jobs(FunctionCallInfo fcinfo, const char *function)
 	selection.server = LLM_GETARG_CSTRING(4);
 	selection.model = LLM_GETARG_CSTRING(5);
 	if (selection.server != NULL)
-		(void) GetForeignServerByName(selection.server, false);
+		(void) find_server(selection.server);
 	return selection;
 }
 
@@ -341,6 +355,11 @@ llm_enrich_alter_job(PG_FUNCTION_ARGS)
 
 	llm_shmem_require_preload();
 	require_writable("llm.alter_job");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("llm.alter_job() needs the number of a job"),
+				 errhint("For instance: SELECT llm.alter_job(llm.last_job(), priority => 10).")));
 	change.priority = PG_ARGISNULL(1) ? NULL : &priority;
 	change.max_concurrency = PG_ARGISNULL(2) ? NULL : &concurrency;
 	change.model = LLM_GETARG_CSTRING(3);

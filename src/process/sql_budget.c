@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
 #include "fmgr.h"
@@ -127,18 +129,34 @@ read_server(FunctionCallInfo fcinfo, int argument)
 	return name;
 }
 
+/* Is it an offset, which names of zones count westward and most people eastward? */
+static bool
+is_offset(const char *name)
+{
+	if (pg_strncasecmp(name, "UTC", 3) == 0 || pg_strncasecmp(name, "GMT", 3) == 0)
+		return (name[3] == '+' || name[3] == '-') && strcmp(name + 4, "0") != 0;
+	return name[0] == '+' || name[0] == '-' || isdigit((unsigned char) name[0]);
+}
+
 /* NULL when it is not given: the session's. */
 static char *
 read_time_zone(FunctionCallInfo fcinfo, int argument)
 {
+	static const char hint[] = "For instance time_zone => 'Europe/Berlin'; their names are in pg_timezone_names.";
 	char *name = LLM_GETARG_CSTRING(argument);
 	pg_tz *zone = name == NULL || strlen(name) > TZ_STRLEN_MAX ? NULL : pg_tzset(name);
 
+	if (name != NULL && is_offset(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"time_zone\": \"%s\" is an offset, and no name of a time zone", name),
+				 errdetail("As a name it would be taken for one in the other direction."),
+				 errhint("%s", hint)));
 	if (name != NULL && (zone == NULL || !pg_tz_acceptable(zone)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"time_zone\": there is no time zone \"%s\"", name),
-				 errhint("For instance time_zone => 'Europe/Berlin'; their names are in pg_timezone_names.")));
+				 errhint("%s", hint)));
 	return name;
 }
 
@@ -195,7 +213,8 @@ read_per(FunctionCallInfo fcinfo)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("a budget is per day, week, month or total, not \"%s\"", per == NULL ? "NULL" : per),
+			 per == NULL ? errmsg("a budget is per day, week, month or total, not NULL")
+						 : errmsg("a budget is per day, week, month or total, not \"%s\"", per),
 			 errhint("per => 'day'")));
 	return NULL; /* keep the compiler quiet */
 }
@@ -218,7 +237,7 @@ llm_enrich_set_budget(PG_FUNCTION_ARGS)
 	rule.value = LLM_GETARG_CSTRING(7);
 	rule.time_zone = read_time_zone(fcinfo, 8);
 	rule.set_by = GetUserNameFromId(GetUserId(), false);
-	if ((rule.tag == NULL) != (rule.value == NULL))
+	if ((rule.tag == NULL) != (rule.value == NULL) || (rule.tag != NULL && rule.tag[0] == '\0'))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a budget of a tag needs the tag and its value"),
@@ -256,6 +275,11 @@ llm_enrich_drop_budget(PG_FUNCTION_ARGS)
 	char *server = NULL;
 
 	llm_shmem_require_preload();
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("llm.drop_budget() needs the number of a budget"),
+				 errhint("For instance: SELECT llm.drop_budget(id) FROM llm.budget WHERE per = 'week';")));
 	if (!llm_budget_server_of(id, &server))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -171,6 +171,7 @@ until_true(q(SELECT NOT EXISTS (SELECT FROM llm.letter)
 	AND count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'client backend'), 'nobody asks any more');
 like(sql(q(SELECT why FROM llm.progress WHERE waiting > 0 LIMIT 1)), qr/^budget \d+: of 1 dollars/,
 	'llm.progress says so');
+is(sql(q(SELECT count(*) FROM llm.progress WHERE waiting > 0 AND eta IS NOT NULL)), '0', 'and promises no time');
 my ($needed, $left, $waiting, $reserved) =
 	split /\|/, sql("SELECT needed, \"left\", waiting, reserved FROM llm.budget WHERE id = $budget");
 cmp_ok($needed, '>', $left, 'P8: what is left does not do for what is needed');
