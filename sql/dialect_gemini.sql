@@ -26,6 +26,9 @@ SELECT pg_temp.body('gemini', 'extract', '{"schema": {"type": "object", "propert
 -- thinking, by word or by number of tokens
 SELECT model, effort, pg_temp.body('gemini', 'complete', pg_temp.spec('complete', jsonb_build_object('options', jsonb_build_object('reasoning_effort', effort))), model, 'x')::jsonb #> '{generationConfig,thinkingConfig}'
 FROM unnest(ARRAY['gemini-2.5-flash', 'gemini-3.6-flash']) model, unnest(ARRAY['none', 'low', 'high']) effort;
+-- what is said already is not said twice, and a property of the schema is not said
+SELECT pg_temp.body('gemini', 'classify', pg_temp.spec('classify', '{"labels": ["a", "b"]}'), 'm', 'x', NULL, NULL,
+	'{"extra_body": "\"label\":1,\"temperature\":2,\"generationConfig\":{\"label\":3,\"temperature\":4}"}')::jsonb - 'contents' - 'systemInstruction';
 -- members of generationConfig in extra_body join it
 SELECT pg_temp.body('gemini', 'complete', pg_temp.spec('complete', '{"options": {"temperature": 0}}'), 'm', 'x', NULL, NULL, '{"extra_body": "\"generationConfig\":{\"topK\":3,\"temperature\":1},\"safetySettings\":[]"}')::jsonb - 'contents';
 SELECT pg_temp.address('gemini', 'chat', 'tunedModels/mine', '{"base_url": "https://gw.example/v1beta"}') ->> 'url';

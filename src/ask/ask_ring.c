@@ -154,6 +154,7 @@ llm_ask_ring_post(LlmAskRing *ring, const StringInfoData *bytes, bool shares)
 	}
 	saved = MemoryContextSwitchTo(ring->context);
 	ahead = palloc0(sizeof(LlmAhead));
+	ahead->ring = ring;
 	ahead->users = 1;
 	ahead->shares = shares;
 	ahead->hash = hash;
@@ -180,6 +181,8 @@ llm_ask_ring_renew(LlmAhead *ahead, const StringInfoData *bytes, LlmPosted *post
 {
 	llm_mailbox_drop(ahead->posted);
 	ahead->posted = posted;
+	ahead->ring->idle -= ahead->idle ? 1 : 0;
+	ahead->idle = false;
 	memcpy(ahead->bytes.data, bytes->data, LLM_LETTER_KEY);
 }
 

@@ -26,6 +26,7 @@
 typedef struct LlmAhead
 {
 	dlist_node node;
+	struct LlmAskRing *ring; /* which has it */
 	int users; /* rows that are not given yet */
 	bool shares; /* its answer may serve more than one call */
 	bool counted; /* its reply has been, by a call that has it */

@@ -125,11 +125,12 @@ static LlmStatement alter_statement = {
 
 /* As for pause_statement: jobs that may not write, since what the table runs has changed. */
 static LlmStatement withheld_statement = {
-	.sql = "SELECT j.relation_name, j.column_name, pg_catalog.quote_literal(j.relation::pg_catalog.regclass::pg_catalog.text),"
-		   "  pg_catalog.quote_literal(j.column_name) FROM llm.job j"
+	.sql = "SELECT j.relation_name, " LLM_JOB_COLUMN ","
+		   "  pg_catalog.quote_literal(j.relation::pg_catalog.regclass::pg_catalog.text),"
+		   "  pg_catalog.quote_literal(" LLM_JOB_COLUMN ") FROM llm.job j"
 		   " WHERE j.state = 'paused' AND j.shape_put_off IS NOT NULL AND j.cell_kind <> 'quiet'"
 		   " AND ($1 IS NULL OR j.id = $1) AND ($5 OR j.role = $4)"
-		   " AND ($6 IS NULL OR j.column_name = $6)"
+		   " AND ($6 IS NULL OR " LLM_JOB_COLUMN " = $6)"
 		   " AND ($2 IS NULL OR EXISTS (SELECT FROM llm.queue q WHERE q.id = $2 AND q.job = j.id))"
 		   " AND ($3 IS NULL OR j.relation = $3"
 		   "  OR EXISTS (SELECT FROM llm.queue q WHERE q.job = j.id AND q.relation = $3)) ORDER BY j.id LIMIT 10",

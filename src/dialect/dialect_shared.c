@@ -185,30 +185,48 @@ llm_note_vector(LlmJsonReader *r, LlmVector *vector)
 
 /* ---- a question ---- */
 
+/* Is there such a member, not within another one, in the unfinished object without its brace? */
+static bool
+has_member(const char *members, const LlmJsonSlice *name)
+{
+	char *object = psprintf("{%s", members);
+	LlmJsonReader reader;
+	LlmJsonSlice key;
+	bool found = false;
+
+	llm_json_open(&reader, object, strlen(object));
+	llm_json_enter(&reader, '{');
+	for (int i = 0; !found && llm_json_next_key(&reader, i, &key); i++)
+		found = (key.len == name->len && memcmp(key.at, name->at, name->len) == 0) || !llm_json_skip(&reader);
+	pfree(object);
+	return found && reader.problem == NULL;
+}
+
 void
 llm_dialect_append_members(StringInfo buf, int from, const char *members)
 {
 	LlmJsonReader reader;
 	LlmJsonSlice key;
 	char *object;
-	int before = buf->len;
+	char *own;
 
 	if (members == NULL)
 		return;
+	own = pstrdup(buf->data + from);
+	own += (own[0] == '{' || own[0] == ',') ? 1 : 0;
 	object = psprintf("{%s}", members);
 	llm_json_open(&reader, object, strlen(object));
 	llm_json_enter(&reader, '{');
 	for (int i = 0; llm_json_next_key(&reader, i, &key); i++)
 	{
-		char *member = psprintf("\"%.*s\":", (int) key.len, key.at);
 		const char *value;
 
 		(void) llm_json_peek(&reader);
 		value = reader.at;
 		if (!llm_json_skip(&reader))
 			break;
-		if (memmem(buf->data + from, before - from, member, strlen(member)) == NULL)
-			appendStringInfo(buf, ",%s%.*s", member, (int) (reader.at - value), value);
+		if (!has_member(own, &key))
+			appendStringInfo(buf, ",\"%.*s\":%.*s", (int) key.len, key.at, (int) (reader.at - value), value);
 	}
 }
 
