@@ -1144,7 +1144,6 @@ FROM pg_catalog.pg_class c CROSS JOIN LATERAL (
 	UNION ALL
 	SELECT 'rule', r.rulename FROM pg_catalog.pg_rewrite r WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid) o
 WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r';
-COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, table, problem, target or habit';
 
 -- Nobody but the extension writes its tables.
 -- Replicated changes that cannot be dropped are refused: of the queue's rows, for which a trigger
@@ -1811,7 +1810,7 @@ BEGIN
 	WITH job AS (
 		SELECT p.*, p.done + p.failed + p.dropped AS final,
 			row_number() OVER (ORDER BY p.cost DESC NULLS LAST, p.waiting DESC, p.job) AS place
-		FROM llm.progress p WHERE p.state <> 'finished'
+		FROM llm.progress p WHERE p.state <> 'finished' AND p.waiting > 0
 	)
 	SELECT string_agg(format('<tr class="q"><td class="n">%1$s</td><td class="b h"><span class="t"><i style="width:%5$s%%"></i></span></td>'
 			'<td class="r p">%6$s<wbr>&#8201;/&#8201;%7$s</td><td class="r">%8$s</td><td class="r">%9$s</td><td class="r h">%10$s</td></tr>'
@@ -2277,6 +2276,65 @@ CREATE FUNCTION llm.drop_budget(id bigint) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'llm_enrich_drop_budget';
 COMMENT ON FUNCTION llm.drop_budget(bigint) IS 'drop a budget';
+
+-- What waits for money that does not come by itself needs somebody.
+CREATE OR REPLACE VIEW llm.health WITH (security_invoker = true) AS
+SELECT kind, subject, state, problem, hint, since, pid, slots_used, slots
+FROM llm.read_health()
+UNION ALL
+SELECT 'server', NULL, 'none', 'there is no server to ask',
+	'CREATE SERVER openai FOREIGN DATA WRAPPER llm_enrich OPTIONS (provider ''openai'', api_key_file ''/etc/postgresql/openai.key'');',
+	NULL, NULL, NULL, NULL
+WHERE NOT EXISTS (
+	SELECT FROM pg_catalog.pg_foreign_server s
+	JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+	WHERE w.fdwname OPERATOR(pg_catalog.=) 'llm_enrich')
+UNION ALL
+SELECT 'model', NULL, 'none', 'there is no model to ask',
+	'SELECT llm.add_model(''fast'', server => ''openai'', model => ''gpt-5-mini'', is_default => true);',
+	NULL, NULL, NULL, NULL
+WHERE NOT EXISTS (SELECT FROM llm.model)
+UNION ALL
+SELECT 'habit', pg_catalog.concat('model "', h.model, '" at server "', h.server, '"'),
+	pg_catalog.concat(h.name, ' is ', h.value), NULL,
+	pg_catalog.concat('Learned from the host: ', h.why), h.since, NULL, NULL, NULL
+FROM llm.habit h
+UNION ALL
+SELECT 'table', pg_catalog.format('llm.%s', c.relname) COLLATE pg_catalog."default", 'changed',
+	pg_catalog.format('%s "%s" is not run when the extension writes the table', o.kind, o.name)
+		COLLATE pg_catalog."default",
+	pg_catalog.format('DROP %s %I ON llm.%I;', pg_catalog.upper(o.kind), o.name, c.relname)
+		COLLATE pg_catalog."default", NULL, NULL, NULL, NULL
+FROM pg_catalog.pg_class c CROSS JOIN LATERAL (
+	SELECT 'trigger' AS kind, t.tgname AS name FROM pg_catalog.pg_trigger t
+	JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
+	WHERE t.tgrelid OPERATOR(pg_catalog.=) c.oid AND NOT t.tgisinternal
+	AND p.pronamespace OPERATOR(pg_catalog.<>) c.relnamespace
+	UNION ALL
+	SELECT 'rule', r.rulename FROM pg_catalog.pg_rewrite r WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid) o
+WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r'
+UNION ALL
+-- A budget that resets goes on by itself; one that does not, or can pay nothing, waits for somebody.
+SELECT 'budget', pg_catalog.concat('budget ', b.id), CASE WHEN p.needed > b.amount THEN 'too small' ELSE 'spent' END,
+	pg_catalog.format('%s for it: of %s dollars %s are left, and the next request may cost %s',
+		CASE p.waiting WHEN 1 THEN '1 job waits' ELSE pg_catalog.concat(p.waiting, ' jobs wait') END,
+		pg_catalog.trim_scale(b.amount), pg_catalog.trim_scale(b.amount - p.spent), pg_catalog.trim_scale(p.needed)),
+	pg_catalog.format('SELECT llm.set_budget(..., %s); or SELECT llm.drop_budget(%s);',
+		pg_catalog.concat_ws(', ', 'per => ' || pg_catalog.quote_literal(b.per),
+			'role => ' || pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(b.role::oid)), 'relation => ' || pg_catalog.quote_literal(b.relation::text),
+			'model => ' || pg_catalog.quote_literal(b.model), 'server => ' || pg_catalog.quote_literal(b.server),
+			'tag => ' || pg_catalog.quote_literal(b.tag), 'value => ' || pg_catalog.quote_literal(b.value),
+			CASE WHEN b.per <> 'total' THEN 'time_zone => ' || pg_catalog.quote_literal(b.time_zone) END), b.id),
+	NULL, NULL, NULL, NULL
+FROM llm.budget_rule b JOIN llm.budget_period p ON p.budget = b.id AND p.starts_at = llm.budget_start(b.per, b.time_zone, llm.clock())
+WHERE p.waiting > 0 AND p.reserved = 0 AND (b.per = 'total' OR p.needed > b.amount)
+UNION ALL
+SELECT 'job', pg_catalog.concat('job ', j.id), j.state, j.reason,
+	pg_catalog.format('SELECT llm.cancel(job => %s); what is left can be queued again under another llm_enrich.max_cost', j.id),
+	NULL, NULL, NULL, NULL
+FROM llm.job j WHERE j.state <> 'finished' AND j.max_cost IS NOT NULL AND j.reason LIKE 'budget: max_cost%';
+COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, budget, job, table, problem, target or habit';
+
 
 -- Aggregates whose answer comes while the statement waits.  An aggregate takes neither defaults nor
 -- named arguments, hence one for each number of arguments.

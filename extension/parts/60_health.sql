@@ -42,10 +42,30 @@ FROM pg_catalog.pg_class c CROSS JOIN LATERAL (
 	AND p.pronamespace OPERATOR(pg_catalog.<>) c.relnamespace
 	UNION ALL
 	SELECT 'rule', r.rulename FROM pg_catalog.pg_rewrite r WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid) o
-WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r';
+WHERE c.relnamespace OPERATOR(pg_catalog.=) 'llm'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r'
+UNION ALL
+-- A budget that resets goes on by itself; one that does not, or can pay nothing, waits for somebody.
+SELECT 'budget', pg_catalog.concat('budget ', b.id), CASE WHEN p.needed > b.amount THEN 'too small' ELSE 'spent' END,
+	pg_catalog.format('%s for it: of %s dollars %s are left, and the next request may cost %s',
+		CASE p.waiting WHEN 1 THEN '1 job waits' ELSE pg_catalog.concat(p.waiting, ' jobs wait') END,
+		pg_catalog.trim_scale(b.amount), pg_catalog.trim_scale(b.amount - p.spent), pg_catalog.trim_scale(p.needed)),
+	pg_catalog.format('SELECT llm.set_budget(..., %s); or SELECT llm.drop_budget(%s);',
+		pg_catalog.concat_ws(', ', 'per => ' || pg_catalog.quote_literal(b.per),
+			'role => ' || pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(b.role::oid)), 'relation => ' || pg_catalog.quote_literal(b.relation::text),
+			'model => ' || pg_catalog.quote_literal(b.model), 'server => ' || pg_catalog.quote_literal(b.server),
+			'tag => ' || pg_catalog.quote_literal(b.tag), 'value => ' || pg_catalog.quote_literal(b.value),
+			CASE WHEN b.per <> 'total' THEN 'time_zone => ' || pg_catalog.quote_literal(b.time_zone) END), b.id),
+	NULL, NULL, NULL, NULL
+FROM llm.budget_rule b JOIN llm.budget_period p ON p.budget = b.id AND p.starts_at = llm.budget_start(b.per, b.time_zone, llm.clock())
+WHERE p.waiting > 0 AND p.reserved = 0 AND (b.per = 'total' OR p.needed > b.amount)
+UNION ALL
+SELECT 'job', pg_catalog.concat('job ', j.id), j.state, j.reason,
+	pg_catalog.format('SELECT llm.cancel(job => %s); what is left can be queued again under another llm_enrich.max_cost', j.id),
+	NULL, NULL, NULL, NULL
+FROM llm.job j WHERE j.state <> 'finished' AND j.max_cost IS NOT NULL AND j.reason LIKE 'budget: max_cost%';
 COMMENT ON VIEW llm.health IS
 	'launcher, sender and writer of this database, what waits and why; a row with a problem says what to do';
-COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, table, problem, target or habit';
+COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, budget, job, table, problem, target or habit';
 COMMENT ON COLUMN llm.health.subject IS 'what the row is about: a database, a server, a host and model, a setting';
 COMMENT ON COLUMN llm.health.state IS 'what it does now';
 COMMENT ON COLUMN llm.health.problem IS 'what is wrong; NULL: nothing';

@@ -175,7 +175,7 @@ BEGIN
 	WITH job AS (
 		SELECT p.*, p.done + p.failed + p.dropped AS final,
 			row_number() OVER (ORDER BY p.cost DESC NULLS LAST, p.waiting DESC, p.job) AS place
-		FROM llm.progress p WHERE p.state <> 'finished'
+		FROM llm.progress p WHERE p.state <> 'finished' AND p.waiting > 0
 	)
 	SELECT string_agg(format('<tr class="q"><td class="n">%1$s</td><td class="b h"><span class="t"><i style="width:%5$s%%"></i></span></td>'
 			'<td class="r p">%6$s<wbr>&#8201;/&#8201;%7$s</td><td class="r">%8$s</td><td class="r">%9$s</td><td class="r h">%10$s</td></tr>'

@@ -129,6 +129,13 @@ sql(q(
 	INSERT INTO llm.job_cost (job, requests, input_tokens, output_tokens, cost) SELECT id, 25, 1, 1, 1.5 FROM llm.job));
 like(page(''), qr{public\.<wbr>t\.<wbr>c</bdi>.*width:25\.0%.*>25<wbr>&#8201;/&#8201;100<.*\$1\.50<.*\$6\.00<}s, 'a job has its forecast');
 
+sql(q(UPDATE llm.job SET max_cost = 1, reason = 'budget: max_cost is 1 dollars'));
+like(page(''), qr{job \d+</bdi></b> budget: max_cost is 1 dollars<small>SELECT llm\.cancel\(job =&#62; \d+\)},
+	'and what to type where its cap is met');
+sql(q(UPDATE llm.job SET done = total));
+like(page(''), qr{No job is under way}, 'one that has nothing to do is not under way');
+sql(q(UPDATE llm.job SET done = 25));
+
 SKIP:
 {
 	skip 'there are no budgets', 2 unless sql(q(SELECT to_regclass('llm.budget') IS NOT NULL)) eq 't';

@@ -171,13 +171,16 @@ until_true(q(SELECT NOT EXISTS (SELECT FROM llm.letter)
 	AND count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'client backend'), 'nobody asks any more');
 like(sql(q(SELECT why FROM llm.progress WHERE waiting > 0 LIMIT 1)), qr/^budget \d+: of 1 dollars/,
 	'llm.progress says so');
-is(sql(q(SELECT count(*) FROM llm.progress WHERE waiting > 0 AND eta IS NOT NULL)), '0', 'and promises no time');
+is(sql(q(SELECT count(*) FROM llm.progress WHERE why ~ '^budget' AND eta IS NOT NULL)), '0', 'and promises no time');
 my ($needed, $left, $waiting, $reserved) =
 	split /\|/, sql("SELECT needed, \"left\", waiting, reserved FROM llm.budget WHERE id = $budget");
 cmp_ok($needed, '>', $left, 'P8: what is left does not do for what is needed');
 cmp_ok($waiting, '>', 0, 'jobs wait for the budget');
 is($reserved + 0, 0, 'nothing is reserved when nothing is under way');
 cmp_ok($left, '<', 0.01, 'the last hundredth of the budget was used');
+is(sql(q(SELECT state, hint FROM llm.health WHERE kind = 'budget')),
+	"spent|SELECT llm.set_budget(..., per => 'total'); or SELECT llm.drop_budget($budget);",
+	'llm.health says what never comes by itself, and what to type');
 
 my $before = sql('SELECT count(*) FROM llm.ledger');
 sql('SELECT llm.set_budget(1.10)');
