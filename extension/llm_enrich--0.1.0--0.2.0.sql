@@ -216,11 +216,11 @@ SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS r
 		-- what waits for somebody, or for money, is not done sooner because of what it did before
 		AND h.setting IS NULL AND (c.reason ~ '^budget|is paused by "') IS NOT TRUE
 		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final)::float8 / c.rate)) END AS eta,
-	k.requests, k.cost,
+	k.requests, pg_catalog.trim_scale(k.cost) AS cost,
 	pg_catalog.rpad(pg_catalog.repeat('#', (20 * c.final / GREATEST(c.all_tasks, 1))::int), 20, '.')
 		|| pg_catalog.lpad((100 * c.final / GREATEST(c.all_tasks, 1))::text, 4) || '%' AS bar,
 	pg_catalog.trim_scale(pg_catalog.round(c.estimated_cost, 6)) AS estimated_cost,
-	CASE WHEN c.final >= c.all_tasks THEN k.cost
+	CASE WHEN c.final >= c.all_tasks THEN pg_catalog.trim_scale(k.cost)
 		WHEN c.final + c.landed > 0 AND k.cost IS NOT NULL THEN pg_catalog.trim_scale(pg_catalog.round(
 			k.cost + k.cost * GREATEST(c.all_tasks - c.final - c.landed, 0)::numeric / (c.final + c.landed)::numeric, 6))
 		ELSE pg_catalog.trim_scale(pg_catalog.round(c.estimated_cost, 6)) END AS forecast_cost
@@ -1857,7 +1857,8 @@ BEGIN
 	)
 	SELECT string_agg(format('<tr><td class="n">%s</td><td class="r h">%s</td><td class="r">%s</td><td class="r h">%s</td>'
 			'<td class="r">%s</td><td>%s</td></tr>', llm.html_name(concat_ws(' / ', f.server, f.model)), llm.html_count(f.requests),
-			to_char(f.seconds, 'FM999,990.0') || '&#8201;s', COALESCE(to_char(f.seconds_before, 'FM999,990.0') || '&#8201;s', '&#8211;'),
+			to_char(f.seconds, CASE WHEN f.seconds < 1 THEN 'FM0.00' ELSE 'FM999,990.0' END) || '&#8201;s',
+			COALESCE(to_char(f.seconds_before, CASE WHEN f.seconds_before < 1 THEN 'FM0.00' ELSE 'FM999,990.0' END) || '&#8201;s', '&#8211;'),
 			CASE WHEN f.bad_part > 0 THEN to_char(100 * f.bad_part, 'FM990.0') || '%' ELSE '&#8211;' END,
 			CASE WHEN f.bad_part > 0.2 THEN '<b class="bad">failing</b>'
 				WHEN f.seconds > 2 * f.seconds_before AND f.seconds > 1 THEN '<b class="bad">slow</b>' ELSE 'ok' END),

@@ -95,6 +95,14 @@ DROP ROLE budget_gone;
 SELECT role, relation FROM llm.budget WHERE id = :left;
 SELECT llm.drop_budget(:left);
 
+-- Where nothing can be written, the function says so.
+BEGIN READ ONLY;
+SELECT llm.set_budget(1);
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT llm.set_price('budgeted', 1, 1);
+ROLLBACK;
+
 -- Who may set one, and who sees which.
 SET ROLE budget_stranger;
 SELECT llm.set_budget(1);

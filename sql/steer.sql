@@ -97,6 +97,7 @@ SELECT llm.pause(server => 'nowhere');
 SELECT llm.pause(server => 'steer_server', everything => true);
 SELECT llm.pause();
 SELECT llm.alter_job(NULL, 1);
+SELECT llm.alter_job(1, priority => 101);
 CREATE ROLE steer_role;
 GRANT USAGE ON FOREIGN SERVER steer_server TO steer_role;
 SET ROLE steer_role;

@@ -93,11 +93,11 @@ SELECT c.id AS job, c.relation_name AS relation, c.column_name, c.role_name AS r
 		-- what waits for somebody, or for money, is not done sooner because of what it did before
 		AND h.setting IS NULL AND (c.reason ~ '^budget|is paused by "') IS NOT TRUE
 		THEN pg_catalog.make_interval(secs => pg_catalog.round((c.all_tasks - c.final)::float8 / c.rate)) END AS eta,
-	k.requests, k.cost,
+	k.requests, pg_catalog.trim_scale(k.cost) AS cost,
 	pg_catalog.rpad(pg_catalog.repeat('#', (20 * c.final / GREATEST(c.all_tasks, 1))::int), 20, '.')
 		|| pg_catalog.lpad((100 * c.final / GREATEST(c.all_tasks, 1))::text, 4) || '%' AS bar,
 	pg_catalog.trim_scale(pg_catalog.round(c.estimated_cost, 6)) AS estimated_cost,
-	CASE WHEN c.final >= c.all_tasks THEN k.cost
+	CASE WHEN c.final >= c.all_tasks THEN pg_catalog.trim_scale(k.cost)
 		WHEN c.final + c.landed > 0 AND k.cost IS NOT NULL THEN pg_catalog.trim_scale(pg_catalog.round(
 			k.cost + k.cost * GREATEST(c.all_tasks - c.final - c.landed, 0)::numeric / (c.final + c.landed)::numeric, 6))
 		ELSE pg_catalog.trim_scale(pg_catalog.round(c.estimated_cost, 6)) END AS forecast_cost

@@ -222,7 +222,8 @@ BEGIN
 	)
 	SELECT string_agg(format('<tr><td class="n">%s</td><td class="r h">%s</td><td class="r">%s</td><td class="r h">%s</td>'
 			'<td class="r">%s</td><td>%s</td></tr>', llm.html_name(concat_ws(' / ', f.server, f.model)), llm.html_count(f.requests),
-			to_char(f.seconds, 'FM999,990.0') || '&#8201;s', COALESCE(to_char(f.seconds_before, 'FM999,990.0') || '&#8201;s', '&#8211;'),
+			to_char(f.seconds, CASE WHEN f.seconds < 1 THEN 'FM0.00' ELSE 'FM999,990.0' END) || '&#8201;s',
+			COALESCE(to_char(f.seconds_before, CASE WHEN f.seconds_before < 1 THEN 'FM0.00' ELSE 'FM999,990.0' END) || '&#8201;s', '&#8211;'),
 			CASE WHEN f.bad_part > 0 THEN to_char(100 * f.bad_part, 'FM990.0') || '%' ELSE '&#8211;' END,
 			CASE WHEN f.bad_part > 0.2 THEN '<b class="bad">failing</b>'
 				WHEN f.seconds > 2 * f.seconds_before AND f.seconds > 1 THEN '<b class="bad">slow</b>' ELSE 'ok' END),

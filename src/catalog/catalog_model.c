@@ -21,6 +21,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -401,6 +402,7 @@ llm_enrich_add_model(PG_FUNCTION_ARGS)
 	char *fallback;
 	bool priced;
 
+	PreventCommandIfReadOnly("llm.add_model()");
 	for (int i = 0; i < LLM_PRICES; i++)
 		llm_price_argument(fcinfo, 4 + i, &prices, i);
 	prices.no_tiers = true;
@@ -454,6 +456,7 @@ llm_enrich_alter_model(PG_FUNCTION_ARGS)
 	Datum values[6 + LIMITS] = {0};
 	char nulls[6 + LIMITS];
 
+	PreventCommandIfReadOnly("llm.alter_model()");
 	memset(nulls, ' ', sizeof(nulls));
 	get_limits(fcinfo, 4, 0, &values[4], &nulls[4]);
 	get_options(fcinfo, 4 + LIMITS, &values[4 + LIMITS], &nulls[4 + LIMITS]);
@@ -500,6 +503,7 @@ llm_enrich_drop_model(PG_FUNCTION_ARGS)
 	LlmOwnScope scope;
 	Datum values[1];
 
+	PreventCommandIfReadOnly("llm.drop_model()");
 	lock_model(alias, &server, &model);
 	begin_writing(&scope);
 	check_no_fallback(alias);
@@ -589,6 +593,7 @@ llm_enrich_set_price(PG_FUNCTION_ARGS)
 	LlmOwnScope scope;
 	LlmPrices prices;
 
+	PreventCommandIfReadOnly("llm.set_price()");
 	for (int i = 0; i < LLM_PRICES; i++)
 		llm_price_argument(fcinfo, 1 + i, &prices, columns[i]);
 	prices.no_tiers = true;

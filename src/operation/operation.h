@@ -127,6 +127,10 @@ extern const char *llm_operation_names(void);
 /* In the current context; the spec is copied.  NULL when this version does not know the operation. */
 extern LlmRecipe *llm_operation_load(int64 id, const char *operation, Jsonb *spec);
 
+/* What a job's priority may be; higher ones go first. */
+#define LLM_LEAST_PRIORITY (-100)
+#define LLM_MOST_PRIORITY 100
+
 /*
  * Options that steer the job and not the question are left out of the recipe:
  * priority, deadline, tags.  Checks the whole options object (an unknown key is an error

@@ -34,7 +34,7 @@ static const LlmOption known_options[] = {
 	{"deadline", LLM_OPTION_DEADLINE, false, 0, 0, NULL},
 	{"extra_body", LLM_OPTION_MEMBERS, true, 0, 0, NULL},
 	{"max_tokens", LLM_OPTION_INTEGER, true, 1, 10000000, NULL},
-	{"priority", LLM_OPTION_INTEGER, false, -100, 100, NULL},
+	{"priority", LLM_OPTION_INTEGER, false, LLM_LEAST_PRIORITY, LLM_MOST_PRIORITY, NULL},
 	{"quotes", LLM_OPTION_FLAG, true, 0, 0, "extract"},
 	{"reasoning_effort", LLM_OPTION_WORD, true, 0, 0, NULL},
 	{"reuse", LLM_OPTION_FLAG, true, 0, 0, NULL},

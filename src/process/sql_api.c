@@ -28,6 +28,7 @@
 #include "bind/control.h"
 #include "bind/session.h"
 #include "catalog/catalog_target.h"
+#include "operation/operation.h"
 
 PG_FUNCTION_INFO_V1(llm_enrich_alter_job);
 PG_FUNCTION_INFO_V1(llm_enrich_cancel);
@@ -363,6 +364,11 @@ llm_enrich_alter_job(PG_FUNCTION_ARGS)
 	change.priority = PG_ARGISNULL(1) ? NULL : &priority;
 	change.max_concurrency = PG_ARGISNULL(2) ? NULL : &concurrency;
 	change.model = LLM_GETARG_CSTRING(3);
+	if (priority < LLM_LEAST_PRIORITY || priority > LLM_MOST_PRIORITY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("priority must be from %d to %d", LLM_LEAST_PRIORITY, LLM_MOST_PRIORITY),
+				 errhint("Jobs of higher priority go first: SELECT llm.alter_job(" INT64_FORMAT ", priority => 10).", job)));
 	if (concurrency < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

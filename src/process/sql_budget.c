@@ -15,6 +15,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -227,6 +228,7 @@ llm_enrich_set_budget(PG_FUNCTION_ARGS)
 	int64 id;
 
 	llm_shmem_require_preload();
+	PreventCommandIfReadOnly("llm.set_budget()");
 	rule.amount = read_amount(fcinfo);
 	rule.per = read_per(fcinfo);
 	rule.role = read_role(fcinfo, 2);
@@ -275,6 +277,7 @@ llm_enrich_drop_budget(PG_FUNCTION_ARGS)
 	char *server = NULL;
 
 	llm_shmem_require_preload();
+	PreventCommandIfReadOnly("llm.drop_budget()");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

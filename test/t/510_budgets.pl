@@ -178,9 +178,9 @@ cmp_ok($needed, '>', $left, 'P8: what is left does not do for what is needed');
 cmp_ok($waiting, '>', 0, 'jobs wait for the budget');
 is($reserved + 0, 0, 'nothing is reserved when nothing is under way');
 cmp_ok($left, '<', 0.01, 'the last hundredth of the budget was used');
-is(sql(q(SELECT state, hint FROM llm.health WHERE kind = 'budget')),
-	"spent|SELECT llm.set_budget(..., per => 'total'); or SELECT llm.drop_budget($budget);",
-	'llm.health says what never comes by itself, and what to type');
+until_true("SELECT state = 'spent'
+	AND hint = 'SELECT llm.set_budget(..., per => ''total''); or SELECT llm.drop_budget($budget);'
+	FROM llm.health WHERE kind = 'budget'", 'llm.health says what never comes by itself, and what to type');
 
 my $before = sql('SELECT count(*) FROM llm.ledger');
 sql('SELECT llm.set_budget(1.10)');
