@@ -57,6 +57,7 @@ typedef struct Letter
 	bool dropped; /* its backend has left: the sender frees it */
 	bool ahead; /* it was posted before anybody waited for it */
 	bool urgent; /* its backend waits for it: it is taken before the others, and however many are held */
+	bool marked; /* by the sender that holds it, or by one before */
 	int box;
 	dsa_pointer next; /* in the box, while posted */
 	dsa_pointer reply; /* InvalidDsaPointer: it is in "brief" */
@@ -390,6 +391,7 @@ llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool 
 	}
 	letter = letter_at(at);
 	letter->dropped = false;
+	letter->marked = false;
 	letter->ahead = ahead;
 	letter->urgent = !ahead;
 	letter->box = box;
@@ -694,4 +696,16 @@ llm_mailbox_set_farewell(const char *bytes, Size len)
 	Assert(len <= sizeof(farewell));
 	memcpy(farewell, bytes, len);
 	farewell_len = len;
+}
+
+void
+llm_mailbox_mark(LlmTaken *taken)
+{
+	taken->entry->letter->marked = true;
+}
+
+bool
+llm_mailbox_is_marked(const LlmTaken *taken)
+{
+	return taken->entry->letter->marked;
 }

@@ -35,7 +35,7 @@ typedef struct LlmLetter
 	int64 recipe; /* llm.recipe.id; 0: not looked up yet */
 	LlmPurse *purse; /* of its command, or NULL: that has no cap */
 
-	bool told_waste; /* what its question says of that is stored */
+	bool stored_waste; /* what its question says of that, in the transaction under way; its mark: in an earlier one */
 
 	bool looked_up; /* among kept answers */
 	Jsonb *kept; /* the one that was found; or NULL */

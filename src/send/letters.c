@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/error.h"
 #include "base/guc.h"
 #include "send/afford.h"
@@ -111,11 +112,11 @@ set_role_name(LlmLetter *letter)
 static void
 store_waste(LlmLetter *letter)
 {
-	if (letter->question.wasted == NULL || letter->told_waste)
+	if (letter->question.wasted == NULL || letter->stored_waste || llm_mailbox_is_marked(&letter->taken))
 		return;
 	set_role_name(letter);
 	llm_sum_wasted(&letter->facts, letter->question.wasted);
-	letter->told_waste = true;
+	letter->stored_waste = true;
 }
 
 /* What each letter is looked up by; once. */
@@ -446,11 +447,27 @@ llm_letters_take(int slots, int in_flight, TimestampTz now)
 	return made;
 }
 
+/* Committed: another sender is not to book it again. */
+static void
+keep_waste(LlmLetter *letter)
+{
+	if (letter->stored_waste)
+		llm_mailbox_mark(&letter->taken);
+	letter->stored_waste = false;
+}
+
 void
-llm_letters_tell_kept(LlmPass *pass)
+llm_letters_keep(LlmPass *pass)
 {
 	dlist_mutable_iter iter;
 
+	dlist_foreach_modify(iter, llm_letters_waiting())
+		keep_waste(dlist_container(LlmLetter, node, iter.cur));
+	foreach_ptr(LlmRequest, request, pass->letters)
+	{
+		for (int i = 0; i < request->nflights; i++)
+			keep_waste(request->flights[i].letter);
+	}
 	dlist_foreach_modify(iter, &kept)
 	{
 		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);

@@ -31,8 +31,11 @@ extern void llm_letters_settle(LlmSettlement **settlements, int n);
 /* The flight is the caller's to free. */
 extern void llm_letters_deliver(LlmFlight *flight, TimestampTz now);
 
-/* The transaction of take() has committed: those are told whose answers were kept. */
-extern void llm_letters_tell_kept(LlmPass *pass);
+/*
+ * The transaction of take() has committed: those are told whose answers were kept, and what was wasted is stored for
+ * good.
+ */
+extern void llm_letters_keep(LlmPass *pass);
 
 /* They are about to be launched: from here on they may have been sent. */
 extern void llm_letters_launched(List *requests);

@@ -459,7 +459,7 @@ static const LlmStep steps[] = {
 	{"steering", steering_due, take_steering, NULL, undo_steering},
 	{"look around", look_due, look_around, NULL, undo_look},
 	{"routes", NULL, find_routes, NULL, NULL},
-	{"letters", letters_due, take_letters, llm_letters_tell_kept, undo_letters},
+	{"letters", letters_due, take_letters, llm_letters_keep, undo_letters},
 	{"claimed ahead", ahead_due, call_back, forget_called_back, undo_call_back},
 	{"claim", llm_claim_due, llm_claim_run, llm_claim_keep, llm_claim_undo},
 	{"money", NULL, llm_budgets_store, NULL, NULL},

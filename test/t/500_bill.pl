@@ -115,6 +115,23 @@ $node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)'
 is(sql($waste), 't|5', 'P3: so does what nobody waits for');
 $asker->quit;
 
+# The sender ends between the first answer, which was in vain, and the second: the next one books it no second time.
+$provider->script({ sequence => [ { action => 'ok' }, { action => 'rate_limit', retry_after => 3 } ] });
+$asker = $node->background_psql('postgres', on_error_stop => 0);
+$asker->query_until(qr/start/, q(\echo start
+	SET llm_enrich.tags = '{"team": "white"}'; SET llm_enrich.on_error = 'null';
+	SELECT llm_classify('It crashes in white', '{billing,bug}', checks => ARRAY['false']);
+));
+$node->poll_query_until('postgres', q(SELECT count(*) = 2 FROM llm.ledger WHERE tags->>'team' = 'white'))
+	or die 'the second question was not asked';
+sql(q(SELECT pg_terminate_backend(pid) FROM llm.health WHERE kind = 'sender'));
+$node->poll_query_until('postgres', q(SELECT count(*) = 3 FROM llm.ledger WHERE tags->>'team' = 'white'))
+	or die 'the second question was not asked again';
+$asker->query('SELECT 1');
+$asker->quit;
+is(sql($waste =~ s/green/white/gr), 't|3', 'P3: what failed its checks is wasted once, though another sender has heard of it');
+$provider->reset;
+
 # An answer that could not be written counts as wasted until llm.retry() writes it.
 sql(q(ALTER TABLE two ADD COLUMN kind text;
 	CREATE FUNCTION kind_of(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)'));
