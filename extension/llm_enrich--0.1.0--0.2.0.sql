@@ -1353,6 +1353,7 @@ DECLARE
 	v_total record;
 	v_gap numeric;
 	v_days jsonb;
+	v_twice text;
 	v_billed numeric := $4;
 BEGIN
 	IF $1 IS NULL THEN
@@ -1380,6 +1381,12 @@ BEGIN
 	END LOOP;
 	-- the days that lie in the time, by names of one form
 	IF $5 IS NOT NULL THEN
+		SELECT string_agg(format('"%s"', e.key), ', ') INTO v_twice FROM jsonb_object_keys($5) e(key)
+		GROUP BY e.key::date HAVING count(*) > 1 LIMIT 1;
+		IF v_twice IS NOT NULL THEN
+			RAISE EXCEPTION '"billed_by_day" has a day twice: %', v_twice USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Each day once: billed_by_day => ''{"2026-11-01": 4.12, "2026-11-02": 3.80}''.';
+		END IF;
 		SELECT jsonb_object_agg(to_char(e.key::date, 'YYYY-MM-DD'), e.value::numeric), COALESCE($4, sum(e.value::numeric))
 		INTO v_days, v_billed FROM jsonb_each_text($5) e
 		WHERE e.key::date::timestamptz > v_since - interval '1 day' AND e.key::date::timestamptz < v_until;
@@ -1576,10 +1583,10 @@ CREATE FUNCTION llm.preview(operation text, input text, labels text[] DEFAULT NU
 	examples jsonb DEFAULT NULL, options jsonb DEFAULT NULL, condition text DEFAULT NULL, criterion text DEFAULT NULL,
 	min float8 DEFAULT NULL, max float8 DEFAULT NULL, to_language text DEFAULT NULL, from_language text DEFAULT NULL,
 	kinds text[] DEFAULT NULL, aspects text[] DEFAULT NULL, dimensions int DEFAULT NULL, descriptions jsonb DEFAULT NULL,
-	allow_none boolean DEFAULT false, instruction text DEFAULT NULL)
+	allow_none boolean DEFAULT false, instruction text DEFAULT NULL, checks text[] DEFAULT NULL)
 RETURNS jsonb LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'llm_enrich_preview';
 COMMENT ON FUNCTION llm.preview(text, text, text[], boolean, jsonb, int, text, text, jsonb, jsonb, text, text, float8, float8,
-	text, text, text[], text[], int, jsonb, boolean, text)
+	text, text, text[], text[], int, jsonb, boolean, text, text[])
 	IS 'return the request body of a call (operation: classify, extract, filter ..) and send nothing';
 -- What estimates learn from: sums over the requests of a recipe to a model, and no word of theirs.
 CREATE TABLE llm.recipe_stat (

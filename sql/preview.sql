@@ -29,6 +29,10 @@ SELECT llm.preview('summarize', 'x', '{a}');
 SELECT llm.preview('complete', 'x', options => '{"prioritty": 1}');
 SELECT llm.preview('complete', 'x', options => '{"priority": 1000}');
 SELECT llm.preview('extract', 'x', schema => (repeat('{"type": "object", "properties": {"a": ', 40) || '{}' || repeat('}}', 40))::jsonb);
+-- conditions are no part of what is sent, and are looked at as those of a call
+SELECT llm.preview('classify', 'x', '{a,b}', model => 'preview_fast', checks => ARRAY[$$answer->>'label' <> 'a'$$]) =
+	llm.preview('classify', 'x', '{a,b}', model => 'preview_fast') AS same;
+SELECT llm.preview('classify', 'x', '{a,b}', model => 'preview_fast', checks => ARRAY['nothing > 1']);
 -- nowhere to send it
 SELECT llm.preview('complete', 'x', model => 'none');
 SET ROLE preview_user;

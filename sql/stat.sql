@@ -42,6 +42,7 @@ SELECT day IS NULL AS whole, cost, invoice, gap FROM llm.reconcile('bank', since
 SELECT * FROM llm.reconcile('bank', since => '2099-01-01');
 SELECT * FROM llm.reconcile('bank', '2026-04-01', '2026-03-01');
 SELECT * FROM llm.reconcile('bank', '2026-03-01', '2026-04-01', billed => 'NaN');
+SELECT * FROM llm.reconcile('bank', '2026-03-01', '2026-04-01', billed_by_day => '{"2026-03-02": 1, "2026-03-03": 1, "2026-3-2": 2}');
 SELECT * FROM llm.reconcile('bank', '2026-03-01', '2026-04-01', billed_by_day => '{"2026-03-02": "dear"}');
 
 -- a role sees its own counters, and the figures of jobs not at all

@@ -82,6 +82,7 @@ DECLARE
 	v_total record;
 	v_gap numeric;
 	v_days jsonb;
+	v_twice text;
 	v_billed numeric := $4;
 BEGIN
 	IF $1 IS NULL THEN
@@ -109,6 +110,12 @@ BEGIN
 	END LOOP;
 	-- the days that lie in the time, by names of one form
 	IF $5 IS NOT NULL THEN
+		SELECT string_agg(format('"%s"', e.key), ', ') INTO v_twice FROM jsonb_object_keys($5) e(key)
+		GROUP BY e.key::date HAVING count(*) > 1 LIMIT 1;
+		IF v_twice IS NOT NULL THEN
+			RAISE EXCEPTION '"billed_by_day" has a day twice: %', v_twice USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Each day once: billed_by_day => ''{"2026-11-01": 4.12, "2026-11-02": 3.80}''.';
+		END IF;
 		SELECT jsonb_object_agg(to_char(e.key::date, 'YYYY-MM-DD'), e.value::numeric), COALESCE($4, sum(e.value::numeric))
 		INTO v_days, v_billed FROM jsonb_each_text($5) e
 		WHERE e.key::date::timestamptz > v_since - interval '1 day' AND e.key::date::timestamptz < v_until;
