@@ -2332,7 +2332,8 @@ SELECT 'budget', pg_catalog.concat('budget ', b.id), CASE WHEN p.needed > b.amou
 			'role => ' || pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(b.role::oid)), 'relation => ' || pg_catalog.quote_literal(b.relation::text),
 			'model => ' || pg_catalog.quote_literal(b.model), 'server => ' || pg_catalog.quote_literal(b.server),
 			'tag => ' || pg_catalog.quote_literal(b.tag), 'value => ' || pg_catalog.quote_literal(b.value),
-			CASE WHEN b.per <> 'total' THEN 'time_zone => ' || pg_catalog.quote_literal(b.time_zone) END), b.id),
+			CASE WHEN b.per <> 'total' THEN 'time_zone => ' || pg_catalog.quote_literal(b.time_zone) END), b.id)
+		COLLATE pg_catalog."default",
 	NULL, NULL, NULL, NULL
 FROM llm.budget_rule b JOIN llm.budget_period p ON p.budget = b.id AND p.starts_at = llm.budget_start(b.per, b.time_zone, llm.clock())
 WHERE p.waiting > 0 AND p.reserved = 0 AND (b.per = 'total' OR p.needed > b.amount)
