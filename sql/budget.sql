@@ -159,6 +159,11 @@ SELECT llm.resume(server => 'budget_server');
 CREATE SERVER budget_old FOREIGN DATA WRAPPER llm_enrich OPTIONS (dialect 'openai', base_url 'https://127.0.0.1:1/v1');
 SELECT llm.set_budget(0.125, server => 'budget_old') AS old \gset
 DROP SERVER budget_old;
+SELECT server FROM llm.budget WHERE id = :old;
+SELECT llm.add_model('budget_brief', server => 'budget_server', model => 'm');
+SELECT llm.set_budget(0.125, model => 'budget_brief') AS brief \gset
+SELECT llm.drop_model('budget_brief');
+SELECT model FROM llm.budget WHERE id = :brief;
 \set VERBOSITY terse
 ALTER SERVER budget_server RENAME TO budget_old;
 \set VERBOSITY default

@@ -108,7 +108,10 @@ SELECT b.id, b.amount, b.per,
 	COALESCE((SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.oid = b.role::oid), b.role_name || ' (dropped)') AS role,
 	COALESCE((SELECT b.relation::text FROM pg_catalog.pg_class c WHERE c.oid = b.relation::oid), b.relation_name || ' (dropped)')
 		AS relation,
-	b.model, b.server, b.tag, b.value, b.time_zone,
+	CASE WHEN EXISTS (SELECT FROM llm.model m WHERE m.alias = b.model) THEN b.model ELSE b.model || ' (dropped)' END AS model,
+	CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_foreign_server f WHERE f.srvname = b.server) THEN b.server
+		ELSE b.server || ' (dropped)' END AS server,
+	b.tag, b.value, b.time_zone,
 	pg_catalog.trim_scale(s.spent) AS spent,
 	COALESCE(pg_catalog.trim_scale(p.reserved), 0) AS reserved,
 	pg_catalog.trim_scale(b.amount - s.spent - COALESCE(p.reserved, 0)) AS "left",
@@ -127,8 +130,8 @@ COMMENT ON COLUMN llm.budget.amount IS 'US dollars that may be spent in a period
 COMMENT ON COLUMN llm.budget.per IS 'day, week, month or total';
 COMMENT ON COLUMN llm.budget.role IS 'role whose calls it holds for, those of its members included, or that it was dropped; NULL: any';
 COMMENT ON COLUMN llm.budget.relation IS 'table or view that the statements name, or that it was dropped; NULL: any';
-COMMENT ON COLUMN llm.budget.model IS 'model alias; NULL: any';
-COMMENT ON COLUMN llm.budget.server IS 'foreign server; NULL: any';
+COMMENT ON COLUMN llm.budget.model IS 'model alias, or that it was dropped; NULL: any';
+COMMENT ON COLUMN llm.budget.server IS 'foreign server, or that it was dropped; NULL: any';
 COMMENT ON COLUMN llm.budget.tag IS 'name of a tag of the calls; NULL: any';
 COMMENT ON COLUMN llm.budget.value IS 'its value';
 COMMENT ON COLUMN llm.budget.time_zone IS 'time zone of its days, weeks and months';
