@@ -612,6 +612,7 @@ llm_mailbox_take(LlmTaken *taken, int most)
 	taken->entry = entry;
 	taken->bytes = entry->letter->bytes;
 	taken->len = entry->letter->len;
+	taken->mark = &entry->letter->marked;
 	return true;
 }
 
@@ -696,16 +697,4 @@ llm_mailbox_set_farewell(const char *bytes, Size len)
 	Assert(len <= sizeof(farewell));
 	memcpy(farewell, bytes, len);
 	farewell_len = len;
-}
-
-void
-llm_mailbox_mark(LlmTaken *taken)
-{
-	taken->entry->letter->marked = true;
-}
-
-bool
-llm_mailbox_is_marked(const LlmTaken *taken)
-{
-	return taken->entry->letter->marked;
 }

@@ -28,6 +28,7 @@ typedef struct LlmTaken
 	struct LlmTakenEntry *entry;
 	const char *bytes;
 	Size len;
+	bool *mark; /* of the sender's own, on the letter: the next sender finds it when it is put back */
 } LlmTaken;
 
 /*
@@ -92,9 +93,5 @@ extern void llm_mailbox_put_back(LlmTaken *taken);
 
 /* From here on the sender's end puts the letter back, or (true) gives the farewell. */
 extern void llm_mailbox_set_sent(LlmTaken *taken, bool sent);
-
-/* A mark of the sender's own, which stays on the letter when it is put back: the next sender finds it. */
-extern void llm_mailbox_mark(LlmTaken *taken);
-extern bool llm_mailbox_is_marked(const LlmTaken *taken);
 
 #endif /* LLM_MAILBOX_H */

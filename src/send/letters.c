@@ -112,7 +112,7 @@ set_role_name(LlmLetter *letter)
 static void
 store_waste(LlmLetter *letter)
 {
-	if (letter->question.wasted == NULL || letter->stored_waste || llm_mailbox_is_marked(&letter->taken))
+	if (letter->question.wasted == NULL || letter->stored_waste || *letter->taken.mark)
 		return;
 	set_role_name(letter);
 	llm_sum_wasted(&letter->facts, letter->question.wasted);
@@ -452,7 +452,7 @@ static void
 keep_waste(LlmLetter *letter)
 {
 	if (letter->stored_waste)
-		llm_mailbox_mark(&letter->taken);
+		*letter->taken.mark = true;
 	letter->stored_waste = false;
 }
 
