@@ -117,7 +117,7 @@ CREATE INDEX job_untold ON llm.job (id) WHERE state <> announced AND NOT (state 
 COMMENT ON COLUMN llm.job.announced IS 'state that was told last by NOTIFY and in the log; budget: it met one';
 ALTER TABLE llm.job ADD COLUMN estimated_cost numeric, ADD COLUMN pace_at timestamptz, ADD COLUMN pace_final bigint,
 	ADD COLUMN pace_before_at timestamptz, ADD COLUMN pace_before_final bigint;
-COMMENT ON COLUMN llm.job.estimated_cost IS 'US dollars that it was to cost when it was queued; NULL: not estimated';
+COMMENT ON COLUMN llm.job.estimated_cost IS 'US dollars that it was to cost when it was queued; NULL: not estimated, or of another model';
 COMMENT ON COLUMN llm.job.pace_at IS 'a moment at most a minute ago, while tasks become final';
 COMMENT ON COLUMN llm.job.pace_final IS 'final tasks at that moment';
 COMMENT ON COLUMN llm.job.pace_before_at IS 'the moment before that one';
@@ -2342,9 +2342,10 @@ FROM llm.budget_rule b JOIN llm.budget_period p ON p.budget = b.id AND p.starts_
 WHERE p.waiting > 0 AND p.reserved = 0 AND (b.per = 'total' OR p.needed > b.amount)
 UNION ALL
 SELECT 'job', pg_catalog.concat('job ', j.id), j.state, j.reason,
-	pg_catalog.format('SELECT llm.cancel(job => %s); what is left can be queued again under another llm_enrich.max_cost', j.id),
+	CASE WHEN j.reason LIKE 'budget: max_cost%' THEN pg_catalog.format(
+		'SELECT llm.cancel(job => %s); what is left can be queued again under another llm_enrich.max_cost', j.id) END,
 	NULL, NULL, NULL, NULL
-FROM llm.job j WHERE j.state <> 'finished' AND j.max_cost IS NOT NULL AND j.reason LIKE 'budget: max_cost%';
+FROM llm.job j WHERE j.state <> 'finished' AND j.max_cost IS NOT NULL AND j.reason LIKE 'budget: %';
 COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, budget, job, table, problem, target or habit';
 
 

@@ -114,7 +114,9 @@ RESET ROLE;
 SELECT count(*) FROM llm.pause;
 
 -- A job: paused, altered, resumed.
+SET llm_enrich.confirm_above = 1000;
 UPDATE steer SET label = llm_classify(body, '{a,b}', model => 'steer') WHERE id > 4;
+RESET llm_enrich.confirm_above;
 SELECT llm.last_job() AS job \gset
 SELECT llm.pause('steer', job => :job);
 SELECT state, reason ~ '^paused by "' AS why FROM llm.job WHERE id = :job;
@@ -122,6 +124,12 @@ SELECT llm.alter_job(:job, priority => 5, max_concurrency => 2);
 SELECT priority, max_concurrency, model FROM llm.job WHERE id = :job;
 SELECT llm.alter_job(:job, max_concurrency => 0);
 SELECT priority, max_concurrency, model FROM llm.job WHERE id = :job;
+SELECT llm.add_model('steer_dear', server => 'steer_server', model => 'dear', input_per_mtok => 9, output_per_mtok => 9);
+SELECT estimated_cost > 0 AS estimated FROM llm.job WHERE id = :job;
+SELECT llm.alter_job(:job, model => 'steer_dear');
+SELECT model, estimated_cost FROM llm.job WHERE id = :job;
+SELECT llm.alter_job(:job, model => 'steer');
+SELECT llm.drop_model('steer_dear');
 \set VERBOSITY sqlstate
 SELECT llm.alter_job(:job, model => 'nothing');
 SELECT llm.alter_job(:job, max_concurrency => -1);

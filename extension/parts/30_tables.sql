@@ -121,7 +121,7 @@ COMMENT ON COLUMN llm.job.cell IS 'of quiet cells: the expression around the cal
 COMMENT ON COLUMN llm.job.max_concurrency IS 'requests of the job in flight at a time, at most; NULL: as many as its target takes';
 COMMENT ON COLUMN llm.job.announced IS 'state that was told last by NOTIFY and in the log; budget: it met one';
 COMMENT ON COLUMN llm.job.fresh IS 'its tasks take no kept answer, since they were asked before (llm.retry)';
-COMMENT ON COLUMN llm.job.estimated_cost IS 'US dollars that it was to cost when it was queued; NULL: not estimated';
+COMMENT ON COLUMN llm.job.estimated_cost IS 'US dollars that it was to cost when it was queued; NULL: not estimated, or of another model';
 COMMENT ON COLUMN llm.job.pace_at IS 'a moment at most a minute ago, while tasks become final';
 COMMENT ON COLUMN llm.job.pace_final IS 'final tasks at that moment';
 COMMENT ON COLUMN llm.job.pace_before_at IS 'the moment before that one';

@@ -61,9 +61,10 @@ FROM llm.budget_rule b JOIN llm.budget_period p ON p.budget = b.id AND p.starts_
 WHERE p.waiting > 0 AND p.reserved = 0 AND (b.per = 'total' OR p.needed > b.amount)
 UNION ALL
 SELECT 'job', pg_catalog.concat('job ', j.id), j.state, j.reason,
-	pg_catalog.format('SELECT llm.cancel(job => %s); what is left can be queued again under another llm_enrich.max_cost', j.id),
+	CASE WHEN j.reason LIKE 'budget: max_cost%' THEN pg_catalog.format(
+		'SELECT llm.cancel(job => %s); what is left can be queued again under another llm_enrich.max_cost', j.id) END,
 	NULL, NULL, NULL, NULL
-FROM llm.job j WHERE j.state <> 'finished' AND j.max_cost IS NOT NULL AND j.reason LIKE 'budget: max_cost%';
+FROM llm.job j WHERE j.state <> 'finished' AND j.max_cost IS NOT NULL AND j.reason LIKE 'budget: %';
 COMMENT ON VIEW llm.health IS
 	'launcher, sender and writer of this database, what waits and why; a row with a problem says what to do';
 COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, budget, job, table, problem, target or habit';

@@ -118,7 +118,9 @@ static LlmStatement pause_statement = {
 
 static LlmStatement alter_statement = {
 	.sql = "UPDATE llm.job j SET priority = COALESCE($4, j.priority), model = COALESCE($6, j.model),"
-		   "  max_concurrency = CASE WHEN $5 IS NULL THEN j.max_concurrency ELSE NULLIF($5, 0) END"
+		   "  max_concurrency = CASE WHEN $5 IS NULL THEN j.max_concurrency ELSE NULLIF($5, 0) END,"
+		   /* what another model costs is not what was estimated */
+		   "  estimated_cost = CASE WHEN $6 IS NULL OR $6 = j.model THEN j.estimated_cost END"
 		   " WHERE j.id = $1 AND ($3 OR j.role = $2) AND j.state <> 'finished'",
 	.nargs = 6,
 	.args = {INT8OID, OIDOID, BOOLOID, INT4OID, INT4OID, TEXTOID}};

@@ -86,8 +86,9 @@ find_worst(const LlmRoute *route, int64 recipe, LlmWorst *worst)
 	if (shared != NULL)
 		tier = llm_dialect_tier_asked(&shared->recipe->params, &route->endpoint.habits);
 	if (!llm_ledger_dearest(target->price, tier, &price.input, &price.output, &has_tier))
-		return psprintf("budget: no price is known of model \"%s\" at server \"%s\": SELECT llm.set_price(...)",
-						target->model, target->server);
+		return psprintf("budget: no price is known of model \"%s\" at server \"%s\": SELECT llm.set_price(%s,"
+						" input_per_mtok => ..., output_per_mtok => ...);",
+						target->model, target->server, quote_literal_cstr(target->alias));
 	if (shared == NULL)
 		return NULL; /* its tasks fail when they are sent */
 	if (llm_dialect_tier(tier) == LLM_TIER_DEARER && !has_tier)

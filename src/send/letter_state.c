@@ -159,6 +159,7 @@ void
 llm_letters_want_money(LlmLetter *letter, const char *why, bool wait, TimestampTz now)
 {
 	LlmLetterOutcome outcome = LLM_LETTER_UNUSABLE;
+	const char *hint = "See llm.budget; llm.set_budget() raises one, and llm_enrich.max_cost is a session's own.";
 
 	letter->troubled = letter->troubled || wait;
 	if (wait && !llm_letters_is_impatient(letter, now))
@@ -167,7 +168,10 @@ llm_letters_want_money(LlmLetter *letter, const char *why, bool wait, TimestampT
 		letter->wake_at = TimestampTzPlusMilliseconds(letter->waits_since, letter->question.patience_ms);
 		return;
 	}
-	llm_letters_end_waiting(letter, outcome, why, "See llm.budget; llm.set_budget() raises one, and llm_enrich.max_cost is a session's own.");
+	/* where more money is no help, the reason has what to type */
+	if (strstr(why, "SELECT llm.") != NULL)
+		hint = "Without a budget and llm_enrich.max_cost it would be asked.";
+	llm_letters_end_waiting(letter, outcome, why, hint);
 }
 
 bool

@@ -56,6 +56,9 @@ is($notice, 'NOTICE:  1 call, 2 requests, ' . cost_of(2) . ' US dollars', 'one t
 $provider->script({ latency_ms => 5 });
 sql(q(SELECT llm.add_model('free', server => 'sim', model => 'sim-9')));
 is(told(q(SELECT llm_classify('six', '{a,b}', model => 'free'))), 'NOTICE:  1 call, cost not known', 'no price is known');
+like(told(q(SET llm_enrich.max_cost = 1; SELECT llm_classify('seven', '{a,b}', model => 'free'))),
+	qr/\AERROR: .*: SELECT llm\.set_price\('free', input_per_mtok => \.\.\., output_per_mtok => \.\.\.\);\nHINT:  Without a budget and/,
+	'under a cap that is an error, which says what to type, and not to raise a budget');
 like(told(q(SELECT 1 / (3 - id), llm_classify(body, '{a,c}') FROM t ORDER BY id)), qr/^ERROR:  division by zero$/m,
 	'a statement that fails');
 is(told('SELECT 1'), '', 'leaves nothing for the next one');
