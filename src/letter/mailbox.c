@@ -308,23 +308,20 @@ free_letter(dsa_pointer at)
 	dsa_free(area, at);
 }
 
-/* The lock is held.  Behind the others, or before them. */
+/* The lock is held.  Behind the others, or before them; but before no urgent one, unless it is one itself. */
 static void
 put_into_box(dsa_pointer at, Letter *letter, bool first)
 {
 	Box *box = &mailbox->boxes[letter->box];
+	dsa_pointer *link = first || !DsaPointerIsValid(box->last) ? &box->first : &letter_at(box->last)->next;
 
+	while (DsaPointerIsValid(*link) && letter_at(*link)->urgent && !letter->urgent)
+		link = &letter_at(*link)->next;
 	letter->state = LETTER_POSTED;
-	letter->next = first ? box->first : InvalidDsaPointer;
-	if (!DsaPointerIsValid(box->first))
-		box->first = box->last = at;
-	else if (first)
-		box->first = at;
-	else
-	{
-		letter_at(box->last)->next = at;
+	letter->next = *link;
+	*link = at;
+	if (!DsaPointerIsValid(letter->next))
 		box->last = at;
-	}
 }
 
 /* The lock is held. */
@@ -419,14 +416,13 @@ llm_mailbox_hurry(LlmPosted *posted)
 	if (letter->urgent)
 		return;
 	LWLockAcquire(mailbox->lock, LW_EXCLUSIVE);
+	letter->urgent = (letter->state == LETTER_POSTED || letter->state == LETTER_DRAFT);
 	if (letter->state == LETTER_POSTED)
 	{
 		take_out_of_box(posted->at, letter);
 		put_into_box(posted->at, letter, true);
 		moved = mailbox->boxes[letter->box].held > 0; /* else the sender leaves none there */
 	}
-	if (letter->state == LETTER_POSTED || letter->state == LETTER_DRAFT)
-		letter->urgent = true;
 	LWLockRelease(mailbox->lock);
 	if (moved)
 		llm_shmem_wake(MyDatabaseId, LLM_WORKER_SENDER);
