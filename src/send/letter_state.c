@@ -22,14 +22,21 @@
 #include "send/letters.h"
 #include "send/split.h"
 
-/* Both static: the sender's life. */
+/* All static: the sender's life. */
 static dlist_head waiting = DLIST_STATIC_INIT(waiting);
+static dlist_head owing = DLIST_STATIC_INIT(owing);
 static int nheld = 0;
 
 dlist_head *
 llm_letters_waiting(void)
 {
 	return &waiting;
+}
+
+dlist_head *
+llm_letters_owing(void)
+{
+	return &owing;
 }
 
 int
@@ -74,6 +81,8 @@ llm_letters_hold(LlmTaken *taken, TimestampTz now)
 	letter->kind = kind_of(letter);
 	letter->fault = letter->question.fault;
 	letter->last_answer = letter->question.last_answer;
+	if (letter->question.wasted != NULL && !*taken->mark)
+		letter->wasted = pstrdup(letter->question.wasted);
 	letter->purse = llm_command_join(&letter->question);
 	letter->cost = NumericGetDatum(int64_to_numeric(0));
 	letter->waits_since = now;
@@ -146,7 +155,10 @@ llm_letters_end_waiting(LlmLetter *letter, LlmLetterOutcome outcome, const char 
 	}
 	llm_letters_tell(letter, &reply);
 	dlist_delete(&letter->node);
-	llm_letters_free(letter);
+	if (letter->wasted != NULL)
+		dlist_push_tail(&owing, &letter->node);
+	else
+		llm_letters_free(letter);
 }
 
 bool
@@ -183,7 +195,7 @@ llm_letters_are_waiting(void)
 TimestampTz
 llm_letters_wake_at(void)
 {
-	TimestampTz wake_at = DT_NOEND;
+	TimestampTz wake_at = dlist_is_empty(&owing) ? DT_NOEND : DT_NOBEGIN;
 	dlist_iter iter;
 
 	dlist_foreach(iter, &waiting)

@@ -9,6 +9,7 @@
  *
  *	  hold()  →  waiting  →  a flight has it  →  wait_again(), or tell() and free()
  *	             waiting  →  end_waiting(), or the sender's end: llm_letters_put_back()
+ *	             owing: has its reply, and what it says of waste is not stored for good
  *
  *-------------------------------------------------------------------------
  */
@@ -35,7 +36,8 @@ typedef struct LlmLetter
 	int64 recipe; /* llm.recipe.id; 0: not looked up yet */
 	LlmPurse *purse; /* of its command, or NULL: that has no cap */
 
-	bool stored_waste; /* what its question says of that, in the transaction under way; its mark: in an earlier one */
+	const char *wasted; /* US dollars that its question tells of, and that are not booked yet; or NULL */
+	bool stored_waste; /* they are, in the transaction under way */
 
 	bool looked_up; /* among kept answers */
 	Jsonb *kept; /* the one that was found; or NULL */
@@ -99,6 +101,9 @@ extern void llm_letters_hold(LlmTaken *taken, TimestampTz now);
 extern dlist_head *llm_letters_waiting(void);
 extern int llm_letters_count_held(void);
 
+/* Those that have ended, and have waste to be booked. */
+extern dlist_head *llm_letters_owing(void);
+
 /* Is it one of llm.check()?  And the operation that is asked for. */
 extern bool llm_letters_is_trial(const LlmLetter *letter);
 extern const char *llm_letters_operation(const LlmLetter *letter);
@@ -115,7 +120,7 @@ extern void llm_letters_want_money(LlmLetter *letter, const char *why, bool wait
 /* Give the reply, once; the letter stays the caller's. */
 extern void llm_letters_tell(LlmLetter *letter, LlmLetterReply *reply);
 
-/* The end of a letter that waits: it is told and freed. */
+/* The end of a letter that waits: it is told, and freed unless it has waste to be booked. */
 extern void llm_letters_end_waiting(LlmLetter *letter, LlmLetterOutcome outcome, const char *message, const char *hint);
 
 /* The letter is in no list, and no flight has it. */

@@ -112,10 +112,10 @@ set_role_name(LlmLetter *letter)
 static void
 store_waste(LlmLetter *letter)
 {
-	if (letter->question.wasted == NULL || letter->stored_waste || *letter->taken.mark)
+	if (letter->wasted == NULL || letter->stored_waste)
 		return;
 	set_role_name(letter);
-	llm_sum_wasted(&letter->facts, letter->question.wasted);
+	llm_sum_wasted(&letter->facts, letter->wasted);
 	letter->stored_waste = true;
 }
 
@@ -427,8 +427,11 @@ llm_letters_take(int slots, int in_flight, TimestampTz now)
 	List *routes;
 	ListCell *lc;
 	int nroutes;
+	dlist_iter iter;
 
 	made = NIL;
+	dlist_foreach(iter, llm_letters_owing()) /* of a transaction that has failed */
+		store_waste(dlist_container(LlmLetter, node, iter.cur));
 	collect(now);
 	if (dlist_is_empty(llm_letters_waiting()))
 		return NIL;
@@ -451,8 +454,11 @@ llm_letters_take(int slots, int in_flight, TimestampTz now)
 static void
 keep_waste(LlmLetter *letter)
 {
-	if (letter->stored_waste)
+	if (!letter->stored_waste)
+		return;
+	if (!letter->told)
 		*letter->taken.mark = true;
+	letter->wasted = NULL;
 	letter->stored_waste = false;
 }
 
@@ -467,6 +473,16 @@ llm_letters_keep(LlmPass *pass)
 	{
 		for (int i = 0; i < request->nflights; i++)
 			keep_waste(request->flights[i].letter);
+	}
+	dlist_foreach_modify(iter, llm_letters_owing())
+	{
+		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
+
+		keep_waste(letter);
+		if (letter->wasted != NULL)
+			continue;
+		dlist_delete(&letter->node);
+		llm_letters_free(letter);
 	}
 	dlist_foreach_modify(iter, &kept)
 	{
@@ -539,6 +555,8 @@ llm_letters_undo(dlist_head *landed, const char *why)
 		letter->route = NULL;
 		llm_letters_end_waiting(letter, LLM_LETTER_NOT_STORED, message, "See the server's log.");
 	}
+	dlist_foreach_modify(iter, llm_letters_owing())
+		dlist_container(LlmLetter, node, iter.cur)->stored_waste = false;
 	dlist_foreach_modify(iter, landed)
 	{
 		LlmFlight *flight = dlist_container(LlmFlight, node, iter.cur);

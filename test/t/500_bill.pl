@@ -132,6 +132,17 @@ $asker->quit;
 is(sql($waste =~ s/green/white/gr), 't|3', 'P3: what failed its checks is wasted once, though another sender has heard of it');
 $provider->reset;
 
+# The sender cannot store that the first answer was in vain: it does so when it can, though the call is over.
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE llm.ended_sum IN EXCLUSIVE MODE');
+is(sql(q(SET llm_enrich.tags = '{"team": "pink"}'; SET llm_enrich.on_error = 'null';
+	SELECT llm_classify('It crashes in pink', '{billing,bug}', checks => ARRAY['false']) IS NULL)), 't',
+	'the second question cannot be stored');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+$node->poll_query_until('postgres', $waste =~ s/green/pink/gr, 't|1');
+is(sql($waste =~ s/green/pink/gr), 't|1', 'P3: what was wasted is booked after a transaction of the sender has failed');
+
 # An answer that could not be written counts as wasted until llm.retry() writes it.
 sql(q(ALTER TABLE two ADD COLUMN kind text;
 	CREATE FUNCTION kind_of(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)'));
