@@ -28,22 +28,9 @@ is_late(TimestampTz since, int patience_ms)
 	return TimestampTzPlusMilliseconds(since, (int64) patience_ms + START_MS) <= llm_clock_steady();
 }
 
-/* Nobody has taken the letter for so long. */
-static void
-raise_if_late(TimestampTz since, int patience_ms)
-{
-	if (!is_late(since, patience_ms))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the sender of this database did not take the question within %d s",
-					(patience_ms + START_MS) / 1000),
-			 errhint("See llm.health.")));
-}
-
-/* Post it as soon as there is room.  Others' letters make some as they go; the operating system may never. */
-LlmPosted *
-llm_ask_post(const StringInfoData *bytes, int patience_ms)
+/* As soon as there is room.  Others' letters make some as they go; the operating system may never: NULL then. */
+static LlmPosted *
+post(const StringInfoData *bytes, int patience_ms)
 {
 	LlmLetterOwner owner = llm_letter_owner(bytes->data, bytes->len);
 	TimestampTz since = llm_clock_steady();
@@ -55,24 +42,34 @@ llm_ask_post(const StringInfoData *bytes, int patience_ms)
 		if (full)
 			since = llm_clock_steady();
 		if (is_late(since, patience_ms))
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("there was no shared memory for the question within %d s", (patience_ms + START_MS) / 1000),
-					 errhint("Ask again when less is under way, or raise llm_enrich.patience. The operating system may refuse more, too: see the size of /dev/shm.")));
+			return NULL;
 		llm_mailbox_wait_for_room(100);
 	}
 	llm_mailbox_wake_sender();
 	return posted;
 }
 
-void
-llm_ask_await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), LlmLetterReply *reply)
+LlmPosted *
+llm_ask_post(const StringInfoData *bytes, int patience_ms)
+{
+	LlmPosted *posted = post(bytes, patience_ms);
+
+	if (posted == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("there was no shared memory for the question within %d s", (patience_ms + START_MS) / 1000),
+				 errhint("Ask again when less is under way, or raise llm_enrich.patience. The operating system may refuse more, too: see the size of /dev/shm.")));
+	return posted;
+}
+
+/* The bytes of the reply; NULL: nobody has taken the letter for so long. */
+static const char *
+await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), Size *len)
 {
 	TimestampTz since = llm_clock_steady();
 	const char *found;
-	Size len;
 
-	while ((found = llm_mailbox_reply(posted, &len)) == NULL)
+	while ((found = llm_mailbox_reply(posted, len)) == NULL)
 	{
 		if (meanwhile != NULL)
 			meanwhile();
@@ -83,10 +80,45 @@ llm_ask_await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), LlmLe
 		llm_mailbox_wait(WAKE_AGAIN_MS);
 		if (llm_mailbox_is_taken(posted))
 			continue;
-		raise_if_late(since, patience_ms);
+		if (is_late(since, patience_ms))
+			break;
 		llm_mailbox_wake_sender();
 	}
+	return found;
+}
+
+void
+llm_ask_await(LlmPosted *posted, int patience_ms, void (*meanwhile)(void), LlmLetterReply *reply)
+{
+	Size len = 0;
+	const char *found = await(posted, patience_ms, meanwhile, &len);
+
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the sender of this database did not take the question within %d s",
+						(patience_ms + START_MS) / 1000),
+				 errhint("See llm.health.")));
 	llm_letter_read_reply(found, len, reply);
+}
+
+void
+llm_ask_tell(const StringInfoData *bytes, int patience_ms, void (*meanwhile)(void))
+{
+	LlmPosted *posted = post(bytes, patience_ms);
+	Size len;
+
+	if (posted == NULL)
+		return;
+	PG_TRY();
+	{
+		(void) await(posted, patience_ms, meanwhile, &len);
+	}
+	PG_FINALLY();
+	{
+		llm_mailbox_drop(posted);
+	}
+	PG_END_TRY();
 }
 
 LlmPosted *

@@ -37,6 +37,12 @@ extern LlmPosted *llm_ask_post(const StringInfoData *bytes, int patience_ms);
 extern LlmPosted *llm_ask_wait(const StringInfoData *bytes, int patience_ms, void (*meanwhile)(void),
 							   LlmLetterReply *reply);
 
+/*
+ * Have the sender hear what is no question any more, and wait until it has.  Raises nothing where it does not within
+ * "patience_ms": the call has an error of its own to tell.  Interruptible.
+ */
+extern void llm_ask_tell(const StringInfoData *bytes, int patience_ms, void (*meanwhile)(void));
+
 /* What llm.check() shows of a reply, in the current context. */
 extern char *llm_ask_trial_text(const LlmLetterReply *reply);
 

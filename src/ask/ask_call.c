@@ -426,17 +426,16 @@ note_cost(LlmCallSite *site, const LlmLetterReply *reply)
 
 /* No other answer is asked for: the sender hears what the last one was worth. */
 static void
-tell_waste(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_answer)
+tell_waste(LlmCallSite *site, const char *fault, Jsonb *last_answer)
 {
 	LlmCallSite last = *site;
-	LlmLetterReply reply;
 	StringInfoData bytes;
 
 	if (site->wasted == NULL)
 		return;
 	last.asked.over = true;
-	write_question(&last, input, fault, last_answer, &bytes);
-	llm_mailbox_drop(llm_ask_wait(&bytes, llm_guc_patience_ms, site->meanwhile, &reply));
+	write_question(&last, cstring_to_text(""), fault, last_answer, &bytes); /* one that fits, too */
+	llm_ask_tell(&bytes, llm_guc_patience_ms, site->meanwhile);
 	pfree(bytes.data);
 }
 
@@ -519,7 +518,7 @@ llm_call_site_ask(LlmCallSite *site, const text *input, LlmAhead *ahead)
 			return answer;
 		if (tries >= llm_guc_max_tries)
 		{
-			tell_waste(site, input, reply.message, answer);
+			tell_waste(site, reply.message, answer);
 			fail(site, &reply);
 			return NULL;
 		}

@@ -18,7 +18,7 @@ use constant SESSIONS => 4;
 use constant IN_FLIGHT => 1000;
 
 my $provider = start_provider();
-my $node = new_node('held', "llm_enrich.patience = '60s'", 'llm_enrich.immediate_memory = 16MB');
+my $node = new_node('held', "llm_enrich.patience = '60s'", 'llm_enrich.immediate_memory = 16MB', 'llm_enrich.max_tries = 1');
 
 setup_model($node, $provider);
 setup_model($node, $provider, server => 'hanging', lane => 'hanging', alias => 'hangs', is_default => 0,
@@ -58,6 +58,19 @@ sub end_all
 	$_->{run}->finish foreach @_;
 	return;
 }
+
+# A question that has room, and has none with the answer whose check has failed: the call's own error is what is told.
+$provider->script({ answers => { long => 'x' x 100_000 } });
+my $checked = q(SELECT llm_complete(repeat('long ', %d), checks => ARRAY['false']));
+my $err;
+$node->psql('postgres', sprintf($checked, 1_000_000), stderr => \$err);
+my ($has, $most) = $err =~ /a question of (\d+) bytes.*it may have (\d+) bytes/s or die $err;
+$node->psql('postgres', sprintf($checked, 1_000_000 - ($has - $most) / 5 - 1000), stderr => \$err);
+like($err, qr/check_failed/, 'P10: what has no room beside its answer ends with its own error');
+unlike($err, qr/too long/, 'and no other');
+ok($node->poll_query_until('postgres', 'SELECT sum(dropped_cost) = (SELECT sum(cost) FROM llm.ledger) FROM llm.ended_sum'),
+	'P3: and its answer counts as wasted');
+$provider->script({});
 
 my @sessions = map {
 	begin('hangs', "SELECT count(llm_complete('session $_ row ' || i, model => 'hangs')) FROM generate_series(1, 5000) i")
@@ -103,7 +116,6 @@ is($node->safe_psql('postgres', q(SELECT length(llm_complete('a long answer')->>
 	'P6: an answer has room beside what is asked ahead');
 is($node->safe_psql('postgres', q(SELECT length(llm_complete(repeat('a long question ', 100000))->>'text'))), 100_000,
 	'P6: so has a question that is waited for');
-my $err;
 $node->psql('postgres', q(SELECT llm_complete(repeat('a long question ', 300000))), stderr => \$err);
 like($err, qr/a question of \d+ bytes is too long.*HINT:  Raise "llm_enrich.immediate_memory"/s,
 	'P10: one that may never have room is refused');
