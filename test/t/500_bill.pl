@@ -102,6 +102,7 @@ my $waste = q(SELECT (SELECT sum(wasted) FROM llm.bill('{role,operation,tag:team
 	= (SELECT sum(cost) FROM llm.ledger WHERE tags->>'team' = 'green'), (SELECT count(*) FROM llm.ledger WHERE tags->>'team' = 'green'));
 sql(q(SET llm_enrich.tags = '{"team": "green"}'; SET llm_enrich.on_error = 'null';
 	SELECT count(llm_classify('It crashes ' || i, '{billing,bug}', checks => ARRAY['false'])) FROM generate_series(1, 2) i));
+$node->poll_query_until('postgres', $waste, 't|4'); # the caller hears before it is committed
 is(sql($waste), 't|4', 'P3: immediate calls: what failed its checks counts as wasted');
 my $asker = $node->background_psql('postgres', on_error_stop => 0);
 my $pid = $asker->query('SELECT pg_backend_pid()');
@@ -112,6 +113,7 @@ sql("SELECT pg_cancel_backend($pid)");
 $node->poll_query_until('postgres', "SELECT state LIKE 'idle%' FROM pg_stat_activity WHERE pid = $pid") or die 'it waits on';
 $provider->go_on;
 $node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM llm.letter)') or die 'the letter stays';
+$node->poll_query_until('postgres', $waste, 't|5');
 is(sql($waste), 't|5', 'P3: so does what nobody waits for');
 $asker->quit;
 
@@ -129,6 +131,7 @@ $node->poll_query_until('postgres', q(SELECT count(*) = 3 FROM llm.ledger WHERE 
 	or die 'the second question was not asked again';
 $asker->query('SELECT 1');
 $asker->quit;
+$node->poll_query_until('postgres', $waste =~ s/green/white/gr, 't|3');
 is(sql($waste =~ s/green/white/gr), 't|3', 'P3: what failed its checks is wasted once, though another sender has heard of it');
 $provider->reset;
 
