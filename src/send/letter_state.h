@@ -23,6 +23,8 @@
 #include "money/budget.h"
 #include "send/flight.h"
 
+struct LlmLoad; /* load.h */
+
 typedef struct LlmLetter
 {
 	dlist_node node; /* among those that wait, unless it is under way */
@@ -79,17 +81,6 @@ typedef struct LlmLetterGrant
 	int64 tokens;
 } LlmLetterGrant;
 
-/* Letters that one request is to carry: of one route, recipe and part (split.h). */
-typedef struct LlmLetterLoad
-{
-	int64 recipe;
-	uint64 part;
-	int room; /* so many, at most */
-	Size bytes; /* of their inputs */
-	int n;
-	LlmLetter **letters;
-} LlmLetterLoad;
-
 /*
  * letter_state.c
  */
@@ -130,11 +121,11 @@ extern void llm_letters_free(LlmLetter *letter);
  * letters_load.c, letters_kept.c, letters_room.c, letters_reply.c
  */
 
-/* Those of the route that may be sent now, trials or others: a list of LlmLetterLoad. */
-extern List *llm_letters_load(dlist_head *waiting, const LlmRoute *route, bool trials, TimestampTz now);
+/* Those of the route that may be sent now, trials or others: a list of LlmLoad (load.h). */
+extern List *llm_letters_load(dlist_head *waiting, LlmRoute *route, bool trials, TimestampTz now);
 
 /* They are in no list then, but for those that there is no money for; NULL: there is none for any. */
-extern LlmRequest *llm_letters_make_request(LlmLetterLoad *load, const LlmLetterGrant *from, TimestampTz now);
+extern LlmRequest *llm_letters_make_request(struct LlmLoad *load, const LlmLetterGrant *from, TimestampTz now);
 
 /*
  * Book those of the letters that wait whose answers are kept, and move them to the other list;

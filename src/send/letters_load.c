@@ -17,42 +17,9 @@
 #include "send/afford.h"
 #include "send/letter_state.h"
 #include "send/load.h"
-#include "send/split.h"
-
-/* Loads that are looked at for room. */
-#define LOADS_BACK 64
-
-/* The newest load that the letter may join; NULL: none. */
-static LlmLetterLoad *
-find_load(List *loads, const LlmLetter *letter, uint64 part)
-{
-	int first = Max(list_length(loads) - LOADS_BACK, 0);
-
-	for (int i = list_length(loads) - 1; i >= first; i--)
-	{
-		LlmLetterLoad *load = list_nth(loads, i);
-
-		if (load->recipe == letter->recipe && load->part == part && load->n < load->room &&
-			load->bytes + letter->question.input_len <= LLM_LOAD_BYTES)
-			return load;
-	}
-	return NULL;
-}
-
-static LlmLetterLoad *
-start_load(const LlmLetter *letter, uint64 part, int room)
-{
-	LlmLetterLoad *load = palloc0(sizeof(LlmLetterLoad));
-
-	load->recipe = letter->recipe;
-	load->part = part;
-	load->room = room;
-	load->letters = palloc(sizeof(LlmLetter *) * room);
-	return load;
-}
 
 List *
-llm_letters_load(dlist_head *waiting, const LlmRoute *route, bool trials, TimestampTz now)
+llm_letters_load(dlist_head *waiting, LlmRoute *route, bool trials, TimestampTz now)
 {
 	List *loads = NIL;
 	dlist_iter iter;
@@ -60,25 +27,16 @@ llm_letters_load(dlist_head *waiting, const LlmRoute *route, bool trials, Timest
 	dlist_foreach(iter, waiting)
 	{
 		LlmLetter *letter = dlist_container(LlmLetter, node, iter.cur);
-		LlmLetterLoad *load = NULL;
-		uint64 part = 0;
+		LlmLoad *load;
 		int room;
 
 		if (letter->route != route || letter->not_before > now || llm_letters_is_trial(letter) != trials)
 			continue;
 		room = trials ? 1 : llm_load_width(route, letter->kind);
-		if (room > 1)
-		{
-			part = llm_split_part(letter->task);
-			load = find_load(loads, letter, part);
-		}
-		if (load == NULL)
-		{
-			load = start_load(letter, part, room);
-			loads = lappend(loads, load);
-		}
-		load->letters[load->n++] = letter;
-		load->bytes += letter->question.input_len;
+		load = llm_load_join(&loads, route, letter->recipe, letter->task, room, letter->question.input_len);
+		if (load->n == 1)
+			load->letters = palloc(sizeof(LlmLetter *) * room);
+		load->letters[load->n - 1] = letter;
 	}
 	return loads;
 }
@@ -120,9 +78,8 @@ take_money(LlmLetter *letter, LlmClaim *claim, const LlmRoute *route, TimestampT
 }
 
 LlmRequest *
-llm_letters_make_request(LlmLetterLoad *load, const LlmLetterGrant *from, TimestampTz now)
+llm_letters_make_request(LlmLoad *load, const LlmLetterGrant *from, TimestampTz now)
 {
-	LlmClaim **claims = palloc(sizeof(LlmClaim *) * load->n);
 	LlmRequest *request;
 	int n = 0;
 
@@ -135,11 +92,11 @@ llm_letters_make_request(LlmLetterLoad *load, const LlmLetterGrant *from, Timest
 		if (!take_money(letter, claim, from->route, now))
 			continue;
 		load->letters[n] = letter;
-		claims[n++] = claim;
+		load->claims[n++] = claim;
 	}
 	if (n == 0)
 		return NULL;
-	request = llm_request_make(claims, n, from->route, llm_flight_recipe(load->recipe));
+	request = llm_request_make(load->claims, n, from->route, llm_flight_recipe(load->recipe));
 	request->lane = LLM_LANE_IMMEDIATE;
 	request->generation = from->generation;
 	request->granted_tokens = from->tokens;

@@ -44,17 +44,17 @@ llm_load_tasks(const LlmRoute *route, LlmRequestKind kind, int carried, int requ
 }
 
 static bool
-has_room(LlmLoad *load, const LlmClaim *claim)
+has_room(LlmLoad *load, Size bytes)
 {
 	if (load->n >= load->room)
 		return false;
-	load->is_full = load->bytes + claim->input_len > LLM_LOAD_BYTES;
+	load->is_full = load->bytes + bytes > LLM_LOAD_BYTES;
 	return !load->is_full;
 }
 
-/* The newest load that the claim may join; NULL: none. */
+/* The newest load that has room; NULL: none. */
 static LlmLoad *
-find_load(List *loads, const LlmRoute *route, const LlmClaim *claim, uint64 part)
+find_load(List *loads, const LlmRoute *route, int64 recipe, uint64 part, Size bytes)
 {
 	int first = Max(list_length(loads) - LOADS_BACK, 0);
 
@@ -62,23 +62,39 @@ find_load(List *loads, const LlmRoute *route, const LlmClaim *claim, uint64 part
 	{
 		LlmLoad *load = list_nth(loads, i);
 
-		if (load->route == route && load->recipe == claim->recipe && load->part == part && has_room(load, claim))
+		if (load->route == route && load->recipe == recipe && load->part == part && has_room(load, bytes))
 			return load;
 	}
 	return NULL;
 }
 
 static LlmLoad *
-start_load(LlmRoute *route, const LlmClaim *claim, uint64 part, int room)
+start_load(LlmRoute *route, int64 recipe, uint64 part, int room)
 {
 	LlmLoad *load = palloc0(sizeof(LlmLoad));
 
 	load->route = route;
-	load->recipe = claim->recipe;
+	load->recipe = recipe;
 	load->part = part;
 	load->room = room;
 	load->claims = palloc(sizeof(LlmClaim *) * room);
 	load->questions = palloc(sizeof(LlmQuestion *) * room);
+	return load;
+}
+
+LlmLoad *
+llm_load_join(List **loads, LlmRoute *route, int64 recipe, int64 task, int room, Size bytes)
+{
+	uint64 part = room > 1 ? llm_split_part(task) : 0;
+	LlmLoad *load = room > 1 ? find_load(*loads, route, recipe, part, bytes) : NULL;
+
+	if (load == NULL)
+	{
+		load = start_load(route, recipe, part, room);
+		*loads = lappend(*loads, load);
+	}
+	load->n++;
+	load->bytes += bytes;
 	return load;
 }
 
@@ -157,27 +173,16 @@ llm_load_make(List *claims, List *questions)
 	{
 		LlmClaim *claim = lfirst(lc);
 		LlmRoute *route;
-		LlmLoad *load = NULL;
-		uint64 part = 0;
+		LlmLoad *load;
 		int room;
 
 		if (claim->follows || claim->kept)
 			continue;
 		route = llm_joblist_destination(llm_joblist_find(claim->job), claim);
 		room = llm_load_width(route, kind_of(llm_flight_recipe(claim->recipe)));
-		if (room > 1)
-		{
-			part = llm_split_part(claim->task);
-			load = find_load(loads, route, claim, part);
-		}
-		if (load == NULL)
-		{
-			load = start_load(route, claim, part, room);
-			loads = lappend(loads, load);
-		}
-		load->claims[load->n] = claim;
-		load->questions[load->n++] = lfirst(lq);
-		load->bytes += claim->input_len;
+		load = llm_load_join(&loads, route, claim->recipe, claim->task, room, claim->input_len);
+		load->claims[load->n - 1] = claim;
+		load->questions[load->n - 1] = lfirst(lq);
 	}
 	join_tasks(loads);
 	note_fallbacks(loads);
