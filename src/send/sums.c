@@ -36,9 +36,8 @@ llm_sums_run(LlmPass *pass)
 	sums_wanted = true;
 	if (sums_at > pass->now)
 		return;
-	summed = llm_sum_ledger(SUMS_ROWS);
+	sums_behind = llm_sum_ledger(SUMS_ROWS, &summed);
 	sums_wanted = (summed > 0);
-	sums_behind = (summed >= SUMS_ROWS);
 	/* an old ledger is summed without a pause, a set in each pass */
 	sums_at = sums_behind ? pass->now : TimestampTzPlusMilliseconds(pass->now, SUMS_MS);
 }

@@ -83,21 +83,23 @@ static LlmStatement sum_statement = {
 		   "  SELECT max(u.last_id), current_setting('llm_enrich.bill_tags'), '-infinity'::timestamptz FROM unit u"
 		   "  HAVING count(*) > 0 ON CONFLICT (only_row) DO UPDATE SET up_to = excluded.up_to, tags = excluded.tags,"
 		   "   tags_since = CASE WHEN s.tags = excluded.tags THEN s.tags_since ELSE llm.clock() END RETURNING 1)"
-		   " SELECT COALESCE(sum(n), 0::numeric)::int8, (SELECT count(*) FROM stored), (SELECT count(*) FROM noted) FROM unit",
+		   " SELECT COALESCE(sum(n), 0::numeric)::int8, (SELECT count(*) FROM stored), (SELECT count(*) FROM noted),"
+		   "  (SELECT count(*) = $1 FROM head) FROM unit",
 	.nargs = 1,
 	.args = {INT8OID}};
 
-int64
-llm_sum_ledger(int64 limit)
+bool
+llm_sum_ledger(int64 limit, int64 *summed)
 {
 	Datum values[1] = {Int64GetDatum(limit)};
 	bool isnull;
-	int64 summed;
+	bool full;
 
 	llm_spi_execute(&sum_statement, values, NULL, false);
-	summed = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	*summed = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	full = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
 	SPI_freetuptable(SPI_tuptable);
-	return summed;
+	return full;
 }
 
 /*

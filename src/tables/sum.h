@@ -15,8 +15,11 @@
 #include "tables/job_count.h"
 #include "tables/queue.h"
 
-/* Sum at most "limit" rows of the ledger that are not summed yet; how many there were. */
-extern int64 llm_sum_ledger(int64 limit);
+/*
+ * Sum at most "limit" rows of the ledger that are not summed yet, and say how many: less than that, too, where the
+ * last request may have more.  Are there more?
+ */
+extern bool llm_sum_ledger(int64 limit, int64 *summed);
 
 /*
  * Add tasks of a job that have become final: how many ended how, and what was paid for good
