@@ -5,6 +5,8 @@
  *
  * In pg_catalog only a superuser creates anything, so what is there is left out.  A function
  * is known by its signature, not by its number: one that was dropped and made again is the same.
+ * But functions of pg_catalog may run a text that they are given.  So the conditions of domains
+ * are among the signatures themselves, word for word.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,8 +37,16 @@
 typedef struct Called
 {
 	List *functions; /* of Oid */
+	List *conditions; /* of Condition */
 	List *types; /* of Oid, that were looked at */
 } Called;
+
+/* Of a domain. */
+typedef struct Condition
+{
+	Oid domain;
+	const char *signature; /* its name, and what it says */
+} Condition;
 
 static bool called_walker(Node *node, Called *called);
 
@@ -49,6 +59,17 @@ note_function(Oid function, void *context)
 	if (function >= FirstNormalObjectId)
 		called->functions = list_append_unique_oid(called->functions, function);
 	return false;
+}
+
+static void
+note_condition(Oid domain, Oid constraint, Called *called)
+{
+	Condition *condition = palloc(sizeof(Condition));
+	Datum words = OidFunctionCall1(F_PG_GET_CONSTRAINTDEF_OID, ObjectIdGetDatum(constraint));
+
+	condition->domain = domain;
+	condition->signature = psprintf("%s %s", format_type_be_qualified(domain), TextDatumGetCString(words));
+	called->conditions = lappend(called->conditions, condition);
 }
 
 /*
@@ -70,8 +91,10 @@ note_conditions(Oid domain, Called *called)
 		bool isnull;
 		Datum condition = heap_getattr(tuple, Anum_pg_constraint_conbin, RelationGetDescr(constraints), &isnull);
 
-		if (!isnull)
-			(void) called_walker(stringToNode(TextDatumGetCString(condition)), called);
+		if (isnull)
+			continue;
+		note_condition(domain, ((Form_pg_constraint) GETSTRUCT(tuple))->oid, called);
+		(void) called_walker(stringToNode(TextDatumGetCString(condition)), called);
 	}
 	systable_endscan(scan);
 	table_close(constraints, AccessShareLock);
@@ -172,6 +195,8 @@ llm_called_by(Node *expr)
 	(void) called_walker(expr, &called);
 	foreach(cell, called.functions)
 		signatures = lappend(signatures, format_procedure_qualified(lfirst_oid(cell)));
+	foreach(cell, called.conditions)
+		signatures = lappend(signatures, unconstify(char *, ((Condition *) lfirst(cell))->signature));
 	return signatures;
 }
 
@@ -185,6 +210,19 @@ is_of_member(Oid function)
 	if (!HeapTupleIsValid(tuple))
 		return true;
 	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return llm_can_act_as(owner, GetUserId());
+}
+
+static bool
+is_domain_of_member(Oid domain)
+{
+	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(domain));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	owner = ((Form_pg_type) GETSTRUCT(tuple))->typowner;
 	ReleaseSysCache(tuple);
 	return llm_can_act_as(owner, GetUserId());
 }
@@ -216,6 +254,18 @@ check_functions(const Called *called, const List *signatures)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("function %s would be called, and would not have been when it was asked", signature),
 					 errdetail("It is another role's, and came with a cast, an operator, a domain or its arguments since."),
+					 errhint("Look at it. When it is gone, llm.retry() goes on with the answer that is there.")));
+	}
+	foreach(cell, called->conditions)
+	{
+		const Condition *condition = lfirst(cell);
+
+		if (!is_among(condition->signature, signatures) && !is_domain_of_member(condition->domain))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("a value would pass through a condition that domain %s had not when it was asked",
+							format_type_be_qualified(condition->domain)),
+					 errdetail("The domain is another role's, and has it since: %s", condition->signature),
 					 errhint("Look at it. When it is gone, llm.retry() goes on with the answer that is there.")));
 	}
 }

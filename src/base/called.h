@@ -18,13 +18,14 @@
 
 /*
  * Signatures (char *) of the functions that an expression calls, and that the domains call which its values
- * pass through, but for those of pg_catalog; under the settings of pinned.h, in the current context.
+ * pass through, but for those of pg_catalog, and the conditions of these domains; under the settings of pinned.h,
+ * in the current context.
  */
 extern List *llm_called_by(Node *expr);
 
 /*
- * Raise 55000 where the expression calls a function that is not among these signatures, and whose owner is
- * no member of the current role.
+ * Raise 55000 where the expression calls a function, or its values meet a condition, that is not among these
+ * signatures, and whose owner could not act as the current role.
  */
 extern void llm_called_check(Node *expr, const List *signatures);
 

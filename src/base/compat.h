@@ -47,7 +47,9 @@
 /* Has the member the rights of the role, or may it take them?  A membership may bring neither from 16 on. */
 #if PG_VERSION_NUM < 160000
 #define llm_can_act_as(member, role) is_member_of_role(member, role)
+#define LLM_CAN_ACT_AS "'MEMBER'" /* for pg_has_role() */
 #else
+#define LLM_CAN_ACT_AS "'USAGE, SET, MEMBER WITH ADMIN OPTION'"
 #define llm_can_act_as(member, role) \
 	(has_privs_of_role(member, role) || member_can_set_role(member, role) || is_admin_of_role(member, role))
 #endif

@@ -19,6 +19,7 @@
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
+#include "base/compat.h"
 #include "base/spi.h"
 #include "base/wake.h"
 #include "bind/control.h"
@@ -97,7 +98,7 @@ static LlmStatement resume_statement = {
 		   "  resumed_final = j.done + j.failed + j.superseded"
 		   "   + j.cancelled + j.row_gone"
 		   " WHERE j.state = 'paused' AND ($1 IS NULL OR j.id = $1) AND ($5 OR j.role = $4)"
-		   " AND (j.shape_put_off IS NULL OR pg_has_role($4, j.role, 'MEMBER'))"
+		   " AND (j.shape_put_off IS NULL OR pg_has_role($4, j.role, " LLM_CAN_ACT_AS "))"
 		   " AND ($6 IS NULL OR " LLM_JOB_COLUMN " = $6)"
 		   " AND ($2 IS NULL OR EXISTS (SELECT FROM llm.queue q WHERE q.id = $2 AND q.job = j.id))"
 		   " AND ($3 IS NULL OR j.relation = $3"

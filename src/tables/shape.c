@@ -110,7 +110,7 @@ static LlmStatement shape_statement = {
 		   " line(line) AS (SELECT pg_catalog.concat_ws(' ', part.rel, part.class, part.line) FROM part"
 		   "  UNION ALL SELECT pg_catalog.concat_ws(' ', called.rel, p.oid, p.proowner, p.prolang, p.prosecdef,"
 		   "   p.proconfig, p.probin, p.prosrc, p.prosqlbody) FROM called JOIN pg_proc p ON p.oid = called.oid)"
-		   " SELECT CASE WHEN (SELECT pg_catalog.bool_or(NOT pg_catalog.pg_has_role(r.relowner, $2, 'MEMBER'))"
+		   " SELECT CASE WHEN (SELECT pg_catalog.bool_or(NOT pg_catalog.pg_has_role(r.relowner, $2, " LLM_CAN_ACT_AS "))"
 		   "   FROM rel r)"
 		   "  THEN (SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to("
 		   "   pg_catalog.string_agg(l.line, E'\\n' ORDER BY l.line COLLATE \"C\"), 'UTF8')), 'hex') FROM line l) END,"

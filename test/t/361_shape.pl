@@ -139,9 +139,9 @@ sql('RESET ROLE', 'CREATE TABLE public.ran (who text)', 'GRANT INSERT ON public.
 	'GRANT USAGE ON SCHEMA shop TO PUBLIC',
 	'CREATE FUNCTION public.same(x anyelement) RETURNS anyelement LANGUAGE sql IMMUTABLE AS $$SELECT x$$',
 	'SET ROLE mallory', q(CREATE TYPE shop.mood AS ENUM ('billing', 'bug')), 'CREATE DOMAIN shop.word AS text', 'CREATE DOMAIN shop.fold AS text',
-	'CREATE DOMAIN shop.item AS text', 'CREATE DOMAIN shop.part AS text', 'CREATE TYPE shop.pair AS (a shop.part, b int)',
+	'CREATE DOMAIN shop.item AS text', 'CREATE DOMAIN shop.deep AS text', 'CREATE DOMAIN shop.fits AS text CHECK (length(value) < 100)', 'CREATE DOMAIN shop.part AS text', 'CREATE TYPE shop.pair AS (a shop.part, b int)',
 	'CREATE FUNCTION shop.own(x text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT x$$');
-sql('CREATE TABLE meant (id int PRIMARY KEY, body text, mood text, word text, fold text, same text, own text, item text, pair text, label jsonb,
+sql('CREATE TABLE meant (id int PRIMARY KEY, body text, mood text, word text, fold text, same text, own text, item text, pair text, deep text, fits text, label jsonb,
 		checked jsonb)',
 	q(INSERT INTO meant VALUES (1, 'The invoice is wrong')));
 my %mean = (
@@ -150,6 +150,8 @@ my %mean = (
 	fold => q((%s->>'label')::shop.fold::text),
 	same => q(public.same(%s->>'label')),
 	own => q(shop.own(%s->>'label')),
+	fits => q(('{a}'::shop.fits[])[1] || ((%s->>'label')::shop.fits::text)),
+	deep => q((%s->>'label')::shop.deep::text),
 	# literals that the parser reads
 	item => q(('{a,b}'::shop.item[])[1] || (%s->>'label')),
 	pair => q((('(a,1)'::shop.pair).a) || (%s->>'label')));
@@ -169,18 +171,25 @@ sql('SET ROLE mallory',
 		IF current_user <> 'mallory' THEN RAISE 'ran as %', current_user; END IF; RETURN true; END $$),
 	'ALTER DOMAIN shop.fold ADD CHECK (shop.folds(1))',
 	'ALTER DOMAIN shop.item ADD CHECK (shop.folds(1))', 'ALTER DOMAIN shop.part ADD CHECK (shop.folds(1))',
-	'CREATE FUNCTION public.same(x text) RETURNS text ' . sprintf($run, 'x'));
+	'CREATE FUNCTION public.same(x text) RETURNS text ' . sprintf($run, 'x'),
+	# a function of pg_catalog that runs what it is told
+	q(CREATE FUNCTION shop.leak() RETURNS tsquery LANGUAGE plpgsql AS $$ BEGIN
+		IF current_user <> 'mallory' THEN RAISE 'ran as %', current_user; END IF; RETURN 'b'; END $$),
+	q(ALTER DOMAIN shop.deep ADD CHECK (ts_rewrite('a'::tsquery, 'SELECT $$a$$::tsquery, shop.leak()') IS NOT NULL)));
 sending($node, 'on');
-my %added = (mood => 'shop.read', word => 'shop.fine', fold => 'shop.folds', same => 'public.same',
+my %added = (deep => 'domain shop.deep', mood => 'shop.read', word => 'shop.fine', fold => 'shop.folds', same => 'public.same',
 	item => 'shop.folds', pair => 'shop.folds', label => 'public.same', checked => 'shop.folds');
 foreach my $column (sort keys %added)
 {
 	sql("CALL llm.wait(job => $job{$column})");
 	like(sql("SELECT reason || ': ' || message FROM llm.dead_letter WHERE job = $job{$column}"),
-		qr/^not_writable: .*function \Q$added{$column}\E\(.*(?:text|integer)\) would be called/, "P9: what was added for $column since is not called");
+		qr/^not_writable: .*(?:function \Q$added{$column}\E\(.*(?:text|integer)\) would be called|that \Q$added{$column}\E had not)/,
+		"P9: what was added for $column since is not called");
 }
 sql("CALL llm.wait(job => $job{own})");
 is(sql('SELECT own FROM meant'), 'billing', 'what was named is');
+sql("CALL llm.wait(job => $job{fits})");
+is(sql('SELECT fits FROM meant'), 'abilling', 'so is what a domain had');
 is(sql('SELECT count(*) FROM public.ran'), 0, 'P9: nothing of it ran, as any role');
 $asked = $provider->meter->{requests};
 sql('DROP CAST (text AS shop.mood)', 'DROP FUNCTION public.same(text)', q(SELECT llm.retry(reason => '{not_writable}')));
