@@ -58,7 +58,7 @@ SELECT 'budget', pg_catalog.concat('budget ', b.id), CASE WHEN p.needed > b.amou
 		COLLATE pg_catalog."default",
 	NULL, NULL, NULL, NULL
 FROM llm.budget_rule b JOIN llm.budget_period p ON p.budget = b.id AND p.starts_at = llm.budget_start(b.per, b.time_zone, llm.clock())
-WHERE p.waiting > 0 AND p.reserved = 0 AND (b.per = 'total' OR p.needed > b.amount)
+WHERE p.waiting > 0 AND p.reserved = 0::numeric AND (b.per = 'total' OR p.needed > b.amount)
 UNION ALL
 SELECT 'job', pg_catalog.concat('job ', j.id), j.state, j.reason,
 	CASE WHEN j.reason LIKE 'budget: max_cost%' THEN pg_catalog.format(

@@ -41,7 +41,7 @@ llm_letters_settle(LlmSettlement **settlements, int n)
 		MemoryContextSwitchTo(saved);
 		/* nobody waits for the answer, and nobody else can use it */
 		if (flight->class == LLM_OK && flight->answer_key == NULL && settlements[i]->cost != (Datum) 0 &&
-			!llm_mailbox_is_wanted(&flight->letter->taken))
+			(flight->letter->told || !llm_mailbox_is_wanted(&flight->letter->taken)))
 			llm_sum_wasted(&flight->letter->facts,
 						   DatumGetCString(DirectFunctionCall1(numeric_out, settlements[i]->cost)));
 	}
