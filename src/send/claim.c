@@ -35,8 +35,8 @@ claim_by_routes(LlmPass *pass, int taken, TimestampTz now, bool *outdated)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	LlmPortion *portions = palloc(sizeof(LlmPortion) * 2 * llm_air_slots());
-	int nportions = llm_joblist_plan(llm_air_slots(), llm_http_in_flight() + taken, now, portions);
+	LlmPortion *portions;
+	int nportions = llm_joblist_plan(llm_air_slots(), llm_http_in_flight() + taken, now, &portions);
 	List *claims;
 	int64 *aside;
 	LlmClaimBounds bounds = {.bytes = llm_route_claim_bytes()};

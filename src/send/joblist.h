@@ -75,8 +75,8 @@ extern void llm_joblist_reread(void);
 /* Resolve the routes of all jobs; after llm_route_refresh(). */
 extern void llm_joblist_route(TimestampTz now);
 
-/* Fill "portions" (room for two per slot: free ones, and what is claimed ahead); how many. */
-extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions);
+/* What each job may claim, at most one portion for each, in the current context; how many. */
+extern int llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion **portions);
 
 /* Is anything granted that is not claimed yet? */
 extern bool llm_joblist_has_grants(void);

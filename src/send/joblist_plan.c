@@ -130,13 +130,26 @@ spread(LlmRoute *route, int left, LlmPortion *portions, int nportions)
 	return nportions;
 }
 
+/* Jobs that may have a portion: those at the front of their route. */
+static int
+count_front_jobs(void)
+{
+	int n = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, llm_route_all())
+		n += dlist_container(LlmRoute, node, iter.cur)->front;
+	return n;
+}
+
 int
-llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions)
+llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion **portions)
 {
 	dlist_iter iter;
 	int nportions = 0;
 	int nfronts = llm_joblist_count_fronts();
 
+	*portions = palloc(sizeof(LlmPortion) * Max(count_front_jobs(), 1));
 	dlist_foreach(iter, llm_route_all())
 	{
 		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
@@ -149,7 +162,7 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion *portions
 			llm_route_grant(route, want, now);
 		in_flight += route->granted;
 		nportions = spread(route, route->granted + Max(nfronts == 1 ? llm_ahead_wanted(route) : 0, route->kept_run),
-						   portions, nportions);
+						   *portions, nportions);
 	}
 	llm_route_end_turn();
 	llm_money_forget_promises();

@@ -84,6 +84,20 @@ wait_idle($node);
 is(requests(), 1000, 'after a restart, too, nothing is asked');
 cmp_ok(sql(q(SELECT count(DISTINCT xmin::text) FROM llm.ledger WHERE job = (SELECT max(id) FROM llm.job))), '<', 100,
 	'P10: and what is kept comes many at a time');
+
+# Whatever the places for requests, what is kept may be of any number of jobs.
+$node->append_conf('postgresql.conf', 'llm_enrich.max_connections = 4');
+$node->restart;
+sending($node, 'off');
+sql(join "; ", map { "UPDATE t SET label = llm_classify(body, '{a,b}') WHERE id > $_ * 5 AND id <= $_ * 5 + 5" } 0 .. 59);
+sending($node, 'on');
+wait_idle($node);
+is(sql(q(SELECT count(*), sum(done) FROM (SELECT done FROM llm.job ORDER BY id DESC LIMIT 60) j)), '60|300',
+	'P2: of sixty jobs beside four places for requests, too');
+is(requests(), 1000, 'and nothing is asked for them');
+unlike(slurp_file($node->logfile), qr/terminated by signal/, 'P2: nothing crashed');
+$node->adjust_conf('postgresql.conf', 'llm_enrich.max_connections', undef);
+$node->restart;
 sql(q(UPDATE t SET other = llm_summarize(body, 10) WHERE id <= 50));
 wait_idle($node);
 is(requests(), 1050, 'another question is asked');
