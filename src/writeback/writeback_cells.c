@@ -431,7 +431,7 @@ may_write(LlmWriteJob *job)
 }
 
 static bool
-take_job(const LlmWriteJob *job)
+take_job(LlmWriteJob *job)
 {
 	LlmOwnScope scope;
 	bool taken;

@@ -96,8 +96,9 @@ static LlmStatement asked_again_statement = {
 	.nargs = 1,
 	.args = {INT8ARRAYOID}};
 
+/* As it is now: it may have been paused or resumed since it was looked for. */
 static LlmStatement take_job_statement = {
-	.sql = "SELECT FROM llm.job j WHERE j.id = $1 FOR NO KEY UPDATE SKIP LOCKED",
+	.sql = "SELECT j.state = 'paused', j.shape_put_off FROM llm.job j WHERE j.id = $1 FOR NO KEY UPDATE SKIP LOCKED",
 	.nargs = 1,
 	.args = {INT8OID}};
 
@@ -519,12 +520,21 @@ llm_writeback_settle(LlmWriteJob *job)
 }
 
 bool
-llm_writeback_take_job(const LlmWriteJob *job)
+llm_writeback_take_job(LlmWriteJob *job)
 {
+	MemoryContext job_memory = GetMemoryChunkContext(job);
+	MemoryContext caller;
 	Datum values[1];
 
 	values[0] = Int64GetDatum(job->id);
-	return execute(&take_job_statement, values) > 0;
+	if (execute(&take_job_statement, values) == 0)
+		return false;
+	caller = MemoryContextSwitchTo(job_memory);
+	job->paused = read_bool(0, 1);
+	job->shape_put_off = read_text(0, 2);
+	MemoryContextSwitchTo(caller);
+	SPI_freetuptable(SPI_tuptable);
+	return true;
 }
 
 /* Somebody has looked at the change and resumed the job, or it is from before shapes were kept. */
@@ -536,15 +546,18 @@ is_let_through(const LlmWriteJob *job, const char *shape)
 	return !job->paused && job->shape_put_off != NULL && strcmp(job->shape_put_off, shape) == 0;
 }
 
-/* Put the job off for a shape that is not the one that was asked for. */
+/* Put the job off for a shape that is not the one that was asked for, unless that is done. */
 static void
 put_off(LlmWriteJob *job, const char *shape)
 {
+	bool is_done = job->paused && job->shape_put_off != NULL && strcmp(job->shape_put_off, shape) == 0;
 	char *reason = psprintf("paused: owner, triggers, rules, policies, constraints or the like of %s have changed since"
 							" it was asked; look at them, then llm.resume(job => " INT64_FORMAT ")",
 							job->relation_name, job->id);
 	Datum values[3];
 
+	if (is_done)
+		return;
 	values[0] = Int64GetDatum(job->id);
 	values[1] = CStringGetTextDatum(shape);
 	values[2] = CStringGetTextDatum(reason);

@@ -71,7 +71,7 @@ typedef struct LlmWriteJob
 	Jsonb *settings; /* or NULL */
 	char *shape; /* see shape.h: when it was asked; or NULL */
 	char *shape_put_off; /* the one it was put off for; or NULL */
-	bool paused; /* it was when it was looked for */
+	bool paused; /* it was when it was looked for, or taken */
 	bool withheld; /* it is put off for its shape: only what was cancelled is claimed */
 	bool is_quiet; /* its cells show nothing of their tasks */
 	Jsonb *cell; /* llm.job.cell, of quiet cells */
@@ -92,8 +92,8 @@ extern List *llm_writeback_find_jobs(int64 after, int limit);
 /* Fill job->rows with at most "limit" settled tasks, in the order of settling; fewer when answers are large. */
 extern void llm_writeback_claim(LlmWriteJob *job, int limit);
 
-/* Lock the job's row, which settling a final fate writes; false when somebody holds it. */
-extern bool llm_writeback_take_job(const LlmWriteJob *job);
+/* Lock the job's row, which settling a final fate writes, and see whether it is paused now; false when somebody holds it. */
+extern bool llm_writeback_take_job(LlmWriteJob *job);
 
 /*
  * Does the relation run and obey what it did when it was asked, or what somebody let through,

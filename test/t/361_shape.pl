@@ -86,6 +86,34 @@ sql('DROP TRIGGER z ON away');
 is(sql(q(SELECT llm.reset_orphans('away', 'label'))), 3, 'the cells are given back by who has looked');
 is(sql('SELECT count(*) FROM away WHERE label IS NULL'), 3, 'and hold what they held');
 
+# Resumed while the writer, which has looked at it, is at a job before it: that holds. Rows of "slow" wait until they may
+# go on.
+sending($node, 'off');
+sql(q(CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS
+	'BEGIN IF new.label ? $$label$$ THEN PERFORM pg_advisory_xact_lock(new.id); END IF; RETURN new; END'),
+	'CREATE TABLE slow (id int PRIMARY KEY, body text, label jsonb)', q(INSERT INTO slow VALUES (77, 'a bug'), (78, 'a bill')),
+	'CREATE TRIGGER w BEFORE UPDATE ON slow FOR EACH ROW EXECUTE FUNCTION waits()');
+my @slow = map { sql("UPDATE slow SET label = llm_classify(body, '{billing,bug}', options => '{\"priority\": $_}') WHERE id = $_",
+	'SELECT max(job) FROM llm.queue') } 77, 78;
+sql("SELECT llm.pause(job => $_)") foreach @slow;
+$job = enrich('again', 'mallory', $super);
+sql('SET ROLE mallory', 'CREATE TRIGGER z BEFORE UPDATE ON again FOR EACH ROW EXECUTE FUNCTION harmless()');
+is(outcome($job), 'paused 0 0', 'one more waits');
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(77), pg_advisory_lock(78)');
+sql("SELECT llm.resume(job => $_)") foreach @slow;
+my $waits_at = q(SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = %d);
+$node->poll_query_until('postgres', sprintf $waits_at, 77) or die 'the writer does not wait';
+sql("SELECT llm.cancel(task => (SELECT min(id) FROM llm.queue WHERE job = $job))");
+$gate->query_safe('SELECT pg_advisory_unlock(77)');
+$node->poll_query_until('postgres', sprintf $waits_at, 78) or die 'the writer does not wait for the other row';
+sql("SELECT llm.resume(job => $job)");
+$gate->query_safe('SELECT pg_advisory_unlock(78)');
+$gate->quit;
+ok($node->poll_query_until('postgres', "SELECT state = 'finished' AND done = 2 AND cancelled = 1 FROM llm.job WHERE id = $job"),
+	'P2: what was resumed meanwhile goes on');
+is(sql(q(SELECT count(*) FROM slow WHERE label ? 'label')), 2, 'beside the others');
+
 # Everything else that a write runs or obeys.
 my %change = (
 	'a function' => q(CREATE OR REPLACE FUNCTION harmless() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 1; RETURN new; END'),
