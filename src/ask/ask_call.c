@@ -450,6 +450,7 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 	LlmPosted *posted;
 	Jsonb *volatile answer = NULL;
 	int64 since_us = llm_clock_monotonic_us();
+	char *wasted = site->wasted; /* told with the question */
 	bool is_asked = false; /* for a row ahead */
 
 	site->too_long = false;
@@ -465,6 +466,12 @@ ask_once(LlmCallSite *site, const text *input, const char *fault, Jsonb *last_an
 	if (!is_asked && is_overdue(site))
 	{
 		pfree(bytes.data);
+		if (fault != NULL)
+		{
+			site->wasted = wasted;
+			tell_waste(site, fault, last_answer);
+			site->wasted = NULL;
+		}
 		fail(site, &overdue);
 		return NULL;
 	}

@@ -7,8 +7,10 @@
  */
 #include "postgres.h"
 
+#include "storage/lmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/spi.h"
 #include "send/sums.h"
 #include "tables/sum.h"
 
@@ -27,7 +29,10 @@ llm_sums_due(const LlmPass *pass)
 	return sums_wanted ? sums_at : DT_NOEND;
 }
 
-/* Any transaction may have written to the ledger: one more look follows the last. */
+/*
+ * Any transaction may have written to the ledger: one more look follows the last.  Answers are stored in the same
+ * transaction and do not wait until a REINDEX or VACUUM FULL of the sums ends: a reader adds what is not summed.
+ */
 void
 llm_sums_run(LlmPass *pass)
 {
@@ -36,6 +41,11 @@ llm_sums_run(LlmPass *pass)
 	sums_wanted = true;
 	if (sums_at > pass->now)
 		return;
+	if (!ConditionalLockRelationOid(llm_spi_relation("ledger_sum"), RowExclusiveLock))
+	{
+		sums_at = TimestampTzPlusMilliseconds(pass->now, SUMS_MS);
+		return;
+	}
 	sums_behind = llm_sum_ledger(SUMS_ROWS, &summed);
 	sums_wanted = (summed > 0);
 	/* an old ledger is summed without a pause, a set in each pass */

@@ -537,27 +537,15 @@ llm_writeback_take_job(LlmWriteJob *job)
 	return true;
 }
 
-/* Somebody has looked at the change and resumed the job, or it is from before shapes were kept. */
-static bool
-is_let_through(const LlmWriteJob *job, const char *shape)
-{
-	if (job->shape != NULL && job->shape[0] == '\0')
-		return true;
-	return !job->paused && job->shape_put_off != NULL && strcmp(job->shape_put_off, shape) == 0;
-}
-
-/* Put the job off for a shape that is not the one that was asked for, unless that is done. */
+/* Put the job off for a shape that is not the one that was asked for. */
 static void
 put_off(LlmWriteJob *job, const char *shape)
 {
-	bool is_done = job->paused && job->shape_put_off != NULL && strcmp(job->shape_put_off, shape) == 0;
 	char *reason = psprintf("paused: owner, triggers, rules, policies, constraints or the like of %s have changed since"
 							" it was asked; look at them, then llm.resume(job => " INT64_FORMAT ")",
 							job->relation_name, job->id);
 	Datum values[3];
 
-	if (is_done)
-		return;
 	values[0] = Int64GetDatum(job->id);
 	values[1] = CStringGetTextDatum(shape);
 	values[2] = CStringGetTextDatum(reason);
@@ -570,13 +558,18 @@ llm_writeback_may_write(LlmWriteJob *job)
 	MemoryContext job_memory = GetMemoryChunkContext(job);
 	char *shape = llm_shape_of(job->relation, job->role, RowExclusiveLock);
 	Datum values[2];
+	bool seen;
 
 	if (shape == NULL || (job->shape != NULL && strcmp(job->shape, shape) == 0))
 		return true;
 	/* a session that resumes the job, and has not committed, is not waited for */
 	if (!llm_writeback_take_job(job))
 		return false;
-	if (!is_let_through(job, shape))
+	seen = job->shape_put_off != NULL && strcmp(job->shape_put_off, shape) == 0;
+	if (seen && job->paused)
+		return false;
+	/* go on where somebody has looked at the change and resumed the job, or it is from before shapes were kept */
+	if (!seen && (job->shape == NULL || job->shape[0] != '\0'))
 	{
 		put_off(job, shape);
 		return false;

@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 
+use List::Util qw(max);
 use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -181,8 +182,10 @@ sql(q(CREATE TABLE third AS SELECT * FROM ticket; ALTER TABLE third ADD PRIMARY 
 rate(); # the window opens
 my (@alone, @beside);
 my $since = time;
-foreach (1 .. 3)
+foreach (1 .. 6)
 {
+	# another try is for a machine that had others to serve
+	last if @beside >= 3 && max(@beside) >= 0.9 * max(@alone);
 	push @alone, rate();
 	sql(q(UPDATE ticket SET label = NULL;
 		UPDATE ticket SET label = llm_classify(body, '{billing,bug}', model => 'refused') WHERE id <= 1000;
@@ -196,10 +199,10 @@ foreach (1 .. 3)
 }
 # a paused target is probed once a minute
 my $most = 1 + int((time - $since) / 60);
-note(sprintf '2000 rows: alone %.0f, beside them %.0f rows a second (medians of 3)', median(@alone), median(@beside));
-cmp_ok((sort { $b <=> $a } @beside)[0], '>=', 0.85 * (sort { $b <=> $a } @alone)[0],
+note(sprintf '2000 rows: alone %.0f, beside them %.0f rows a second (medians of %d)', median(@alone), median(@beside), scalar @alone);
+cmp_ok(max(@beside), '>=', 0.9 * max(@alone),
 	'P6: beside a server that hangs and one whose key is wrong, 2000 rows of a third take no longer than alone');
-cmp_ok($provider->meter('refused')->{requests}, '<=', $most - 1 + requests_at_once($node, 'refused'), 'P7: the wrong key was met by one request, over three jobs');
+cmp_ok($provider->meter('refused')->{requests}, '<=', $most - 1 + requests_at_once($node, 'refused'), 'P7: the wrong key was met by one request, over all jobs');
 
 # ---------------------------------------------------------------------------
 # Settings changed under way

@@ -86,7 +86,7 @@ sql('DROP TRIGGER z ON away');
 is(sql(q(SELECT llm.reset_orphans('away', 'label'))), 3, 'the cells are given back by who has looked');
 is(sql('SELECT count(*) FROM away WHERE label IS NULL'), 3, 'and hold what they held');
 
-# Resumed while the writer, which has looked at it, is at a job before it: that holds. Rows of "slow" wait until they may
+# Resumed while the writer, which has looked at it, is at a job before it: so it is. Rows of "slow" wait until they may
 # go on.
 sending($node, 'off');
 sql(q(CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS

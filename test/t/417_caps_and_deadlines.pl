@@ -13,7 +13,7 @@ use Test::More;
 use LLMTest;
 
 my $provider = start_provider();
-my $node = new_node('caps', "llm_enrich.idle_timeout = '1s'");
+my $node = new_node('caps', "llm_enrich.idle_timeout = '1s'", "llm_enrich.bill_tags = 'team'");
 
 setup_model($node, $provider,
 	prices => {
@@ -70,6 +70,19 @@ my $given = sql(q(SET llm_enrich.on_error = 'null';
 cmp_ok($given, '>', 0, 'some of 100 rows come in time');
 cmp_ok($given, '<', 100, 'and some do not');
 is($given, $provider->meter->{requests} - $before, 'P4: what was asked in time is given, and nothing else is asked');
+# It passes when the first answer, which the condition does not hold for, is there: none is asked for again.
+sql(q(CREATE FUNCTION late(jsonb) RETURNS bool LANGUAGE plpgsql IMMUTABLE
+		AS 'BEGIN PERFORM forward(3600); RETURN false; END';
+	CREATE FUNCTION forward(float8) RETURNS timestamptz LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_clock'));
+$before = $provider->meter->{requests};
+is(sql(q(SET llm_enrich.on_error = 'null'; SET llm_enrich.tags = '{"team": "late"}';
+	SELECT llm_classify('It crashes', '{billing,bug}', checks => ARRAY['late(answer)'],
+		options => jsonb_build_object('deadline', now() + interval '30 min')) IS NULL)), 't', 'an answer in vain');
+is($provider->meter->{requests}, $before + 1, 'P3: after the deadline no other one is asked for');
+my $waste = q(SELECT sum(wasted) > 0 AND sum(wasted) = sum(cost)
+	FROM llm.bill('{tag:team}') WHERE tags->>'team' = 'late');
+$node->poll_query_until('postgres', $waste);
+is(sql($waste), 't', 'P3: and what was paid counts as wasted');
 ledger_equals_meter($node, $provider, 'P3: ledger and meter agree');
 
 done_testing();

@@ -47,29 +47,49 @@ is(sql('SELECT spent = (SELECT sum(cost) FROM llm.ledger), reserved FROM llm.bud
 sql("SELECT llm.drop_budget($budget)");
 
 # ---------------------------------------------------------------------------
-# A statement's cap, and a transaction that is tried again
+# A statement's cap, and a transaction that cannot do all
 # ---------------------------------------------------------------------------
 
-# Two calls, one after the other; the first one's answer is stored when a later step of the transaction may run.
+# Calls one after the other; the first one is on its way when the sums are locked, and these are due when its
+# answer comes.
 $provider->script({});
 my $cost = sql(q(SELECT max(cost) FROM llm.ledger));
 
-# The request is stored and on its way before the sums are locked: else it may be the request that cannot be stored.
-$provider->hold;
-my $asker = $node->background_psql('postgres', on_error_stop => 0);
-$asker->query_until(qr/asked/, qq(\\echo asked
-	SET llm_enrich.max_in_flight = 1; SET llm_enrich.max_cost = @{[ $cost * 20 ]};
-	SELECT 'result ' || count(llm_classify(body, '{billing,bug}', options => '{"max_tokens": 20}')) FROM ticket WHERE id <= 3;
-));
-wait_until('EXISTS (SELECT FROM llm.letter)', 'the first call is asked');
-$holder = $node->background_psql('postgres');
-$holder->query_safe('BEGIN; LOCK TABLE llm.ledger_sum IN ACCESS EXCLUSIVE MODE');
-$log = -s $node->logfile;
-# The ledger is summed once a second: so that it is due when the answer comes.
-sql(q(CREATE FUNCTION pg_temp.forward(float8) RETURNS timestamptz LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_clock';
-	SELECT FROM pg_temp.forward(2)));
+sql(q(CREATE FUNCTION forward(float8) RETURNS timestamptz LANGUAGE C AS 'llm_enrich', 'llm_enrich_test_clock'));
+
+sub ask_and_lock
+{
+	my ($text, $lock) = @_;
+
+	$provider->hold;
+	my $asker = $node->background_psql('postgres', on_error_stop => 0);
+	$asker->query_until(qr/asked/, qq(\\echo asked
+		SET llm_enrich.max_in_flight = 1; SET llm_enrich.max_cost = @{[ $cost * 20 ]};
+		SELECT 'result ' || count(llm_classify(body || '$text', '{billing,bug}', options => '{"max_tokens": 20}'))
+			FROM ticket WHERE id <= 3;
+	));
+	wait_until('EXISTS (SELECT FROM llm.letter)', 'the first call is asked');
+	$holder = $node->background_psql('postgres');
+	$holder->query_safe("BEGIN; LOCK TABLE $lock");
+	$log = -s $node->logfile;
+	sql('SELECT forward(2)');
+	$provider->go_on;
+	return $asker;
+}
+
+my $asker = ask_and_lock('', 'llm.ledger_sum IN ACCESS EXCLUSIVE MODE');
+$asker->query_until(qr/result 3/, "\n");
+pass('P8: the cap of a statement is charged once with it, and its answers do not wait for sums that are locked');
+unlike(slurp_file($node->logfile, $log), qr/lock timeout/, 'P10: nor does anything fail');
+sql('SELECT forward(2)');
+$holder->query_safe('COMMIT');
+$holder->quit;
+$asker->quit;
+wait_until('NOT EXISTS (SELECT FROM llm.ledger_unsummed)', 'they are summed when they can be');
+
+# An answer is stored and a later step of the same transaction fails.
+$asker = ask_and_lock(' Again.', 'llm.answer IN ACCESS EXCLUSIVE MODE');
 my $since = $log;
-$provider->go_on;
 my $failures = 0;
 foreach (1 .. 3)
 {
