@@ -159,6 +159,16 @@ is_paid_for(LlmLimiter *limiter, LlmErrorClass class, LlmRefusalKind kind, int64
 	return true;
 }
 
+/*
+ * A row is refused once more, and nothing has passed since it was refused before: what a person has to fix is no
+ * chance then, however good the record is.
+ */
+static bool
+is_more_than_chance(const LlmRefusal *refusal, LlmRefusalKind kind)
+{
+	return kind == LLM_REFUSAL_PAUSE && refusal->refused_at != 0 && !refusal->suspect;
+}
+
 /* Was the refusal that ended the last generation a single one, and did the first probe after it pass? */
 static bool
 came_alone(const LlmBlameNotes *notes)
@@ -277,7 +287,9 @@ llm_blame_judge(LlmLimiter *limiter, LlmErrorClass class, uint32 generation, Llm
 		notes->probe_refused = true;
 		return blame_target(limiter, kind, now);
 	}
-	if (refusal->suspect || is_paid_for(limiter, class, kind, refusal->told_ms))
+	if (refusal->suspect)
+		return LLM_BLAME_ROW;
+	if (!is_more_than_chance(refusal, kind) && is_paid_for(limiter, class, kind, refusal->told_ms))
 		return LLM_BLAME_ROW;
 	if (kind == LLM_REFUSAL_SLOW_DOWN && look_for_chance(limiter))
 		return LLM_BLAME_ROW;

@@ -21,7 +21,8 @@
  * its first probe; for limits, once single refusals came at clearly different numbers in
  * flight.  For a 503 without a told time it is so from the start: twenty passes earn one.
  * When refusals use up the credit, the target is blamed again, and more evidence is needed
- * the next time.
+ * the next time.  A refused key, quota or model is not put down to chance where a row is refused again
+ * and nothing has passed since (ADR 117).
  *
  *	  judge()      at each refusal, before settle() or settle_row()
  *	  note_pass()  at each other answer, after settle()

@@ -51,6 +51,7 @@ static const LlmLimits limits = {0, 0, 64};
 static Row rows[10000];
 static int nrows;
 static TimestampTz now;
+static bool until_paused = false; /* run() ends then */
 static unsigned random_state = 1;
 
 static double
@@ -193,7 +194,7 @@ run(LlmErrorClass class, int64 told_ms, double by_chance, int64 seconds)
 			}
 			left += !row->over;
 		}
-		if (left == 0)
+		if (left == 0 || (until_paused && limiter.pause_class != LLM_OK))
 			return;
 		send_what_may_leave(&next_at);
 		for (int i = 0; i < nrows; i++)
@@ -337,6 +338,42 @@ test_true_limit(double rate, double burst, double least, double most_refused)
 	ok(100.0 * bucket.refused / requests <= most_refused, name);
 }
 
+/*
+ * A key that is withdrawn after many good answers, among which some were refused by chance: the few rows that come
+ * then show it within seconds, however long they were answered.
+ */
+static void
+test_withdrawn(double by_chance, int n, int64 idle, LlmErrorClass class)
+{
+	int done,
+		failed,
+		requests,
+		most;
+	TimestampTz withdrawn;
+	char name[128];
+
+	random_state = 1;
+	fresh(2000);
+	run(class, -1, by_chance, 3600);
+	count(&done, &failed, &requests, &most);
+	ok(done > 1900, "most of 2000 are done");
+	memset(rows, 0, sizeof(rows));
+	nrows = n;
+	for (int i = 0; i < n; i++)
+		rows[i].bad = true;
+	withdrawn = now += idle * SECOND;
+	until_paused = true;
+	run(class, -1, 0, (withdrawn - START) / SECOND + 200);
+	until_paused = false;
+	printf("# withdrawn, %g%% by chance before, %d rows: %.1f s\n", by_chance * 100, n, (double) (now - withdrawn) / SECOND);
+	snprintf(name, sizeof(name), "P7 %g%% by chance, then all of %d rows: the target is shut within 10 s", by_chance * 100, n);
+	ok(limiter.pause_class == class && now - withdrawn <= 10 * SECOND, name);
+	run(class, -1, 0, (now - START) / SECOND + 600);
+	count(&done, &failed, &requests, &most);
+	ok(n == 1 || failed == 0, "and no task fails of several");
+	ok(requests <= 40, "in few requests");
+}
+
 int
 main(void)
 {
@@ -370,5 +407,13 @@ main(void)
 	test_true_limit(500, 50, 0.85, 4);
 	test_true_limit(100, 100, 0.85, 10);
 	test_true_limit(100, 50, 0.85, 10);
+	for (int n = 1; n <= 3; n++)
+	{
+		test_withdrawn(0, n, 0, LLM_ERR_AUTH);
+		test_withdrawn(0.002, n, 0, LLM_ERR_AUTH);
+		test_withdrawn(0.002, n, 30, LLM_ERR_QUOTA);
+		test_withdrawn(0.05, n, 0, LLM_ERR_AUTH);
+		test_withdrawn(0.05, n, 1200, LLM_ERR_AUTH);
+	}
 	return finish();
 }
