@@ -29,6 +29,9 @@ typedef enum LlmKeySource
 	LLM_KEY_MAPPING /* user mapping option api_key */
 } LlmKeySource;
 
+/* Requests at a time where neither server nor model tell how many: polite to small servers. */
+#define LLM_TARGET_CONCURRENCY 64
+
 /* Where a task is sent.  All strings live in the context given to target(). */
 typedef struct LlmTarget
 {
@@ -51,7 +54,7 @@ typedef struct LlmTarget
 	const char *key_name; /* path or variable; the key itself for a mapping (wipe it after use) */
 	int requests_per_minute; /* 0: no limit told */
 	int tokens_per_minute; /* 0: no limit told */
-	int max_concurrency; /* 0: no limit told */
+	int max_concurrency; /* 0: no limit told, see LLM_TARGET_CONCURRENCY */
 	int timeout_ms;
 	int connect_timeout_ms;
 	int max_output_tokens; /* 0: not known */

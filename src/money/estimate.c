@@ -52,6 +52,12 @@ static const LlmGuess other_per_byte = {0.16, 0.33, 0.70};
 #define LATENCY_MS 1500
 #define START_S 0.2
 
+/*
+ * Calls a second that the workers of a database get through at best, however fast a provider answers: claimed, sent,
+ * stored and written (bench/RESULTS.md, on two cores).
+ */
+#define OWN_PACE 5000
+
 /* The line of input tokens over the bytes of a body. */
 typedef struct Line
 {
@@ -221,6 +227,7 @@ llm_estimate_seconds(const LlmEstimate *estimate, const LlmEstimatePace *pace)
 
 	if (estimate->calls <= 0)
 		return 0;
+	seconds = Max(seconds, estimate->calls / OWN_PACE);
 	if (pace->requests_per_minute > 0)
 		seconds = Max(seconds, requests * 60 / pace->requests_per_minute);
 	if (pace->tokens_per_minute > 0)

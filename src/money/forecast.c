@@ -223,8 +223,8 @@ seconds_of(const LlmForecastAsk *ask, const LlmEstimate *estimate, const LlmTarg
 
 	pace.latency_ms = stat->requests > 0 ? stat->latency_ms / stat->requests : 0;
 	pace.calls_each = llm_dialect_width(dialect, ask->op->kind);
-	pace.in_flight = target->max_concurrency > 0 ? Min(target->max_concurrency, llm_guc_max_connections)
-												 : llm_guc_max_connections;
+	pace.in_flight = Min(target->max_concurrency > 0 ? target->max_concurrency : LLM_TARGET_CONCURRENCY,
+						 llm_guc_max_connections);
 	pace.requests_per_minute = target->requests_per_minute;
 	pace.tokens_per_minute = target->tokens_per_minute;
 	return llm_estimate_seconds(estimate, &pace);

@@ -147,6 +147,9 @@ test_edges(void)
 	ok(fabs(llm_estimate_seconds(&estimate, &pace) - 10.2) < 0.01, "ten at a time take a tenth of the time");
 	pace.requests_per_minute = 60;
 	ok(fabs(llm_estimate_seconds(&estimate, &pace) - 100.2) < 0.01, "a limit makes it longer");
+	pace = (LlmEstimatePace){.latency_ms = 10, .in_flight = 1000, .calls_each = 100};
+	estimate.calls = 1000000;
+	ok(fabs(llm_estimate_seconds(&estimate, &pace) - 200.2) < 0.01, "no provider makes our own work faster");
 }
 
 int
