@@ -137,11 +137,17 @@ extern bool llm_shmem_wait_progress(long timeout_ms); /* backend; false on timeo
  */
 extern bool llm_shmem_report_worker(LlmWorkerKind kind, const char *state, int slots_used, int slots);
 
-/* A problem that needs somebody's attention, by subject ("server openai", "model fast"); NULL clears. */
+/*
+ * A problem that needs somebody's attention, by subject ("server openai", "model fast"); NULL clears.  It goes with
+ * the worker that reports it.
+ */
 extern void llm_shmem_report_problem(const char *subject, const char *problem, const char *hint);
 
 /* The same for work of one role: what a provider said about it may be that role's input. */
 extern void llm_shmem_report_problem_of(Oid role, const char *subject, const char *problem, const char *hint);
+
+/* One that outlives who reports it: the next worker reports it, or clears it, as soon as it starts. */
+extern void llm_shmem_report_lasting_problem(const char *subject, const char *problem, const char *hint);
 extern void llm_shmem_clear_problems(void); /* of this database */
 
 #endif /* LLM_SHMEM_H */

@@ -93,6 +93,7 @@ typedef struct LlmProblemEntry
 {
 	Oid database; /* InvalidOid: free */
 	Oid role; /* the role whose work waits, and that may read what a provider said; InvalidOid: every role */
+	int pid; /* of the process that says so, and with which it goes; 0: it stays */
 	TimestampTz since;
 	char subject[128];
 	char problem[256];
@@ -144,5 +145,8 @@ extern void llm_shmem_report_starving(bool starving);
  * held exclusively.
  */
 extern void llm_shmem_ask_for(LlmDatabase *entry, LlmWorkerKind kind, LlmWanted wanted);
+
+/* What a process has reported goes with it.  Lock held exclusively. */
+extern void llm_shmem_drop_problems_of(int pid);
 
 #endif /* LLM_SHMEM_LAYOUT_H */

@@ -6,6 +6,8 @@
  * They live in shared memory and not in a table, since one of them may be that
  * nothing can be written.  A role has a few in each database; when there are too many, one
  * of the role that has most gives way.  A problem is reported again and again while it lasts.
+ * Only who reports it knows when it is over, so it goes with that process, however that ends; its
+ * successor finds out what is left of it.
  *
  *-------------------------------------------------------------------------
  */
@@ -88,8 +90,8 @@ choose_entry(Oid role)
 	return chosen;
 }
 
-void
-llm_shmem_report_problem_of(Oid role, const char *subject, const char *problem, const char *hint)
+static void
+report(Oid role, int pid, const char *subject, const char *problem, const char *hint)
 {
 	char stored_subject[sizeof(llm_shared->problems[0].subject)];
 	LlmProblemEntry *entry;
@@ -114,6 +116,7 @@ llm_shmem_report_problem_of(Oid role, const char *subject, const char *problem, 
 			entry->since = llm_clock_steady();
 			memcpy(entry->subject, stored_subject, sizeof(entry->subject));
 		}
+		entry->pid = pid;
 		copy_text(entry->problem, problem, sizeof(entry->problem));
 		copy_text(entry->hint, hint, sizeof(entry->hint));
 	}
@@ -121,9 +124,31 @@ llm_shmem_report_problem_of(Oid role, const char *subject, const char *problem, 
 }
 
 void
+llm_shmem_report_problem_of(Oid role, const char *subject, const char *problem, const char *hint)
+{
+	report(role, MyProcPid, subject, problem, hint);
+}
+
+void
 llm_shmem_report_problem(const char *subject, const char *problem, const char *hint)
 {
-	llm_shmem_report_problem_of(InvalidOid, subject, problem, hint);
+	report(InvalidOid, MyProcPid, subject, problem, hint);
+}
+
+void
+llm_shmem_report_lasting_problem(const char *subject, const char *problem, const char *hint)
+{
+	report(InvalidOid, 0, subject, problem, hint);
+}
+
+void
+llm_shmem_drop_problems_of(int pid)
+{
+	for (int i = 0; i < LLM_MAX_PROBLEMS; i++)
+	{
+		if (llm_shared->problems[i].pid == pid)
+			llm_shared->problems[i].database = InvalidOid;
+	}
 }
 
 void

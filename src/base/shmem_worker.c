@@ -75,6 +75,7 @@ worker_exit(int code, Datum arg)
 		return;
 	if (!LWLockHeldByMe(llm_shared->lock))
 		LWLockAcquire(llm_shared->lock, LW_EXCLUSIVE);
+	llm_shmem_drop_problems_of(MyProcPid);
 	worker = my_worker(my_kind);
 	my_entry = NULL;
 	if (worker == NULL)

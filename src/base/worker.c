@@ -148,14 +148,14 @@ check_version(const char *version)
 
 	if (strcmp(version, LLM_ENRICH_VERSION) == 0)
 	{
-		llm_shmem_report_problem(VERSION_SUBJECT, NULL, NULL);
+		llm_shmem_report_lasting_problem(VERSION_SUBJECT, NULL, NULL);
 		return true;
 	}
 	problem = psprintf("restart needed: the library in memory is version %s, the extension is version %s",
 					   LLM_ENRICH_VERSION, version);
 	hint = psprintf("Restart the server if its library is of version %s now; otherwise run ALTER EXTENSION %s UPDATE.",
 					version, LLM_LIBRARY);
-	llm_shmem_report_problem(VERSION_SUBJECT, problem, hint);
+	llm_shmem_report_lasting_problem(VERSION_SUBJECT, problem, hint);
 	return false;
 }
 

@@ -59,11 +59,11 @@ llm_air_start(void)
 							  " llm_enrich.max_connections = %d.",
 							  limit, slots);
 
-		llm_shmem_report_problem(SUBJECT, problem, hint);
+		llm_shmem_report_lasting_problem(SUBJECT, problem, hint);
 		ereport(LOG, (errmsg("\"llm_enrich.max_connections\": %s", problem), errhint("%s", hint)));
 	}
 	else
-		llm_shmem_report_problem(SUBJECT, NULL, NULL);
+		llm_shmem_report_lasting_problem(SUBJECT, NULL, NULL);
 	llm_http_start(slots);
 }
 

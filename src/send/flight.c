@@ -650,7 +650,9 @@ llm_request_land(LlmRequest *request, TimestampTz now)
 	}
 	told = reply.plain != NULL ? reply.plain : reply.message;
 	if (is_unfit)
-		llm_route_leave_out(request->route, told);
+		llm_route_leave_out(request->route, told, now);
+	if (llm_route_is_answer(class))
+		llm_route_note_fit(request->route);
 	llm_route_note_way(request->route, class, request->learned.name != NULL);
 	request->route->cause = request->exchange.cause;
 	if (ruling.blame == LLM_BLAME_TARGET)

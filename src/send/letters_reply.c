@@ -80,7 +80,7 @@ is_again(const LlmFlight *flight, TimestampTz now)
 {
 	if (llm_letters_is_trial(flight->letter) || !llm_task_is_open(flight->settlement.state))
 		return false;
-	return !is_unusable(flight->class) || flight->settlement.elsewhere || flight->route->unfit ||
+	return !is_unusable(flight->class) || flight->settlement.elsewhere || flight->route->unfit != NULL ||
 		   llm_flight_may_hop(flight, now);
 }
 

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/guc.h"
 #include "base/shmem.h"
 #include "catalog/fdw.h"
 #include "catalog/secret.h"
@@ -32,9 +33,6 @@
 /* Until answers tell better: a short question and a short answer. */
 #define FIRST_INPUT_TOKENS 300
 #define FIRST_OUTPUT_TOKENS 50
-
-/* Concurrency where neither server nor model tell one: polite to small servers. */
-#define DEFAULT_CONCURRENCY 64
 
 /* No generation of the catalog: what has it is out of date. */
 #define GENERATION_NONE 0
@@ -136,7 +134,7 @@ resolve(LlmRoute *route)
 		route->limited = route->kind == LLM_REQUEST_CHAT ? target->model : psprintf("%s (vectors)", target->model);
 		route->limits.requests_per_minute = target->requests_per_minute;
 		route->limits.tokens_per_minute = target->tokens_per_minute;
-		route->limits.max_concurrency = target->max_concurrency > 0 ? target->max_concurrency : DEFAULT_CONCURRENCY;
+		route->limits.max_concurrency = target->max_concurrency > 0 ? target->max_concurrency : LLM_TARGET_CONCURRENCY;
 		add_network(route, &hint);
 		if (route->problem == NULL)
 			add_key(route, &hint);
@@ -161,6 +159,7 @@ make_route(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now)
 	route->input_tokens = FIRST_INPUT_TOKENS;
 	route->output_tokens = FIRST_OUTPUT_TOKENS;
 	route->wake_at = DT_NOBEGIN;
+	route->wanted_at = now;
 	dlist_init(&route->ahead_list);
 	resolve(route);
 	route->expires_at = route->problem == NULL ? DT_NOEND : TimestampTzPlusMilliseconds(now, PROBLEM_RECHECK_MS);
@@ -227,6 +226,12 @@ is_same_target(const LlmRoute *a, const LlmRoute *b)
 		   strcmp(a->target->model, b->target->model) == 0;
 }
 
+static bool
+has_fallback(const LlmRoute *route)
+{
+	return route->kind == LLM_REQUEST_CHAT && route->target->fallback != NULL;
+}
+
 /*
  * Replace the route.  A pause ends when what it was for may be over; not
  * when something else has changed in the catalog, or each such change would send one
@@ -256,9 +261,24 @@ replace_route(LlmRoute *route, TimestampTz now)
 	if (successor->problem == NULL && (!same || route->generation == GENERATION_NONE))
 		unpause(successor);
 	route->reported = false; /* now the successor's affair */
-	successor->replaced = route->replaced;
-	route->replaced = false;
+	if (has_fallback(successor) && has_fallback(route) &&
+		strcmp(successor->target->fallback, route->target->fallback) == 0)
+	{
+		successor->replaced = route->replaced;
+		route->replaced = false;
+	}
 	retire(route);
+}
+
+/*
+ * Does llm.health say something of a route that nobody has asked for as long as the sender itself would stay without
+ * work?  It is forgotten, as it would be then.
+ */
+static bool
+is_told_in_vain(const LlmRoute *route, TimestampTz now)
+{
+	return (route->reported || route->replaced || route->bereft) && route->in_flight == 0 &&
+		   now >= TimestampTzPlusMilliseconds(route->wanted_at, llm_guc_idle_timeout_ms);
 }
 
 void
@@ -272,7 +292,9 @@ llm_route_refresh(TimestampTz now)
 		bool wanted = route->wanted;
 
 		route->wanted = false;
-		if (route->generation == llm_catalog_generation() && route->expires_at > now)
+		if (wanted)
+			route->wanted_at = now;
+		if (route->generation == llm_catalog_generation() && route->expires_at > now && !is_told_in_vain(route, now))
 			continue;
 		if (wanted)
 			replace_route(route, now);
@@ -316,12 +338,6 @@ llm_route_look_up(const char *alias, Oid role, LlmRequestKind kind)
 			return route;
 	}
 	return NULL;
-}
-
-static bool
-has_fallback(const LlmRoute *route)
-{
-	return route->kind == LLM_REQUEST_CHAT && route->target->fallback != NULL;
 }
 
 LlmRoute *
@@ -514,12 +530,9 @@ room_to_try(LlmRoute *route, int taken, TimestampTz now)
 void
 llm_route_note_way(LlmRoute *route, LlmErrorClass class, bool refused)
 {
-	bool answered = class == LLM_OK || class == LLM_ERR_INVALID || class == LLM_ERR_REFUSED ||
-					class == LLM_ERR_TRUNCATED || class == LLM_ERR_TOO_LONG;
-
 	if (refused)
 		route->refused = true;
-	else if (answered)
+	else if (llm_route_is_answer(class))
 		route->proven = true;
 }
 
@@ -655,16 +668,21 @@ llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each
 	route->taken -= n;
 }
 
-void
-llm_route_report(LlmRoute *route, const char *problem, const char *hint)
+/* Has another route of the role to the same alias, which it was named by or the default, the same to say? */
+static bool
+is_said_by_another(const LlmRoute *route)
 {
-	const char *alias = route->alias != NULL ? route->alias : "(default)";
-	char *subject = psprintf(route->kind == LLM_REQUEST_CHAT ? "model \"%s\"" : "model \"%s\" (vectors)", alias);
+	dlist_iter iter;
 
-	llm_shmem_report_problem_of(route->role, subject, problem, hint);
-	route->reported = (problem != NULL);
-	route->reported_in_doubt = false;
-	pfree(subject);
+	dlist_foreach(iter, &routes)
+	{
+		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
+
+		if (other != route && (other->replaced || other->bereft) && other->role == route->role &&
+			strcmp(other->target->alias, route->target->alias) == 0)
+			return true;
+	}
+	return false;
 }
 
 void
@@ -672,7 +690,9 @@ llm_route_report_fallback(LlmRoute *route, const char *problem, const char *hint
 {
 	char *subject = psprintf("fallback of model \"%s\"", route->target->alias);
 
-	llm_shmem_report_problem_of(route->role, subject, problem, hint);
 	route->replaced = (problem != NULL);
+	route->bereft = false;
+	if (problem != NULL || !is_said_by_another(route))
+		llm_shmem_report_problem_of(route->role, subject, problem, hint);
 	pfree(subject);
 }

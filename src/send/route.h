@@ -38,6 +38,7 @@ typedef struct LlmRoute
 	TimestampTz expires_at; /* a route with a problem is tried again then */
 	bool stale; /* replaced; goes when its last request is over */
 	bool wanted; /* somebody asked for it since the last refresh */
+	TimestampTz wanted_at; /* of the last refresh that somebody had asked for it before */
 	int in_flight; /* requests that use it */
 	int taken; /* granted by the limiter, and neither settled nor given back yet */
 	int letters; /* of these, for immediate calls */
@@ -93,8 +94,10 @@ typedef struct LlmRoute
 	bool probing; /* and this */
 	TimestampTz probe_at; /* while its fallback is asked: it gets no request to try before */
 	bool replaced; /* its fallback is asked, as llm.health says */
+	char *instead; /* in these words; NULL: its predecessor's */
 	bool bereft; /* its fallback is left out, as llm.health says */
-	bool unfit; /* as a fallback: it has refused a request for another model, and would refuse all */
+	char *unfit; /* as a fallback it has refused a request for another model, and would refuse all: why; else NULL */
+	TimestampTz unfit_at;
 	uint32 repairs; /* of the limiter then */
 	LlmErrorClass pause_class; /* of the limiter, where the reason is a pause */
 	TimestampTz wake_at;
@@ -177,12 +180,21 @@ extern TimestampTz llm_route_look_at(const LlmRoute *route);
 
 /*
  * A request that came here as to the fallback of its model was refused for what the target is: it is left out from
- * now on, until the catalog changes, and llm.health says why.
+ * now on, and llm.health says why, until the catalog changes, it answers somebody, or ten minutes are over.
  */
-extern void llm_route_leave_out(LlmRoute *fallback, const char *why);
+extern void llm_route_leave_out(LlmRoute *fallback, const char *why, TimestampTz now);
+
+/* The target has answered a chat, so that no route to it is left out any more. */
+extern void llm_route_note_fit(const LlmRoute *route);
+
+/* Those that have been left out long enough may be tried again. */
+extern void llm_route_try_unfit(TimestampTz now);
 
 /* Keys may have changed: the next refresh replaces all routes, and lets paused targets try. */
 extern void llm_route_forget_all(void);
+
+/* Has the model read the question, whatever it made of it, so that key, address and name are right? */
+extern bool llm_route_is_answer(LlmErrorClass class);
 
 /* An answer of this class came, and whether the host refused how it was asked. */
 extern void llm_route_note_way(LlmRoute *route, LlmErrorClass class, bool refused);

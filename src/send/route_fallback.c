@@ -20,6 +20,9 @@
 
 #include "send/route.h"
 
+/* What has refused a request as a fallback is left out so long: ms. */
+#define UNFIT_MS (10 * 60 * 1000)
+
 /* A target that is out, and whose gate is open, is offered a request so often: ms. */
 #define PROBE_MS 2000
 
@@ -31,7 +34,7 @@ llm_route_fallback(const LlmRoute *route)
 	if (route->problem != NULL)
 		return NULL;
 	other = llm_route_of_fallback(route);
-	if (other == NULL || other->problem != NULL || other->unfit || other->target->gives_vectors ||
+	if (other == NULL || other->problem != NULL || other->unfit != NULL || other->target->gives_vectors ||
 		llm_route_shares_limiter(route, other))
 		return NULL;
 	return other;
@@ -58,63 +61,144 @@ llm_route_fallback_now(const LlmRoute *route, TimestampTz now)
 static void
 tell_left_out(LlmRoute *route, const LlmRoute *other, const char *why)
 {
+	char *fallback = quote_literal_cstr(other->target->alias);
 	char *problem = psprintf("model \"%s\" at server \"%s\" is left out: %s", other->target->alias,
 							 other->target->server, why);
-	char *hint = psprintf("SELECT llm.alter_model(%s, fallback => '...'); or correct that model.",
-						  quote_literal_cstr(route->target->alias));
+	char *hint = psprintf("SELECT * FROM llm.check(%s); takes it in again when it answers. Another one: SELECT llm.alter_model(%s, fallback => '...');",
+						  fallback, quote_literal_cstr(route->target->alias));
 
 	llm_route_report_fallback(route, problem, hint);
 	route->replaced = false;
 	route->bereft = true;
+	pfree(fallback);
 	pfree(problem);
 	pfree(hint);
 }
 
+/* Is one left out, as far as this process knows?  Else nobody has to look for it. */
+static bool any_unfit = false;
+
 void
-llm_route_leave_out(LlmRoute *fallback, const char *why)
+llm_route_leave_out(LlmRoute *fallback, const char *why, TimestampTz now)
 {
 	dlist_iter iter;
 
-	if (fallback->unfit)
+	if (fallback->unfit != NULL)
 		return;
-	fallback->unfit = true;
+	fallback->unfit = MemoryContextStrdup(fallback->context, why);
+	fallback->unfit_at = now;
+	any_unfit = true;
 	dlist_foreach(iter, llm_route_all())
 	{
 		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
 
 		if (llm_route_of_fallback(route) == fallback)
-			tell_left_out(route, fallback, why);
+			tell_left_out(route, fallback, fallback->unfit);
+	}
+}
+
+/* It is left out no more, and llm.health says so of no route. */
+static void
+take_back(LlmRoute *fallback)
+{
+	dlist_iter iter;
+
+	pfree(fallback->unfit);
+	fallback->unfit = NULL;
+	if (fallback->reported)
+		llm_route_report(fallback, NULL, NULL);
+	dlist_foreach(iter, llm_route_all())
+	{
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->bereft && llm_route_of_fallback(route) == fallback)
+			llm_route_report_fallback(route, NULL, NULL);
+	}
+}
+
+void
+llm_route_note_fit(const LlmRoute *route)
+{
+	dlist_iter iter;
+
+	if (!any_unfit)
+		return;
+	dlist_foreach(iter, llm_route_all())
+	{
+		LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
+
+		if (other->unfit != NULL && llm_route_shares_limiter(route, other))
+			take_back(other);
+	}
+}
+
+void
+llm_route_try_unfit(TimestampTz now)
+{
+	dlist_iter iter;
+
+	if (!any_unfit)
+		return;
+	any_unfit = false;
+	dlist_foreach(iter, llm_route_all())
+	{
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->unfit == NULL)
+			continue;
+		if (now >= TimestampTzPlusMilliseconds(route->unfit_at, UNFIT_MS))
+			take_back(route);
+		else
+			any_unfit = true;
 	}
 }
 
 /* One that is known to give no text is not even tried. */
 static void
-look_at_kind(LlmRoute *route)
+look_at_fallback(LlmRoute *route)
 {
 	const LlmRoute *other = route->bereft ? NULL : llm_route_of_fallback(route);
 
-	if (other != NULL && other->target->gives_vectors)
+	if (other == NULL)
+		return;
+	if (other->target->gives_vectors)
 		tell_left_out(route, other, "it gives vectors and no text");
+	else if (other->unfit != NULL)
+		tell_left_out(route, other, other->unfit);
 }
 
+static void
+log_fallback(const LlmRoute *route, const LlmRoute *other, const char *why)
+{
+	ereport(LOG,
+			(errmsg("model \"%s\" at server \"%s\" cannot be asked; its fallback \"%s\" at server \"%s\" is",
+					route->target->alias, route->target->server, other->target->alias, other->target->server),
+			 errdetail_internal("%s", why)));
+}
+
+/* Told once, and again when it is for another reason. */
 static void
 begin_fallback(LlmRoute *route, const LlmRoute *other)
 {
 	const char *reason = llm_route_reason(route);
-	char *problem;
+	const char *why = reason != NULL ? reason : "no answer";
+	char *problem = psprintf("model \"%s\" at server \"%s\" is asked instead: %s", other->target->alias,
+							 other->target->server, why);
 	char *hint;
 
-	if (route->replaced)
+	if (route->replaced && route->instead != NULL && strcmp(route->instead, problem) == 0)
+	{
+		pfree(problem);
 		return;
-	problem = psprintf("model \"%s\" at server \"%s\" is asked instead: %s", other->target->alias, other->target->server,
-					   reason != NULL ? reason : "no answer");
+	}
+	if (!route->replaced)
+		log_fallback(route, other, why);
 	hint = psprintf("\"%s\" is tried from time to time, and asked again as soon as it answers. At once: SELECT * FROM llm.check(%s);",
 					route->target->alias, quote_literal_cstr(route->target->alias));
-	ereport(LOG,
-			(errmsg("model \"%s\" at server \"%s\" cannot be asked; its fallback \"%s\" at server \"%s\" is",
-					route->target->alias, route->target->server, other->target->alias, other->target->server),
-			 errdetail_internal("%s", reason != NULL ? reason : "no answer")));
 	llm_route_report_fallback(route, problem, hint);
+	if (route->instead != NULL)
+		pfree(route->instead);
+	route->instead = MemoryContextStrdup(route->context, problem);
 	pfree(problem);
 	pfree(hint);
 }
@@ -131,7 +215,7 @@ llm_route_now(LlmRoute *route, bool may_probe, TimestampTz now, bool *probe)
 		if (route->replaced)
 			llm_route_report_fallback(route, NULL, NULL);
 		if (out)
-			look_at_kind(route);
+			look_at_fallback(route);
 		return route;
 	}
 	begin_fallback(route, other);

@@ -99,7 +99,7 @@ llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message,
 		hint = llm_route_hint(route->target, class, route->cause);
 	if (hint != NULL)
 		llm_route_report(route, message, hint);
-	else if (class == LLM_OK && route->reported)
+	else if (llm_route_is_answer(class) && route->reported)
 		llm_route_report(route, NULL, NULL);
 }
 

@@ -346,6 +346,7 @@ static void
 find_routes(LlmPass *pass)
 {
 	llm_route_refresh(pass->now);
+	llm_route_try_unfit(pass->now);
 	llm_joblist_route(pass->now);
 }
 

@@ -206,23 +206,37 @@ $second->go_on;
 $first->script({});
 wait_idle($node);
 
-# A fallback that answers no such request, or is no model at all: it is left out, and its job goes on.
+# A fallback that answers no such request, or is no model at all: it is left out, and its job goes on. llm.health says
+# so until the fallback answers, is none any more, or nobody is left who has seen it.
+sub second_is_well
+{
+	$second->script({});
+	return $node->safe_psql('postgres', q(SELECT * FROM llm.check('slow')));
+}
+my $left = q(SELECT problem FROM llm.health WHERE subject = 'fallback of model "fast"');
 foreach my $case (
 	[ 'a wrong kind', { status => 404, body => { error => {
 		message => 'This is not a chat model and thus not supported in the v1/chat/completions endpoint.',
-		type => 'invalid_request_error', param => 'model', code => undef } } }, qr/This is not a chat model/ ],
-	[ 'a name that nobody knows', refusal(404, 'model_not_found'), qr/model_not_found/ ])
+		type => 'invalid_request_error', param => 'model', code => undef } } }, qr/This is not a chat model/,
+		\&second_is_well, 'when it answers' ],
+	[ 'a name that nobody knows', refusal(404, 'model_not_found'), qr/model_not_found/,
+		sub { $node->safe_psql('postgres', q(SELECT llm.alter_model('fast', fallback => ''))) },
+		'when it is none any more' ],
+	[ 'a sender that ends', refusal(404, 'model_not_found'), qr/model_not_found/,
+		sub { $node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE backend_type = 'llm_enrich sender')) },
+		'when the sender has ended' ])
 {
-	my ($what, $script, $words) = @{$case};
-	my $health = q(SELECT problem FROM llm.health WHERE subject = 'fallback of model "fast"');
+	my ($what, $script, $words, $repair, $when) = @{$case};
 	my ($rc, $out, $err);
 
+	second_is_well();
 	$node->safe_psql('postgres', q(SELECT llm.alter_model('fast', fallback => 'slow')));
 	$first->script(refusal(401, 'invalid_api_key'));
 	$second->script($script);
 	$rows = ask(5, "left out $what");
 	my $left_out = qr/^model "slow" at server "second" is left out: .*$words/s;
-	like(wait_text($node, $health, $left_out), $left_out, "$what: llm.health says that the fallback is left out");
+	like(wait_text($node, $left, $left_out), $left_out, "$what: llm.health says that the fallback is left out");
 	$rc = $node->psql('postgres', q(SELECT llm_classify('now', '{billing,bug}')), stdout => \$out, stderr => \$err);
 	isnt($rc, 0, "$what: a statement that waits has no answer");
 	unlike($err, $words, "$what: and hears of the model that it named");
@@ -230,9 +244,9 @@ foreach my $case (
 	ok(wait_forward($node, 'SELECT NOT EXISTS (SELECT FROM llm.queue)'), "$what: the job goes on with that one");
 	is(answered($rows), 'first 5', "$what: which answers all");
 	is($node->safe_psql('postgres', q(SELECT count(*) FROM llm.job WHERE state = 'paused')), 0, "$what: no job is paused");
-	$node->safe_psql('postgres', q(SELECT llm.alter_model('fast', fallback => '')));
+	$repair->();
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM ($left) h"), "$what: llm.health forgets it $when");
 }
-$node->safe_psql('postgres', q(SELECT llm.alter_model('fast', fallback => 'slow')));
 
 # What may be typed.
 sub refused
