@@ -207,8 +207,12 @@ LlmRoute *
 llm_route_now(LlmRoute *route, bool may_probe, TimestampTz now, bool *probe)
 {
 	bool out = is_out(route, now);
-	LlmRoute *other = out ? llm_route_fallback_now(route, now) : NULL;
+	LlmRoute *other = out ? llm_route_fallback(route) : NULL;
+	bool both = other != NULL && is_out(other, now);
 
+	/* nobody else may ask it: when its time has come it gets its request to try from here */
+	if (both && (other->shut_until > now || other->probing))
+		other = NULL;
 	*probe = false;
 	if (other == NULL)
 	{
@@ -218,7 +222,8 @@ llm_route_now(LlmRoute *route, bool may_probe, TimestampTz now, bool *probe)
 			look_at_fallback(route);
 		return route;
 	}
-	begin_fallback(route, other);
+	if (!both)
+		begin_fallback(route, other);
 	if (!may_probe || route->shut_until > now || route->probe_at > now)
 		return other;
 	/* it need not come to anything: another database's may be out, or no place is free */
