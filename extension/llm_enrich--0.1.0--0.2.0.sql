@@ -2343,7 +2343,8 @@ WHERE p.waiting > 0 AND p.reserved = 0::numeric AND (b.per = 'total' OR p.needed
 UNION ALL
 SELECT 'job', pg_catalog.concat('job ', j.id), j.state, j.reason,
 	CASE WHEN j.reason LIKE 'budget: max_cost%' THEN pg_catalog.format(
-		'SELECT llm.cancel(job => %s); what is left can be queued again under another llm_enrich.max_cost', j.id) END,
+		'SELECT llm.cancel(job => %s); what is left can be queued again under another llm_enrich.max_cost', j.id)
+		ELSE pg_catalog.format('It goes on when that is done. To give it up: SELECT llm.cancel(job => %s);', j.id) END,
 	NULL, NULL, NULL, NULL
 FROM llm.job j WHERE j.state <> 'finished' AND j.max_cost IS NOT NULL AND j.reason LIKE 'budget: %';
 COMMENT ON COLUMN llm.health.kind IS 'launcher, sender, writer, setting, server, model, budget, job, table, problem, target or habit';

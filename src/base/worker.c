@@ -176,8 +176,12 @@ check_database(void)
 static void
 wait_for_predecessor(LlmWorkerKind kind)
 {
-	llm_shmem_report_problem(worker_subjects[kind], "another one of this database has not ended yet",
-							 "It is in pg_stat_activity. Unless it ends by itself, end it with pg_terminate_backend().");
+	char *hint = psprintf("Unless it ends by itself: SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
+						  " current_database() AND backend_type = '%s' AND pid <> %d;",
+						  MyBgworkerEntry->bgw_type, MyProcPid);
+
+	llm_shmem_report_problem(worker_subjects[kind], "another one of this database has not ended yet", hint);
+	pfree(hint);
 	(void) llm_shmem_report_worker(kind, "waiting for another to end", 0, 0);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PREDECESSOR_RETRY_MS, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);

@@ -21,6 +21,7 @@
 
 #include "common/cryptohash.h"
 #include "common/sha2.h"
+#include "utils/builtins.h"
 
 #include "catalog/secret.h"
 
@@ -143,7 +144,7 @@ read_key_file(const char *path, const char **problem, const char **hint)
 	if (len < 0)
 	{
 		*problem = psprintf("could not read key file \"%s\": %s", path, why);
-		*hint = "The file must exist and be readable for the operating system user that runs PostgreSQL.";
+		*hint = "The file must exist and be readable for the operating system user that runs PostgreSQL; then SELECT pg_reload_conf();";
 	}
 	else
 	{
@@ -151,7 +152,7 @@ read_key_file(const char *path, const char **problem, const char **hint)
 		if (key == NULL)
 		{
 			*problem = psprintf("the key in file \"%s\" %s", path, why);
-			*hint = "The file must hold the key and nothing else; reload the configuration after correcting it.";
+			*hint = "The file must hold the key and nothing else; after correcting it: SELECT pg_reload_conf();";
 		}
 	}
 	explicit_bzero(buffer, sizeof(buffer));
@@ -190,7 +191,7 @@ read_key_mapping(const LlmTarget *target, const char **problem, const char **hin
 	if (key == NULL)
 	{
 		*problem = psprintf("the key in the user mapping of server \"%s\" %s", target->server, why);
-		*hint = "ALTER USER MAPPING ... OPTIONS (SET api_key '...') sets another one.";
+		*hint = psprintf("ALTER USER MAPPING FOR ... SERVER %s OPTIONS (SET api_key '...');", quote_identifier(target->server));
 	}
 	return key;
 }

@@ -54,4 +54,7 @@ extern void llm_limiter_unlock(void);
  */
 extern int llm_limiter_copy_waiting(TimestampTz now, int64 recent_ms, LlmLimiterSlot **copies);
 
+/* Ends the name of the model where its limiter is that of vectors. */
+#define LLM_LIMITED_VECTORS " (vectors)"
+
 #endif /* LLM_LIMITER_SHARED_H */

@@ -55,8 +55,8 @@ llm_air_start(void)
 	{
 		char *problem = psprintf("there are descriptors for %d simultaneous requests, not for %d", slots,
 								 llm_guc_max_connections);
-		char *hint = psprintf("Raise the operating system's hard limit of open files for the server, now %d, or set"
-							  " llm_enrich.max_connections = %d.",
+		char *hint = psprintf("Raise the operating system's hard limit of open files for the server, now %d, or"
+							  " ALTER SYSTEM SET llm_enrich.max_connections = %d; then restart the server.",
 							  limit, slots);
 
 		llm_shmem_report_lasting_problem(SUBJECT, problem, hint);

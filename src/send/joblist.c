@@ -356,11 +356,13 @@ llm_joblist_put_back(LlmJob *job, int64 task)
 void
 llm_joblist_hold_back(LlmJob *job, const char *why)
 {
-	static const char hint[] = "See llm.dead_letter for what is wrong; llm.retry() asks again, as a new job.";
 	StringInfoData problem;
+	char *hint;
 
 	if (job->held_back != NULL)
 		return;
+	hint = psprintf("SELECT * FROM llm.dead_letter WHERE job = " INT64_FORMAT "; says what is wrong. To ask again, as a new job: SELECT llm.retry(job => " INT64_FORMAT ");",
+					job->id, job->id);
 	initStringInfo(&problem);
 	appendStringInfo(&problem, "failed tasks are not asked again: %s", why);
 	job->held_back = MemoryContextStrdup(job->context, problem.data);
@@ -370,6 +372,7 @@ llm_joblist_hold_back(LlmJob *job, const char *why)
 			 errhint("%s", hint)));
 	report(job, problem.data, hint);
 	pfree(problem.data);
+	pfree(hint);
 }
 
 void

@@ -131,7 +131,7 @@ resolve(LlmRoute *route)
 		route->endpoint = target->endpoint;
 		route->reasons = llm_dialect_may_reason(target->model);
 		route->host = host_part(target->base_url);
-		route->limited = route->kind == LLM_REQUEST_CHAT ? target->model : psprintf("%s (vectors)", target->model);
+		route->limited = route->kind == LLM_REQUEST_CHAT ? target->model : psprintf("%s" LLM_LIMITED_VECTORS, target->model);
 		route->limits.requests_per_minute = target->requests_per_minute;
 		route->limits.tokens_per_minute = target->tokens_per_minute;
 		route->limits.max_concurrency = target->max_concurrency > 0 ? target->max_concurrency : LLM_TARGET_CONCURRENCY;

@@ -152,8 +152,8 @@ put_launcher(ReturnSetInfo *result, const Picture *picture)
 	{
 		row.state = "not running";
 		row.problem = "no worker can be started";
-		row.hint = psprintf("It is started again a few seconds after it ended. If it is not, raise \"max_worker_processes\", now %d, and restart the server.",
-							max_worker_processes);
+		row.hint = psprintf("It is started again a few seconds after it ended. If it is not: ALTER SYSTEM SET max_worker_processes = %d; then restart the server.",
+							max_worker_processes + MORE_PROCESSES);
 	}
 	put_row(result, &row);
 }
@@ -205,7 +205,7 @@ describe_trouble(const LlmWorkerEntry *worker, TimestampTz now, Row *row)
 	else if (worker->failures > 0 && !recovered)
 	{
 		row->problem = psprintf("it ended with an error %d times in a row", worker->failures);
-		row->hint = "See the server's log.";
+		row->hint = "It is started again by itself. The server's log says why it ended; SELECT pg_current_logfile(); names the file, where PostgreSQL writes one.";
 	}
 }
 
@@ -276,21 +276,33 @@ put_problems(ReturnSetInfo *result, const Picture *picture)
 	}
 }
 
-/* What ends a pause. */
-static const char *
-pause_hint(LlmErrorClass class)
+/* What ends a pause, and what says more; of a target the model is known, but not by which aliases it is asked. */
+static char *
+pause_hint(LlmErrorClass class, const char *model)
 {
+	static const char vectors[] = LLM_LIMITED_VECTORS;
+	int length = strlen(model);
+	int suffix = strlen(vectors);
+	const char *what;
+
+	if (length > suffix && strcmp(model + length - suffix, vectors) == 0)
+		length -= suffix;
 	switch (class)
 	{
 		case LLM_ERR_AUTH:
-			return "Check the key and what it may do; a new one is tried at once.";
+			what = "A new key, or one that may do more, is tried at once.";
+			break;
 		case LLM_ERR_QUOTA:
-			return "Raise it with the provider; it is tried again from time to time.";
+			what = "Raise it with the provider; it is tried again from time to time.";
+			break;
 		case LLM_ERR_UNKNOWN_MODEL:
-			return "Check the name in llm.model; a change is tried at once.";
+			what = "SELECT llm.alter_model('...', model => '...'); is tried at once.";
+			break;
 		default:
-			return "Check the server, its options and its user mappings; llm.check() of the model has the provider's words.";
+			what = "What is changed of the server, its options and its user mappings is tried at once.";
 	}
+	return psprintf("%s What the provider says: SELECT llm.check(alias) FROM llm.model WHERE model = %s;", what,
+					quote_literal_cstr(pnstrdup(model, length)));
 }
 
 static void
@@ -310,7 +322,7 @@ put_target(ReturnSetInfo *result, const LlmLimiterSlot *slot, TimestampTz now)
 	if (paused)
 	{
 		row.problem = llm_error_pause_text(limiter->pause_class);
-		row.hint = pause_hint(limiter->pause_class);
+		row.hint = pause_hint(limiter->pause_class, slot->model);
 	}
 	row.slots_used = limiter->in_flight;
 	row.slots = (limiter->window > 0) ? (int) limiter->window : 0;

@@ -56,7 +56,7 @@ sub turn
 my $first = turn();
 my ($room) = sql(q(SELECT problem FROM llm.health WHERE problem ~ 'descriptors')) =~ /for (\d+) simultaneous requests, not for 1000/;
 ok(defined $room, 'llm.health says how many requests there are descriptors for');
-like(sql(q(SELECT hint FROM llm.health WHERE problem ~ 'descriptors')), qr/now @{[LIMIT]}, or set llm_enrich.max_connections = $room\./,
+like(sql(q(SELECT hint FROM llm.health WHERE problem ~ 'descriptors')), qr/now @{[LIMIT]}, or ALTER SYSTEM SET llm_enrich.max_connections = $room;/,
 	'and what to do');
 like(slurp_file($node->logfile), qr/"llm_enrich.max_connections": there are descriptors for $room simultaneous requests/,
 	'so does the log');
