@@ -65,8 +65,9 @@ pause_job(int64 job, const char *why)
 	Datum values[2];
 
 	values[0] = Int64GetDatum(job);
-	values[1] = CStringGetTextDatum(psprintf("paused: %s; see llm.dead_letter, then llm.resume(job => " INT64_FORMAT ")",
-											 why, job));
+	values[1] = CStringGetTextDatum(psprintf("paused: %s; SELECT * FROM llm.dead_letter WHERE job = " INT64_FORMAT
+											 "; says why, and SELECT llm.resume(job => " INT64_FORMAT "); goes on",
+											 why, job, job));
 	llm_spi_execute(&pause_statement, values, NULL, false);
 }
 

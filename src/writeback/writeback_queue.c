@@ -542,7 +542,7 @@ static void
 put_off(LlmWriteJob *job, const char *shape)
 {
 	char *reason = psprintf("paused: owner, triggers, rules, policies, constraints or the like of %s have changed since"
-							" it was asked; look at them, then llm.resume(job => " INT64_FORMAT ")",
+							" it was asked; look at them, then SELECT llm.resume(job => " INT64_FORMAT ");",
 							job->relation_name, job->id);
 	Datum values[3];
 

@@ -55,7 +55,7 @@ my $job = enrich('box', 'mallory', $super);
 sql('SET ROLE mallory', sprintf($trigger, 'box'));
 is(outcome($job), 'paused 0 0', "P9: a superuser's write-back waits when the owner has added a trigger");
 like(sql("SELECT why FROM llm.progress WHERE job = $job"),
-	qr/^paused: owner, triggers, .* of public\.box have changed since .*, then llm\.resume\(job => $job\)$/,
+	qr/^paused: owner, triggers, .* of public\.box have changed since .*, then SELECT llm\.resume\(job => $job\);$/,
 	'with its reason');
 is(sql(q(SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory')), 'f', 'the owner got nothing');
 is(sql("SELECT count(*) FROM box WHERE llm_is_pending(label)"), 3, 'the cells are pending');
