@@ -344,6 +344,8 @@ slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double
 	int accepted = limiter->accepted;
 
 	if (!probe)
+		limiter->kept_window = limiter->window;
+	if (!probe && (!limiter->pace_kept || class != LLM_ERR_RATE_LIMITED))
 		llm_window_narrow(limiter);
 	cool_down(limiter, class == LLM_ERR_RATE_LIMITED ? accepted : 0, retry_after_ms, jitter, now);
 	limiter->out = (probe && class == LLM_ERR_OVERLOADED);
@@ -351,7 +353,7 @@ slow_down(LlmLimiter *limiter, LlmErrorClass class, int64 retry_after_ms, double
 							   accepted > BEYOND_CHANCE_WINDOWS * limiter->threshold;
 	if (probe || class != LLM_ERR_RATE_LIMITED)
 		return;
-	llm_pace_note_refusal(limiter, accepted, now);
+	llm_pace_note_refusal(limiter, accepted, retry_after_ms > 0, now);
 	llm_bucket_keep_for_probe(limiter, now);
 }
 
@@ -382,7 +384,9 @@ note_alive(LlmLimiter *limiter)
 		limiter->out = false;
 		limiter->pause_class = LLM_OK;
 		limiter->told_before_check = 0;
-		if (limiter->exceeded_little)
+		if (limiter->pace_kept)
+			limiter->window = Max(limiter->window, limiter->kept_window);
+		else if (limiter->exceeded_little)
 			limiter->window = Max(limiter->window, limiter->threshold);
 		limiter->exceeded_little = false;
 		if (limiter->silent_window > 0)

@@ -149,6 +149,14 @@ typedef struct LlmLimiter
 	int pace_patience; /* answers before it is raised */
 	bool pace_met; /* a raise was refused */
 	bool pace_halved; /* halved since the last raise: refused after few answers without a raise */
+	bool pace_kept; /* found after many answers: between what was borne and what was refused */
+	double pace_top; /* the slowest that was refused since it was found; 0 = none */
+	int pace_rises; /* beyond pace_top, in a row */
+	int pace_doubts; /* that the rate is why a kept pace is refused */
+	int pace_spared; /* refusals that no pace is kept for, since others did not come from the rate */
+	int pace_spare; /* the next time that it is given up */
+	TimestampTz pace_refused_at; /* the last refusal of a generation */
+	double kept_window; /* the window when a kept pace was refused */
 	int short_generations; /* consecutive generations that ended after very few answers */
 	double short_pace; /* the fastest rate in one of these, per second */
 	double generation_answers; /* answers per generation, moving average; 0 = not known */

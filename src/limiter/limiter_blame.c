@@ -104,8 +104,12 @@ call_it_chance(LlmLimiter *limiter, LlmRefusalKind kind)
 
 	doubt->by_chance = true;
 	doubt->credit = most_credit(limiter, kind);
-	if (kind == LLM_REFUSAL_SLOW_DOWN)
-		limiter->threshold = 0;
+	if (kind != LLM_REFUSAL_SLOW_DOWN)
+		return;
+	limiter->threshold = 0;
+	if (limiter->pace_kept)
+		limiter->pace = 0;
+	limiter->pace_kept = false;
 }
 
 static void

@@ -40,6 +40,9 @@
 #define REQUESTS_HELD 1.01
 #define REQUESTS_HELD_S 0.05
 
+/* What the pace lets go together where it is fast: a sender wakes up by the millisecond. */
+#define PACED_HELD_S 0.006
+
 /* A bucket of tokens holds what flows in within a second: providers count tokens by the minute. */
 #define TOKENS_HELD_S 1.0
 
@@ -244,7 +247,7 @@ view_buckets(LlmLimiter *limiter, const LlmLimits *limits, LlmBucketKind kind, T
 	int n = 0;
 
 	if (kind == LLM_BUCKETS_OF_REQUESTS && limiter->pace > 0)
-		views[n++] = (View){&limiter->paced, limiter->pace, REQUESTS_HELD, true};
+		views[n++] = (View){&limiter->paced, limiter->pace, Max(REQUESTS_HELD, limiter->pace * PACED_HELD_S), true};
 	if (buckets->learned_rate > 0)
 		views[n++] = (View){&buckets->learned, buckets->learned_rate, buckets->learned_limit, told <= 0};
 	for (int i = 0; i < LLM_TOLD_PLACES && kept > 0; i++)

@@ -18,7 +18,7 @@
 
 extern void llm_pace_note_answer(LlmLimiter *limiter);
 
-/* accepted: answers of the generation that the refusal ended. */
-extern void llm_pace_note_refusal(LlmLimiter *limiter, int accepted, TimestampTz now);
+/* accepted: answers of the generation that the refusal ended; told: it told a time to wait. */
+extern void llm_pace_note_refusal(LlmLimiter *limiter, int accepted, bool told, TimestampTz now);
 
 #endif /* LLM_LIMITER_PACE_H */

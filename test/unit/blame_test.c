@@ -404,9 +404,12 @@ main(void)
 	test_share_beside_chance(0.01, -1, LLM_ERR_OVERLOADED, 0.7, "P6 503 to one in a hundred");
 	test_share_beside_chance(0.01, 100, LLM_ERR_RATE_LIMITED, 0.6, "P6 429 that tells 0.1 s to one in a hundred");
 	test_true_limit(500, 100, 0.93, 4);
-	test_true_limit(500, 50, 0.85, 4);
+	test_true_limit(500, 50, 0.93, 4);
+	test_true_limit(500, 25, 0.88, 4);
+	test_true_limit(500, 10, 0.8, 4);
 	test_true_limit(100, 100, 0.85, 10);
 	test_true_limit(100, 50, 0.85, 10);
+	test_true_limit(100, 5, 0.85, 4);
 	for (int n = 1; n <= 3; n++)
 	{
 		test_withdrawn(0, n, 0, LLM_ERR_AUTH);

@@ -1013,26 +1013,26 @@ test_pace_refused(void)
 {
 	proven(0, 0, 0);
 	limiter.pace = 1;
-	llm_pace_note_refusal(&limiter, 1, now);
+	llm_pace_note_refusal(&limiter, 1, true, now);
 	ok(limiter.pace == 0.5, "a pace that is refused after few answers is halved");
-	llm_pace_note_refusal(&limiter, 1, now);
+	llm_pace_note_refusal(&limiter, 1, true, now);
 	ok(limiter.pace == 0, "and given up when that did not help");
 	for (int i = 0; i < 4; i++)
 	{
 		limiter.probed_at = now - SECOND;
-		llm_pace_note_refusal(&limiter, 1, now);
+		llm_pace_note_refusal(&limiter, 1, true, now);
 	}
 	ok(limiter.pace > 0, "to be found out again");
 	limiter.pace = 1;
 	for (int i = 0; i < 20; i++)
 	{
 		limiter.pace_halved = false; /* as if it had been raised meanwhile */
-		llm_pace_note_refusal(&limiter, 1, now);
+		llm_pace_note_refusal(&limiter, 1, true, now);
 	}
 	ok(limiter.pace >= 1 / 60.0, "refused again and again, a pace gets no slower than a request a minute");
 	limiter.pace = 0.001;
 	limiter.pace_halved = false;
-	llm_pace_note_refusal(&limiter, 1, now);
+	llm_pace_note_refusal(&limiter, 1, true, now);
 	ok(limiter.pace >= 0.001 && limiter.pace < 0.002, "one that was found out slower than that stays");
 }
 
@@ -1044,11 +1044,11 @@ test_pace_after_many(void)
 
 	proven(0, 0, 0);
 	for (int i = 0; i < 100; i++)
-		llm_pace_note_refusal(&limiter, 100000, now);
+		llm_pace_note_refusal(&limiter, 100000, true, now);
 	while (limiter.pace <= 0 && refusals++ < 100)
 	{
 		limiter.probed_at = now - SECOND;
-		llm_pace_note_refusal(&limiter, 1, now);
+		llm_pace_note_refusal(&limiter, 1, true, now);
 	}
 	is(refusals, 6, "after any number of long generations six short ones tell a pace");
 }
