@@ -765,7 +765,7 @@ FROM llm.ledger l CROSS JOIN LATERAL pg_catalog.jsonb_each_text(l.tags) AS t
 WHERE t.key NOT IN (SELECT d.tag FROM declared d)
 GROUP BY t.key, t.value ORDER BY 1, 2;
 COMMENT ON VIEW llm.cost_by_tag IS
-	'llm.bill() by each tag that llm_enrich.bill_tags names; other tags as rows of llm.ledger have them, which llm.prune deletes and which take time to read';
+	'llm.bill() by each tag that llm_enrich.bill_tags names, of what was sent since it does; other tags as rows of llm.ledger have them, which llm.prune deletes and which take time to read';
 -- Options of a model, and providers that are known by name.
 ALTER TABLE llm.model ADD COLUMN options jsonb CHECK (pg_catalog.jsonb_typeof(options) OPERATOR(pg_catalog.=) 'object');
 COMMENT ON COLUMN llm.model.options IS 'options of the server that are others for this model: answer_form, connect_timeout, context_tokens, extra_body, max_tokens_field, system_role, timeout';

@@ -17,7 +17,7 @@ SELECT pg_temp.body('openai', 'complete', pg_temp.spec('complete', '{"instructio
 	"max_tokens": 100, "reasoning_effort": "low", "verbosity": "low", "service_tier": "flex", "priority": 3, "tags": {"a": 1}, "deadline": "1 hour"}}'), 'm', 'hello');
 -- members that the call adds stand before those of the server, and neither replaces what is there
 SELECT pg_temp.body(dialect, 'complete', pg_temp.spec('complete', '{"options": {"max_tokens": 9, "extra_body": {"top_k": 40, "options": {"num_ctx": 8192}, "inferenceConfig": {"stopSequences": ["x"]},
-	"generationConfig": {"topK": 3, "responseModalities": ["TEXT"]}}}}'), 'm', 'hello') FROM unnest('{openai,anthropic,gemini,mistral,ollama,bedrock,azure}'::text[]) dialect;
+	"generationConfig": {"topK": 3, "responseLogprobs": true}}}}'), 'm', 'hello') FROM unnest('{openai,anthropic,gemini,mistral,ollama,bedrock,azure}'::text[]) dialect;
 -- the second asking: the answer at fault, cut at 8 kB, and what was wrong
 SELECT pg_temp.body('openai', 'complete', '{}', 'm', 'hello', '{"label": "foo"}', 'The label "foo" is not one of: bug.');
 SELECT pg_temp.body('openai', 'complete', '{}', 'm', 'hello', NULL, 'The answer is empty.');

@@ -75,7 +75,10 @@ SELECT value, pg_temp.refused('complete', jsonb_build_object('options', value)) 
 	{"deadline": "2030-01-31 18:00+01"}, {"deadline": "2030-01-31T18:00:00Z"}, {"deadline": "2030-13-31"}, {"deadline": "1 hour; drop"},
 	{"tags": ["a"]}, {"tags": {"a": null}}, {"tags": {"a": {"b": 1}}}, {"tags": {"": 1}},
 	{"extra_body": 1}, {"extra_body": [{"top_k": 40}]}, {"extra_body": {"Messages": []}}, {"extra_body": {"temperature": 1}}, {"extra_body": {"models": ["dearer"]}},
-	{"extra_body": {"generationConfig": {"maxOutputTokens": 1}}}, {"extra_body": {"options": {"seed": 1}}}, {"extra_body": {"options": {"num_ctx": 8192}, "metadata": {"priority": "x"}}}
+	{"extra_body": {"generationConfig": {"maxOutputTokens": 1}}}, {"extra_body": {"options": {"seed": 1}}}, {"extra_body": {"options": {"num_ctx": 8192}, "metadata": {"priority": "x"}}},
+	{"extra_body": {"mcp_servers": []}}, {"extra_body": {"mcpServers": []}}, {"extra_body": {"data_sources": []}}, {"extra_body": {"speed": "fast"}},
+	{"extra_body": {"provider": {"order": ["dear"]}}}, {"extra_body": {"performanceConfig": {"latency": "optimized"}}}, {"extra_body": {"system_Instruction": {}}},
+	{"extra_body": {"api_base": "http://elsewhere"}}, {"extra_body": {"a": {"maxTokens": 1}}}, {"extra_body": {"cached_content": "cachedContents/1"}}
 ]');
 SELECT pg_temp.spec('complete', '{"options": {"extra_body": {"top_k": 40, "a": {"b": [1, null]}}}}');
 SELECT pg_temp.spec('complete', '{"options": {"extra_body": {}}}');

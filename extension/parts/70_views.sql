@@ -223,7 +223,7 @@ FROM llm.ledger l CROSS JOIN LATERAL pg_catalog.jsonb_each_text(l.tags) AS t
 WHERE t.key NOT IN (SELECT d.tag FROM declared d)
 GROUP BY t.key, t.value ORDER BY 1, 2;
 COMMENT ON VIEW llm.cost_by_tag IS
-	'llm.bill() by each tag that llm_enrich.bill_tags names; other tags as rows of llm.ledger have them, which llm.prune deletes and which take time to read';
+	'llm.bill() by each tag that llm_enrich.bill_tags names, of what was sent since it does; other tags as rows of llm.ledger have them, which llm.prune deletes and which take time to read';
 COMMENT ON COLUMN llm.cost_by_tag.tag IS 'name of the tag';
 COMMENT ON COLUMN llm.cost_by_tag.value IS 'its value';
 COMMENT ON COLUMN llm.cost_by_tag.requests IS 'HTTP requests';

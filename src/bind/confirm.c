@@ -242,12 +242,19 @@ tell(List *jobs)
 	calls -= kept;
 	ereport(NOTICE,
 			(first->statement_is_priced
-				 ? errmsg("rows queued and paused: %lld, with %lld calls, for %s to %s US dollars", rows, calls,
-						  llm_dollars(first->statement_low), llm_dollars(first->statement_high))
-				 : errmsg("rows queued and paused: %lld, with %lld calls of a model whose price is not known", rows, calls),
+				 ? errmsg_plural("rows queued and paused: %lld, with %lld call, for %s to %s US dollars",
+								 "rows queued and paused: %lld, with %lld calls, for %s to %s US dollars",
+								 (unsigned long) calls, rows, calls, llm_dollars(first->statement_low),
+								 llm_dollars(first->statement_high))
+				 : errmsg_plural("rows queued and paused: %lld, with %lld call of a model whose price is not known",
+								 "rows queued and paused: %lld, with %lld calls of a model whose price is not known",
+								 (unsigned long) calls, rows, calls),
 			 kept > 0
-				 ? errdetail("\"llm_enrich.confirm_above\" is %g. Kept answers serve %lld calls more, which cost nothing.",
-							 llm_guc_confirm_above, kept)
+				 ? errdetail_plural("\"llm_enrich.confirm_above\" is %g. Kept answers serve %lld call more, which costs"
+									" nothing.",
+									"\"llm_enrich.confirm_above\" is %g. Kept answers serve %lld calls more, which cost"
+									" nothing.",
+									(unsigned long) kept, llm_guc_confirm_above, kept)
 				 : errdetail("\"llm_enrich.confirm_above\" is %g.", llm_guc_confirm_above),
 			 errhint("%s", resume_text(jobs))));
 }

@@ -375,10 +375,13 @@ llm_mailbox_post(const char *bytes, Size len, const LlmLetterOwner *owner, bool 
 				 errmsg("a question of %zu bytes is too long", len),
 				 errdetail("With its arguments it may have %zu bytes at most.", largest - offsetof(Letter, bytes)),
 				 errhint("Raise \"llm_enrich.immediate_memory\" and restart the server.")));
+	posted = MemoryContextAlloc(TopMemoryContext, sizeof(LlmPosted));
 	*full = !take_room(box, owner, llm_room_weight(size), ahead);
 	if (*full)
+	{
+		pfree(posted);
 		return NULL;
-	posted = MemoryContextAlloc(TopMemoryContext, sizeof(LlmPosted));
+	}
 	at = allocate(size);
 	if (!DsaPointerIsValid(at))
 	{

@@ -47,7 +47,10 @@ static const LlmOption known_options[] = {
 	{"verbosity", LLM_OPTION_WORD, true, 0, 0, NULL},
 };
 
-/* Members that ask the question, in the words of all dialects. */
+/*
+ * Members that ask the question, in the words of all dialects.  These lists are in small letters without "_" and "-":
+ * providers that write "maxTokens" often take "max_tokens" as well.
+ */
 static const char *const questions_own[] = {
 	"contents",
 	"input",
@@ -57,31 +60,55 @@ static const char *const questions_own[] = {
 	"prompt",
 	"stream",
 	"system",
-	"system_instruction",
 	"systeminstruction",
 };
 
 /*
- * What a call may not set besides: the form of the answer, and what would cost more than is reserved for it.
- * That has options, or is the server's and the model's.
+ * What a call may not set besides: the form of the answer, what would cost more than is reserved for it, what lets the
+ * provider read more than was sent, and where a gateway sends it.  That has options, or is the server's and the
+ * model's.
  */
 static const char *const not_of_a_call[] = {
-	"best_of",
+	"apibase",
+	"apikey",
+	"audio",
+	"background",
+	"baseurl",
+	"bestof",
+	"cachedcontent",
 	"candidatecount",
+	"connectors",
+	"container",
+	"datasources",
+	"fallbacks",
 	"format",
 	"functions",
-	"max_completion_tokens",
-	"max_output_tokens",
+	"guardrailconfig",
+	"inferencegeo",
+	"maxcompletiontokens",
 	"maxoutputtokens",
 	"maxtokens",
+	"mcpservers",
+	"modalities",
 	"models",
-	"num_predict",
+	"numpredict",
+	"performanceconfig",
 	"plugins",
-	"response_format",
-	"search_parameters",
+	"prediction",
+	"provider",
+	"responseformat",
+	"responsejsonschema",
+	"responsemimetype",
+	"responsemodalities",
+	"responseschema",
+	"route",
+	"searchparameters",
+	"searchsettings",
 	"servicetier",
+	"speechconfig",
+	"speed",
 	"tools",
-	"web_search_options",
+	"websearchoptions",
 };
 
 const LlmOption *
@@ -264,9 +291,18 @@ check_tags(const LlmOption *option, const JsonbValue *value)
 static bool
 is_one_of(const char *word, const char *const *list, int n)
 {
+	char *plain = pstrdup(word);
+	char *end = plain;
+
+	for (const char *c = word; *c != '\0'; c++)
+	{
+		if (*c != '_' && *c != '-')
+			*end++ = (char) pg_ascii_tolower((unsigned char) *c);
+	}
+	*end = '\0';
 	for (int i = 0; i < n; i++)
 	{
-		if (pg_strcasecmp(word, list[i]) == 0)
+		if (strcmp(plain, list[i]) == 0)
 			return true;
 	}
 	return false;

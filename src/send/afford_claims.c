@@ -122,9 +122,12 @@ llm_afford_hold(LlmFlight *flight)
 	LlmSettlement *s = &flight->settlement;
 	LlmPurse *purse = purse_of(s);
 	LlmDearest price;
+	char *tier = NULL;
 
+	if (s->reserved == 0 && flight->recipe != NULL)
+		tier = llm_dialect_tier_asked(&flight->recipe->recipe->params, &flight->route->endpoint.habits);
 	if (s->reserved == 0 && llm_money_exists() && flight->recipe != NULL &&
-		llm_ledger_dearest(s->price, NULL, &price.input, &price.output, NULL))
+		llm_ledger_dearest(s->price, tier, &price.input, &price.output, NULL))
 	{
 		const LlmRequest *request = flight->request;
 		LlmWorst worst = llm_reserve_worst(&price, (int64) request->bytes / request->nflights, 1,

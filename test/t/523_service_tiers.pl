@@ -111,6 +111,25 @@ is(sql(q(SELECT max(cost_high) < 1.01 * min(cost_high)
 # Budgets
 # ---------------------------------------------------------------------------
 
+# What is under way when a budget is set is held to what it may cost in its tier.
+sub held
+{
+	my ($tier) = @_;
+
+	$provider->hold;
+	sql(qq(UPDATE t SET label = llm_classify('under way', '{bug,other}', options => '{"service_tier": "$tier", "reuse": false}')
+		WHERE id = 1));
+	wait_claimed($node);
+	sql('SELECT llm.set_budget(10)');
+	$node->poll_query_until('postgres', 'SELECT sum(reserved) > 0 FROM llm.budget') or die 'nothing is reserved';
+	my $reserved = sql('SELECT sum(reserved) FROM llm.budget');
+	$provider->go_on;
+	wait_idle($node);
+	sql('SELECT llm.drop_budget(id) FROM llm.budget');
+	return $reserved;
+}
+
+cmp_ok(held('priority'), '>', 1.9 * held('default'), 'P8: what is under way in a dearer tier is held at its price');
 sql(q(SELECT llm.set_budget(10)));
 ask('priority');
 is(last_row('0.5', 4), 'f|-|t', 'P8: under a budget a dearer tier is asked for where its price is known');
