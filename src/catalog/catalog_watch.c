@@ -33,6 +33,12 @@
 static uint64 generation = 1;
 static bool callbacks_registered = false;
 
+/* Changes of user mappings, by hash of role and server, so now and then one is taken for another; and in all. */
+#define MAPPINGS 1024
+static uint64 mappings[MAPPINGS];
+static uint64 mapping_changes = 0;
+static uint64 unknown_mappings = 0; /* any of them may be it */
+
 /* Earliest time told to watch_time(), DT_NOEND: none. */
 static TimestampTz next_time = DT_NOEND;
 
@@ -49,6 +55,16 @@ static void
 count_up(Datum arg, int cache, uint32 hash)
 {
 	generation++;
+}
+
+static void
+mapping_changed(Datum arg, int cache, uint32 hash)
+{
+	mapping_changes++;
+	if (hash == 0)
+		unknown_mappings++;
+	else
+		mappings[hash % MAPPINGS]++;
 }
 
 /* CREATE or DROP EXTENSION perhaps, and our tables are others. */
@@ -86,7 +102,7 @@ register_callbacks(void)
 {
 	CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, count_up, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, count_up, (Datum) 0);
-	CacheRegisterSyscacheCallback(USERMAPPINGOID, count_up, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGUSERSERVER, mapping_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, count_up, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, count_up, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_tables, (Datum) 0);
@@ -106,6 +122,37 @@ llm_catalog_generation(void)
 		generation++;
 	}
 	return generation;
+}
+
+uint64
+llm_catalog_mapping_changes(void)
+{
+	if (!callbacks_registered)
+		register_callbacks();
+	return mapping_changes;
+}
+
+static uint64
+changes_of(const LlmMappingWatch *watch)
+{
+	return unknown_mappings + mappings[watch->own] + mappings[watch->common];
+}
+
+void
+llm_catalog_watch_mapping(Oid role, Oid server, LlmMappingWatch *watch)
+{
+	watch->own = GetSysCacheHashValue2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role), ObjectIdGetDatum(server)) %
+				 MAPPINGS;
+	watch->common = GetSysCacheHashValue2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid),
+										  ObjectIdGetDatum(server)) %
+					MAPPINGS;
+	watch->changes = changes_of(watch);
+}
+
+bool
+llm_catalog_has_mapping_changed(const LlmMappingWatch *watch)
+{
+	return watch->changes != changes_of(watch);
 }
 
 void

@@ -203,15 +203,16 @@ llm_afford_prepare(LlmAfford *afford, const LlmRoute *route, const LlmRoute *hom
 		afford->bounded = false;
 		return;
 	}
-	if (afford->account.version == llm_money_version() && afford->route == route &&
-		afford->other == other && afford->route_version == llm_route_version() && afford->reasons == route->reasons)
+	if (afford->account.version == llm_money_version() && afford->number == route->number &&
+		afford->other_number == (other == NULL ? 0 : other->number) && afford->reasons == route->reasons)
 	{
 		learn(afford, recipe, context, now);
 		return;
 	}
 	afford->route = route;
 	afford->other = other;
-	afford->route_version = llm_route_version();
+	afford->number = route->number;
+	afford->other_number = other == NULL ? 0 : other->number;
 	afford->reasons = route->reasons;
 	saved = MemoryContextSwitchTo(context);
 	find_account(afford);

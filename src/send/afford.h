@@ -36,7 +36,8 @@ typedef struct LlmAfford
 	LlmPurse purse; /* of max_cost */
 	const LlmRoute *route; /* that it was prepared for */
 	const LlmRoute *other; /* where tasks go that the route's target has refused; or NULL */
-	uint64 route_version;
+	uint64 number; /* of these, 0: none */
+	uint64 other_number;
 	bool reasons; /* as the route's model did then */
 	TimestampTz learned_at; /* what a request of it takes */
 	char *problem; /* it cannot be said what a request may cost; or NULL */

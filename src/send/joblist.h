@@ -65,7 +65,7 @@ extern void llm_joblist_look_for_all(void);
 
 /*
  * For each route, in route->front, how many of its jobs have something to send at the highest
- * priority; how many routes have any, and can be used.
+ * priority; how many routes have any, and can be used now.
  */
 extern int llm_joblist_count_fronts(void);
 

@@ -25,13 +25,20 @@
 /* Claimed at a time beyond what is granted, where all that comes is kept. */
 #define KEPT_RUN_MAX 500
 
-static uint64 routed_version = 0; /* of the routes that all jobs have; the sender's life */
+static bool granted = false; /* by routes, for the claim that is being made; the sender's life */
 
-/* May a task of the job be claimed now, as far as the job itself is concerned? */
+/* A route that is out of date may mean another target, or none. */
+static bool
+is_outdated(const LlmRoute *route)
+{
+	return route != NULL && !llm_route_is_current(route);
+}
+
+/* May a task of the job be claimed now, as far as the limiter is not concerned? */
 static bool
 is_claimable(const LlmJob *job)
 {
-	return !job->exhausted && job->wrong_model == 0 &&
+	return !job->exhausted && !is_outdated(job->home) && !is_outdated(job->route) && job->wrong_model == 0 &&
 		   (job->max_concurrency == 0 || job->requests < job->max_concurrency) &&
 		   !llm_afford_blocks(&job->afford);
 }
@@ -39,7 +46,6 @@ is_claimable(const LlmJob *job)
 void
 llm_joblist_route(TimestampTz now)
 {
-	bool changed = (routed_version != llm_route_version());
 	dlist_iter iter;
 
 	dlist_foreach(iter, llm_joblist_all())
@@ -49,7 +55,7 @@ llm_joblist_route(TimestampTz now)
 		/* the writer pauses it, but where the rows of that request were gone */
 		if (job->wrong_model != 0 && job->wrong_model <= TimestampTzPlusMilliseconds(now, -WRONG_MODEL_MS))
 			job->wrong_model = 0;
-		if (changed || job->home == NULL)
+		if (job->home == NULL || job->home->stale)
 			job->home = llm_route_find(job->model, job->role, job->kind, now);
 		llm_route_want(job->home);
 		job->probes = false;
@@ -58,7 +64,7 @@ llm_joblist_route(TimestampTz now)
 		llm_afford_prepare(&job->afford, job->route, job->kind == LLM_REQUEST_EMBED ? NULL : job->home, job->recipe,
 						   job->context, now);
 	}
-	routed_version = llm_route_version();
+	llm_route_sweep();
 }
 
 /*
@@ -80,7 +86,7 @@ llm_joblist_count_fronts(void)
 
 		if (!is_claimable(job))
 			continue;
-		if (route->front == 0 && route->problem == NULL)
+		if (route->front == 0 && route->problem == NULL && !llm_route_is_left_out(route))
 			nfronts++;
 		if (route->front == 0 || job->priority > route->front_priority)
 		{
@@ -158,8 +164,9 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion **portion
 		route->granted = 0;
 		if (route->front == 0 || route->problem != NULL || !llm_route_has_memory(route))
 			continue;
-		if (want > 0)
+		if (want > 0 && !llm_route_is_waiting(route, now))
 			llm_route_grant(route, want, now);
+		granted = granted || route->granted > 0;
 		in_flight += route->granted;
 		nportions = spread(route, route->granted + Max(nfronts == 1 ? llm_ahead_wanted(route) : 0, route->kept_run),
 						   *portions, nportions);
@@ -172,14 +179,7 @@ llm_joblist_plan(int slots, int in_flight, TimestampTz now, LlmPortion **portion
 bool
 llm_joblist_has_grants(void)
 {
-	dlist_iter iter;
-
-	dlist_foreach(iter, llm_route_all())
-	{
-		if (dlist_container(LlmRoute, node, iter.cur)->granted > 0)
-			return true;
-	}
-	return false;
+	return granted;
 }
 
 /*
@@ -273,6 +273,7 @@ llm_joblist_undo(void)
 			llm_route_give_back(route, route->generation_granted, route->granted, route->tokens_each);
 		route->granted = 0;
 	}
+	granted = false;
 	dlist_foreach(iter, llm_joblist_all())
 		dlist_container(LlmJob, node, iter.cur)->portion = 0;
 }

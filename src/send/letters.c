@@ -29,6 +29,7 @@
 #include "base/error.h"
 #include "base/guc.h"
 #include "send/afford.h"
+#include "send/joblist.h"
 #include "send/letter_state.h"
 #include "send/letters.h"
 #include "send/part.h"
@@ -140,7 +141,7 @@ find_route(LlmLetter *letter, TimestampTz now)
 	LlmRoute *other = NULL;
 
 	letter->probes = false;
-	letter->home = llm_route_find(letter->question.model, letter->question.role, letter->kind, now);
+	letter->home = llm_route_find_current(letter->question.model, letter->question.role, letter->kind, now);
 	if (llm_letters_is_trial(letter) || letter->kind == LLM_REQUEST_EMBED)
 		return letter->home;
 	if (letter->elsewhere)
@@ -152,6 +153,7 @@ find_route(LlmLetter *letter, TimestampTz now)
 static void
 find_routes(TimestampTz now)
 {
+	uint64 version = llm_route_version();
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, llm_letters_waiting())
@@ -179,6 +181,8 @@ find_routes(TimestampTz now)
 		else
 			prepare(letter);
 	}
+	if (version != llm_route_version())
+		llm_joblist_route(now);
 }
 
 /* Does patience count?  Not where the letter only waits for its turn: llm.check() does not wait for one. */

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/error.h"
 #include "base/guc.h"
 #include "base/shmem.h"
@@ -26,6 +27,7 @@
 #include "send/route.h"
 #include "send/route_address.h"
 #include "send/route_hint.h"
+#include "send/route_table.h"
 
 /* A problem may be solved outside of the catalog (a key file): look again after so long. */
 #define PROBLEM_RECHECK_MS 5000
@@ -37,40 +39,27 @@
 /* No generation of the catalog: what has it is out of date. */
 #define GENERATION_NONE 0
 
-/* A limiter that waits for somebody else's answer (another database's) is asked again so soon. */
-#define REASK_MS 100
-
 /*
- * One that knows its time is asked then; once in a while before, since another database
- * may have ended what it was paused for, and llm.health shows what is waited for.
+ * Routes of a role that are made again at a time, which takes about a tenth of a millisecond for each: its others
+ * wait, and nothing is sent by them.  So a role with hundreds of models whose key changes holds up nobody else.
  */
-#define REASK_SHUT_MS 2000
+#define REFRESH_MOST 8
+#define REFRESH_MS 10
 
-/* A host refuses a way to ask within that time, or does not: ms. */
-#define TRY_MS 500
-
-/* A sender that was turned away asks again in that time, and more than once. */
-#define TURNED_AWAY_MS (5 * REASK_MS)
-
-/*
- * Inputs of one claim together; a single larger one goes alone.  Where little is left, so many all the same, for
- * those whose share is not used up.
- */
-#define CLAIM_BYTES (INT64CONST(16) * 1024 * 1024)
-#define CLAIM_LEAST_BYTES (INT64CONST(1) * 1024 * 1024)
-
-/*
- * Bodies of all requests that are not stored yet: a route gets at most three quarters of what the others leave, so
- * that a target that is silent holds up no other one.  Bodies are larger than inputs, up to six times, and known
- * after the claim only: at MOST nothing is claimed.
- */
-#define MEMORY_BYTES (INT64CONST(64) * 1024 * 1024)
-#define MEMORY_MOST_BYTES (INT64CONST(256) * 1024 * 1024)
+/* How many of a role were made since "refreshed_at". */
+typedef struct LlmRoleRefresh
+{
+	Oid role;
+	int made;
+} LlmRoleRefresh;
 
 /* Sender's life. */
-static Size held = 0; /* by the requests of all routes */
+static int outdated = 0; /* routes that the last refresh has left */
+static List *refreshes = NIL; /* LlmRoleRefresh */
+static TimestampTz refreshed_at = DT_NOBEGIN;
+static uint64 made = 0; /* in all */
 static dlist_head routes = DLIST_STATIC_INIT(routes);
-static dlist_head retired = DLIST_STATIC_INIT(retired); /* stale, with requests in flight */
+static dlist_head retired = DLIST_STATIC_INIT(retired); /* stale, with requests in flight, or known to a job */
 static uint64 version = 1; /* counts retirements */
 
 /* "https://host:port" of a base URL. */
@@ -150,8 +139,10 @@ make_route(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "llm_enrich route", ALLOCSET_SMALL_SIZES);
 	MemoryContext saved = MemoryContextSwitchTo(context);
 	LlmRoute *route = palloc0(sizeof(LlmRoute));
+	uint64 changes = llm_catalog_mapping_changes();
 
 	route->context = context;
+	route->number = ++made;
 	route->generation = llm_catalog_generation();
 	route->alias = alias == NULL ? NULL : pstrdup(alias);
 	route->role = role;
@@ -162,9 +153,13 @@ make_route(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now)
 	route->wanted_at = now;
 	dlist_init(&route->ahead_list);
 	resolve(route);
+	llm_catalog_watch_mapping(role, route->target->server_oid, &route->mapping);
+	if (changes != llm_catalog_mapping_changes())
+		route->mapping.changes = PG_UINT64_MAX; /* while the key was read: it is out of date */
 	route->expires_at = route->problem == NULL ? DT_NOEND : TimestampTzPlusMilliseconds(now, PROBLEM_RECHECK_MS);
 	MemoryContextSwitchTo(saved);
 	dlist_push_tail(&routes, &route->node);
+	llm_route_table_add(route);
 	return route;
 }
 
@@ -178,13 +173,27 @@ free_route(LlmRoute *route)
 	MemoryContextDelete(route->context);
 }
 
-static LlmLimiter *lock_limiter(const LlmRoute *route, bool create);
+LlmLimiter *
+llm_route_try_limiter(const LlmRoute *route, bool create)
+{
+	return llm_limiter_lock(route->host, route->fingerprint, route->limited, route->role, create);
+}
+
+LlmLimiter *
+llm_route_lock_limiter(const LlmRoute *route)
+{
+	LlmLimiter *limiter = llm_route_try_limiter(route, false);
+
+	if (limiter == NULL)
+		elog(ERROR, "the limiter of model \"%s\" is gone, with requests in flight", route->target->model);
+	return limiter;
+}
 
 /* What it was paused for may be over: one request may try. */
 static void
 unpause(LlmRoute *route)
 {
-	LlmLimiter *limiter = lock_limiter(route, false);
+	LlmLimiter *limiter = llm_route_try_limiter(route, false);
 
 	route->shut_until = 0;
 	if (limiter == NULL)
@@ -198,6 +207,7 @@ static void
 retire(LlmRoute *route)
 {
 	dlist_delete(&route->node);
+	llm_route_table_remove(route);
 	version++;
 	if (route->reported)
 		llm_route_report(route, NULL, NULL);
@@ -205,8 +215,20 @@ retire(LlmRoute *route)
 		llm_route_report_fallback(route, NULL, NULL);
 	route->stale = true;
 	dlist_push_tail(&retired, &route->node);
-	if (route->in_flight == 0)
-		free_route(route);
+}
+
+void
+llm_route_sweep(void)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &retired)
+	{
+		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->in_flight == 0)
+			free_route(route);
+	}
 }
 
 static const char *
@@ -281,37 +303,90 @@ is_told_in_vain(const LlmRoute *route, TimestampTz now)
 		   now >= TimestampTzPlusMilliseconds(route->wanted_at, llm_guc_idle_timeout_ms);
 }
 
+static bool
+is_outdated(const LlmRoute *route, TimestampTz now)
+{
+	return !llm_route_is_current(route) || route->expires_at <= now;
+}
+
+bool
+llm_route_is_current(const LlmRoute *route)
+{
+	return route->generation == llm_catalog_generation() && !llm_catalog_has_mapping_changed(&route->mapping);
+}
+
+/* May one more of the role be made again now? */
+static bool
+take_refresh(Oid role)
+{
+	MemoryContext saved;
+	LlmRoleRefresh *refresh;
+
+	foreach_ptr(LlmRoleRefresh, other, refreshes)
+	{
+		if (other->role == role)
+			return other->made++ < REFRESH_MOST;
+	}
+	saved = MemoryContextSwitchTo(TopMemoryContext);
+	refresh = palloc(sizeof(LlmRoleRefresh));
+	refresh->role = role;
+	refresh->made = 1;
+	refreshes = lappend(refreshes, refresh);
+	MemoryContextSwitchTo(saved);
+	return true;
+}
+
+/* Routes that nobody wants go; of the others those with requests under way come first. */
 void
 llm_route_refresh(TimestampTz now)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &routes)
+	if (refreshed_at > now || refreshed_at <= TimestampTzPlusMilliseconds(now, -REFRESH_MS))
 	{
-		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
-		bool wanted = route->wanted;
-
-		route->wanted = false;
-		if (wanted)
-			route->wanted_at = now;
-		if (route->generation == llm_catalog_generation() && route->expires_at > now && !is_told_in_vain(route, now))
-			continue;
-		if (wanted)
-			replace_route(route, now);
-		else
-			retire(route);
+		refreshed_at = now;
+		list_free_deep(refreshes);
+		refreshes = NIL;
 	}
+	outdated = 0;
+	for (int round = 0; round < 2; round++)
+	{
+		dlist_foreach_modify(iter, &routes)
+		{
+			LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+			if (round == 0 && route->wanted)
+				route->wanted_at = now;
+			if (!is_outdated(route, now) && !is_told_in_vain(route, now))
+				route->wanted = false;
+			else if (!route->wanted)
+				retire(route);
+			else if (round == 0 && route->taken == 0)
+				continue;
+			else if (take_refresh(route->role))
+				replace_route(route, now);
+			else if (round == 1)
+				outdated++;
+		}
+	}
+}
+
+TimestampTz
+llm_route_refresh_due(void)
+{
+	return outdated > 0 ? TimestampTzPlusMilliseconds(refreshed_at, REFRESH_MS) : DT_NOEND;
 }
 
 bool
 llm_route_are_current(void)
 {
-	uint64 generation = llm_catalog_generation();
 	dlist_iter iter;
 
 	dlist_foreach(iter, &routes)
 	{
-		if (dlist_container(LlmRoute, node, iter.cur)->generation != generation)
+		const LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
+
+		if (route->front > 0 && !llm_route_is_current(route))
 			return false;
 	}
 	return true;
@@ -321,23 +396,6 @@ uint64
 llm_route_version(void)
 {
 	return version;
-}
-
-LlmRoute *
-llm_route_look_up(const char *alias, Oid role, LlmRequestKind kind)
-{
-	dlist_iter iter;
-
-	dlist_foreach(iter, &routes)
-	{
-		LlmRoute *route = dlist_container(LlmRoute, node, iter.cur);
-
-		if (route->role != role || route->kind != kind)
-			continue;
-		if (alias == NULL ? route->alias == NULL : route->alias != NULL && strcmp(alias, route->alias) == 0)
-			return route;
-	}
-	return NULL;
 }
 
 LlmRoute *
@@ -370,6 +428,26 @@ llm_route_find(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now
 	return route;
 }
 
+LlmRoute *
+llm_route_find_current(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now)
+{
+	LlmRoute *route = llm_route_find(alias, role, kind, now);
+	LlmRoute *other;
+
+	if (is_outdated(route, now))
+	{
+		replace_route(route, now);
+		route = llm_route_find(alias, role, kind, now);
+	}
+	other = llm_route_of_fallback(route);
+	if (other != NULL && is_outdated(other, now))
+	{
+		replace_route(other, now);
+		llm_route_want(route);
+	}
+	return route;
+}
+
 void
 llm_route_use(LlmRoute *route)
 {
@@ -379,8 +457,7 @@ llm_route_use(LlmRoute *route)
 void
 llm_route_release(LlmRoute *route)
 {
-	if (--route->in_flight == 0 && route->stale)
-		free_route(route);
+	route->in_flight--;
 }
 
 void
@@ -415,257 +492,10 @@ llm_route_all(void)
 	return &routes;
 }
 
-/* The route's limiter in shared memory, locked; NULL when there is none, and none is to be made or no room. */
-static LlmLimiter *
-lock_limiter(const LlmRoute *route, bool create)
+dlist_head *
+llm_route_retired(void)
 {
-	return llm_limiter_lock(route->host, route->fingerprint, route->limited, route->role, create);
-}
-
-LlmLimiter *
-llm_route_lock_limiter(const LlmRoute *route)
-{
-	LlmLimiter *limiter = lock_limiter(route, false);
-
-	if (limiter == NULL)
-		elog(ERROR, "the limiter of model \"%s\" is gone, with requests in flight", route->target->model);
-	return limiter;
-}
-
-bool
-llm_route_shares_limiter(const LlmRoute *a, const LlmRoute *b)
-{
-	return a->problem == NULL && b->problem == NULL && a->fingerprint == b->fingerprint &&
-		   strcmp(a->host, b->host) == 0 && strcmp(a->limited, b->limited) == 0;
-}
-
-/*
- * Count what routes of a list have in flight at the route's target, as tight as the route
- * is or tighter; *loosest becomes the loosest limit of those that have something there.
- */
-static int
-count_taken(dlist_head *list, const LlmRoute *route, int *loosest)
-{
-	int taken = 0;
-	dlist_iter iter;
-
-	dlist_foreach(iter, list)
-	{
-		const LlmRoute *other = dlist_container(LlmRoute, node, iter.cur);
-
-		if (other->taken == 0 || !llm_route_shares_limiter(route, other))
-			continue;
-		if (other->limits.max_concurrency <= route->limits.max_concurrency)
-			taken += other->taken;
-		*loosest = Max(*loosest, other->limits.max_concurrency);
-	}
-	return taken;
-}
-
-/* When to ask a limiter again that waits, whatever it said itself. */
-static TimestampTz
-reask_at(const LlmRoute *route, TimestampTz now)
-{
-	bool others = (route->wait_reason == LLM_WAIT_CONCURRENCY || route->wake_at == DT_NOEND);
-
-	return TimestampTzPlusMilliseconds(now, others ? REASK_MS : REASK_SHUT_MS);
-}
-
-/*
- * Has the route its target for itself?  Not while others have requests in flight there, and
- * not shortly after a sender that had none was turned away: it is to find a slot when it asks again.
- */
-static bool
-is_alone(const LlmRoute *route, LlmLimiter *limiter, bool turned_away, TimestampTz now)
-{
-	if (turned_away && route->taken == 0)
-		limiter->turned_away_at = now;
-	return limiter->in_flight == route->taken &&
-		   limiter->turned_away_at <= TimestampTzPlusMilliseconds(now, -TURNED_AWAY_MS);
-}
-
-/* There is no limiter for it now: it waits for what it waited for, or for room. */
-static int
-wait_for_room(LlmRoute *route, TimestampTz now)
-{
-	if (route->shut_until <= now)
-		route->wait_reason = LLM_WAIT_ROOM;
-	route->wake_at = TimestampTzPlusMilliseconds(now, REASK_SHUT_MS);
-	if (route->shut_until > now)
-		route->wake_at = Min(route->wake_at, route->shut_until);
-	return 0;
-}
-
-/* What the limiter says of itself, for the time until it is asked again. */
-static void
-note_limiter(LlmRoute *route, const LlmLimiter *limiter)
-{
-	bool paused = (limiter->pause_class != LLM_OK);
-
-	route->shut = limiter->half_open;
-	route->out = limiter->half_open && limiter->out;
-	route->probing = limiter->half_open && limiter->probing;
-	route->shut_until = !limiter->half_open ? 0 : paused ? limiter->paused_until
-														 : limiter->not_before;
-	route->pause_class = limiter->pause_class;
-	route->repairs = limiter->repairs;
-}
-
-/*
- * How many requests may be granted for a way to ask that is not proven: one at a time at the target, which a host
- * that does not take it refuses at once.  One that is silent for a while is at work.
- */
-static int
-room_to_try(LlmRoute *route, int taken, TimestampTz now)
-{
-	if (route->refused)
-		return 0;
-	if (route->tried_at == 0)
-		route->tried_at = now;
-	if (route->proven || now >= TimestampTzPlusMilliseconds(route->tried_at, TRY_MS))
-		return PG_INT32_MAX;
-	return Max(1 - taken, 0);
-}
-
-void
-llm_route_note_way(LlmRoute *route, LlmErrorClass class, bool refused)
-{
-	if (refused)
-		route->refused = true;
-	else if (llm_route_is_answer(class))
-		route->proven = true;
-}
-
-static int
-grant(LlmRoute *route, int want, bool check, TimestampTz now, uint32 *generation, int64 *tokens)
-{
-	int loosest = route->limits.max_concurrency;
-	int loosest_of_old = 0; /* nobody tells it any more */
-	int taken = count_taken(&routes, route, &loosest) + count_taken(&retired, route, &loosest_of_old);
-	/* who checks is not kept waiting by others that wait for a silent host */
-	int room = Min(Max(route->limits.max_concurrency - taken, 0), room_to_try(route, check ? 0 : taken, now));
-	LlmLimiter *limiter = lock_limiter(route, check || route->shut_until <= now);
-	int granted;
-
-	if (limiter == NULL)
-		return wait_for_room(route, now);
-	llm_limiter_tell_concurrency(limiter, loosest, now);
-	*tokens = (int64) (route->input_tokens + route->output_tokens + 0.5);
-	if (check && room > 0)
-		granted = llm_limiter_grant_check(limiter, &route->limits, *tokens, now, &route->wait_reason, &route->wake_at);
-	else
-		granted = llm_limiter_grant(limiter, &route->limits, Min(want, room), *tokens, now,
-									&route->wait_reason, &route->wake_at);
-	*generation = limiter->generation;
-	note_limiter(route, limiter);
-	route->taken += granted;
-	route->alone = is_alone(route, limiter, granted < want, now);
-	llm_limiter_unlock();
-	if (route->wait_reason == LLM_WAIT_NONE && room < want)
-		route->wait_reason = LLM_WAIT_CONCURRENCY;
-	if (route->wait_reason == LLM_WAIT_NONE)
-		route->wake_at = DT_NOBEGIN;
-	else
-		route->wake_at = Min(route->wake_at, reask_at(route, now));
-	return granted;
-}
-
-int
-llm_route_grant_apart(LlmRoute *route, int want, TimestampTz now, uint32 *generation, int64 *tokens)
-{
-	return grant(route, want, false, now, generation, tokens);
-}
-
-void
-llm_route_grant_check(LlmRoute *route, TimestampTz now)
-{
-	route->granted = grant(route, 1, true, now, &route->generation_granted, &route->tokens_each);
-}
-
-bool
-llm_route_is_shut(LlmRoute *route, TimestampTz now, TimestampTz *gate)
-{
-	LlmLimiter *limiter;
-
-	if (route->looked_at != now)
-	{
-		limiter = lock_limiter(route, false);
-		if (limiter != NULL)
-		{
-			note_limiter(route, limiter);
-			llm_limiter_unlock();
-		}
-		else if (route->shut_until <= now)
-			route->shut = route->out = route->probing = false;
-		if (route->shut)
-			route->wait_reason = route->pause_class != LLM_OK ? LLM_WAIT_PAUSED : LLM_WAIT_COOLDOWN;
-		else if (route->wait_reason == LLM_WAIT_PAUSED || route->wait_reason == LLM_WAIT_COOLDOWN)
-			route->wait_reason = LLM_WAIT_NONE;
-		route->looked_at = now;
-	}
-	*gate = route->shut_until;
-	return route->shut;
-}
-
-void
-llm_route_grant(LlmRoute *route, int want, TimestampTz now)
-{
-	route->granted = llm_route_grant_apart(route, want, now, &route->generation_granted, &route->tokens_each);
-}
-
-int
-llm_route_room(const LlmRoute *route, int slots, int in_flight)
-{
-	int left = slots - (in_flight - route->taken);
-	int kept = (left > 1) ? Max(left / 4, 1) : 0;
-
-	return Min(slots - in_flight, left - kept - route->taken);
-}
-
-void
-llm_route_note_settled(LlmRoute *route)
-{
-	route->taken--;
-}
-
-void
-llm_route_hold(LlmRoute *route, Size bytes)
-{
-	route->held += bytes;
-	held += bytes;
-}
-
-void
-llm_route_let_go(LlmRoute *route, Size bytes)
-{
-	route->held -= bytes;
-	held -= bytes;
-}
-
-int64
-llm_route_claim_bytes(void)
-{
-	if ((int64) held >= MEMORY_MOST_BYTES)
-		return 0;
-	return Max(Min(CLAIM_BYTES, MEMORY_BYTES - (int64) held), CLAIM_LEAST_BYTES);
-}
-
-bool
-llm_route_has_memory(const LlmRoute *route)
-{
-	int64 left = MEMORY_BYTES - (int64) (held - route->held);
-
-	return llm_route_claim_bytes() > 0 && (int64) route->held < Max(left / 4 * 3, CLAIM_LEAST_BYTES);
-}
-
-void
-llm_route_give_back(LlmRoute *route, uint32 generation, int n, int64 tokens_each)
-{
-	LlmLimiter *limiter = llm_route_lock_limiter(route);
-
-	llm_limiter_give_back(limiter, &route->limits, generation, n, tokens_each, llm_clock_steady());
-	llm_limiter_unlock();
-	route->taken -= n;
+	return &retired;
 }
 
 /* Has another route of the role to the same alias, which it was named by or the default, the same to say? */

@@ -16,6 +16,7 @@
 #include "base/llm_enrich.h"
 
 #include "catalog/catalog_target.h"
+#include "catalog/catalog_watch.h"
 #include "dialect/dialect.h"
 #include "http/http.h"
 #include "lib/ilist.h"
@@ -33,8 +34,11 @@ typedef struct LlmRouteAddress
 typedef struct LlmRoute
 {
 	dlist_node node;
+	dlist_node bucket_node; /* route_table.c */
 	MemoryContext context; /* everything below, and this struct */
+	uint64 number; /* tells it from all that were, or will be, at the same place in memory */
 	uint64 generation; /* of the catalog it was made from */
+	LlmMappingWatch mapping; /* that its key may be of, or come to be of */
 	TimestampTz expires_at; /* a route with a problem is tried again then */
 	bool stale; /* replaced; goes when its last request is over */
 	bool wanted; /* somebody asked for it since the last refresh */
@@ -116,14 +120,26 @@ typedef struct LlmRoute
 
 extern void llm_route_refresh(TimestampTz now);
 
-/* Has the catalog not changed since the last refresh()? */
+/* When to refresh again since there was more to do than one does; DT_NOEND: not for that. */
+extern TimestampTz llm_route_refresh_due(void);
+
+/* Was it made from the catalog as it is?  Else nothing is sent by it until it is made again. */
+extern bool llm_route_is_current(const LlmRoute *route);
+
+/* Has the catalog not changed for those that jobs are served by in this pass? */
 extern bool llm_route_are_current(void);
 
-/* Changes when a route has gone out of use: a caller that keeps one over a refresh must find it again. */
+/* Changes when a route has gone out of use, which is stale then: who keeps one over a refresh must find it again. */
 extern uint64 llm_route_version(void);
+
+/* Nobody keeps a stale one any more, but for requests in flight. */
+extern void llm_route_sweep(void);
 
 /* With it goes the route of its model's fallback, if there is one. */
 extern LlmRoute *llm_route_find(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now);
+
+/* The same; one that is out of date, or whose fallback is, is made again.  As after a refresh: find others again. */
+extern LlmRoute *llm_route_find_current(const char *alias, Oid role, LlmRequestKind kind, TimestampTz now);
 
 /* One that there is already, or NULL; also outside of a transaction. */
 extern LlmRoute *llm_route_look_up(const char *alias, Oid role, LlmRequestKind kind);
@@ -135,6 +151,12 @@ extern LlmRoute *llm_route_of_fallback(const LlmRoute *route);
 extern void llm_route_want(LlmRoute *route);
 extern void llm_route_use(LlmRoute *route);
 extern void llm_route_release(LlmRoute *route);
+
+/* Its target was shut when it was asked last, or had no limiter, and it has nothing there. */
+extern bool llm_route_is_left_out(const LlmRoute *route);
+
+/* And it need not be asked for a grant before wake_at. */
+extern bool llm_route_is_waiting(const LlmRoute *route, TimestampTz now);
 
 /*
  * Ask the route's limiter for up to "want" requests; what it grants is in flight
@@ -218,6 +240,12 @@ extern bool llm_route_has_memory(const LlmRoute *route);
 
 /* All routes that are not stale. */
 extern dlist_head *llm_route_all(void);
+
+/* Those that went out of use, with requests in flight. */
+extern dlist_head *llm_route_retired(void);
+
+/* Its limiter in shared memory, locked; NULL when there is none, and none is to be made or no room. */
+extern LlmLimiter *llm_route_try_limiter(const LlmRoute *route, bool create);
 
 /* Show what is wrong with the route in llm.health and, once a minute, in the log; NULL: nothing is. */
 extern void llm_route_report(LlmRoute *route, const char *problem, const char *hint);

@@ -342,6 +342,12 @@ undo_look(LlmPass *pass)
 	due_at = DT_NOBEGIN;
 }
 
+static TimestampTz
+routes_due(const LlmPass *pass)
+{
+	return llm_route_refresh_due();
+}
+
 static void
 find_routes(LlmPass *pass)
 {
@@ -459,7 +465,7 @@ static const LlmStep steps[] = {
 	{"tables that are gone", gone_due, fail_gone, NULL, NULL},
 	{"steering", steering_due, take_steering, NULL, undo_steering},
 	{"look around", look_due, look_around, NULL, undo_look},
-	{"routes", NULL, find_routes, NULL, NULL},
+	{"routes", routes_due, find_routes, NULL, NULL},
 	{"letters", letters_due, take_letters, llm_letters_keep, undo_letters},
 	{"claimed ahead", ahead_due, call_back, forget_called_back, undo_call_back},
 	{"claim", llm_claim_due, llm_claim_run, llm_claim_keep, llm_claim_undo},
