@@ -353,6 +353,12 @@ fill_verdict(LlmFlight *flight, LlmErrorClass class, const char *message, Timest
 		s->message = message;
 		return;
 	}
+	/* it tried a target that was out, in vain: its fallback is asked next, and need not be waited for */
+	if (verdict.outage && flight->route->out && !flight->elsewhere && llm_flight_may_hop(flight, now))
+	{
+		s->state = LLM_TASK_READY;
+		return;
+	}
 	s->state = verdict.requeue_now ? LLM_TASK_READY : LLM_TASK_WAITING;
 	s->reason = verdict.requeue_now ? NULL : verdict.reason;
 	s->not_before = verdict.requeue_now ? 0 : llm_clock_to_wall(verdict.not_before);

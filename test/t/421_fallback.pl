@@ -120,6 +120,24 @@ foreach my $case (
 		"$what: llm.health has forgotten it");
 }
 
+# A row on its own tries a model that is out, in vain, when it is time for that: then its fallback is asked, and not
+# once more the model, however much time passes.
+$first->script({ error_500 => 1 });
+wait_for(ask(10, 'out'));
+my $lost = 0;
+foreach (1 .. 3)
+{
+	my $row = ask(1, 'alone');
+	wait_forward($node, 'SELECT NOT EXISTS (SELECT FROM llm.queue)');
+	my $story = story($row);
+	like($story, qr/second ok$/, 'a row on its own is answered by the fallback');
+	$lost += () = $story =~ /first error/g;
+}
+# the clock goes a minute forward between two looks, so that it may be time again
+cmp_ok($lost, '<=', 15, 'after a request or two that try the model');
+$first->script({});
+ok(until_well(), 'which is asked again when it is well');
+
 # One row, and others that pass.
 $first->script({ sequence => [ { match => 'nasty', action => 'refusal', times => -1 } ] });
 my $rows = wait_for(ask(1, 'nasty'));
