@@ -948,7 +948,7 @@ COMMENT ON COLUMN llm.price_list.tiers IS 'prices of long prompts and of service
 COMMENT ON COLUMN llm.price_list.as_of IS 'day of the list that the row is from';
 COMMENT ON COLUMN llm.price_list.kind IS 'chat: it answers with text; embed: with vectors; NULL: not known';
 UPDATE llm.price_list SET as_of = '2026-08-01';
-UPDATE llm.price_list SET kind = CASE WHEN model LIKE '%embed%' THEN 'embed' WHEN output_per_mtok > 0 THEN 'chat' END;
+UPDATE llm.price_list SET kind = CASE WHEN model LIKE '%embed%' THEN 'embed' WHEN output_per_mtok > 0::numeric THEN 'chat' END;
 UPDATE llm.price_list SET tiers = '[{"above_tokens": 200000, "input_per_mtok": 6, "cached_input_per_mtok": 0.6, "cache_write_per_mtok": 7.5, "output_per_mtok": 22.5}]'
 	WHERE (provider, model) = ('anthropic', 'claude-sonnet-4-5');
 UPDATE llm.price_list SET tiers = '[{"above_tokens": 200000, "input_per_mtok": 4, "output_per_mtok": 18}]'

@@ -101,6 +101,7 @@ SELECT pg_temp.vectors('openai', status, convert_to(body, 'UTF8'), '{}', n) FROM
 	(200, 2, '{"data": [{"index": 1, "embedding": [0.5, -1]}, {"index": 0, "embedding": [1e-3, 2]}], "usage": {"prompt_tokens": 4, "total_tokens": 4}}'),
 	(200, 2, '{"data": [{"index": 0, "embedding": "AACAPwAAAEA="}, {"index": 1, "embedding": "AACAPwAAAEA="}]}'),
 	(200, 2, '{"data": [{"embedding": [1]}, {"embedding": [2]}]}'),
+	(200, 2, '{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [2]}, {"index": 1, "embedding": [3]}]}'),
 	(200, 2, '{"data": [{"index": 1, "embedding": [1]}]}'), (200, 1, '{"data": [{"index": 0, "embedding": []}]}'), (200, 1, '{"data": [{"index": 0, "embedding": [1, "x"]}]}'),
 	(200, 1, '{"data": [{"index": 0, "embedding": [1e99]}]}'), (200, 1, '{"data": [{"index": 0, "embedding": "AACAfw=="}]}'), (200, 1, '{"data": [{"index": 0, "embedding": "AACAP"}]}'),
 	(200, 1, '{"data": [{"index": 5, "embedding": [1]}, {"index": 0, "embedding": [7]}]}'), (200, 1, '{"data": 1}'), (200, 1, '{}'), (200, 1, 'x'),

@@ -48,7 +48,7 @@ INSERT INTO llm.price_list (provider, model, input_per_mtok, cached_input_per_mt
 	('groq', 'openai/gpt-oss-120b', 0.15, 0.075, NULL, 0.6, NULL, NULL, 131072, 32766),
 	('groq', 'openai/gpt-oss-20b', 0.075, 0.0375, NULL, 0.3, NULL, NULL, 131072, 32768);
 UPDATE llm.price_list SET as_of = '2026-08-01';
-UPDATE llm.price_list SET kind = CASE WHEN model LIKE '%embed%' THEN 'embed' WHEN output_per_mtok > 0 THEN 'chat' END;
+UPDATE llm.price_list SET kind = CASE WHEN model LIKE '%embed%' THEN 'embed' WHEN output_per_mtok > 0::numeric THEN 'chat' END;
 UPDATE llm.price_list SET tiers = '[{"above_tokens": 200000, "input_per_mtok": 6, "cached_input_per_mtok": 0.6, "cache_write_per_mtok": 7.5, "output_per_mtok": 22.5}]'
 	WHERE (provider, model) = ('anthropic', 'claude-sonnet-4-5');
 UPDATE llm.price_list SET tiers = '[{"above_tokens": 200000, "input_per_mtok": 4, "output_per_mtok": 18}]'

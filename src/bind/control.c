@@ -45,7 +45,7 @@ static LlmStatement stand_statement = {
 		   "    AND " NONE_IS("q.state IN ('answered', 'failed', 'cancelled', 'superseded')")
 		   "  ELSE false END,"
 		   " j.done + j.failed + j.superseded + j.cancelled + j.row_gone,"
-		   " COALESCE(j.total, -1), j.reason, j.state = 'paused'"
+		   " COALESCE(j.total, -1), j.reason, j.state = 'paused', j.role = $2"
 		   " FROM llm.job j WHERE j.id = $1 AND ($3 OR j.role = $2)",
 	.nargs = 6,
 	.args = {INT8OID, OIDOID, BOOLOID, INT8OID, INT8OID, OIDOID}};
@@ -406,13 +406,14 @@ llm_control_stand(const LlmAwaited *awaited, bool own, bool chain, LlmJobStand *
 	MemoryContext caller = CurrentMemoryContext;
 	Datum values[6];
 	LlmOwnScope scope;
+	bool admin = is_admin(GetUserId());
 	bool isnull;
 	Datum reason;
 
 	memset(stand, 0, sizeof(LlmJobStand));
 	values[0] = Int64GetDatum(awaited->job);
 	values[1] = ObjectIdGetDatum(GetUserId());
-	values[2] = BoolGetDatum(own || is_admin(GetUserId()));
+	values[2] = BoolGetDatum(own || admin);
 	values[3] = Int64GetDatum(awaited->first);
 	values[4] = Int64GetDatum(awaited->last);
 	values[5] = ObjectIdGetDatum(awaited->relation);
@@ -425,7 +426,10 @@ llm_control_stand(const LlmAwaited *awaited, bool own, bool chain, LlmJobStand *
 		stand->total = get_int64(0, 3);
 		stand->paused = get_bool(0, 5);
 		reason = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull);
-		if (!isnull)
+		/* a provider's words may quote the row */
+		if (!get_bool(0, 6) && !admin && !llm_session_shares(awaited->job))
+			stand->total = -1;
+		else if (!isnull)
 			stand->reason = MemoryContextStrdup(caller, TextDatumGetCString(reason));
 	}
 	end_look(chain, &scope);

@@ -93,8 +93,8 @@ typedef struct LlmJobStand
 	bool finished; /* all that is waited for is final */
 	bool paused;
 	int64 final;
-	int64 total; /* -1: not known, a job that single-row statements share */
-	char *reason; /* or NULL */
+	int64 total; /* -1: not known, a job that single-row statements share; or another role's */
+	char *reason; /* or NULL; another role's is not told */
 } LlmJobStand;
 
 /*

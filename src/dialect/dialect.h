@@ -118,6 +118,7 @@ typedef struct LlmRawAnswer
 	int64 now; /* seconds since 1970 here; only for an answer that has no Date */
 	LlmText input; /* the row's own text: where an error repeats it, it is no word of the provider's */
 	bool plain; /* the answer is to be text, so that no schema shows whether it is whole */
+	bool added; /* the call has added members to the request: what a refusal names may be one of them */
 	int used; /* LLM_USED_… bits: what the request had that a host may not take */
 } LlmRawAnswer;
 

@@ -115,10 +115,12 @@ shuts_target(LlmErrorClass class)
 
 /* The class by words that hold with that status; LLM_OK: none does. */
 static LlmErrorClass
-by_words(const LlmErrorSigns *signs, const char *message, int status)
+by_words(const LlmRawAnswer *raw, const LlmErrorSigns *signs, const char *message, int status)
 {
 	LlmErrorClass class = by_own_words(signs->phrases, message);
 
+	if (raw->added && shuts_target(class))
+		return LLM_OK; /* they may be the caller's, who would shut it for others */
 	if (status == 401 || status == 429 || (shuts_target(class) && status >= 500))
 		return LLM_OK;
 	return class;
@@ -184,7 +186,7 @@ judge(const LlmRawAnswer *raw, const LlmErrorSigns *signs, const char *code, con
 	int status = raw->status >= 200 && raw->status < 300 ? code_as_status(code) : raw->status;
 	LlmErrorClass by_status = status == 0 ? LLM_ERR_TRANSIENT : llm_dialect_by_status(status);
 	LlmErrorClass by_code = by_own_code(signs->codes, code);
-	LlmErrorClass words = by_words(signs, message, status);
+	LlmErrorClass words = by_words(raw, signs, message, status);
 
 	if (is_wrong_kind(raw, message))
 		return LLM_ERR_WRONG_KIND;
@@ -210,7 +212,7 @@ judge(const LlmRawAnswer *raw, const LlmErrorSigns *signs, const char *code, con
 		return LLM_ERR_RATE_LIMITED;
 	if (words != LLM_OK)
 		return words;
-	if (is_model_missing(status, message))
+	if (!raw->added && is_model_missing(status, message))
 		return LLM_ERR_UNKNOWN_MODEL;
 	/* "something went wrong", with a status that says more or with one that says as little */
 	if (by_code == LLM_ERR_TRANSIENT && (by_status == LLM_ERR_BAD_REQUEST || by_status == LLM_OK))
@@ -306,7 +308,7 @@ find_refused(const LlmRawAnswer *raw, const LlmErrorSigns *signs, const char *co
 	char *param = llm_dialect_clean_slice(&signs->param);
 	bool refuses = has_one_of(message, refusing) || has_one_of(code, refusing);
 
-	if (raw->status != 400 && raw->status != 422)
+	if (raw->added || (raw->status != 400 && raw->status != 422))
 		return 0;
 	if (has_one_of(code, schema_words) || has_one_of(message, schema_words))
 		return 0;

@@ -376,8 +376,16 @@ read_embedding(LlmJsonReader *r, int position, LlmOpenaiNotes *notes)
 		else
 			llm_json_skip(r);
 	}
-	if (index < notes->nvectors)
-		notes->vectors[index] = vector;
+	if (index >= notes->nvectors)
+		return;
+	if (notes->vectors[index].values != NULL)
+	{
+		/* whose is it?  Then nobody can tell of the others either */
+		memset(notes->vectors, 0, notes->nvectors * sizeof(LlmVector));
+		notes->nvectors = 0;
+		return;
+	}
+	notes->vectors[index] = vector;
 }
 
 static void

@@ -20,6 +20,9 @@
 /* A larger buffer is not kept for the next exchange. */
 #define KEPT_ROOM 65536
 
+/* Lines of all heads of an exchange, interim ones and those behind the body included. */
+#define MOST_HEAD (1024 * 1024)
+
 /* A shorter key is none, but what local servers are given: "none", "EMPTY", "ollama". */
 #define LEAST_SECRET_BYTES 8
 
@@ -27,20 +30,29 @@ void
 llm_http_answer_start(LlmHttpAnswer *answer, size_t limit)
 {
 	answer->len = 0;
+	answer->head_len = 0;
 	answer->limit = limit;
 	answer->too_large = false;
 	answer->no_memory = false;
 	llm_http_headers_reset(&answer->headers);
 }
 
-void
+bool
 llm_http_answer_header(LlmHttpAnswer *answer, const char *line, size_t len)
 {
+	/* libcurl bounds a head, but not what comes behind the body, which it keeps as well */
+	answer->head_len += len;
+	if (answer->head_len > MOST_HEAD)
+	{
+		answer->too_large = true;
+		return false;
+	}
 	/* the head of another answer: what an interim one said is void */
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
 		llm_http_headers_reset(&answer->headers);
 	else
 		llm_http_headers_add(&answer->headers, line, len);
+	return true;
 }
 
 /* Make room for so many bytes and a NUL, doubling, never far beyond the limit. */

@@ -25,6 +25,7 @@ typedef struct LlmHttpAnswer
 	size_t len;
 	size_t room; /* without the final NUL */
 	size_t limit;
+	size_t head_len; /* bytes of all header lines so far */
 	bool too_large; /* more came than limit */
 	bool no_memory; /* more came than there is memory for */
 	LlmHttpHeaders headers; /* kept from one exchange to the next */
@@ -32,8 +33,8 @@ typedef struct LlmHttpAnswer
 
 extern void llm_http_answer_start(LlmHttpAnswer *answer, size_t limit);
 
-/* One line as it came, line end included. */
-extern void llm_http_answer_header(LlmHttpAnswer *answer, const char *line, size_t len);
+/* One line as it came, line end included.  False when there are too many: too_large. */
+extern bool llm_http_answer_header(LlmHttpAnswer *answer, const char *line, size_t len);
 
 /* False when it cannot be taken: too_large or no_memory says why. */
 extern bool llm_http_answer_append(LlmHttpAnswer *answer, const char *bytes, size_t len);

@@ -131,7 +131,8 @@ on_header(char *line, size_t size, size_t nitems, void *userdata)
 {
 	LlmHttpSlot *slot = userdata;
 
-	llm_http_answer_header(&slot->answer, line, size * nitems);
+	if (!llm_http_answer_header(&slot->answer, line, size * nitems))
+		return 0; /* not what was given: ends the transfer */
 	return size * nitems;
 }
 

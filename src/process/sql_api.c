@@ -530,6 +530,8 @@ raise_wait_timeout(const Waiting *waiting, const LlmAwaited *awaited, Interval *
 			 errmsg("%sjob " INT64_FORMAT " %s not finished after %s", awaited->first != 0 ? "tasks of " : "",
 					awaited->job, awaited->first != 0 ? "are" : "is", shown),
 			 detail != NULL ? errdetail_internal("%s", detail) : 0,
+			 /* a provider's words may quote the row, which is not for the log */
+			 detail != NULL ? errdetail_log("What it waits for is told to the client alone.") : 0,
 			 errhint("See llm.progress and llm.health.")));
 }
 

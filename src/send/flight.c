@@ -266,6 +266,7 @@ read_answer(LlmRequest *request, LlmReply *reply)
 	raw.now = (int64) time(NULL);
 	raw.input = (LlmText){request->input, request->input == NULL ? 0 : strlen(request->input)};
 	raw.plain = recipe->schema == NULL;
+	raw.added = recipe->params.extra_body != NULL;
 	raw.used = llm_flight_used(recipe, &request->route->endpoint.habits);
 	request->route->dialect->read(&raw, reply);
 	for (int i = 0; i < request->nflights; i++)

@@ -87,9 +87,15 @@ llm_route_note_answer(LlmRoute *route, LlmErrorClass class, const char *message,
 	bool silent = shut && is_no_answer(class) && message != NULL;
 	const char *hint;
 
-	/* what it was shut for may be over: its successor tells */
+	/* what it was shut for may be over: its successor tells, in these words where it is the same target */
 	if (route->stale)
+	{
+		LlmRoute *successor = llm_route_look_up(route->alias, route->role, route->kind);
+
+		if (shut && successor != NULL && llm_route_shares_limiter(route, successor))
+			note_pause(successor, class, message, shut);
 		return;
+	}
 	set_silence(route, silent ? message : NULL);
 	note_pause(route, class, message, shut);
 	if (silent)

@@ -17,6 +17,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
@@ -111,7 +113,8 @@ static LlmStatement shape_statement = {
 		   "  UNION ALL SELECT pg_catalog.concat_ws(' ', called.rel, p.oid, p.proowner, p.prolang, p.prosecdef,"
 		   "   p.proconfig, p.probin, p.prosrc, p.prosqlbody) FROM called JOIN pg_proc p ON p.oid = called.oid)"
 		   " SELECT CASE WHEN (SELECT pg_catalog.bool_or(NOT pg_catalog.pg_has_role(r.relowner, $2, " LLM_CAN_ACT_AS "))"
-		   "   FROM rel r)"
+		   "   FROM rel r) OR EXISTS (SELECT FROM domain d JOIN pg_type t ON t.oid = d.oid AND t.typtype = 'd'::\"char\""
+		   "   WHERE NOT pg_catalog.pg_has_role(t.typowner, $2, " LLM_CAN_ACT_AS "))"
 		   "  THEN (SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to("
 		   "   pg_catalog.string_agg(l.line, E'\\n' ORDER BY l.line COLLATE \"C\"), 'UTF8')), 'hex') FROM line l) END,"
 		   " (SELECT pg_catalog.array_agg(r.oid ORDER BY r.oid) FROM rel r)",
@@ -154,6 +157,24 @@ forget_shapes(void)
 	catalogs_changed = false;
 }
 
+/* A column of a type that is not PostgreSQL's may be of another's domain, whose conditions a write runs. */
+static bool
+has_other_types(Oid relation, int natts)
+{
+	bool found = false;
+
+	for (int i = 1; i <= natts && !found; i++)
+	{
+		HeapTuple tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relation), Int16GetDatum(i));
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		found = ((Form_pg_attribute) GETSTRUCT(tuple))->atttypid >= FirstNormalObjectId;
+		ReleaseSysCache(tuple);
+	}
+	return found;
+}
+
 /* The common case, without a query: a table of its own, whose owner could ask itself. */
 static bool
 is_own_table(Oid relation, Oid role)
@@ -161,15 +182,17 @@ is_own_table(Oid relation, Oid role)
 	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 	Form_pg_class form;
 	Oid owner;
+	int natts;
 	bool simple;
 
 	if (!HeapTupleIsValid(tuple))
 		return true; /* nothing can be written to it */
 	form = (Form_pg_class) GETSTRUCT(tuple);
 	owner = form->relowner;
+	natts = form->relnatts;
 	simple = form->relkind == RELKIND_RELATION && !form->relhasrules && !form->relhassubclass;
 	ReleaseSysCache(tuple);
-	return simple && llm_can_act_as(owner, role);
+	return simple && llm_can_act_as(owner, role) && !has_other_types(relation, natts);
 }
 
 static void

@@ -337,13 +337,15 @@ $provider->script({ answers => { nonsense => 'no JSON at all' } });
 # Planted before the extension came: nothing in it may use what is not its own or the system's.
 sql('CREATE DATABASE planted');
 $node->safe_psql('planted', q(GRANT CREATE ON SCHEMA public TO PUBLIC; SET ROLE mallory;
+	CREATE SEQUENCE public.ran;
 	DO $$
 	DECLARE op text; l text; r text; result text; types text[] := '{int2,int4,int8,float4,float8,numeric,interval,timestamptz,date,text,name,oid}';
 	BEGIN
 		FOREACH op IN ARRAY '{=,<>,<,>,<=,>=,+,-,*,/,||}'::text[] LOOP FOREACH l IN ARRAY types LOOP FOREACH r IN ARRAY types LOOP
 			result := CASE WHEN op = '||' THEN 'text' WHEN op ~ '[=<>]' THEN 'boolean' WHEN 'interval' IN (l,
 				r) THEN 'interval' ELSE 'float8' END;
-			EXECUTE format('CREATE FUNCTION public.planted(%1$s, %2$s, OUT x %3$s) LANGUAGE sql AS $f$ SELECT NULL::%3$s $f$;
+			EXECUTE format('CREATE FUNCTION public.planted(%1$s, %2$s, OUT x %3$s) LANGUAGE sql AS
+					$f$ SELECT CASE WHEN nextval(''public.ran'') IS NOT NULL THEN NULL::%3$s END $f$;
 				CREATE OPERATOR public.%4$s (leftarg = %1$s, rightarg = %2$s,
 					function = public.planted); ', l, r, result, op);
 			EXECUTE format('ALTER FUNCTION public.planted(%s, %s) RENAME TO %I', l, r, 'planted ' || op);
@@ -353,6 +355,7 @@ is($node->safe_psql('planted', q(SELECT string_agg(DISTINCT pg_describe_object(d
 	JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND d.refobjid = o.oid
 	WHERE o.oprowner = 'mallory'::regrole AND d.classid <> 'pg_operator'::regclass)), '',
 	'P9: operators that somebody put into the schema before CREATE EXTENSION are not taken');
+is($node->safe_psql('planted', 'SELECT is_called FROM public.ran'), 'f', 'P9: nor is one run by it');
 sql('DROP DATABASE planted');
 
 # Forged tasks.

@@ -46,6 +46,19 @@ $node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM llm.health WHERE 
 is(comes_to_find('ana', 'MERGER'), 1, 'who asked sees what the provider said');
 is(finds('ben', 'MERGER'), 0, 'P9: others do not');
 is(comes_to_find('chief', 'MERGER'), 1, 'members of llm_admin do');
+# nor by waiting for the table
+sub waits
+{
+	my $role = shift;
+	my $stderr;
+
+	$node->psql('postgres', "SET ROLE $role; CALL llm.wait('note', timeout => '1 s')", stderr => \$stderr);
+	return $stderr;
+}
+like(waits('ana'), qr/It waits: .*MERGER/, 'who asked is told why it waits');
+my $told = waits('ben');
+like($told, qr/job \d+ are not finished/, 'others are told that it does');
+unlike($told, qr/MERGER|refuse|final/, 'P9: and not why, nor how many');
 unlike(slurp_file($node->logfile), qr/MERGER.*API key|API key.*MERGER/, 'P9: nor is it in the log');
 
 # One role's models are all wrong, another's problem is shown all the same
@@ -60,5 +73,21 @@ cmp_ok(finds('chief', 'model "wrong'), '<=', 8, 'P10: of the other one some are 
 cmp_ok(finds('ana', 'model "wrong'), '>', 0, 'also to itself');
 
 sql(q(SELECT llm.cancel('note')));
+wait_idle($node);
+
+# A member that a call adds is refused by its name, in words that would shut the target, or teach a habit, else.
+$provider->script({});
+foreach my $member ('incorrect api key', 'insufficient credits', 'xjson_schema', 'xsystem_instruction',
+	'xmax_output_tokens_')
+{
+	sql(qq(SELECT llm.alter_model('fast', model => 'for $member');
+		SET ROLE ana;
+		UPDATE note SET label = llm_classify(body, '{a,b}', options => '{"extra_body": {"$member": 1}}') WHERE id = 1));
+	wait_idle($node);
+	is(sql(q(SELECT reason || ' ' || (message ~ 'nrecognized') FROM llm.dead_letter ORDER BY task DESC LIMIT 1)), 'rejected true',
+		"a member \"$member\" is the row's own fault");
+	is(sql(q(SET ROLE ben; SELECT llm_classify('it is fine', '{fine,bad}')->>'label')), 'fine', 'P6: others are answered meanwhile');
+}
+is(sql('SELECT count(*) FROM llm.habit'), 0, 'P6: and nothing was learned of the server');
 $node->stop;
 done_testing();

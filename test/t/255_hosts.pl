@@ -117,6 +117,7 @@ my @table = (
 	(map { [$_, $classify, 'done 2', 3] } qw(alive_then_nothing half_a_body)),
 	['no_choices', $classify, 'failed invalid_output 2', 6],
 	['refusal', $classify, 'failed refused 2', 2],
+	['endless_trailers', $classify, 'failed too_large 2', 6],
 	['large_head', $classify, 'failed too_large 2', $says_too_large ? 2 : 6],
 	['large_head_503', $classify, 'done 2', 3],
 

@@ -86,6 +86,20 @@ sql('DROP TRIGGER z ON away');
 is(sql(q(SELECT llm.reset_orphans('away', 'label'))), 3, 'the cells are given back by who has looked');
 is(sql('SELECT count(*) FROM away WHERE label IS NULL'), 3, 'and hold what they held');
 
+# A table of one's own may have a column of another's domain.
+sending($node, 'off');
+sql('SET ROLE mallory', 'CREATE DOMAIN hers AS jsonb', q(CREATE FUNCTION seize(jsonb) RETURNS boolean LANGUAGE plpgsql AS
+	'BEGIN IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN ALTER ROLE mallory SUPERUSER; END IF; RETURN true; END'));
+$job = enrich('mine', $super, $super, 'CREATE TABLE mine (id int PRIMARY KEY, body text, label hers)');
+sql('SET ROLE mallory', 'ALTER DOMAIN hers ADD CHECK (seize(value)) NOT VALID');
+is(outcome($job), 'paused 0 0', "P9: a condition of another's domain puts off the write-back to one's own table");
+is(sql(q(SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory')), 'f', 'and is not run');
+sql("SELECT llm.cancel(job => $job)");
+sending($node, 'off');
+$job = enrich('plain', $super, $super, 'CREATE TABLE plain (id int PRIMARY KEY, body text, label jsonb)');
+is(sql("SELECT shape IS NULL FROM llm.job WHERE id = $job"), 't', "one's own table of PostgreSQL's types is not looked at");
+is(outcome($job), 'finished 3 0', 'and is written');
+
 # Resumed while the writer, which has looked at it, is at a job before it: so it is. Rows of "slow" wait until they may
 # go on.
 sending($node, 'off');
