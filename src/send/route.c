@@ -359,8 +359,10 @@ llm_route_refresh(TimestampTz now)
 				route->wanted_at = now;
 			if (!is_outdated(route, now) && !is_told_in_vain(route, now))
 				route->wanted = false;
-			else if (!route->wanted)
+			else if (!route->wanted && round == 0)
 				retire(route);
+			else if (!route->wanted)
+				outdated++; /* since the first round: somebody may want it, who will say so */
 			else if (round == 0 && route->taken == 0)
 				continue;
 			else if (take_refresh(route->role))
